@@ -1,8 +1,8 @@
-//! Metrics to a Pushgateway, which keeps them for Prometheus until the next run.
+//! Sends metrics to a Pushgateway, which keeps them for Prometheus until the next run.
 //!
 //! The group is the job, the volume and the shard. PUT replaces all of it, so that a repo that left
-//! the config leaves no series behind. It must never replace what this run knows nothing of: one
-//! that knows no earlier ones uses POST, which leaves other metrics alone.
+//! the config leaves no series behind. A run that doesn't know the earlier ones uses POST, which
+//! keeps the metrics that it can't know.
 
 use super::{DeliveryError, http, volume};
 use crate::config::policy::Policy;
@@ -62,8 +62,8 @@ impl Metrics<'_> {
     }
 }
 
-/// A label of the group. In base64, for the Pushgateway takes a slash for the next label's, however
-/// it is escaped.
+/// A label of the group. In base64, because the Pushgateway takes even an escaped slash for the
+/// next label's.
 fn group(name: &str, value: &str) -> String {
     format!("/{name}@base64/{}", URL_SAFE_NO_PAD.encode(value))
 }
