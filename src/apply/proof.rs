@@ -1,9 +1,9 @@
 //! The proof before a deletion: nothing that is to go is reachable from what the repo's files name.
 //!
-//! It is the other hand: git decided what to write, and this walks from roots that were read anew,
-//! by our own code, over a view that holds only what stays. An object that was missing before is no
-//! loss; one that would go is, and then nothing goes. It must never rest on what git took for
-//! reachable, nor end early with success.
+//! It is the other hand: git decided what to write, and this walks from roots that were read again,
+//! by our own code, over a view with only what stays. An object that was missing before is no loss;
+//! if one would be lost, nothing goes. Git's own idea of what is reachable doesn't count, and a
+//! walk that ends early is a failure.
 
 use crate::fs::stop::Stop;
 use crate::survey::packs::Objects;
@@ -13,9 +13,9 @@ use std::collections::HashSet;
 
 /// Objects that were written meanwhile, or are missing. More take more memory than anybody has.
 const MOST_OTHERS: usize = 16 << 20;
-/// No honest commit or tree is larger: a tree of 64 MiB holds a million files.
+/// Bytes. No well-formed commit or tree is larger: a tree of 64 MiB has a million entries.
 const LARGEST: usize = 64 << 20;
-/// How many objects are looked at before somebody asks whether to stop.
+/// Objects between two checks whether to stop.
 const AT_ONCE: usize = 4096;
 
 /// Why nothing may be deleted.
@@ -24,7 +24,7 @@ pub enum ProofError {
     /// It would be lost.
     #[error("{} would have been lost, though the repo's files still lead to it", hex(.0))]
     Lost(Id),
-    /// What leads on can't be read.
+    /// An object on the way can't be read.
     #[error("{}: {why}", hex(.id))]
     Unreadable {
         /// Which object.
@@ -32,7 +32,7 @@ pub enum ProofError {
         /// Why.
         why: String,
     },
-    /// There is too much to look at.
+    /// There are too many objects.
     #[error("the repo holds more than can be looked at")]
     TooMuch,
     /// The run is to stop.
@@ -40,47 +40,55 @@ pub enum ProofError {
     Stopped(String),
 }
 
-/// Proves that from `roots` nothing of `gone` is reached. `stays` are the objects that stay, in
-/// packs and loose, its own and borrowed ones, and `view` holds nothing else.
-///
-/// # Errors
-/// [`ProofError`]: nothing of it may be deleted.
-pub fn prove(
-    roots: &[&[Id]],
-    stays: &[Objects],
-    gone: &Objects,
-    view: &Odb,
-    stop: &Stop,
-) -> Result<(), ProofError> {
-    let bits = stays
-        .iter()
-        .map(|pack| vec![0; pack.len().div_ceil(64)])
-        .collect();
-    let mut walk = Walk {
-        stays,
-        gone,
-        view,
-        bits,
-        others: HashSet::new(),
-        next: Vec::new(),
-    };
-    let mut seen = 0_usize;
-    for &root in roots.iter().copied().flatten() {
-        if !walk.is_new(root)? {
-            continue;
-        }
-        walk.root(root)?;
-        while let Some(object) = walk.next.pop() {
-            if seen.is_multiple_of(AT_ONCE)
-                && let Some(why) = stop.reached()
-            {
-                return Err(ProofError::Stopped(why.to_owned()));
+/// What is to be proven: that from `roots` nothing of `gone` is reached.
+pub struct Claim<'a> {
+    /// What the repo's files name.
+    pub roots: &'a [&'a [Id]],
+    /// The objects that stay, in packs and loose, its own and borrowed ones.
+    pub stays: &'a [Objects],
+    /// The objects that are to go.
+    pub gone: &'a Objects,
+    /// Holds what stays, and nothing else.
+    pub view: &'a Odb<'a>,
+}
+
+impl Claim<'_> {
+    /// Proves it.
+    ///
+    /// # Errors
+    /// [`ProofError`]: nothing of it may be deleted.
+    pub fn prove(&self, stop: &Stop) -> Result<(), ProofError> {
+        let bits = self
+            .stays
+            .iter()
+            .map(|pack| vec![0; pack.len().div_ceil(64)])
+            .collect();
+        let mut walk = Walk {
+            stays: self.stays,
+            gone: self.gone,
+            view: self.view,
+            bits,
+            others: HashSet::new(),
+            next: Vec::new(),
+        };
+        let mut seen = 0_usize;
+        for &root in self.roots.iter().copied().flatten() {
+            if !walk.is_new(root)? {
+                continue;
             }
-            seen = seen.saturating_add(1);
-            walk.follow(object)?;
+            walk.root(root)?;
+            while let Some(object) = walk.next.pop() {
+                if seen.is_multiple_of(AT_ONCE)
+                    && let Some(why) = stop.reached()
+                {
+                    return Err(ProofError::Stopped(why.to_owned()));
+                }
+                seen = seen.saturating_add(1);
+                walk.follow(object)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 struct Walk<'a> {
@@ -89,9 +97,9 @@ struct Walk<'a> {
     view: &'a Odb<'a>,
     /// For each object of each pack, whether it was met.
     bits: Vec<Vec<u64>>,
-    /// Those that were met elsewhere: written meanwhile, or nowhere.
+    /// Those that were met elsewhere: written meanwhile, or missing.
     others: HashSet<Id>,
-    /// Commits, trees and tags to be read.
+    /// Commits, trees and tags to read.
     next: Vec<Id>,
 }
 
@@ -119,7 +127,7 @@ impl Walk<'_> {
         Ok(self.others.insert(id))
     }
 
-    /// What a file names may be of any kind; a file's content leads nowhere.
+    /// Visits a root. A file may name an object of any kind; a blob leads nowhere.
     fn root(&mut self, root: Id) -> Result<(), ProofError> {
         match self.view.read_header(oid(root)) {
             Ok((_, ObjectType::Blob)) => Ok(()),
@@ -131,7 +139,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Meets what an object names.
+    /// Visits the objects that an object names.
     fn follow(&mut self, from: Id) -> Result<(), ProofError> {
         let object = match self.view.read(oid(from)) {
             Ok(object) => object,
@@ -146,43 +154,55 @@ impl Walk<'_> {
             why: "it makes no sense".to_owned(),
         };
         match object.kind() {
-            ObjectType::Commit => {
-                for line in data
-                    .split(|&byte| byte == b'\n')
-                    .take_while(|line| !line.is_empty())
-                {
-                    if let Some(named) = line
-                        .strip_prefix(b"tree ")
-                        .or_else(|| line.strip_prefix(b"parent "))
-                    {
-                        self.meet(id(named).ok_or_else(nonsense)?)?;
-                    }
+            ObjectType::Commit => self.commit(data, nonsense),
+            ObjectType::Tag => self.tag(data, nonsense),
+            ObjectType::Tree => self.tree(data, nonsense),
+            _ => Ok(()),
+        }
+    }
+
+    fn commit(
+        &mut self,
+        commit: &[u8],
+        nonsense: impl Fn() -> ProofError,
+    ) -> Result<(), ProofError> {
+        for line in commit
+            .split(|&byte| byte == b'\n')
+            .take_while(|line| !line.is_empty())
+        {
+            if let Some(named) = line
+                .strip_prefix(b"tree ")
+                .or_else(|| line.strip_prefix(b"parent "))
+            {
+                self.meet(id(named).ok_or_else(&nonsense)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tag(&mut self, tag: &[u8], nonsense: impl Fn() -> ProofError) -> Result<(), ProofError> {
+        let named = tag
+            .strip_prefix(b"object ")
+            .and_then(|rest| id(rest.get(..40)?))
+            .ok_or_else(nonsense)?;
+        if self.is_new(named)? {
+            self.root(named)?;
+        }
+        Ok(())
+    }
+
+    fn tree(&mut self, tree: &[u8], nonsense: impl Fn() -> ProofError) -> Result<(), ProofError> {
+        let mut rest = tree;
+        while !rest.is_empty() {
+            let (entry, named, after) = entry(rest).ok_or_else(&nonsense)?;
+            rest = after;
+            match entry {
+                Entry::Submodule => {}
+                Entry::Tree => self.meet(named)?,
+                Entry::File => {
+                    self.is_new(named)?;
                 }
             }
-            ObjectType::Tag => {
-                let named = data
-                    .strip_prefix(b"object ")
-                    .and_then(|rest| id(rest.get(..40)?))
-                    .ok_or_else(nonsense)?;
-                if self.is_new(named)? {
-                    self.root(named)?;
-                }
-            }
-            ObjectType::Tree => {
-                let mut rest = data;
-                while !rest.is_empty() {
-                    let (entry, named, after) = entry(rest).ok_or_else(nonsense)?;
-                    rest = after;
-                    match entry {
-                        Entry::Submodule => {}
-                        Entry::Tree => self.meet(named)?,
-                        Entry::File => {
-                            self.is_new(named)?;
-                        }
-                    }
-                }
-            }
-            _ => {}
         }
         Ok(())
     }
@@ -194,7 +214,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What isn't there is no loss: it was not there before, or it would have been found among what
+    /// A missing object is no loss: it was not there before, or it would have been found among what
     /// goes.
     fn unread(&self, id: Id, error: &git2::Error) -> Result<(), ProofError> {
         let is_here = self.stays.iter().any(|pack| pack.find(&id).is_some());
@@ -214,7 +234,7 @@ enum Entry {
     File,
 }
 
-/// The first entry of a tree, what it names, and the rest: `MODE NAME`, a NUL, an id.
+/// Returns the first entry of a tree, its id, and the rest: `MODE NAME`, a NUL, an id.
 fn entry(tree: &[u8]) -> Option<(Entry, Id, &[u8])> {
     let (mode, named) = tree.split_at_checked(tree.iter().position(|&byte| byte == b' ')?)?;
     let (_name, behind) = named.split_at_checked(named.iter().position(|&byte| byte == 0)?)?;
@@ -265,7 +285,7 @@ mod tests {
         write(odb, ObjectType::Tree, data)
     }
 
-    /// `lines` are `KIND ID`; what `message` says leads nowhere.
+    /// `lines` are `KIND ID`; `message` leads nowhere.
     fn commit(odb: &Odb, lines: &[(&str, Id)], message: &str) -> Id {
         let head = lines
             .iter()
@@ -292,17 +312,17 @@ mod tests {
         Stop::after(Duration::from_mins(1), Arc::default())
     }
 
-    /// What the proof says in short.
+    /// The proof's result in short.
     fn proven(odb: &Odb, roots: &[Id], stays: &[Id], gone: &[Id]) -> String {
         let (one, other): (Vec<Id>, Vec<Id>) = stays.iter().partition(|id| id[0] < 128);
         let stays = [one, other].map(Objects::of);
-        match prove(
-            &[&[], roots],
-            &stays,
-            &Objects::of(gone.to_vec()),
-            odb,
-            &a_minute(),
-        ) {
+        let claim = Claim {
+            roots: &[&[], roots],
+            stays: &stays,
+            gone: &Objects::of(gone.to_vec()),
+            view: odb,
+        };
+        match claim.prove(&a_minute()) {
             Ok(()) => "proven".into(),
             Err(ProofError::Lost(id)) => format!("lost {}", hex(&id)),
             Err(ProofError::Unreadable { id, why }) => format!("unreadable {}: {why}", hex(&id)),
@@ -408,7 +428,7 @@ mod tests {
             } else {
                 "proven".into()
             };
-            // What isn't known to stay may have been written meanwhile.
+            // An object that isn't known to stay may have been written meanwhile.
             assert_eq!(proven(&odb, &[root], &[], &[gone]), expected, "{what}");
             assert_eq!(
                 proven(&odb, &[other, other, root], &[root, other], &[gone]),
@@ -519,7 +539,7 @@ mod tests {
                     };
                     assert!(as_expected, "{what}: {told}");
                 }
-                // Nobody reads a file's content.
+                // A blob is not read.
                 assert_eq!(
                     proven(&odb, &[tree(&odb, &[("100644 a", id)])], stays, &[]),
                     "proven",
@@ -552,13 +572,13 @@ mod tests {
         let odb = store();
         let (file, signalled) = (blob(&odb, "file"), Arc::new(AtomicBool::new(true)));
         let stop = Stop::after(Duration::from_hours(1), signalled);
-        let proof = prove(
-            &[&[tree(&odb, &[("100644 a", file)])]],
-            &[],
-            &Objects::of(Vec::new()),
-            &odb,
-            &stop,
-        );
+        let claim = Claim {
+            roots: &[&[tree(&odb, &[("100644 a", file)])]],
+            stays: &[],
+            gone: &Objects::of(Vec::new()),
+            view: &odb,
+        };
+        let proof = claim.prove(&stop);
         assert_eq!(proof.unwrap_err().to_string(), "a signal asked to stop");
     }
 }

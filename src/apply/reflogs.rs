@@ -1,11 +1,10 @@
-//! Reflogs through an expiry: what is younger than the grace stays, whatever git makes of a disk
-//! that fails.
+//! Reflogs through an expiry: lines younger than the grace stay, whatever git makes of a failing
+//! disk.
 //!
 //! Git sees no reflog behind the sanitised git dir's link, so each that is due is named to it. And
-//! `git reflog expire` takes a log that it can't open for an empty one, and writes it so: the only
-//! trace of a commit that was reset away would be gone. So each log is read before it, and compared
-//! after it. It must never drop a line that is younger than the plan says, nor hold more logs than
-//! a few in memory.
+//! `git reflog expire` treats a log that it can't open as empty, and writes it so: the only trace
+//! of a commit that was reset away would be lost. So each log is read before, and compared after.
+//! Only a few logs are in memory at a time.
 
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
@@ -20,115 +19,143 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 
-/// So many logs are named to one git, and so many bytes of them held in memory meanwhile.
+/// Logs that are named to one git, and the bytes of them in memory meanwhile.
 const AT_ONCE: usize = 200;
 const BYTES_AT_ONCE: usize = 64 << 20;
 
-/// Reflogs to expire by one git, as they were.
+/// Reflogs to expire by one git, with their earlier contents.
 #[derive(Default)]
 pub struct Batch {
-    /// What git calls them.
+    /// Their names in git.
     pub names: Vec<String>,
     logs: Vec<(VolumePath, Vec<u8>)>,
     bytes: usize,
     held: Held,
 }
 
-/// When a line must have been written to go: one that is reachable from where the ref stands, and
-/// one that isn't.
+/// When a line must have been written to go: one that is reachable from the ref, and one that
+/// isn't.
 pub type Cutoffs = (Cutoff, Cutoff);
 
-/// Calls `expire` for all reflogs of a repo and its worktrees that have a line to lose, some at a
-/// time. `settings` are the repo's own.
-///
-/// # Errors
-/// One of them can't be read, or what `expire` says: the rest stays.
-pub fn each_due<E: From<io::Error>>(
-    shadow: &Shadow,
-    stop: &Stop,
-    settings: &[(String, String)],
-    now: DateTime<Utc>,
-    mut expire: impl FnMut(Cutoffs, Batch) -> Result<(), E>,
-) -> Result<(), E> {
-    let git_dir = shadow.git_dir();
-    let mut due: BTreeMap<Cutoffs, Batch> = BTreeMap::new();
-    let main = (git_dir.clone(), String::new());
-    let trees = registry::admins(git_dir)?.into_iter().filter_map(|admin| {
-        let id = admin.relative().file_name()?.to_str()?;
-        let prefix = format!("worktrees/{id}/");
-        Some((admin, prefix))
-    });
-    for (place, prefix) in [main].into_iter().chain(trees) {
-        let logs = place.join("logs").map_err(io::Error::from)?;
-        for log in reach::files_below(&logs, stop)?.all {
-            let Some(name) = log
-                .relative()
-                .strip_prefix(logs.relative())
-                .ok()
-                .and_then(|name| name.to_str())
-            else {
-                continue;
-            };
-            let cutoffs = grace::log(settings, name, now);
-            let Some(since) = since(cutoffs) else {
-                continue;
-            };
-            if !stands(shadow, &place, name) {
-                continue;
-            }
-            let Some(file) = found(openat::file(&log))? else {
-                continue;
-            };
-            let length = file.metadata()?.len();
-            let mut is_due = false;
-            let of_line = |line: &[u8]| {
-                is_due = is_due || time_of(line).is_some_and(|time| time < since);
-                Ok(())
-            };
-            moves::each_line(file, stop, of_line)?;
-            if !is_due {
-                continue;
-            }
-            // It, and what it is compared with.
-            let mut held = stop.hold();
-            held.more(
-                usize::try_from(length)
-                    .unwrap_or(usize::MAX)
-                    .saturating_mul(2),
-            )?;
-            let Some(mut text) = found(openat::read(&log, reach::LOG_CAP))? else {
-                continue;
-            };
-            // Git takes a last line without an end for none, and would drop it. A log that can't be
-            // mended is left as it is.
-            if !text.ends_with(b"\n") {
-                if end_line(&log).is_err() {
-                    continue;
-                }
-                text.push(b'\n');
-            }
-            let batch = due.entry(cutoffs).or_default();
-            batch.bytes = batch.bytes.saturating_add(text.len());
-            batch.held.take_over(held);
-            batch.names.push(format!("{prefix}{name}"));
-            batch.logs.push((log, text));
-            if batch.bytes > BYTES_AT_ONCE || batch.names.len() >= AT_ONCE {
-                expire(cutoffs, std::mem::take(batch))?;
-            }
-        }
-    }
-    due.into_iter()
-        .filter(|(_, batch)| !batch.names.is_empty())
-        .try_for_each(|(cutoffs, batch)| expire(cutoffs, batch))
+/// The reflogs of a repo and its worktrees.
+pub struct Reflogs<'a> {
+    /// The repo behind its shadow.
+    pub shadow: &'a Shadow,
+    /// When to stop.
+    pub stop: &'a Stop,
+    /// The repo's own settings.
+    pub settings: &'a [(String, String)],
+    /// The run's time.
+    pub now: DateTime<Utc>,
 }
 
-/// No line that was written since may go; none if no line may at all.
+impl Reflogs<'_> {
+    /// Calls `expire` for all reflogs that have a line to lose, some at a time.
+    ///
+    /// # Errors
+    /// One of them can't be read, or what `expire` says: the rest stays.
+    pub fn each_due<E: From<io::Error>>(
+        &self,
+        mut expire: impl FnMut(Cutoffs, Batch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let git_dir = self.shadow.git_dir();
+        let mut due: BTreeMap<Cutoffs, Batch> = BTreeMap::new();
+        let main = (git_dir.clone(), String::new());
+        let trees = registry::admins(git_dir)?.into_iter().filter_map(|admin| {
+            let id = admin.relative().file_name()?.to_str()?;
+            let prefix = format!("worktrees/{id}/");
+            Some((admin, prefix))
+        });
+        for (place, prefix) in [main].into_iter().chain(trees) {
+            let logs = place.join("logs").map_err(io::Error::other)?;
+            for log in reach::files_below(&logs, self.stop)?.all {
+                let Some(name) = log
+                    .relative()
+                    .strip_prefix(logs.relative())
+                    .ok()
+                    .and_then(|name| name.to_str())
+                else {
+                    continue;
+                };
+                let cutoffs = grace::log(self.settings, name, self.now);
+                let Some((text, held)) = self.due(&place, &log, name, cutoffs)? else {
+                    continue;
+                };
+                let batch = due.entry(cutoffs).or_default();
+                batch.add(format!("{prefix}{name}"), log, text, held);
+                if batch.is_full() {
+                    expire(cutoffs, std::mem::take(batch))?;
+                }
+            }
+        }
+        due.into_iter()
+            .filter(|(_, batch)| !batch.names.is_empty())
+            .try_for_each(|(cutoffs, batch)| expire(cutoffs, batch))
+    }
+
+    /// The text of a log that git knows and that has a line to lose, and the memory that it takes.
+    fn due(
+        &self,
+        place: &VolumePath,
+        log: &VolumePath,
+        name: &str,
+        cutoffs: Cutoffs,
+    ) -> io::Result<Option<(Vec<u8>, Held)>> {
+        let Some(since) = since(cutoffs) else {
+            return Ok(None);
+        };
+        if !stands(self.shadow, place, name) {
+            return Ok(None);
+        }
+        let Some(file) = found(openat::file(log))? else {
+            return Ok(None);
+        };
+        let length = file.metadata()?.len();
+        let mut is_due = false;
+        let of_line = |line: &[u8]| {
+            is_due = is_due || time_of(line).is_some_and(|time| time < since);
+            Ok(())
+        };
+        moves::each_line(file, self.stop, of_line)?;
+        if is_due {
+            self.text(log, length)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// A log's text, and the memory that it takes. None if it is gone, or its last line can't be
+    /// ended.
+    fn text(&self, log: &VolumePath, length: u64) -> io::Result<Option<(Vec<u8>, Held)>> {
+        // It, and what it is compared with.
+        let mut held = self.stop.hold();
+        held.more(
+            usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(2),
+        )?;
+        let Some(mut text) = found(openat::read(log, reach::LOG_CAP))? else {
+            return Ok(None);
+        };
+        // Git takes a last line without an end for none, and would drop it. A log that can't be
+        // mended is left as it is.
+        if !text.ends_with(b"\n") {
+            if end_line(log).is_err() {
+                return Ok(None);
+            }
+            text.push(b'\n');
+        }
+        Ok(Some((text, held)))
+    }
+}
+
+/// No line that was written since may go; none if no line may go at all.
 pub fn since((reachable, unreachable): Cutoffs) -> Cutoff {
     reachable.max(unreachable)
 }
 
 /// Whether the ref of this log names something: git knows no log of one that doesn't. Of a tree's
-/// own refs only HEAD is long enough in use.
+/// own refs only HEAD is in use long enough.
 fn stands(shadow: &Shadow, place: &VolumePath, name: &str) -> bool {
     let stands = |name: &str| {
         shadow
@@ -156,11 +183,22 @@ fn stands(shadow: &Shadow, place: &VolumePath, name: &str) -> bool {
 }
 
 impl Batch {
+    fn add(&mut self, name: String, log: VolumePath, text: Vec<u8>, held: Held) {
+        self.bytes = self.bytes.saturating_add(text.len());
+        self.held.take_over(held);
+        self.names.push(name);
+        self.logs.push((log, text));
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > BYTES_AT_ONCE || self.names.len() >= AT_ONCE
+    }
+
     /// Puts lines of `since` and later back where they are missing by now, and tells from which
     /// logs they were.
     ///
     /// # Errors
-    /// A log can't be read again or written: its old lines are in the error's logs only.
+    /// A log can't be read again or written: its old lines are only in the error's logs.
     pub fn put_back(self, since: DateTime<Utc>) -> io::Result<Vec<VolumePath>> {
         let mut mended = Vec::new();
         for (log, before) in self.logs {
@@ -184,7 +222,7 @@ impl Batch {
     }
 }
 
-/// Without what git writes or leaves out as it pleases: blanks at a line's end.
+/// The lines without trailing blanks, which git writes or leaves out as it pleases.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&byte| byte == b'\n')
         .map(<[u8]>::trim_ascii_end)
@@ -195,14 +233,14 @@ fn time_of(line: &[u8]) -> Option<DateTime<Utc>> {
     moves::line_time(&String::from_utf8_lossy(line))
 }
 
-/// Ends the last line. Git adds to a log without a lock on it, so this adds as well: at worst an empty
-/// line, which git passes over.
+/// Ends the last line. Git appends to a log without locking it, so this appends as well: at worst
+/// an empty line, which git skips.
 fn end_line(log: &VolumePath) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     File::from(openat::open(log, flags)?).write_all(b"\n")
 }
 
-/// Durably, in one step, and while no other expiry is at work on the log.
+/// Writes durably, in one step, and while no other expiry works on the log.
 fn write(log: &VolumePath, text: &[u8]) -> io::Result<()> {
     let (folder, name) = openat::parent(log)?;
     let mut lock = name.to_owned();

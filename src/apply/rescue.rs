@@ -1,11 +1,11 @@
 //! The rescue: a worktree's unsaved work as a commit, before the tree goes.
 //!
-//! The commit's tree is the worktree as it stood, byte for byte, without any filter; its first
-//! parent is HEAD, so `git diff ID^ ID` shows the work and `git checkout ID -- PATH` brings it
-//! back. Its second parent holds what a tree can't: the index as a file and as a tree, a manifest
-//! with modes and empty directories; and that one's parents are the commits which only this
-//! worktree reached. It is read back and compared before anybody may remove the tree. It must never
-//! touch the worktree itself.
+//! The commit's tree is the worktree as it was, byte for byte, without any filter. Its first parent
+//! is HEAD, so `git diff ID^ ID` shows the work and `git checkout ID -- PATH` brings it back. Its
+//! second parent contains what a tree can't: the index as a file and as a tree, a manifest with
+//! modes and empty directories. That one's parents are the commits which only this worktree
+//! reached. The rescue is read back and compared before anybody may remove the tree. The worktree
+//! itself is not touched.
 
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
@@ -30,15 +30,14 @@ mod trees;
 mod verify;
 pub use forget::{DropError, forget, supersede};
 use trees::write_tree;
-use verify::verify_tree;
 
-/// So many times what a listing takes is held of it while it is rescued.
+/// Memory for a rescue, as a multiple of the listing's.
 const COPIES: usize = 4;
 
-/// The tree can't be rescued: it stays.
+/// Why the tree can't be rescued: it stays.
 #[derive(Debug, thiserror::Error)]
 pub enum RescueError {
-    /// A file can't be read, or changed while it was.
+    /// A file can't be read, or changed while it was read.
     #[error("failed to rescue `{path}`: {cause}; the tree stays")]
     File {
         /// Which file, in the tree.
@@ -64,7 +63,7 @@ pub enum RescueError {
     /// The kernel refused to confine the work on the store.
     #[error("{0}; the tree stays")]
     Confine(#[from] Refusal),
-    /// What was read back isn't what stands in the tree.
+    /// What was read back differs from the tree.
     #[error("failed to verify the rescue: {0}; the tree stays")]
     Differs(String),
 }
@@ -72,7 +71,7 @@ pub enum RescueError {
 /// A rescue that was made.
 #[derive(Debug)]
 pub struct Rescued {
-    /// The full name of the ref that holds it.
+    /// The full name of its ref.
     pub name: String,
     /// The commit that the ref names.
     pub commit: Oid,
@@ -80,41 +79,51 @@ pub struct Rescued {
     pub listing: Listing,
 }
 
-/// Rescues `worktree`, whose tree stands at `place`, or, with no place, only the commits that its
-/// registration reaches.
+/// What is to be rescued.
+#[derive(Clone, Copy)]
+pub struct Unsaved<'a> {
+    /// Of which worktree.
+    pub worktree: &'a Worktree,
+    /// Where its tree stands; with no place, only the commits are rescued that its registration
+    /// reaches.
+    pub place: Option<&'a VolumePath>,
+    /// The commits that only it reaches.
+    pub unreached: &'a [String],
+    /// How many bytes may be written.
+    pub most: u64,
+    /// The run's time.
+    pub now: DateTime<Utc>,
+}
+
+/// Rescues a worktree's unsaved work.
 ///
-/// Libgit2 finds the store by its path, which an agent can swap for a link to another's: so what
-/// writes is confined.
+/// Libgit2 finds the store by its path, which an agent can replace by a link to another one: so
+/// writing is confined.
 ///
 /// # Errors
 /// [`RescueError`]: nobody may remove the tree.
-pub fn rescue(
-    shadow: &Shadow,
-    worktree: &Worktree,
-    place: Option<&VolumePath>,
-    unreached: &[String],
-    most: u64,
-    (now, stop): (DateTime<Utc>, &Stop),
-) -> Result<Rescued, RescueError> {
+pub fn rescue(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, RescueError> {
     // What is read here is bounded by what may be rescued.
     let stop = &stop.freely();
-    shadow.confined(|| make(shadow, worktree, place, unreached, most, (now, stop)))?
+    shadow.confined(|| make(shadow, unsaved, stop))?
 }
 
-fn make(
-    shadow: &Shadow,
-    worktree: &Worktree,
-    place: Option<&VolumePath>,
-    unreached: &[String],
-    most: u64,
-    (now, stop): (DateTime<Utc>, &Stop),
-) -> Result<Rescued, RescueError> {
+fn make(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, RescueError> {
+    let Unsaved {
+        worktree,
+        place,
+        unreached,
+        most,
+        now,
+    } = *unsaved;
     let repo = shadow.open()?;
     let head = worktree.head.as_deref().map(Oid::from_str).transpose()?;
     let head = head.map(|head| repo.find_commit(head)).transpose()?;
     let rescue = Making {
+        shadow,
         repo: &repo,
         worktree,
+        unreached,
         head,
         now,
         stop,
@@ -125,7 +134,7 @@ fn make(
         Some(place) => rescue.files(&known, place, most)?,
         None => (known.committed.clone(), rescue.of_registration(&known)?),
     };
-    // The files, the manifest and its text, what is stored of both.
+    // The files, the manifest and its text, and what is stored of both.
     memory
         .more(listing.held.bytes().saturating_mul(COPIES))
         .map_err(failed(&worktree.path))?;
@@ -133,12 +142,11 @@ fn make(
         files,
         rescue.manifest(&listing, place)?,
         &listing,
-        unreached,
         &mut memory,
     )?;
-    rescue.verify(shadow, &saved, &mut memory)?;
+    rescue.verify(&saved, &mut memory)?;
     if let Some(place) = place {
-        verify_tree(shadow, &known, place, &listing, &saved.files, stop)?;
+        rescue.verify_tree(&known, place, &listing, &saved.files)?;
     }
     let name = format!("{REFS}/{}/{}", safe(&worktree.id), now.format(TIME));
     let name = store(shadow, &repo, &name, saved.commit)?;
@@ -149,9 +157,9 @@ fn make(
     })
 }
 
-/// Gives the commit a ref of its own: `a.b` and `a+b` have the same name here, and may go in the
-/// same run. Objects and ref are synced as they are written; here the directories are, that were
-/// made for them.
+/// Makes a ref of its own for the commit: `a.b` and `a+b` have the same name here, and may go in
+/// the same run. Objects and ref are synced as they are written; their new directories are synced
+/// here.
 fn store(
     shadow: &Shadow,
     repo: &Repository,
@@ -228,8 +236,10 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> RescueError {
 }
 
 struct Making<'a> {
+    shadow: &'a Shadow,
     repo: &'a Repository,
     worktree: &'a Worktree,
+    unreached: &'a [String],
     head: Option<Commit<'a>>,
     now: DateTime<Utc>,
     stop: &'a Stop,
@@ -249,7 +259,7 @@ impl Making<'_> {
         })
     }
 
-    /// Writes every file that HEAD doesn't have already.
+    /// Writes every file that HEAD doesn't have.
     fn files(
         &self,
         known: &Known,
@@ -263,17 +273,18 @@ impl Making<'_> {
         if let Some(blocker) = listing.blockers.first() {
             return Err(RescueError::Differs(blocker.clone()));
         }
-        // What is too large is known before anything is written: a rescue that fails would leave it
-        // all in the store, each run anew.
+        // A tree that is too large is refused before anything is written: a failed rescue would
+        // leave it all in the store, in each run again.
         let (mut files, mut own, mut bytes) = (Files::new(), Vec::new(), 0u64);
         for (path, stamp) in &listing.files {
             let blob = match known.committed.get(path) {
-                // What differs in size differs: nobody reads it for that, however large it is.
+                // If the size differs the content differs: the file needn't be read, however large
+                // it is.
                 Some(&(_, committed)) if self.is_of_size(committed, stamp.size) => {
                     Some(tree::hash(place, path, stamp, self.stop).map_err(failed(path))?)
                         .filter(|&blob| blob == committed)
                 }
-                // Nobody but HEAD could have it already.
+                // Only HEAD could have it already.
                 _ => None,
             };
             if let Some(blob) = blob {
@@ -332,8 +343,8 @@ impl Making<'_> {
         }
     }
 
-    /// The second parent: index, staged content, manifest; on top of the commits that would be
-    /// lost.
+    /// Writes the second parent: index, staged content, manifest; on top of the commits that would
+    /// be lost.
     fn extras(&self, saved: &Held) -> Result<Oid, RescueError> {
         let mut builder = self.repo.treebuilder(None)?;
         let manifest = serde_json::to_vec_pretty(&saved.manifest)

@@ -1,10 +1,9 @@
-//! Bringing a rescue back: files and links, directories with their modes, and a worktree around
-//! them.
+//! Restores a rescue: files and links, directories with their modes, and a worktree around them.
 //!
-//! What a rescue holds was written by agents, and where it goes may be theirs too: every directory
-//! is opened by descriptor from the one above, no link is followed, and a file is made anew or
-//! replaced whole. It must never write outside the directory it was given, nor over a file that
-//! differs, unless it was told to.
+//! Agents wrote the rescue's contents, and may own the destination: every directory is opened by
+//! descriptor from its parent, no link is followed, and a file is created or replaced as a whole.
+//! Nothing is written outside the given directory, and a file that differs is replaced only on
+//! request.
 
 use super::ownership::{folders, give, open_folder, owner_of};
 use super::staging::{StagingDir, WorkshopError, free_id};
@@ -29,7 +28,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A rescue could not be brought back.
+/// Why a rescue could not be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The lock is gone.
@@ -38,7 +37,7 @@ pub enum RestoreError {
     /// Git's store can't be read or written.
     #[error("failed to read the rescue: {}; see `git fsck`", .0.message())]
     Git(#[from] git2::Error),
-    /// One file or directory can't be made.
+    /// A file or directory can't be made.
     #[error("failed to restore `{path}`: {cause}")]
     Piece {
         /// Which.
@@ -46,7 +45,7 @@ pub enum RestoreError {
         /// Why.
         cause: io::Error,
     },
-    /// Something else stands there.
+    /// Other contents are there.
     #[error("nothing was restored, since these differ from what stands there: {}; give --force to replace them, or --to DIR for another place", named(.0))]
     Differs(Vec<PathBuf>),
     /// The worktree itself can't be made.
@@ -57,7 +56,7 @@ pub enum RestoreError {
         /// Why.
         cause: io::Error,
     },
-    /// What was half made can't go.
+    /// A half-made worktree can't be removed.
     #[error(transparent)]
     Trash(#[from] TrashError),
 }
@@ -71,28 +70,28 @@ fn named(paths: &[PathBuf]) -> String {
     humanize::of_all(&some, paths.len())
 }
 
-/// What came back.
+/// What was restored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Files and links that were written.
     pub written: usize,
-    /// Those that stood there already, the same.
+    /// Those that were there already, unchanged.
     pub same: usize,
 }
 
-/// Who restores: the lock is the proof that nobody else works in the repo.
+/// Restores rescues: the lock is the proof that nobody else works in the repo.
 pub struct Restore<'a> {
     /// The proof.
     pub lock: &'a LockedRepo,
     /// The repo behind its shadow.
     pub shadow: &'a Shadow,
-    /// Where what was half made goes.
+    /// Where half-made directories go.
     pub trash: &'a Trash,
     /// When to stop.
     pub stop: &'a Stop,
 }
 
-/// A worktree as it is to be registered.
+/// The registration of a new worktree.
 pub struct Registration<'a> {
     /// The text of its `HEAD`.
     pub head: &'a str,
@@ -101,8 +100,8 @@ pub struct Registration<'a> {
 }
 
 impl Restore<'_> {
-    /// Puts `pieces` below the directory `base`. What stands there already and is the same stays as
-    /// it is; where something differs, nothing at all is written, unless `force` says so.
+    /// Puts `pieces` below the directory `base`. Existing files with the same contents stay. If any
+    /// file differs, nothing at all is written, unless `force`.
     ///
     /// # Errors
     /// [`RestoreError`].
@@ -125,8 +124,8 @@ impl Restore<'_> {
         .put(pieces, force)
     }
 
-    /// Puts the whole tree together and registers it as a worktree at `place`: first the
-    /// registration, then the tree, each with one rename.
+    /// Assembles the whole tree and registers it as a worktree at `place`: first the registration,
+    /// then the tree, each with one rename.
     ///
     /// # Errors
     /// [`RestoreError`]: there is no new worktree, and no half of one.
@@ -160,59 +159,24 @@ impl Restore<'_> {
         let id = free_id(git_dir, place)?;
         let repo = self.shadow.open().map_err(RestoreError::from)?;
 
-        let pieces = saved.pieces(Path::new(""))?;
-        let room = staging.folder(Path::new(""))?;
-        let top = folders(&room, Path::new("tree"), owner, &|_| 0o700)?;
-        let writer = Writer {
+        let room = Writer {
             repo: &repo,
             shadow: self.shadow,
             stop: self.stop,
-            base: top,
+            base: staging.folder(Path::new(""))?,
             owner,
         };
-        let restored = writer.put(&pieces, false)?;
-        let admins = git_dir.path().join("worktrees");
-        writer.text(
-            ".git",
-            &[b"gitdir: ", admins.join(&id).as_os_str().as_bytes(), b"\n"].concat(),
-        )?;
-        writer.finish(saved.manifest.mode.unwrap_or(0o755) & 0o7777)?;
-
-        let desk = Writer {
-            repo: &repo,
-            shadow: self.shadow,
-            stop: self.stop,
-            base: folders(&room, Path::new("admin"), owner, &|_| 0o700)?,
-            owner,
-        };
-        desk.text("commondir", b"../..\n")?;
-        desk.text(
-            "gitdir",
-            &[place.path().join(".git").as_os_str().as_bytes(), b"\n"].concat(),
-        )?;
-        desk.text("HEAD", registration.head.as_bytes())?;
-        if let Some(index) = &saved.index {
-            desk.text("index", &sound(&repo, saved, index)?)?;
-        }
-        desk.put(&saved.registered()?, false)?;
-        let logs = folders(&desk.base, Path::new("logs"), owner, &|_| 0o755)?;
-        Writer {
-            repo: &repo,
-            shadow: self.shadow,
-            stop: self.stop,
-            base: logs,
-            owner,
-        }
-        .text("HEAD", registration.log.as_bytes())?;
-        desk.finish(0o755)?;
-
+        let admin = git_dir.path().join("worktrees").join(&id);
+        let restored = room.below("tree", 0o700)?.tree(saved, &admin)?;
+        room.below("admin", 0o700)?
+            .registration(saved, place, registration)?;
         staging.put_worktree(git_dir, &id, place)?;
         Ok(restored)
     }
 }
 
-/// The index without what it names and nobody may have any more: trees that git computed once, and
-/// conflicts that were resolved where a rescue of an earlier version doesn't hold them.
+/// The index without what it names and may no longer exist: trees that git computed, and resolved
+/// conflicts if a rescue of an earlier version lacks them.
 fn sound(repo: &Repository, saved: &Held, index: &[u8]) -> io::Result<Vec<u8>> {
     let resolved = extensions::resolved(index)?;
     let held = |stage: &Files, held: &Files| {
@@ -227,7 +191,7 @@ fn sound(repo: &Repository, saved: &Held, index: &[u8]) -> io::Result<Vec<u8>> {
     extensions::with(index, if all { &[extensions::RESOLVED] } else { &[] })
 }
 
-/// Why a worktree could not be put together.
+/// Why a worktree could not be assembled.
 enum Assembly {
     Io(io::Error),
     Restore(RestoreError),
@@ -264,21 +228,64 @@ struct Writer<'a> {
     owner: Option<(Uid, Gid)>,
 }
 
-/// What stands where a piece is to go.
+/// What is in the place of a piece.
 enum Standing {
     Nothing,
     Same,
     Other,
 }
 
+fn failed(path: &Path) -> impl Fn(io::Error) -> RestoreError {
+    move |cause| RestoreError::Piece {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
 impl Writer<'_> {
+    /// Writes below the directory `name`, made with `mode` where it is missing.
+    fn below(&self, name: &str, mode: u32) -> io::Result<Self> {
+        let base = folders(&self.base, Path::new(name), self.owner, &|_| mode)?;
+        Ok(Self { base, ..*self })
+    }
+
+    /// Puts a whole tree here, whose registration is at `admin`.
+    fn tree(&self, saved: &Held, admin: &Path) -> Result<Restored, Assembly> {
+        let restored = self.put(&saved.pieces(Path::new(""))?, false)?;
+        self.text(
+            ".git",
+            &[b"gitdir: ", admin.as_os_str().as_bytes(), b"\n"].concat(),
+        )?;
+        self.finish(saved.manifest.mode.unwrap_or(0o755) & 0o7777)?;
+        Ok(restored)
+    }
+
+    /// Puts the registration of a tree here that is to stand at `place`.
+    fn registration(
+        &self,
+        saved: &Held,
+        place: &VolumePath,
+        registration: &Registration<'_>,
+    ) -> Result<(), Assembly> {
+        self.text("commondir", b"../..\n")?;
+        self.text(
+            "gitdir",
+            &[place.path().join(".git").as_os_str().as_bytes(), b"\n"].concat(),
+        )?;
+        self.text("HEAD", registration.head.as_bytes())?;
+        if let Some(index) = &saved.index {
+            self.text("index", &sound(self.repo, saved, index)?)?;
+        }
+        self.put(&saved.registered()?, false)?;
+        self.below("logs", 0o755)?
+            .text("HEAD", registration.log.as_bytes())?;
+        Ok(self.finish(0o755)?)
+    }
+
     fn put(&self, pieces: &Pieces, force: bool) -> Result<Restored, RestoreError> {
         let mut standing = Vec::new();
         for piece in &pieces.files {
-            standing.push(self.standing(piece).map_err(|cause| RestoreError::Piece {
-                path: piece.path.clone(),
-                cause,
-            })?);
+            standing.push(self.standing(piece).map_err(failed(&piece.path))?);
         }
         let others = || {
             pieces
@@ -293,14 +300,29 @@ impl Writer<'_> {
             ));
         }
         // Directories get their own modes last: one of them may forbid writing.
-        let mut made = BTreeMap::new();
+        let made = self.make_folders(pieces)?;
         let mut restored = Restored::default();
+        for (piece, standing) in pieces.files.iter().zip(&standing) {
+            if matches!(standing, Standing::Same) {
+                restored.same = restored.same.saturating_add(1);
+            } else {
+                self.piece(piece, standing).map_err(failed(&piece.path))?;
+                restored.written = restored.written.saturating_add(1);
+            }
+        }
+        self.finish_folders(made)?;
+        Ok(restored)
+    }
+
+    /// Makes the directories that are missing. Returns them, with the modes that they are to have.
+    fn make_folders<'b>(
+        &self,
+        pieces: &'b Pieces,
+    ) -> Result<BTreeMap<&'b PathBuf, u32>, RestoreError> {
+        let mut made = BTreeMap::new();
         for (path, mode) in &pieces.folders {
-            let failed = |cause| RestoreError::Piece {
-                path: path.clone(),
-                cause,
-            };
-            let parent = self.parent(path).map_err(failed)?;
+            let failed = failed(path);
+            let parent = self.parent(path).map_err(&failed)?;
             match rustix::fs::mkdirat(&parent, name(path), Mode::RWXU) {
                 Ok(()) => drop(made.insert(path, *mode)),
                 Err(Errno::EXIST) => {
@@ -309,29 +331,19 @@ impl Writer<'_> {
                 Err(error) => return Err(failed(error.into())),
             }
         }
-        for (piece, standing) in pieces.files.iter().zip(&standing) {
-            if matches!(standing, Standing::Same) {
-                restored.same = restored.same.saturating_add(1);
-            } else {
-                self.piece(piece, standing)
-                    .map_err(|cause| RestoreError::Piece {
-                        path: piece.path.clone(),
-                        cause,
-                    })?;
-                restored.written = restored.written.saturating_add(1);
-            }
-        }
+        Ok(made)
+    }
+
+    /// Gives the directories that were made their owner and modes, the innermost first.
+    fn finish_folders(&self, made: BTreeMap<&PathBuf, u32>) -> Result<(), RestoreError> {
         for (path, mode) in made.into_iter().rev() {
             let closed = self.folder(path).and_then(|fd| {
                 give(&fd, self.owner)?;
                 Ok(rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?)
             });
-            closed.map_err(|cause| RestoreError::Piece {
-                path: path.clone(),
-                cause,
-            })?;
+            closed.map_err(failed(path))?;
         }
-        Ok(restored)
+        Ok(())
     }
 
     fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
@@ -389,7 +401,7 @@ impl Writer<'_> {
         if matches!(standing, Standing::Nothing) {
             return self.make(&parent, name(&piece.path), piece);
         }
-        // Written whole beside it first: whoever reads it sees the old one or the new one.
+        // Written whole beside it first: a reader sees the old one or the new one.
         let beside = format!(".treewarden-{}", uuid::Uuid::new_v4());
         self.make(&parent, OsStr::new(&beside), piece)?;
         Ok(rustix::fs::renameat(
@@ -417,7 +429,7 @@ impl Writer<'_> {
         };
         let mut blob = self.shadow.blob(self.repo, piece.blob, self.stop)?;
         let file = self.write(parent, name, &mut blob, mode)?;
-        // A byte that a disk changed is told, not passed on.
+        // A byte that the disk changed is reported, not passed on.
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let same =
             Oid::hash_file(ObjectType::Blob, through).map_err(io::Error::other)? == piece.blob;
@@ -430,7 +442,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A new file: one that stands there is never opened.
+    /// Writes a new file: an existing one is never opened.
     fn write(
         &self,
         parent: &OwnedFd,

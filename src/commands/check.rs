@@ -1,7 +1,5 @@
-//! `treewarden check`: whether a run could run here, line by line, with what to do about it where
-//! not.
-//!
-//! It must never change anything, and never stop at the first trouble.
+//! `treewarden check`: whether a run could run here, line by line, with the remedy if not. It
+//! changes nothing, and goes on after a trouble.
 
 use crate::config::policy::{self, Policy};
 use crate::fs::mount;
@@ -20,12 +18,12 @@ use crate::survey::landed::Upstream;
 use rustix::fs::{Access, AtFlags, OFlags};
 use std::iter;
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// What it is.
+    /// The thing.
     pub what: String,
-    /// What was found, when it is as it should be.
+    /// What was found, if it is as it should be.
     pub found: String,
     /// What is wrong, and what helps.
     pub trouble: Option<String>,
@@ -47,7 +45,7 @@ fn bad(what: impl Into<String>, trouble: impl ToString) -> Line {
     }
 }
 
-/// Looks at everything a run needs.
+/// Checks everything that a run needs.
 pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     let many = |many: usize, what| words::count(many as u64, what);
     let mut lines = vec![
@@ -108,7 +106,7 @@ fn cache(cache: &policy::Cache) -> Line {
     }
 }
 
-/// Where a run sends its metrics and alerts. Nobody is asked whether he listens.
+/// Where a run sends its metrics and alerts. The sinks themselves are not asked.
 fn alerts(alerts: &policy::Alerts) -> Option<Line> {
     let sinks = [
         ("pushgateway", alerts.pushgateway.is_some()),
@@ -238,7 +236,7 @@ fn writable(state: &VolumePath) -> Line {
     }
 }
 
-/// A line each: `ok` or `!!`, what, and what was found or what to do.
+/// Renders a line each: `ok` or `!!`, what, and what was found or what to do.
 pub fn render(lines: &[Line]) -> String {
     let width = lines
         .iter()

@@ -1,6 +1,6 @@
-//! `caches`: each of a kind, with a name and, save for build output, a directory of its own.
+//! `caches`: each of a kind, with a name and, except for build output, a directory of its own.
 //!
-//! It must never accept a cache whose eviction could take a repo or a worktree along.
+//! A cache whose eviction could take a repo or a worktree along is refused.
 
 use super::policy::{self, Cache, Repo};
 use super::problem::{KeyPath, Notes};
@@ -13,61 +13,107 @@ use crate::ecosystems::lister::Stands;
 use crate::facts::cache::{CacheKind, Size};
 use crate::fs::volume_path::VolumePath;
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Deeper than any cache's layout.
 const DEEPEST: usize = 16;
 
-/// Resolves `caches`. `min_age` is the eviction's, and `repos` are those whose worktrees no cache
-/// may hold.
-pub(super) fn caches(
-    typed: &raw::Config,
-    root: &Arc<Path>,
-    min_age: Duration,
-    repos: &[Repo],
-    places: &mut Places,
-    notes: &mut Notes,
-) -> Vec<Cache> {
-    let mut seen = HashSet::new();
-    let mut resolved = Vec::new();
-    for (index, cache) in typed.caches.iter().flatten().enumerate() {
-        let at = KeyPath::default().key("caches").item(index);
-        let kind = kind(cache, &at, notes);
-        let name = name(cache, &at, &mut seen, notes);
-        let place = match kind {
-            Some(kind) if stands(kind) == Some(Stands::InWorktrees) => {
-                no_place(cache, kind, &at, &resolved, notes)
-            }
-            // Of an unknown kind, nobody can say whether it needs a directory.
-            None if cache.path.is_none() => None,
-            _ => folder(cache, root, &at, repos, places, notes),
-        };
-        let depth = depth(cache.depth, kind, &at.key("depth"), notes);
-        let Some((kind, name)) = kind.zip(name) else {
-            continue;
-        };
-        let min_age = cache.min_age.map_or(min_age, |time| time.0.max(min_age));
-        let (reserve, budget) = (
-            amount(cache.reserve, 0),
-            cache.budget.map(|budget| amount(Some(budget), u64::MAX)),
-        );
-        check_budget(reserve, budget, &at, notes);
-        resolved.push(Cache {
-            name,
-            kind,
-            place,
-            depth,
-            min_age,
-            reserve,
-            budget,
-        });
-    }
-    resolved
+/// Resolves `caches`, beside what the rest of the config says.
+pub(super) struct CacheResolver<'a> {
+    /// The eviction's.
+    pub(super) min_age: Duration,
+    /// No cache may hold their worktrees.
+    pub(super) repos: &'a [Repo],
+    pub(super) places: &'a mut Places,
+    pub(super) notes: &'a mut Notes,
 }
 
-/// What was typed, and `otherwise` where nothing was.
+impl CacheResolver<'_> {
+    pub(super) fn caches(mut self, typed: &raw::Config) -> Vec<Cache> {
+        let mut seen = HashSet::new();
+        let mut resolved = Vec::new();
+        for (index, cache) in typed.caches.iter().flatten().enumerate() {
+            let at = KeyPath::default().key("caches").item(index);
+            let kind = kind(cache, &at, self.notes);
+            let name = name(cache, &at, &mut seen, self.notes);
+            let place = match kind {
+                Some(kind) if stands(kind) == Some(Stands::InWorktrees) => {
+                    self.no_place(cache, kind, &at, &resolved)
+                }
+                // Of an unknown kind, nobody can say whether it needs a directory.
+                None if cache.path.is_none() => None,
+                _ => self.folder(cache, &at),
+            };
+            let depth = depth(cache.depth, kind, &at.key("depth"), self.notes);
+            let Some((kind, name)) = kind.zip(name) else {
+                continue;
+            };
+            let min_age = cache
+                .min_age
+                .map_or(self.min_age, |time| time.0.max(self.min_age));
+            let (reserve, budget) = (
+                amount(cache.reserve, 0),
+                cache.budget.map(|budget| amount(Some(budget), u64::MAX)),
+            );
+            check_budget(reserve, budget, &at, self.notes);
+            resolved.push(Cache {
+                name,
+                kind,
+                place,
+                depth,
+                min_age,
+                reserve,
+                budget,
+            });
+        }
+        resolved
+    }
+
+    /// Build output stands in the worktrees, wherever those are: it has no directory, and there is no
+    /// second one.
+    fn no_place(
+        &mut self,
+        typed: &raw::Cache,
+        kind: CacheKind,
+        at: &KeyPath,
+        others: &[Cache],
+    ) -> Option<VolumePath> {
+        if typed.path.is_some() {
+            self.notes.add(
+                &at.key("path"),
+                "build-output stands in the worktrees and has no path; take the key out",
+            );
+        }
+        if others.iter().any(|other| other.kind == kind) {
+            self.notes.add(
+                &at.key("kind"),
+                "build-output is listed twice; keep one, it covers every worktree",
+            );
+        }
+        None
+    }
+
+    fn folder(&mut self, typed: &raw::Cache, at: &KeyPath) -> Option<VolumePath> {
+        let at = at.key("path");
+        let place = self
+            .places
+            .take(typed.path.as_deref(), "caches/npm", &at, self.notes)?;
+        for repo in self.repos {
+            if let Some(trees) = repo
+                .worktrees
+                .roots
+                .iter()
+                .find(|trees| literal_start(trees).starts_with(place.relative()))
+            {
+                self.notes.add(&at, format!("`{place}` holds worktrees of {} (`{trees}`); give the cache a folder of its own", repo.name));
+                break;
+            }
+        }
+        Some(place)
+    }
+}
+
+/// The typed amount, or else `otherwise`.
 fn amount(typed: Option<Amount>, otherwise: u64) -> Size {
     let Amount { bytes, inodes } = typed.unwrap_or_default();
     Size {
@@ -92,7 +138,7 @@ fn stands(kind: CacheKind) -> Option<Stands> {
     ecosystems::layout(kind).map(|layout| layout.stands)
 }
 
-/// Every kind by its name, in the order in which people read them.
+/// Returns every kind by its name, in the order for people.
 fn kinds() -> Vec<(&'static str, CacheKind)> {
     ecosystems::layouts()
         .map(|layout| (layout.kind.name(), layout.kind))
@@ -127,54 +173,6 @@ fn name(
     };
     notes.add(&at.key("name"), format!("`{name}` {problem}"));
     None
-}
-
-/// Build output stands in the worktrees, wherever those are: it has no directory, and there is no
-/// second one.
-fn no_place(
-    typed: &raw::Cache,
-    kind: CacheKind,
-    at: &KeyPath,
-    others: &[Cache],
-    notes: &mut Notes,
-) -> Option<VolumePath> {
-    if typed.path.is_some() {
-        notes.add(
-            &at.key("path"),
-            "build-output stands in the worktrees and has no path; take the key out",
-        );
-    }
-    if others.iter().any(|other| other.kind == kind) {
-        notes.add(
-            &at.key("kind"),
-            "build-output is listed twice; keep one, it covers every worktree",
-        );
-    }
-    None
-}
-
-fn folder(
-    typed: &raw::Cache,
-    root: &Arc<Path>,
-    at: &KeyPath,
-    repos: &[Repo],
-    places: &mut Places,
-    notes: &mut Notes,
-) -> Option<VolumePath> {
-    let at = at.key("path");
-    let place = places.take(typed.path.as_deref(), "caches/npm", root, &at, notes)?;
-    for repo in repos {
-        if let Some(trees) = repo
-            .worktrees
-            .roots
-            .iter()
-            .find(|trees| literal_start(trees).starts_with(place.relative()))
-        {
-            notes.add(&at, format!("`{place}` holds worktrees of {} (`{trees}`); give the cache a folder of its own", repo.name));
-            break;
-        }
-    }
-    Some(place)
 }
 
 fn depth(typed: Option<Count>, kind: Option<CacheKind>, at: &KeyPath, notes: &mut Notes) -> usize {

@@ -1,7 +1,7 @@
 //! `repos`: each with a name, a directory of its own, and its settings over the defaults.
 //!
-//! It must never let two repos share a lock file: they would wait for each other, or worse, not
-//! know of each other; nor tell what stands in a `url`, which may be a secret.
+//! Two repos with the same lock file are refused, because they would wait for each other. No
+//! message repeats a `url`, which may contain a secret.
 
 use super::policy::{Address, Repo};
 use super::problem::{KeyPath, Notes};
@@ -9,19 +9,12 @@ use super::raw;
 use super::settings::{self, Layers};
 use super::values::{Places, is_name};
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::Arc;
 
 /// Resolves `defaults` and `repos`.
-pub(super) fn repos(
-    typed: &raw::Config,
-    root: &Arc<Path>,
-    places: &mut Places,
-    notes: &mut Notes,
-) -> Vec<Repo> {
+pub(super) fn repos(typed: &raw::Config, places: &mut Places, notes: &mut Notes) -> Vec<Repo> {
     let top = KeyPath::default();
     let defaults: &raw::Settings = &typed.defaults;
-    settings::check(defaults, root, &top.key("defaults"), notes);
+    settings::check(defaults, places.root(), &top.key("defaults"), notes);
     Layers {
         repo: defaults,
         defaults,
@@ -34,35 +27,56 @@ pub(super) fn repos(
         );
         return Vec::new();
     };
-    let mut locks = Locks::default();
-    let mut resolved = Vec::new();
-    for (index, repo) in repos.iter().enumerate() {
-        let at = top.key("repos").item(index);
+    let mut resolver = RepoResolver {
+        defaults,
+        locks: Locks::default(),
+        places,
+        notes,
+    };
+    repos
+        .iter()
+        .enumerate()
+        .filter_map(|(index, repo)| resolver.repo(repo, &top.key("repos").item(index)))
+        .collect()
+}
+
+/// Resolves one repo after the other.
+struct RepoResolver<'a> {
+    defaults: &'a raw::Settings,
+    locks: Locks<'a>,
+    places: &'a mut Places,
+    notes: &'a mut Notes,
+}
+
+impl<'a> RepoResolver<'a> {
+    fn repo(&mut self, repo: &'a raw::Repo, at: &KeyPath) -> Option<Repo> {
         let own = repo.settings();
         let layers = Layers {
             repo: &own,
-            defaults,
+            defaults: self.defaults,
         };
-        settings::check(&own, root, &at, notes);
-        layers.check_rescue(&at, notes);
-        let name = name(repo.name.as_deref(), &at.key("name"), &mut locks, notes);
-        let place = places.take(
+        settings::check(&own, self.places.root(), at, self.notes);
+        layers.check_rescue(at, self.notes);
+        let name = name(
+            repo.name.as_deref(),
+            &at.key("name"),
+            &mut self.locks,
+            self.notes,
+        );
+        let place = self.places.take(
             repo.path.as_deref(),
             "acme__shop",
-            root,
             &at.key("path"),
-            notes,
+            self.notes,
         );
         let url = repo.url.as_deref().and_then(|typed| {
             Address::new(typed)
-                .map_err(|wrong| notes.add(&at.key("url"), wrong))
+                .map_err(|wrong| self.notes.add(&at.key("url"), wrong))
                 .ok()
         });
-        let Some((name, place)) = name.zip(place) else {
-            continue;
-        };
+        let (name, place) = name.zip(place)?;
         let (worktrees, gc) = (layers.worktrees(&place), layers.gc());
-        resolved.push(Repo {
+        Some(Repo {
             name,
             place,
             url,
@@ -70,9 +84,8 @@ pub(super) fn repos(
             worktrees,
             gc,
             busy_probe: layers.busy_probe(),
-        });
+        })
     }
-    resolved
 }
 
 /// The lock files taken so far, each with its repo's name.

@@ -1,20 +1,20 @@
-//! From what was typed to a complete [`Policy`]: defaults filled in, everything checked.
+//! Resolves what was typed to a complete [`Policy`]: defaults filled in, everything checked.
 //!
-//! A pure function: it must never look at the disk, and never stop at the first problem. Where a
-//! value makes no sense it notes so and goes on with a stand-in; the policy it returns is used only
-//! when nothing was noted.
+//! A pure function that doesn't read the disk. A problem is noted and a stand-in used, so that all
+//! problems are found; the policy is used only if nothing was noted.
 
+use super::caches::CacheResolver;
 use super::policy::{self, Eviction, InUse, Marks, Policy, Run, Volume};
 use super::problem::{KeyPath, Notes};
 use super::units::{Bytes, Count, Percent, Time};
 use super::values::{Places, odd, one_of};
-use super::{alerts, caches, raw, repos};
+use super::{alerts, raw, repos};
 use crate::fs::volume_path::VolumePath;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// More threads than this are a slip of the finger.
+/// More threads than this are a typing error.
 const MOST_THREADS: usize = 1024;
 
 const IN_USE: [(&str, InUse); 2] = [("keep", InUse::Keep), ("last", InUse::Last)];
@@ -22,19 +22,17 @@ const IN_USE: [(&str, InUse); 2] = [("keep", InUse::Keep), ("last", InUse::Last)
 /// Resolves a whole config.
 pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
     let top = KeyPath::default();
-    let mut places = Places::default();
-    let volume = volume(&typed.volume, &top.key("volume"), &mut places, notes);
+    let (volume, mut places) = volume(&typed.volume, &top.key("volume"), notes);
     let eviction = eviction(&typed.eviction, &top.key("eviction"), notes);
     let run = run(&typed.run, &top.key("run"), notes);
-    let repos = repos::repos(typed, &volume.root, &mut places, notes);
-    let caches = caches::caches(
-        typed,
-        &volume.root,
-        eviction.min_age,
-        &repos,
-        &mut places,
+    let repos = repos::repos(typed, &mut places, notes);
+    let caches = CacheResolver {
+        min_age: eviction.min_age,
+        repos: &repos,
+        places: &mut places,
         notes,
-    );
+    }
+    .caches(typed);
     let alerts = alerts::alerts(&typed.alerts, &top.key("alerts"), notes);
     Policy {
         volume,
@@ -46,18 +44,20 @@ pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
     }
 }
 
-fn volume(typed: &raw::Volume, at: &KeyPath, places: &mut Places, notes: &mut Notes) -> Volume {
+/// The volume, and its first directory: the state.
+fn volume(typed: &raw::Volume, at: &KeyPath, notes: &mut Notes) -> (Volume, Places) {
     // Any path lies inside `/`, so with this stand-in a wrong root doesn't make every other path
     // look wrong too.
     let root: Arc<Path> = root(typed.root.as_deref(), &at.key("root"), notes)
         .unwrap_or("/".into())
         .into();
+    let mut places = Places::below(root.clone());
     let state = typed.state.as_deref().unwrap_or(policy::STATE);
-    let state = places.take(Some(state), policy::STATE, &root, &at.key("state"), notes);
+    let state = places.take(Some(state), policy::STATE, &at.key("state"), notes);
     let state = state.unwrap_or_else(|| {
         VolumePath::new(&root, Path::new(policy::STATE)).expect("the default lies inside any root")
     });
-    Volume { root, state }
+    (Volume { root, state }, places)
 }
 
 fn root(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf> {
@@ -82,8 +82,8 @@ fn root(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf>
         );
         None
     } else {
-        // `/data/` and `/data//` are `/data`: others compare this path with what the volume's
-        // sentinel says.
+        // `/data/` and `/data//` are `/data`: this path is compared with the one in the volume's
+        // sentinel.
         Some(path.components().collect())
     }
 }

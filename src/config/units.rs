@@ -1,7 +1,7 @@
 //! Amounts as people type them: `30d`, `25GiB`, `85%`, `never`.
 //!
-//! Each refusal says what was typed and what would do. It must never guess: a number without its
-//! unit is refused, save for plain bytes and counts.
+//! Each refusal quotes what was typed and says what is accepted. A number without its unit is
+//! refused, except plain bytes and counts.
 
 use super::policy::Age;
 use crate::fs::humanize;
@@ -21,11 +21,10 @@ const A_SIZE: &str = "a size such as 25GiB, 1.5GiB or 200MiB";
 const A_PERCENTAGE: &str = "a percentage such as 85%";
 const A_COUNT: &str = "a whole number such as 4";
 
-/// Longer than anything here is kept: more than this is a slip of the finger.
+/// Longer than anything here is kept: more than this is a typing error.
 const LONGEST: Duration = Duration::from_hours(876_600);
 
-/// Larger than any volume. It also catches what `bytesize` silently cuts down to the largest number
-/// there is.
+/// Larger than any volume. It also catches what `bytesize` silently reduces to the largest number.
 const LARGEST: u64 = bytesize::EIB;
 
 /// What was typed won't do.
@@ -78,12 +77,12 @@ impl fmt::Display for Time {
     }
 }
 
-/// A moment to come: `7d` from now, `2026-12-24` or `2026-12-24T03:00:00Z`.
+/// A future moment: `7d` from now, `2026-12-24` or `2026-12-24T03:00:00Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// This long from now.
     In(Duration),
-    /// Then.
+    /// At this time.
     At(DateTime<Utc>),
 }
 
@@ -111,7 +110,7 @@ impl FromStr for Moment {
 }
 
 impl Moment {
-    /// When that is.
+    /// Returns the time.
     ///
     /// # Errors
     /// It is past, or out of the calendar.
@@ -175,7 +174,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// A share of the volume, held as a fraction: `85%` is 0.85.
+/// A percentage of the volume, stored as a fraction: `85%` is 0.85.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Percent(pub f64);
 
@@ -202,7 +201,7 @@ impl fmt::Display for Percent {
     }
 }
 
-/// How many of something.
+/// A number of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count(pub usize);
 
@@ -267,7 +266,8 @@ impl<'de> Visitor<'de> for AmountVisitor {
     }
 }
 
-/// A plain value as text: YAML takes `10` for a number and `10m` for text, and people don't care.
+/// A plain value as text: YAML reads `10` as a number and `10m` as text, which people needn't care
+/// about.
 struct Plain(&'static str);
 
 impl Visitor<'_> for Plain {
@@ -289,7 +289,7 @@ impl Visitor<'_> for Plain {
         Ok(typed.to_string())
     }
 
-    /// With its point, so that `1.0` is not taken for a whole number.
+    /// With its point, so that `1.0` is not read as a whole number.
     fn visit_f64<E>(self, typed: f64) -> Result<String, E> {
         Ok(format!("{typed:?}"))
     }

@@ -1,4 +1,4 @@
-//! Values that several parts of the config are made of: directories that must not overlap, names,
+//! Values that several parts of the config consist of: directories that must not overlap, names,
 //! lists.
 
 use super::problem::{KeyPath, Notes};
@@ -9,33 +9,48 @@ use std::sync::Arc;
 
 /// The directories named so far. No two may overlap: each has an owner, and what one owner deletes
 /// must not be another's.
-#[derive(Debug, Default)]
-pub(super) struct Places(Vec<(KeyPath, VolumePath)>);
+#[derive(Debug)]
+pub(super) struct Places {
+    root: Arc<Path>,
+    taken: Vec<(KeyPath, VolumePath)>,
+}
 
 impl Places {
+    /// None yet, on the volume with this root.
+    pub(super) fn below(root: Arc<Path>) -> Self {
+        Self {
+            root,
+            taken: Vec::new(),
+        }
+    }
+
+    /// The volume's root.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The directory that was typed at `at`, proven inside the root and apart from all others.
     pub(super) fn take(
         &mut self,
         typed: Option<&str>,
         example: &str,
-        root: &Arc<Path>,
         at: &KeyPath,
         notes: &mut Notes,
     ) -> Option<VolumePath> {
         let place = match typed {
             None => Err(format!("is missing; write the folder's path below volume.root, for instance {example}")),
             Some(typed) if odd(typed) => Err(format!("`{typed}` holds a control character or a backslash; rename the folder")),
-            Some(typed) => VolumePath::new(root, Path::new(typed))
+            Some(typed) => VolumePath::new(&self.root, Path::new(typed))
                 .map_err(|_| format!("`{typed}` is no folder below volume.root; write its path from there, without `..`")),
         };
         let apart = place.and_then(|place| self.apart(&place).map(|()| place));
         let place = apart.map_err(|problem| notes.add(at, problem)).ok()?;
-        self.0.push((at.clone(), place.clone()));
+        self.taken.push((at.clone(), place.clone()));
         Some(place)
     }
 
     fn apart(&self, place: &VolumePath) -> Result<(), String> {
-        for (key, other) in &self.0 {
+        for (key, other) in &self.taken {
             let how = match (
                 place.relative().starts_with(other.relative()),
                 other.relative().starts_with(place.relative()),
@@ -53,13 +68,14 @@ impl Places {
     }
 }
 
-/// Control characters end up on terminals, and a backslash means something else in a glob.
+/// Whether a path is odd: control characters end up on terminals, and a backslash has another
+/// meaning in a glob.
 pub(super) fn odd(path: &str) -> bool {
     path.chars().any(|c| c.is_control() || c == '\\')
 }
 
-/// Names are for people, for metrics' labels and for lock files: letters, digits, `.`, `_` and `-`,
-/// in parts split by `/`.
+/// Whether it is a name for people, for metrics' labels and for lock files: letters, digits, `.`,
+/// `_` and `-`, in parts split by `/`.
 pub(super) fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     name.len() <= LONGEST_NAME
@@ -68,10 +84,10 @@ pub(super) fn is_name(name: &str) -> bool {
             .all(|part| !matches!(part, "" | "." | "..") && part.chars().all(plain))
 }
 
-/// Room for `__` and `.lock` in the 255 bytes that a file's name may have.
+/// Leaves room for `__` and `.lock` in the 255 bytes of a file's name.
 const LONGEST_NAME: usize = 120;
 
-/// What `name` stands for, or which names there are.
+/// Returns the meaning of `name`, or the known names.
 pub(super) fn one_of<T: Copy>(known: &[(&str, T)], name: &str) -> Result<T, String> {
     let found = known.iter().find(|(known, _)| *known == name);
     found
@@ -79,7 +95,7 @@ pub(super) fn one_of<T: Copy>(known: &[(&str, T)], name: &str) -> Result<T, Stri
         .ok_or_else(|| format!("`{name}` is unknown; write one of {}", names(known)))
 }
 
-/// The known names, as people read them.
+/// The known names, for people.
 pub(super) fn names<T>(known: &[(&str, T)]) -> String {
     known
         .iter()
@@ -88,7 +104,7 @@ pub(super) fn names<T>(known: &[(&str, T)]) -> String {
         .join(", ")
 }
 
-/// A list's texts, an empty one noted.
+/// Returns a list's texts, and notes an empty one.
 pub(super) fn texts<'a>(
     list: &'a raw::List,
     at: &KeyPath,

@@ -1,4 +1,4 @@
-//! Files of our own in the state directory, so written that a crash leaves the old one or the new
+//! Atomic writes of our own files in the state directory: a crash leaves the old file or the new
 //! one, never half of one.
 //!
 //! Agents can write there too: a link of either kind in a file's place would have us write over
@@ -79,7 +79,7 @@ fn told(error: &io::Error) -> io::Error {
     }
 }
 
-/// Puts a file with these bytes where none is.
+/// Creates a file with these bytes.
 ///
 /// # Errors
 /// `AlreadyExists`, or it can't be written; then there is none.
@@ -92,7 +92,7 @@ pub fn create(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::fsync(&draft.folder)?)
 }
 
-/// Puts a file with these bytes in place of the one that is there, if one is.
+/// Replaces a file by these bytes, or creates it.
 ///
 /// # Errors
 /// It can't be written; then the old one stands.
@@ -222,18 +222,18 @@ pub fn nameless(folder: &VolumePath) -> io::Result<File> {
     }
 }
 
-/// Writes `what` as JSON, to its end: a buffer that goes with its value writes the rest as well,
-/// and nobody hears of an error.
+/// Writes `what` as JSON and flushes it: a buffer that is merely dropped hides the error of its
+/// last write.
 ///
 /// # Errors
-/// Whatever `to` says.
+/// Any error of `to`.
 pub fn json(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
     let mut buffer = io::BufWriter::new(to);
     serde_json::to_writer(&mut buffer, what)?;
     buffer.flush()
 }
 
-/// Makes a directory where none is; those above it are there.
+/// Makes a directory if it is missing; its parents exist.
 ///
 /// # Errors
 /// Something else stands there, or it can't be made or looked at.

@@ -2,9 +2,9 @@
 //! beneath them, replacing a file atomically, and what reading may cost. It is the lowest room, so
 //! the words for sizes, ages and lists stand here, too.
 //!
-//! It relies on nothing else of ours. Where the kernel allows it, a path is resolved in one call
-//! that follows no link and leaves no mount (`openat2`), so that what an agent swaps in the
-//! meantime leads nowhere.
+//! It relies on nothing else of ours. If the kernel allows it, a path is resolved in one call that
+//! follows no link and enters no other mount (`openat2`), so that what an agent swaps meanwhile
+//! leads nowhere.
 
 #![cfg_attr(
     not(test),

@@ -1,10 +1,10 @@
-//! Asking for a lock, without being held up by the one who is asked.
+//! Asks for a lock, without being blocked by a server that doesn't answer.
 //!
-//! On NFS an open or a lock call may take minutes, `LOCK_NB` or not: while the server's grace
-//! period lasts, while it takes back what it had delegated to a client that is cut off, or on v3
-//! always. The kernel's call can't be given up, so a thread makes it, and is left alone with it
-//! when nobody waits any more (`docs/design/nfs.md#locks`). It must never leave a lock taken for
-//! which nobody waits, nor take one that keeps out nobody but this machine.
+//! On NFS an open or a lock call may take minutes, with or without `LOCK_NB`: during the server's
+//! grace period, while it revokes a delegation from a client that is cut off, or on v3 always. The
+//! kernel's call can't be cancelled, so a thread makes it, and is abandoned when nobody waits any
+//! more (`docs/design/nfs.md#locks`). A lock that arrives then is released again, and one that
+//! excludes only this machine's processes is not taken.
 
 use super::{Holder, LockError, read_holder};
 use crate::fs::atomic;
@@ -24,16 +24,16 @@ use std::time::{Duration, Instant};
 /// off, makes it 105 s (`docs/design/nfs.md#locks`).
 pub(super) const ANSWER: Duration = Duration::from_mins(2);
 
-/// How often a lock is asked for before it counts as busy, and how long after: a look takes some
-/// microseconds.
+/// How often a lock is tried before it counts as busy, and the pause between: another's look takes
+/// some microseconds.
 const LOOKS: usize = 5;
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 
-/// What comes of asking.
+/// The answer to asking.
 enum Answer {
     /// Somebody has it.
     Busy(Option<Holder>),
-    /// It is ours. Where nobody takes this, the file closes and the lock is free again.
+    /// It is ours. If nobody receives this, the file closes and the lock is free again.
     Ours(File),
 }
 
@@ -89,7 +89,7 @@ pub(super) fn share_within(place: &VolumePath) -> Result<File, LockError> {
     })
 }
 
-/// One look at the lock, if it comes within `limit`.
+/// Inspects the lock, if the answer comes within `limit`.
 pub(super) fn look_within<T: Send + 'static>(
     place: &VolumePath,
     limit: Duration,
@@ -127,7 +127,7 @@ fn ask(
     Ok(())
 }
 
-/// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each
+/// The check before everything destructive: see [`mount::local_locks`]. Made once for each
 /// directory of locks.
 fn reaches_others(place: &VolumePath) -> Result<(), LockError> {
     let path = place.path();
@@ -176,7 +176,7 @@ pub(super) fn failed(place: &VolumePath) -> impl Fn(io::Error) -> LockError {
     }
 }
 
-/// Asked a few times: somebody may just be looking.
+/// Tries a few times: somebody may just be inspecting the lock.
 fn hold(file: &File) -> io::Result<bool> {
     for again in (0..LOOKS).rev() {
         if try_flock(file, FlockOperation::NonBlockingLockExclusive)? {
@@ -236,7 +236,7 @@ mod tests {
             hold_within(&path, Duration::from_millis(50)),
             Err(LockError::Busy(_))
         ));
-        // The thread that still queues gets it now, finds nobody waiting, and lets go.
+        // The thread that still queues gets it now, finds nobody waiting, and releases it.
         drop(first);
         drop(hold_within(&path, Duration::from_mins(1)).unwrap());
         drop(hold_within(&path, Duration::from_mins(1)).unwrap());

@@ -1,9 +1,9 @@
 //! The lock that agents and the run share: an exclusive `flock(2)` on a file that is never deleted.
 //!
 //! `flock FILE CMD` in a shell takes the very same lock
-//! (`docs/design/contract.md#the-lock-protocol`). The kernel alone decides who holds it; what is
-//! written in the file only informs people. Nobody may take a second repo while holding one. Only a
-//! [`LockedRepo`] can be changed: taking the lock is what makes one.
+//! (`docs/design/contract.md#the-lock-protocol`). Only the kernel decides who has it; the text in
+//! the file informs people. Nobody may take a second repo while holding one. Only a [`LockedRepo`]
+//! can be changed, and taking the lock is what makes one.
 
 #![cfg_attr(
     not(test),
@@ -34,22 +34,22 @@ mod volume;
 
 pub use volume::{LockedJournal, LockedVolume, shard, shards};
 
-/// The schema of what treewarden writes into a lock.
+/// The schema of treewarden's text in a lock file.
 const SCHEMA: &str = "treewarden.lock/1";
 
 /// The volume's lock, beside the repos'.
 const VOLUME: &str = "volume.lock";
 
-/// What an I/O error on a lock's file means.
+/// The meaning of an I/O error on a lock's file.
 const GIVEN_UP: &str =
     "the file server gave it up while it could not be reached, and somebody else may have had it";
 
-/// How often what is held is proven to the server: a lost lease takes it 90 s, and a run has a
-/// hundred thousand steps.
+/// How often a lock is proven to the server: losing a lease takes it 90 s, and a run has a hundred
+/// thousand steps.
 const PROOF: Duration = Duration::from_secs(1);
 
-/// What a holder writes about itself. It only informs: one of any schema is told as far as it can
-/// be read.
+/// What a holder writes about itself. It only informs: one of any schema is reported as far as it
+/// can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// `treewarden.lock/1`; agents may leave it out.
@@ -63,22 +63,22 @@ pub struct Holder {
     pub purpose: String,
     /// Since when.
     pub since: DateTime<Utc>,
-    /// What only this holder knows.
+    /// A token that only this holder knows.
     pub token: String,
 }
 
-/// The lock could not be had, or is gone.
+/// Why a lock was not taken, or is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody holds it.
+    /// Somebody has it.
     #[error("{}", describe(.0.as_ref()))]
     Busy(Option<Holder>),
-    /// The file under the lock is another one, or names another holder.
+    /// The lock file is another one, or names another holder.
     #[error("lost the lock `{}`: {why}; this repo stops here, the next run goes on", path.display())]
     Lost {
         /// The lock file.
         path: PathBuf,
-        /// What was seen.
+        /// What was found.
         why: String,
     },
     /// The file server doesn't answer.
@@ -88,7 +88,7 @@ pub enum LockError {
         .0.display()
     )]
     Silent(PathBuf, Duration),
-    /// It would keep nobody out who is on another machine.
+    /// It would exclude nobody on another machine.
     #[error("refused to lock `{}`: {why}", path.display())]
     Local {
         /// The lock file.
@@ -107,15 +107,15 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// Whether it may be had later: somebody has it, or the file server doesn't answer.
+    /// Whether it may be available later: somebody has it, or the file server doesn't answer.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Busy(_) | Self::Silent(..))
     }
 }
 
 impl Holder {
-    /// What a lock file's text says. None is somebody who left no name: the record is torn, or of a
-    /// shape that isn't known.
+    /// Parses a lock file's text. None for a holder without a name: the record is torn, or of an
+    /// unknown shape.
     pub fn read(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
@@ -141,7 +141,7 @@ fn describe(holder: Option<&Holder>) -> String {
     )
 }
 
-/// A lock that is held. Dropping it sets it free.
+/// A lock that we have. Dropping it releases it.
 #[derive(Debug)]
 struct Held {
     file: File,
@@ -153,16 +153,16 @@ struct Held {
     shared: bool,
 }
 
-/// A repo, locked: the only thing that `apply` changes.
+/// A locked repo: the only thing that `apply` changes.
 #[derive(Debug)]
 pub struct LockedRepo {
     held: Held,
     place: VolumePath,
 }
 
-/// What is held proves itself before each destructive step.
+/// A lock that proves itself before each destructive step.
 pub trait StillHeld {
-    /// Whether the same file is still under the lock, with our own token in it.
+    /// Checks that the lock file is still the same, with our own token in it.
     ///
     /// # Errors
     /// [`LockError::Lost`] or [`LockError::Io`]: stop at once.
@@ -176,7 +176,7 @@ impl StillHeld for LockedRepo {
 }
 
 impl LockedRepo {
-    /// Takes the lock of the repo `name`, whose checkout is `place`, or says who holds it. Never
+    /// Takes the lock of the repo `name`, whose checkout is `place`, or returns who has it. Never
     /// waits.
     ///
     /// # Errors
@@ -195,11 +195,11 @@ impl LockedRepo {
         })
     }
 
-    /// The same, but waits for it as long as `limit`, in the kernel's queue: woken as soon as it is
-    /// free. `now` is asked then.
+    /// The same, but waits as long as `limit`, in the kernel's queue, which wakes us as soon as the
+    /// lock is free. `now` is called then.
     ///
     /// # Errors
-    /// [`LockError`]; busy, when the time is over.
+    /// [`LockError`]; busy, if the time is over.
     pub fn wait(
         locks: &VolumePath,
         name: &str,
@@ -219,15 +219,15 @@ impl LockedRepo {
     /// has ended too, whatever becomes of us.
     ///
     /// # Errors
-    /// Whatever the kernel says.
+    /// Any error of the kernel.
     pub fn share(&mut self) -> io::Result<()> {
         rustix::io::fcntl_setfd(&self.held.file, FdFlags::empty())?;
         self.held.shared = true;
         Ok(())
     }
 
-    /// A sign of life: the record's time moves. On NFS it also tells whether the lock was lost
-    /// while the network was away.
+    /// Gives a sign of life by renewing the record's time. On NFS it also shows whether the lock
+    /// was lost while the network was away.
     ///
     /// # Errors
     /// As [`StillHeld::still_held`].
@@ -241,30 +241,29 @@ impl LockedRepo {
         &self.place
     }
 
-    /// What tells this repo from all others, as a file's name: the lock file's, without its ending.
+    /// A file name that is unique to this repo: the lock file's, without its extension.
     pub fn stem(&self) -> &OsStr {
         self.held.place.relative().file_stem().unwrap_or_default()
     }
 
-    /// The file server's clock: when it saw us write our name. Ages of files are measured against
-    /// it.
+    /// The file server's time when we wrote our name. Ages of files are measured against it.
     pub fn server_clock(&self) -> Option<DateTime<Utc>> {
         self.held.server_clock()
     }
 }
 
-/// A lock as the kernel and its file tell of it.
+/// The state of a lock, by the kernel and its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Whether the kernel says that somebody holds it.
+    /// Whether somebody has it, by the kernel.
     pub held: bool,
-    /// Who the file says it is; of a lock that is free, who died holding it.
+    /// The holder named in the file; if the lock is free, one that died with it.
     pub holder: Option<Holder>,
     /// The holder's last sign of life: when the file was last written.
     pub written: Option<DateTime<Utc>>,
 }
 
-/// Whether somebody holds the repo's lock, without leaving a trace: for a dry run.
+/// Whether somebody has the repo's lock, without leaving a trace: for a dry run.
 ///
 /// # Errors
 /// As [`look_at`].
@@ -273,7 +272,7 @@ pub fn peek(locks: &VolumePath, name: &str) -> Result<Result<(), Option<Holder>>
     Ok(if seen.held { Err(seen.holder) } else { Ok(()) })
 }
 
-/// Looks at the lock of a repo, or of the volume.
+/// Returns the state of the lock of a repo, or of the volume.
 ///
 /// # Errors
 /// [`LockError::Io`] when the file is there and can't be asked.
@@ -311,7 +310,7 @@ fn look(place: &VolumePath) -> Result<Seen, LockError> {
     })
 }
 
-/// `owner/name` is locked by `owner__name.lock`.
+/// The lock file of `owner/name` is `owner__name.lock`.
 fn file_name(repo: &str) -> String {
     format!("{}.lock", repo.replace('/', "__"))
 }
@@ -364,7 +363,7 @@ impl Held {
         Ok(held)
     }
 
-    /// Write and sync: on NFS only the sync tells that the lock was lost while the network was
+    /// Writes and syncs: on NFS only the sync shows that the lock was lost while the network was
     /// away.
     fn write(&self, text: &[u8]) -> io::Result<()> {
         self.file.set_len(0)?;
@@ -372,9 +371,10 @@ impl Held {
         self.file.sync_all()
     }
 
-    /// Writes the record's first byte as it is, so that no reader sees half a record, and syncs it:
-    /// on a lock that is lost that is EIO, once the network is back. A sync of nothing proves
-    /// nothing. Lost is lost: a server that gives it anew has had another holder meanwhile.
+    /// Writes the record's first byte unchanged, so that no reader sees half a record, and syncs
+    /// it: if the lock is lost that is EIO, once the network is back. A sync without a write proves
+    /// nothing. A lost lock stays lost: if the server grants it again, it has had another holder
+    /// meanwhile.
     fn prove(&self, every: Duration) -> Result<(), LockError> {
         let mut proven = self.proven.lock().expect("no holder panics here");
         let Some(last) = *proven else {
@@ -390,7 +390,7 @@ impl Held {
                 Err(cause) if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
                     return Err(self.lost(GIVEN_UP));
                 }
-                // A full volume is to be emptied under this lock, and says nothing against it.
+                // A full volume is to be emptied under this lock, so that error is none against it.
                 Err(cause)
                     if !matches!(
                         cause.kind(),
@@ -440,10 +440,10 @@ impl Held {
 }
 
 impl Drop for Held {
-    /// Takes our name out, so that a free lock doesn't look held; the kernel frees it as the file
+    /// Removes our name, so that a free lock doesn't look held; the kernel frees it when the file
     /// closes.
     fn drop(&mut self) {
-        // Our part is let go of first: who still has one holds on, and our name stays for him.
+        // Our part is released first: if a command still has the lock, our name stays for it.
         if self.shared && !self.take_alone().unwrap_or(false) {
             return;
         }
@@ -462,14 +462,14 @@ impl Held {
     }
 }
 
-/// None for a name that makes no sense, or none at all.
+/// Reads the holder; none if the name is malformed or missing.
 fn read_holder(file: &File) -> io::Result<Option<Holder>> {
     let mut text = [0; 4096];
     let length = retry_on_intr(|| rustix::io::pread(file, &mut text, 0))?;
     Ok(text.get(..length).and_then(Holder::read))
 }
 
-/// This machine's or pod's name.
+/// Returns this machine's or pod's name.
 pub fn host() -> String {
     rustix::system::uname()
         .nodename()
@@ -497,8 +497,8 @@ mod tests {
         LockedRepo::take(locks, "acme/shop", &place, "test", DateTime::UNIX_EPOCH)
     }
 
-    /// At once; but a child that another test starts just now has what we had open, until it is
-    /// another program.
+    /// At once, except that a child which another test is just starting has our open files until it
+    /// executes its program.
     #[track_caller]
     fn becomes_free(locks: &VolumePath) {
         let began = Instant::now();

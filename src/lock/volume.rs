@@ -1,8 +1,7 @@
-//! The volume's lock: a run has the whole of it, or as one of several shards a share.
+//! The volume's lock: a plain run holds `volume.lock` exclusively, shards hold it shared.
 //!
-//! Shards keep other runs out by their shares of `volume.lock`, and one another's doubles by a lock
-//! of their own each, which tells besides who is still at work. Repos are locked as ever: who has a
-//! share of the volume must never take that for a lock on a repo.
+//! Each shard also holds a lock of its own, which prevents duplicates and shows which shards are
+//! still running. The volume's lock is no lock on a repo: those are taken as ever.
 
 use super::ask::{self, ANSWER, failed, look_within};
 use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, inside, look};
@@ -13,16 +12,15 @@ use chrono::{DateTime, Utc};
 use std::fs::File;
 use std::time::Duration;
 
-/// A shard that waits for the others looks at their locks again and again, and must not pass for a
-/// double.
+/// A waiting shard inspects the others' locks repeatedly, and must not pass for a duplicate.
 const OWN_WAIT: Duration = Duration::from_secs(3);
 
 /// Shards that end together write one after the other.
 const JOURNAL: &str = "journal.lock";
 const JOURNAL_WAIT: Duration = Duration::from_mins(2);
 
-/// The volume, locked for a run or for one shard of it: the only one that evicts, for of several
-/// shards only the last one does.
+/// The volume, locked for a run or for one shard of it. Only its holder evicts; of several shards
+/// only the last one does.
 #[derive(Debug)]
 pub struct LockedVolume {
     held: Held,
@@ -30,7 +28,7 @@ pub struct LockedVolume {
     _share: Option<File>,
 }
 
-/// The journal, while shards may be at work.
+/// The locked journal, while shards may be at work.
 #[derive(Debug)]
 pub struct LockedJournal {
     _held: Held,
@@ -43,7 +41,7 @@ impl StillHeld for LockedVolume {
 }
 
 impl LockedVolume {
-    /// Takes the volume's lock, or says who holds it.
+    /// Takes the volume's lock, or returns who has it.
     ///
     /// # Errors
     /// [`LockError`].
@@ -58,14 +56,14 @@ impl LockedVolume {
         }
     }
 
-    /// The file server's clock: when it saw us write our name.
+    /// The file server's time when we wrote our name.
     pub fn server_clock(&self) -> Option<DateTime<Utc>> {
         self.held.server_clock()
     }
 
-    /// Takes a share of it as one of several shards, or says who is in the way: a run that has it
-    /// whole, the same shard, or a run of another number of shards, which would have another share
-    /// of the repos.
+    /// Takes the lock shared as one of several shards, or returns who is in the way: a plain run,
+    /// the same shard, or a run with another number of shards, which would distribute the repos
+    /// differently.
     ///
     /// # Errors
     /// [`LockError`].
@@ -115,14 +113,14 @@ impl LockedJournal {
 /// Who holds the volume: one of the shards at work, or who its file names.
 fn holder(locks: &VolumePath) -> Result<Option<Holder>, LockError> {
     let at_work = shards(locks)?.into_iter().find(|(_, seen)| seen.held);
-    // What a run that died left in the file says nothing of shards.
+    // What a run that died left in the file says nothing about shards.
     at_work.map_or_else(
         || Ok(look_within(&inside(locks, VOLUME), ANSWER, look)?.holder),
         |(_, seen)| Ok(seen.holder),
     )
 }
 
-/// Looks at a shard's lock.
+/// Returns the state of a shard's lock.
 ///
 /// # Errors
 /// [`LockError::Io`] when the file is there and can't be asked.
@@ -130,7 +128,7 @@ pub fn shard(locks: &VolumePath, shard: Shard) -> Result<Seen, LockError> {
     look_within(&own(locks, shard), ANSWER, look)
 }
 
-/// Looks at the locks of all shards that ever were, of any number, in order.
+/// Returns the states of the locks of all shards that ever were, of any number, in order.
 ///
 /// # Errors
 /// [`LockError::Io`].
@@ -162,7 +160,8 @@ fn called(shard: Shard) -> String {
     format!("shard-{}-of-{}.lock", shard.index(), shard.count())
 }
 
-/// The shard whose lock is called so; its own spelling alone, so that nobody is told of twice.
+/// Returns the shard of a lock's file name; only in its canonical spelling, so that none is
+/// reported twice.
 fn named(name: &str) -> Option<Shard> {
     let (index, count) = name
         .strip_prefix("shard-")?

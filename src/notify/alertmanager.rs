@@ -1,8 +1,8 @@
-//! Alerts to Alertmanager, by its API v2.
+//! Sends alerts to Alertmanager, by its API v2.
 //!
-//! A run speaks for a day: each alert stands until the next run has had time to tell anew, then it
-//! ends by itself. Its labels are what tells it from others, so what changes from run to run stands
-//! in annotations; a label must never hold a time or a number.
+//! A run speaks for a day: each alert is active until the next run has had time to send it again,
+//! then it ends by itself. Its labels identify it, so times and numbers, which change from run to
+//! run, are in annotations.
 
 use super::{DeliveryError, http, runbook, volume};
 use crate::config::policy::Policy;
@@ -27,20 +27,19 @@ pub(super) fn send(
         .map(|alert| shape(policy, report, alert))
         .collect();
     let url = format!("{}/api/v2/alerts", base.trim_end_matches('/'));
-    http::send(
-        http::Method::Post,
-        &url,
-        "application/json",
-        &Value::from(alerts).to_string(),
-        stop,
-    )
-    .map_err(DeliveryError::Alertmanager)
+    let message = http::Message {
+        method: http::Method::Post,
+        url: &url,
+        content_type: "application/json",
+        body: &Value::from(alerts).to_string(),
+    };
+    http::send(&message, stop).map_err(DeliveryError::Alertmanager)
 }
 
 fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
     let mut labels = Map::new();
     labels.insert("alertname".to_owned(), alert.name.clone().into());
-    // As with the metrics; other people's alerts may have the same name.
+    // As with the metrics; others' alerts may have the same name.
     labels.insert("job".to_owned(), "treewarden".into());
     labels.insert("severity".to_owned(), severity(alert.severity).into());
     labels.insert("volume".to_owned(), volume(policy).into());
@@ -69,7 +68,7 @@ fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
     json!({"labels": labels, "annotations": annotations, "startsAt": time(starts), "endsAt": time(ends)})
 }
 
-/// As Prometheus' people write it.
+/// The severity in Prometheus' convention.
 pub(super) fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Info => "info",

@@ -1,7 +1,7 @@
 //! The one door to the network: sends a text to an address, with a time limit and a few tries.
 //!
-//! An address may be a secret, and so may what it leads to: it must never stand in an error, and a
-//! redirect is never followed. What the other side answers is not quoted, for it may repeat the
+//! An address may be a secret, and so may what it redirects to: neither is in an error, and a
+//! redirect is never followed. The other side's answer is not quoted, because it may repeat the
 //! address.
 
 use crate::fs::stop::Stop;
@@ -12,18 +12,26 @@ use ureq::{Agent, Error};
 
 /// One try, from the look-up of the name to the end of the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Waits before another try: one fewer than there are tries.
+/// Pauses before another try: one fewer than there are tries.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
-/// How a text is sent.
+/// The HTTP method.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Method {
     /// It is added.
     Post,
     /// It replaces what is there.
     Put,
-    /// Nothing is sent; what is there goes.
+    /// Nothing is sent; what is there is deleted.
     Delete,
+}
+
+/// A text, and where it goes.
+pub(super) struct Message<'a> {
+    pub(super) method: Method,
+    pub(super) url: &'a str,
+    pub(super) content_type: &'a str,
+    pub(super) body: &'a str,
 }
 
 /// Sends a text; tries again where that may help, until it is time to stop. The answer must be a
@@ -31,17 +39,11 @@ pub(super) enum Method {
 ///
 /// # Errors
 /// Why it was not taken, and what helps.
-pub(super) fn send(
-    method: Method,
-    url: &str,
-    content_type: &str,
-    body: &str,
-    stop: &Stop,
-) -> Result<(), SendError> {
-    let agent = agent(url.starts_with("https://"));
+pub(super) fn send(message: &Message<'_>, stop: &Stop) -> Result<(), SendError> {
+    let agent = agent(message.url.starts_with("https://"));
     let mut tries = 1;
     loop {
-        let wrong = match once(&agent, method, url, content_type, body) {
+        let wrong = match once(&agent, message) {
             Ok(status) if (200..300).contains(&status) => return Ok(()),
             Ok(status) => Wrong::of_status(status),
             Err(error) => Wrong::of(&error),
@@ -57,21 +59,16 @@ pub(super) fn send(
     }
 }
 
-fn once(
-    agent: &Agent,
-    method: Method,
-    url: &str,
-    content_type: &str,
-    body: &str,
-) -> Result<u16, Error> {
-    let request = match method {
+fn once(agent: &Agent, message: &Message<'_>) -> Result<u16, Error> {
+    let url = message.url;
+    let request = match message.method {
         Method::Post => agent.post(url),
         Method::Put => agent.put(url),
         Method::Delete => return Ok(agent.delete(url).call()?.status().as_u16()),
     };
     Ok(request
-        .content_type(content_type)
-        .send(body)?
+        .content_type(message.content_type)
+        .send(message.body)?
         .status()
         .as_u16())
 }
@@ -92,7 +89,7 @@ fn agent(secure: bool) -> Agent {
     .into()
 }
 
-/// Whom the machine trusts (`SSL_CERT_FILE` among them): a cluster has authorities of its own.
+/// The machine's certificates (`SSL_CERT_FILE` among them): a cluster has authorities of its own.
 fn tls() -> TlsConfig {
     let roots = rustls_native_certs::load_native_certs().certs;
     let roots: Vec<Certificate<'static>> = roots
@@ -120,7 +117,7 @@ pub(super) enum SendError {
 /// What went wrong, in words without the address.
 struct Wrong {
     what: String,
-    /// Whether another try may go better.
+    /// Whether another try may succeed.
     may_pass: bool,
 }
 
@@ -171,7 +168,7 @@ impl Wrong {
                 "its host's name is not known; see that the address is right".to_owned(),
                 true,
             ),
-            // The kind alone: the rest may name the host.
+            // Only the kind: the rest may name the host.
             Error::Io(error) => (format!("{}; see that it is up", error.kind()), true),
             Error::Protocol(_) => (
                 "it doesn't speak HTTP; see that the address is right".to_owned(),
@@ -201,7 +198,7 @@ impl Wrong {
     }
 }
 
-/// What TLS finds wrong while data flows comes as an I/O error.
+/// A TLS error while data flows comes as an I/O error.
 fn of_tls(error: &Error) -> Option<&rustls::Error> {
     match error {
         Error::Rustls(error) => Some(error),

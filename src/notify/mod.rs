@@ -1,9 +1,9 @@
-//! Tells others of a run: metrics to a textfile and a Pushgateway, alerts to Alertmanager, a
+//! Notifies others of a run: metrics to a textfile and a Pushgateway, alerts to Alertmanager, a
 //! webhook and the termination log.
 //!
-//! One file a sink, each a function; all of them go at once, so that a dead one holds up nobody. It
-//! speaks of what is over: it must never change how a run ended, tell of a dry run, or let an
-//! address out, for an address may be a secret.
+//! One file per sink, each a function; all are sent at once, so that a dead one delays nobody. The
+//! run is over by then, so a failed sink doesn't change its outcome. A dry run is not sent, and no
+//! address is shown, because it may be a secret.
 
 pub mod alert;
 mod alertmanager;
@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use webhook::WebhookError;
 
-/// With all its tries, no sink takes longer.
+/// No sink takes longer with all its tries.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A sink's work: none when all is told, else why it isn't.
@@ -79,7 +79,7 @@ enum DeliveryError {
     Broke,
 }
 
-/// Tells of a run wherever the config wants it, and gives a line for each that could not be told.
+/// Notifies every configured sink of a run, and returns a line for each that failed.
 pub fn tell(policy: &Policy, report: &RunReport, stop: &Stop) -> Vec<String> {
     if report.run.dry_run {
         return Vec::new();
@@ -100,7 +100,7 @@ fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<S
     if alerts.textfile.is_some() || alerts.pushgateway.is_some() {
         match &report.run.asked {
             None => sinks.extend(of_metrics(policy, report, stop)),
-            // In the place of a whole run's, its metrics would say nothing of the rest.
+            // In place of a whole run's, its metrics would say nothing about the rest.
             Some(asked) => tracing::info!(
                 "the metrics stay those of the last whole night: this was {}",
                 words::asked(asked)
@@ -135,8 +135,15 @@ fn of_metrics<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> 
     let file = file.map(|file| Box::new(move || textfile::write(file, &metrics)) as Sink<'a>);
     let gateway = policy.alerts.pushgateway.as_ref();
     let gateway = gateway.map(|base| {
-        Box::new(move || pushgateway::push(base, policy, report, &pushed, past.as_deref(), stop))
-            as Sink<'a>
+        Box::new(move || {
+            let metrics = pushgateway::Metrics {
+                policy,
+                report,
+                text: &pushed,
+                past: past.as_deref(),
+            };
+            metrics.push(base, stop)
+        }) as Sink<'a>
     });
     file.into_iter().chain(gateway).collect()
 }
@@ -150,8 +157,8 @@ fn at_once(sinks: Vec<Sink<'_>>) -> Vec<DeliveryError> {
     })
 }
 
-/// Earlier runs, the oldest first. None when nobody can tell: the journal can't be read, or the
-/// volume may not be ours.
+/// Earlier runs, the oldest first. None if unknown: the journal can't be read, or the volume may
+/// not be ours.
 fn past(policy: &Policy, report: &RunReport) -> Option<Vec<RunReport>> {
     let file = journal::file(&policy.volume.state);
     (report.run.outcome != RunOutcome::Refused)
@@ -160,7 +167,7 @@ fn past(policy: &Policy, report: &RunReport) -> Option<Vec<RunReport>> {
         .map(|past| past.runs)
 }
 
-/// What others call the volume.
+/// The volume's name for others.
 fn volume(policy: &Policy) -> String {
     policy
         .alerts
@@ -169,7 +176,7 @@ fn volume(policy: &Policy) -> String {
         .unwrap_or_else(|| words::plain(&policy.volume.root.to_string_lossy()))
 }
 
-/// Where the runbook speaks of this alert: its heading is the alert's name.
+/// The runbook's section about this alert: its heading is the alert's name.
 fn runbook(policy: &Policy, alert: &Alert) -> String {
     format!(
         "{}#{}",

@@ -1,8 +1,8 @@
-//! Metrics to a Pushgateway, which keeps them for Prometheus until the next run.
+//! Sends metrics to a Pushgateway, which keeps them for Prometheus until the next run.
 //!
 //! The group is the job, the volume and the shard. PUT replaces all of it, so that a repo that left
-//! the config leaves no series behind. It must never replace what this run knows nothing of: one
-//! that knows no earlier ones uses POST, which leaves other metrics alone.
+//! the config leaves no series behind. A run that doesn't know the earlier ones uses POST, which
+//! keeps the metrics that it can't know.
 
 use super::{DeliveryError, http, volume};
 use crate::config::policy::Policy;
@@ -11,50 +11,59 @@ use crate::report::{RunReport, nights};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Pushes the metrics, and drops those of shards that runs no longer have. `past` holds the earlier
-/// runs; none when nobody knows them.
-pub(super) fn push(
-    base: &str,
-    policy: &Policy,
-    report: &RunReport,
-    metrics: &str,
-    past: Option<&[RunReport]>,
-    stop: &Stop,
-) -> Result<(), DeliveryError> {
-    let method = if past.is_some() {
-        http::Method::Put
-    } else {
-        http::Method::Post
-    };
-    let of = |shard: Option<&str>| {
+/// A run's metrics for a Pushgateway.
+pub(super) struct Metrics<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) report: &'a RunReport,
+    pub(super) text: &'a str,
+    /// The earlier runs; none when nobody knows them.
+    pub(super) past: Option<&'a [RunReport]>,
+}
+
+impl Metrics<'_> {
+    /// Pushes the metrics, and drops those of shards that runs no longer have.
+    pub(super) fn push(&self, base: &str, stop: &Stop) -> Result<(), DeliveryError> {
+        let message = http::Message {
+            method: if self.past.is_some() {
+                http::Method::Put
+            } else {
+                http::Method::Post
+            },
+            url: &self.url(base, self.report.run.shard.as_deref()),
+            content_type: "text/plain; version=0.0.4; charset=utf-8",
+            body: self.text,
+        };
+        http::send(&message, stop).map_err(DeliveryError::Push)?;
+        for shard in nights::outdated(self.report, self.past.unwrap_or_default()) {
+            let message = http::Message {
+                method: http::Method::Delete,
+                url: &self.url(base, shard),
+                content_type: "text/plain",
+                body: "",
+            };
+            http::send(&message, stop).map_err(|cause| {
+                let whose = shard.map_or("a night without shards".to_owned(), |shard| {
+                    format!("shard {shard}")
+                });
+                DeliveryError::Drop { whose, cause }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The group's address.
+    fn url(&self, base: &str, shard: Option<&str>) -> String {
         let shard = shard.map(|shard| group("shard", shard)).unwrap_or_default();
         format!(
             "{}/metrics/job/treewarden{}{shard}",
             base.trim_end_matches('/'),
-            group("volume", &volume(policy))
+            group("volume", &volume(self.policy))
         )
-    };
-    http::send(
-        method,
-        &of(report.run.shard.as_deref()),
-        "text/plain; version=0.0.4; charset=utf-8",
-        metrics,
-        stop,
-    )
-    .map_err(DeliveryError::Push)?;
-    for shard in nights::outdated(report, past.unwrap_or_default()) {
-        http::send(http::Method::Delete, &of(shard), "text/plain", "", stop).map_err(|cause| {
-            let whose = shard.map_or("a night without shards".to_owned(), |shard| {
-                format!("shard {shard}")
-            });
-            DeliveryError::Drop { whose, cause }
-        })?;
     }
-    Ok(())
 }
 
-/// A label of the group. In base64, for the Pushgateway takes a slash for the next label's, however
-/// it is escaped.
+/// A label of the group. In base64, because the Pushgateway takes even an escaped slash for the
+/// next label's.
 fn group(name: &str, value: &str) -> String {
     format!("/{name}@base64/{}", URL_SAFE_NO_PAD.encode(value))
 }

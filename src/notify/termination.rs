@@ -1,8 +1,7 @@
 //! One line for `kubectl describe pod`, in the file that the kubelet reads when the container has
 //! ended.
 //!
-//! The kubelet takes 4096 bytes. The file is the kubelet's: it must never be made anew, only
-//! written to where it stands.
+//! The kubelet reads 4096 bytes. The file is the kubelet's, so it is written to and never replaced.
 
 use super::DeliveryError;
 use crate::fs::atomic::outside;

@@ -1,7 +1,7 @@
-//! Metrics as a file for node-exporter's textfile collector.
+//! Writes metrics to a file for node-exporter's textfile collector.
 //!
-//! Replaced whole, so that a scrape sees the old metrics or the new ones; node-exporter runs as
-//! somebody else, so that anybody may read it. It must never write through a link.
+//! It is replaced as a whole, without following a link, so that a scrape sees the old metrics or
+//! the new ones. Anybody may read it, because node-exporter runs as another user.
 
 use super::DeliveryError;
 use crate::fs::atomic::outside;
@@ -33,7 +33,7 @@ fn read(file: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The metrics, with those of the file's that only an earlier run could know and these lack.
+/// The metrics, with those of the file that only an earlier run could know and these lack.
 fn with(before: &str, metrics: &str) -> String {
     const LAST: [&str; 2] = [
         "treewarden_last_success_timestamp_seconds",

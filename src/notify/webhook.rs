@@ -1,8 +1,7 @@
-//! A message to a chat, or a run as JSON to whatever listens.
+//! Sends a message to a chat, or a run as JSON to any listener.
 //!
-//! The address is the secret: it is read when it is needed, and it must never get any further.
-//! Names in a message may be hostile: they stand in a block of code, where no chat takes them for
-//! links or for calls to people.
+//! The address is the secret: it is read when it is needed, and shown nowhere. Names in a message
+//! may be hostile: they are in a block of code, in which no chat makes links or mentions of them.
 
 use super::alertmanager::severity;
 use super::http::SendError;
@@ -15,12 +14,12 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// An address is shorter.
+/// Bytes. An address is shorter.
 const LONGEST: u64 = 8 << 10;
-/// A message's longest list: chats cut longer texts, and nobody reads them.
+/// Bytes of a message's longest list: chats cut longer texts, and nobody reads them.
 const MOST: usize = 3000;
 
-/// Which of `when` each alert is: a run with any of those that are asked for is told of, whole.
+/// The event of each alert, as in `when`: a run with any configured event is sent as a whole.
 const EVENTS: [(&str, &[&str]); 4] = [
     (
         "failed",
@@ -74,8 +73,13 @@ pub(super) fn send(
         WebhookFormat::Slack => json::line(&serde_json::json!({ "text": text(policy, report) })),
         WebhookFormat::Json => json::line(&whole(policy, report)),
     };
-    http::send(http::Method::Post, &url, "application/json", &body, stop)
-        .map_err(|error| DeliveryError::Webhook(error.into()))
+    let message = http::Message {
+        method: http::Method::Post,
+        url: &url,
+        content_type: "application/json",
+        body: &body,
+    };
+    http::send(&message, stop).map_err(|error| DeliveryError::Webhook(error.into()))
 }
 
 fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {
@@ -120,7 +124,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// What a person reads: what happened, then each alert with what belongs to it, the worst first.
+/// The text for people: what happened, then each alert with its details, the worst first.
 fn text(policy: &Policy, report: &RunReport) -> String {
     let verb = match report.run.outcome {
         RunOutcome::Ok => "went well",
@@ -152,7 +156,7 @@ fn text(policy: &Policy, report: &RunReport) -> String {
             alert.name,
             alert.summary
         ));
-        // Two alerts of one eviction have the same.
+        // Two alerts of one eviction have the same details.
         lines.extend(
             details
                 .into_iter()
@@ -171,7 +175,7 @@ fn text(policy: &Policy, report: &RunReport) -> String {
     )
 }
 
-/// Without what a chat reads as more than text: its escapes, and the end of a block of code.
+/// The text without what a chat interprets: its escapes, and the end of a block of code.
 fn inert(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -179,7 +183,7 @@ fn inert(text: &str) -> String {
         .replace('`', "'")
 }
 
-/// At most so many bytes of whole lines, and a word on the rest.
+/// At most so many bytes of whole lines, and how much is missing.
 fn cut(text: &str) -> String {
     let mut kept = String::new();
     for (number, line) in text.lines().enumerate() {
@@ -196,8 +200,8 @@ fn cut(text: &str) -> String {
     kept.trim_end().to_owned()
 }
 
-/// What a program reads: the report without its long lists, which no endpoint would take, and what
-/// people call the volume.
+/// The report for programs, with the volume's name and without long lists, which no endpoint would
+/// accept.
 fn whole(policy: &Policy, report: &RunReport) -> serde_json::Value {
     let mut whole = serde_json::json!({
         "schema": report.schema, "run": report.run, "volume": report.volume, "totals": report.totals, "alerts": report.alerts,

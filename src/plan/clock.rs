@@ -1,27 +1,26 @@
-//! Whether a run may believe its clock.
+//! Whether a run may trust its clock.
 //!
-//! Every age comes from it: a clock a year ahead makes trees of a minute ago stale, and rescues of
-//! yesterday expired; one that runs back dates rescues so that the next honest run takes them for
-//! old. So it is held against the file server's, which stamped a file just now, and against the
-//! last run's. It must never take a run for safe because one of the two is not to be had: the other
-//! still counts.
+//! Every age depends on it. A clock a year ahead makes trees of a minute ago stale, and rescues of
+//! yesterday expired; a clock that runs back dates rescues so that the next correct run takes them
+//! for old. So it is compared with the file server's clock, which stamped a file just now, and with
+//! the last run's. If one of the two is missing, the other still counts.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Two clocks may be this far apart: the shortest age that anything goes by is a day.
+/// How far two clocks may differ: the shortest age that matters is a day.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
-/// Runs follow one another; a run that is the first one for longer than this is more likely one
-/// with a wrong clock. It is less than any age that costs bytes: 14 days for objects that nothing
-/// reaches, 30 for unsaved trees and for rescues.
+/// A run that is the first for longer than this more likely has a wrong clock. It is less than any
+/// age that deletes something: 14 days for unreachable objects, 30 for unsaved trees and for
+/// rescues.
 const PAUSE: TimeDelta = TimeDelta::days(7);
 
-/// What a run knows of the time.
+/// The times that a run compares.
 #[derive(Debug, Clone, Copy)]
 pub struct Clocks {
-    /// What this machine says.
+    /// This machine's clock.
     pub now: DateTime<Utc>,
-    /// What the file server says; none where nothing was written.
+    /// The file server's clock; none if nothing was written.
     pub server: Option<DateTime<Utc>>,
     /// When the last run of the journal ended.
     pub last: Option<DateTime<Utc>>,

@@ -1,7 +1,8 @@
-//! A worktree's fate: the one function that decides it, for the dry run and the real run alike.
+//! A worktree's verdict: the one function that decides its fate, for the dry run and the real run
+//! alike.
 //!
-//! Any doubt keeps the tree (`docs/design/worktrees.md#the-verdict`). It must never look at a
-//! path's name or at the root directory's write time (deep edits don't touch it).
+//! Any doubt keeps the tree (`docs/design/worktrees.md#the-verdict`). A path's name and the root
+//! directory's write time don't count: deep edits don't touch it.
 
 use super::reason::{KeepReason, Obstacle, ReapReason};
 use crate::config::policy::{Age, Worktrees};
@@ -9,7 +10,7 @@ use crate::facts::worktree::{Contents, DeadLock, State, Worktree};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// What a tree's work is known to be.
+/// The class of a tree's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -17,7 +18,7 @@ pub enum Class {
     Landed,
     /// Clean, and every commit is on a branch or a remote.
     Saved,
-    /// It holds what nothing else has.
+    /// It contains what nothing else has.
     Unsaved,
     /// Clean, and nothing was ever committed in it: somebody made it to work there.
     Fresh,
@@ -94,11 +95,11 @@ impl Work {
 /// | --- | --- |
 /// | something could not be read, or isn't what it should be | unknown |
 /// | `git worktree lock`, whatever the reason; an operation under way | keep |
-/// | the same where the reason names a process of this machine that is dead | keep, until `dead_locks` after it was made, which by default is never |
+/// | the same if the reason names a process of this machine that is dead | keep, until `dead_locks` after it was made, which by default is never |
 /// | the repo's busy probe says so | keep |
-/// | a process of this machine stands in it, or has a file of it open | keep |
+/// | a process of this machine is in it, or has a file of it open | keep |
 /// | last active in the future, by more than clocks differ | keep, and say so |
-/// | it holds what a rescue can't; it must be rescued, and a rescue can't hold its index | keep |
+/// | it contains what a rescue can't; it must be rescued, and a rescue can't contain its index | keep |
 /// | it needs a rescue, and a file can't be read, or the files are more than `rescue_max` | keep |
 /// | active within its class's age, or the class is switched off | keep |
 /// | else | reap |
@@ -106,7 +107,7 @@ impl Work {
 /// | its class | what was seen |
 /// | --- | --- |
 /// | unsaved | files that HEAD doesn't bring back; commits that only it reaches; a stash on its branch |
-/// | fresh | none of that, and no reflog of it tells of a commit |
+/// | fresh | none of that, and no reflog of it records a commit |
 /// | landed | none of that, and HEAD is in a default branch upstream |
 /// | saved | else |
 pub fn verdict(
@@ -143,7 +144,7 @@ pub fn verdict(
     )
 }
 
-/// The shortest idle time after which any class may go: younger trees need no closer look.
+/// The shortest idle time after which any class may go: younger trees need no closer inspection.
 pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
     [policy.landed, policy.saved, policy.unsaved, policy.fresh]
         .into_iter()
@@ -151,8 +152,8 @@ pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
         .min()
 }
 
-/// Whether a tree would go by what was seen of it, nobody being busy in it: then it must be looked
-/// at whole before anything is decided.
+/// Whether a tree would go by its survey, with nobody busy in it: then all of it must be inspected
+/// before anything is decided.
 pub fn is_due(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> bool {
     matches!(verdict(tree, policy, None, now), Verdict::Reap(_))
 }

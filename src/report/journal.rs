@@ -1,9 +1,9 @@
-//! The journal: one line of JSON a run, so that tomorrow's person can ask what went on which run.
+//! The journal: one line of JSON per run, so that somebody can ask later what went in which run.
 //!
-//! Runs are added at its end. A run that is killed while it writes leaves a torn line: the next one
-//! starts on a line of its own, and the torn one is skipped. When it has grown too long, the oldest
-//! runs go. One writer at a time is the caller's promise: a run holds the volume's lock, a shard
-//! the journal's. What a run wrote must never be changed.
+//! Runs are appended. A run that is killed while it writes leaves a torn line: the next one starts
+//! on a line of its own, and the torn one is skipped. When the journal is too long, the oldest runs
+//! are removed; the others stay unchanged. The caller ensures that there is one writer at a time: a
+//! run holds the volume's lock, a shard the journal's.
 
 #![cfg_attr(
     not(test),
@@ -22,29 +22,29 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
-/// A longer line was not written by us: it is skipped, not read.
+/// Bytes. A longer line was not written by us: it is skipped, not read.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// A run's line may be this long. Few ever are: a thousand evicted units take a quarter of a
-/// megabyte.
+/// Bytes of a run's line, at most. Few are ever that long: a thousand evicted units take a quarter
+/// of a megabyte.
 const LONG: usize = 8 << 20;
 
 /// More units than fit in such a line are not even copied.
 const MANY: usize = LONG / 128;
 
-/// A journal longer than this loses its oldest runs: what stays is at most half as long, which is
-/// years of runs.
+/// Bytes. A longer journal loses its oldest runs: at most half as much stays, which is years of
+/// runs.
 const FULL: u64 = 64 << 20;
 
-/// The journal could not be used.
+/// Why the journal could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// It could not be added to.
+    /// It could not be appended to.
     #[error("failed to append to `{}`: {cause}; make the state folder writable for treewarden (`treewarden check` tells more)", path.display())]
     Append {
         /// The journal.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// It could not be read.
@@ -52,7 +52,7 @@ pub enum JournalError {
     Read {
         /// The journal.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
 }
@@ -62,7 +62,7 @@ pub enum JournalError {
 pub struct Past {
     /// Oldest first.
     pub runs: Vec<RunReport>,
-    /// Lines that could not be read: torn, or of a schema that isn't known.
+    /// Lines that could not be read: torn, or of an unknown schema.
     pub skipped: u64,
 }
 
@@ -73,9 +73,9 @@ pub fn file(state: &VolumePath) -> VolumePath {
         .expect("a fixed name stays inside")
 }
 
-/// The run as the journal's line, without the line's end: what stays as it was is left out, so that
-/// the line stays small. When a line is long even so, the units that went are told by their sums;
-/// at worst, everything is.
+/// Returns the run as the journal's line, without the line end. What is unchanged is left out, so
+/// that the line stays small. If it is still long, units are replaced by their sums; at worst,
+/// everything is.
 pub fn line(report: &RunReport) -> String {
     let mut small = if report.eviction.units.len() > MANY {
         without_units(report)
@@ -93,7 +93,7 @@ pub fn line(report: &RunReport) -> String {
     line
 }
 
-/// A copy, but for the units that went.
+/// A copy without the evicted units.
 fn without_units(report: &RunReport) -> RunReport {
     let units = report
         .eviction
@@ -163,7 +163,7 @@ fn all_but_the_sums(report: &mut RunReport) {
     };
 }
 
-/// Adds a run, in one write, and waits until it is on the disk.
+/// Appends a run, in one write, and waits until it is on the disk.
 ///
 /// # Errors
 /// [`JournalError::Append`], which names the journal.
@@ -194,7 +194,7 @@ fn add(place: &VolumePath, line: &str, full: u64) -> io::Result<()> {
     }
 }
 
-/// The end of a line that lacks it.
+/// The line end that a torn line lacks.
 fn end(written: &[u8]) -> &'static [u8] {
     if written.last().is_none_or(|last| *last == b'\n') {
         b""
@@ -203,7 +203,7 @@ fn end(written: &[u8]) -> &'static [u8] {
     }
 }
 
-/// The last bytes of a file.
+/// Returns the last bytes of a file.
 fn tail(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(length.saturating_sub(wanted)))?;
@@ -211,7 +211,7 @@ fn tail(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The last whole lines of a file that is longer than what is wanted of it.
+/// Returns the last whole lines of a file that is longer than `wanted`.
 fn newest(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
     let bytes = tail(file, length, wanted)?;
     Ok(bytes
@@ -248,7 +248,7 @@ pub fn last(place: &VolumePath) -> Option<DateTime<Utc>> {
     within(64 << 10).or_else(|| within((LONG as u64).saturating_mul(3)))
 }
 
-/// Every run that can be read; a journal that isn't there yet is an empty past.
+/// Returns every readable run; a missing journal is an empty past.
 ///
 /// # Errors
 /// [`JournalError::Read`], which names the journal.
@@ -264,7 +264,8 @@ pub fn read(file: &VolumePath) -> Result<Past, JournalError> {
     })
 }
 
-/// We never let it grow so long that its beginning is left out here; somebody else may.
+/// Reads the end of a journal. We never let it grow so long that its beginning is left out here;
+/// somebody else may.
 fn read_end(mut file: File) -> io::Result<Past> {
     let from = file.metadata()?.len().saturating_sub(2 * FULL);
     file.seek(SeekFrom::Start(from))?;
@@ -279,10 +280,10 @@ fn read_end(mut file: File) -> io::Result<Past> {
     })
 }
 
-/// Reads a journal's lines, none longer than `longest`. A run that stands there twice is told once.
+/// Parses a journal's lines, none longer than `longest`. A duplicate run counts once.
 ///
 /// # Errors
-/// Whatever reading says.
+/// Any error of reading.
 pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
     let (mut past, mut known) = (Past::default(), HashSet::new());
     let mut line = Vec::new();
@@ -307,9 +308,9 @@ pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
     }
 }
 
-/// For how many runs in a row, this run's included, the repo has been busy, when it is so in this
-/// run. Runs of one day (UTC) count once; one that was stopped before the repo's turn, or that
-/// didn't have it, says nothing.
+/// Returns for how many runs in a row, including this one, the repo has been busy; 0 if it isn't
+/// busy in this run. Runs of one day (UTC) count once. A run that was stopped before the repo's
+/// turn, or that didn't include it, doesn't count.
 pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u64 {
     let mut nights = HashSet::from([tonight.date_naive()]);
     for run in past.iter().rev() {
@@ -331,7 +332,7 @@ pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u6
 mod tests {
     use super::*;
 
-    /// A journal of runs that are told apart by their ids.
+    /// A run with this id: runs are identified by their ids.
     fn night(id: &str) -> RunReport {
         let text = include_str!("../../fuzz/seeds/journal/night.jsonl");
         let mut night: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();

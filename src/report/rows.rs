@@ -1,6 +1,5 @@
-//! Rows: what was seen and decided of a repo, as the report tells it.
-//!
-//! It must never soften a fact: an unknown stays unknown, a failure keeps its words.
+//! Rows: the survey and the plan of a repo, as the report has them. An unknown stays unknown, and a
+//! failure keeps its words.
 
 use super::{
     Counts, Eviction, Expired, Gc, Prune, ReasonName, Rescues, TreeOutcome, Unit, UnitOutcome,
@@ -15,7 +14,8 @@ use crate::plan::repo::Plan;
 use crate::plan::worktree::{Verdict, Work};
 use chrono::{DateTime, Utc};
 
-/// A row for each tree of the plan, in its order, then for each stray. What is to go is `Planned`.
+/// A row for each tree of the plan, in its order, then for each unregistered directory. What is to
+/// go is `Planned`.
 pub fn worktrees(plan: &Plan, strays: &[Stray], now: DateTime<Utc>) -> Vec<Worktree> {
     let trees = plan
         .trees
@@ -86,7 +86,7 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
     }
 }
 
-/// None where nothing told of any activity.
+/// The idle time; none without any sign of activity.
 fn idle(tree: &worktree::Worktree, now: DateTime<Utc>) -> Option<u64> {
     (tree.active > DateTime::UNIX_EPOCH)
         .then(|| u64::try_from((now - tree.active).num_seconds()).unwrap_or(0))
@@ -117,7 +117,7 @@ fn stray(stray: &Stray) -> Worktree {
     }
 }
 
-/// What the plan says of registrations.
+/// The plan's registrations.
 pub fn prune(plan: &Plan) -> Prune {
     Prune {
         dropped: plan.drop.iter().map(|tree| tree.path.clone()).collect(),
@@ -125,7 +125,7 @@ pub fn prune(plan: &Plan) -> Prune {
     }
 }
 
-/// What the plan says of rescues.
+/// The plan's rescues.
 pub fn rescues(plan: &Plan) -> Rescues {
     let expired = plan.expire.iter().map(|(rescue, because)| Expired {
         rescue_ref: rescue.name.clone(),
@@ -139,7 +139,7 @@ pub fn rescues(plan: &Plan) -> Rescues {
     }
 }
 
-/// What the plan says of repacking; `after` is filled in by who does it.
+/// The plan's repack; whoever executes it fills in `after`.
 pub fn gc(plan: &Plan, store: &Store) -> Gc {
     let counts = counts(store);
     Gc {
@@ -160,7 +160,7 @@ pub fn counts(store: &Store) -> Counts {
     }
 }
 
-/// What became of units.
+/// The outcomes of units.
 pub fn units(units: Vec<cache::Unit>, outcomes: Vec<UnitOutcome>) -> impl Iterator<Item = Unit> {
     units
         .into_iter()
@@ -169,7 +169,7 @@ pub fn units(units: Vec<cache::Unit>, outcomes: Vec<UnitOutcome>) -> impl Iterat
 }
 
 /// What was evicted: the rows of `units` are in the plan's order, `freed` is measured (or, in a dry
-/// run, foreseen).
+/// run, projected).
 pub fn eviction(plan: evict::Eviction, units: Vec<Unit>, freed: Size) -> Eviction {
     let wanted = plan.wanted.total();
     Eviction {

@@ -1,7 +1,7 @@
 //! Numbers, times and names as people say them.
 //!
-//! Pure: no clock, no I/O, no colour. It must never let a string from a repo reach a terminal
-//! unescaped: [`plain`] is the one way there, and it may be applied twice without harm.
+//! Pure: no clock, no I/O, no colour. Strings from a repo reach a terminal only through [`plain`],
+//! which may be applied twice without harm.
 
 use super::Asked;
 pub use crate::fs::humanize::{age, and, count, few, number, percent, size, took};
@@ -16,8 +16,8 @@ pub fn asked(asked: &Asked) -> String {
     format!("{} alone", of.collect::<Vec<_>>().join(" of "))
 }
 
-/// A path as it is read: relative to the volume's root where it lies below it, escaped, and lossy
-/// where it isn't UTF-8.
+/// A path for people: relative to the volume's root if it is below it, escaped, and lossy if it
+/// isn't UTF-8.
 pub fn below(root: &Path, path: &Path) -> String {
     let inner = path
         .strip_prefix(root)
@@ -50,7 +50,7 @@ pub fn plain(text: &str) -> String {
     safe
 }
 
-/// Whether a character could do more on a terminal than stand there.
+/// Whether a character could control a terminal.
 pub fn steers(c: char) -> bool {
     c.is_control() || is_treacherous(c)
 }
@@ -69,8 +69,8 @@ pub fn width(text: &str) -> usize {
 
 /// The text in at most `columns`, with `…` for its middle.
 ///
-/// A path loses whole directories where that is enough. Else more of its end stays: that is what it
-/// is known by.
+/// A path loses whole directories if that is enough. Else more of its end stays, by which it is
+/// known.
 pub fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();

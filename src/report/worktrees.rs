@@ -1,6 +1,5 @@
-//! What `treewarden worktree list` tells: the shape of its JSON, and its text.
-//!
-//! Pure. Paths and branches are agents' words: they must never reach a terminal unescaped.
+//! The output of `treewarden worktree list`: the shape of its JSON, and its text. Agents choose
+//! paths and branches, so these are escaped.
 
 use super::words;
 use super::{Class, VerdictName, Worktree};

@@ -1,8 +1,9 @@
-//! How a run begins: the volume is proven, measured and locked, or the run is refused.
+//! The beginning of a run: the volume is proven, measured and locked, or the run is refused.
 //!
-//! Ballast goes first where not even a lock could be written. It must never touch anything else
-//! before the volume's lock is had.
+//! If not even a lock could be written, the reserved space is deleted first. Nothing else is
+//! touched before the volume is locked.
 
+use super::Request;
 use super::mode::Mode;
 use crate::apply::ballast;
 use crate::apply::trash::Trash;
@@ -26,20 +27,20 @@ use chrono::{DateTime, Utc};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::io;
 
-/// What the command line asks of a run.
+/// The run's options from the command line.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Change nothing; tell what would be done.
+    /// Change nothing; report what would be done.
     pub dry_run: bool,
-    /// The repos to work on; all when empty.
+    /// The repos to maintain; all if empty.
     pub repos: Vec<String>,
     /// The parts of the work.
     pub only: Only,
-    /// Tell what would be done at this time; a dry run's alone.
+    /// Report what would be done at this time; only for a dry run.
     pub as_of: Option<DateTime<Utc>>,
-    /// Tell what fills the volume, too: a walk over all of it.
+    /// Also report what fills the volume, by a walk over all of it.
     pub usage: bool,
-    /// Which of several machines this is; none is the only one.
+    /// Which of several machines this is; none if it is the only one.
     pub shard: Option<Shard>,
     /// The operator's word that runs were missed, and that the clock is right.
     pub after_pause: bool,
@@ -57,12 +58,12 @@ impl Options {
         }
     }
 
-    /// Whether the run ends with this run: it empties the trash and evicts.
+    /// Whether this shard ends the run for all: it empties the trash and evicts.
     pub(super) fn ends_the_night(&self) -> bool {
         self.shard.is_none_or(Shard::is_last)
     }
 
-    /// None for a whole run.
+    /// What was requested; none for a whole run.
     pub(super) fn asked(&self) -> Option<Asked> {
         let Only {
             prune,
@@ -92,7 +93,7 @@ impl Options {
         (!asked.repos.is_empty() || self.only != Only::ALL).then_some(asked)
     }
 
-    /// Whether others are to be waited for.
+    /// Whether to wait for other shards.
     pub(super) fn waits(&self) -> bool {
         !self.dry_run
             && self
@@ -153,53 +154,29 @@ impl From<LockError> for Refusal {
 }
 
 /// Proves that the volume is the right one and ours alone.
-pub(super) fn begin(
-    policy: &Policy,
-    options: &Options,
-    stop: &Stop,
-    now: DateTime<Utc>,
-) -> Result<Begun, Refusal> {
+pub(super) fn begin(request: &Request<'_>) -> Result<Begun, Refusal> {
+    let Request {
+        policy,
+        options,
+        stop,
+        ..
+    } = *request;
     volume::prove(&policy.volume)?;
-    let unusable = |cause| Refusal::State {
-        state: policy.volume.state.clone(),
-        cause,
-    };
     let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build();
     let (repos, io) = (
         pool(policy.run.repos_in_parallel)?,
         pool(policy.run.io_threads)?,
     );
     let (before, mut unmeasured) =
-        measure(policy, options.only.evict && !options.waits(), &io, stop).map_err(unusable)?;
+        measure(policy, options.only.evict && !options.waits(), &io, stop)
+            .map_err(|cause| unusable(policy, cause))?;
     let mode = if options.dry_run {
         unmeasured.extend(
             implausible(policy, options, None).map(|why| format!("a run would be refused: {why}")),
         );
         Mode::DryRun
     } else {
-        scratch::clear(now);
-        // Here already, for the lock is taken only when it has room.
-        if let Some(why) = mount::of(&policy.volume.root)
-            .map(|facts| mount::local_locks(&facts))
-            .map_err(unusable)?
-        {
-            return Err(Refusal::LocalLocks(why));
-        }
-        ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
-        let locks = policy.volume.locks();
-        let lock = options.shard.map_or_else(
-            || LockedVolume::take(&locks, "run", now),
-            |it| LockedVolume::take_shard(&locks, it, now),
-        );
-        let lock = lock?;
-        // The lock's file was written just now.
-        if let Some(why) = implausible(policy, options, lock.server_clock()) {
-            return Err(Refusal::Clock(why));
-        }
-        Mode::Apply {
-            lock,
-            trash: Trash::of(&policy.volume.state).map_err(unusable)?,
-        }
+        lock(request, &before)?
     };
     Ok(Begun {
         mode,
@@ -208,6 +185,48 @@ pub(super) fn begin(
         repos,
         io,
     })
+}
+
+/// Makes room for the volume's lock and takes it: from here on the run may change things.
+fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, Refusal> {
+    let Request {
+        policy,
+        options,
+        now,
+        stop,
+        ..
+    } = *request;
+    let unusable = |cause| unusable(policy, cause);
+    scratch::clear(now);
+    // Here already, for the lock is taken only when it has room.
+    if let Some(why) = mount::of(&policy.volume.root)
+        .map(|facts| mount::local_locks(&facts))
+        .map_err(unusable)?
+    {
+        return Err(Refusal::LocalLocks(why));
+    }
+    ballast::drop_when_scarce(&policy.volume.state, before, stop).map_err(unusable)?;
+    let locks = policy.volume.locks();
+    let lock = options.shard.map_or_else(
+        || LockedVolume::take(&locks, "run", now),
+        |it| LockedVolume::take_shard(&locks, it, now),
+    );
+    let lock = lock?;
+    // The lock's file was written just now.
+    if let Some(why) = implausible(policy, options, lock.server_clock()) {
+        return Err(Refusal::Clock(why));
+    }
+    Ok(Mode::Apply {
+        lock,
+        trash: Trash::of(&policy.volume.state).map_err(unusable)?,
+    })
+}
+
+fn unusable(policy: &Policy, cause: io::Error) -> Refusal {
+    Refusal::State {
+        state: policy.volume.state.clone(),
+        cause,
+    }
 }
 
 /// Why this machine's clock is not to be believed.
@@ -227,8 +246,8 @@ fn implausible(
     )
 }
 
-/// How full the volume is; where a budget is to be held, by weighing all that stands there, and
-/// then with what could not be weighed.
+/// Returns the volume's usage. If there is a budget, everything on the volume is measured, too, and
+/// the lines are about what could not be measured.
 pub(super) fn measure(
     policy: &Policy,
     evicts: bool,

@@ -1,32 +1,34 @@
-//! The eviction stage: reckon what is wanted, list and order units, weigh as many as needed, evict
-//! them, tell.
+//! The eviction stage: compute what is wanted, list and order units, measure as many as needed,
+//! evict them, report.
 //!
-//! Below the marks it costs nothing beyond the statvfs that the run made already, save for the
-//! caches that have a budget of their own. It must never end the run: what fails is a row.
+//! Below the watermarks it costs nothing beyond the statvfs that the run made already, except for
+//! caches with a budget of their own. A failure is a row, and the run goes on.
 
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
-use crate::config::policy::{self, Policy};
+use crate::config::policy::{self, InUse, Policy};
 use crate::ecosystems::last_use::{LastUseProbe, keeps_access_times};
-use crate::ecosystems::lister::Inspection;
-use crate::facts::cache::{IdleTree, Size, Unit};
+use crate::ecosystems::lister::{Inspection, UnitFilter};
+use crate::facts::cache::{Cache, IdleTree, Size, Unit};
+use crate::facts::locks::Names;
 use crate::facts::volume::Usage;
 use crate::fs::stop::Stop;
-use crate::plan::evict::{self, LruShortlist, Wanted};
+use crate::plan::evict::{self, AgeBucket, LruShortlist, Queue, Sifted, Wanted};
 use crate::report::words::plain;
 use crate::report::{self, rows};
 use crate::run::context::{RepoResult, RunContext};
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;
 use crate::survey::caches::{self, sizing};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-/// Units held at once, of the many that a survey lists. A run that takes more of them looks again
-/// for the next.
+/// Units in memory at once, of the many that a survey lists. A run that takes more of them surveys
+/// again.
 const AT_ONCE: usize = 70_000;
 
-/// The ledger with what this run saw of lock files, and lines about what it could not see.
+/// Returns the ledger with what this run saw of lock files, and lines about what it could not see.
 pub fn remember<'a>(
     mut ledger: Ledger,
     context: &RunContext<'_>,
@@ -41,7 +43,8 @@ pub fn remember<'a>(
         let Some(mut locks) = result.locks.take() else {
             continue;
         };
-        // What went needs nothing any more; what was to go and stays needs what it needed.
+        // A tree that went needs nothing any more; one that was to go and stays needs what it
+        // needed.
         for tree in result.row.worktrees.iter().filter(|tree| tree.goes()) {
             let name = tree
                 .path
@@ -61,10 +64,9 @@ pub fn remember<'a>(
     (ledger.tidied(&enrolled, context.now), lines)
 }
 
-/// Whether units may be wanted in this run, so that trees and lock files have to be looked at: a
-/// volume as full as this, or a cache over a budget of its own. What such a cache holds is listed
-/// and weighed for that alone; what goes is chosen from what is seen after the look. Works in the
-/// caller's rayon pool.
+/// Whether units may be wanted in this run, so that trees and lock files have to be surveyed: the
+/// volume is too full, or a cache is over a budget of its own. Such a cache is listed and measured
+/// only for that answer; what goes is chosen after the survey. Works in the caller's rayon pool.
 pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     let budgeted: Vec<policy::Cache> = policy
         .caches
@@ -76,7 +78,7 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     if wanted || budgeted.is_empty() {
         return wanted;
     }
-    // What stands in the trees, and what can't be seen, only the eviction itself can tell.
+    // Only the eviction itself knows about caches in the trees, and about unreadable ones.
     let placed = budgeted.iter().all(|cache| cache.place.is_some());
     let Some(probe) = LastUseProbe::open(&policy.volume.root, false)
         .ok()
@@ -94,7 +96,7 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     evict::with_budgets(None, &caches).is_some()
 }
 
-/// A run that evicts nothing, on a volume as full as this.
+/// The report of a run that evicts nothing, with the volume this full.
 fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
     report::Eviction {
         reason: evict::calm(usage, &policy.eviction),
@@ -102,18 +104,18 @@ fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
     }
 }
 
-/// The same, where the volume wants nothing by its marks.
+/// The same, if the volume is below its watermarks; else none.
 pub fn none_wanted(policy: &Policy, usage: &Usage) -> Option<report::Eviction> {
     evict::wanted(usage, &policy.eviction)
         .is_none()
         .then(|| calm(policy, usage))
 }
 
-/// What an eviction is decided by.
+/// The inputs of an eviction.
 pub struct Stage<'a> {
     /// The run.
     pub context: &'a RunContext<'a>,
-    /// How full the volume is.
+    /// The volume's usage.
     pub usage: &'a Usage,
     /// Trees from which build output may go.
     pub idle: &'a [IdleTree],
@@ -122,8 +124,8 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Evicts, least recently used first, until the marks are reached. A dry run only tells what
-    /// would go.
+    /// Evicts, least recently used first, until the watermarks are reached. A dry run only reports
+    /// what would go.
     pub fn evict(&self, failures: &mut Vec<String>) -> report::Eviction {
         let root = &self.context.policy.volume.root;
         let access_times = self
@@ -148,35 +150,25 @@ impl Stage<'_> {
         } = *self.context;
         let wanted = evict::wanted(self.usage, &policy.eviction);
         let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
-        let looked_at: Vec<policy::Cache> =
-            policy.caches.iter().filter(looked_at).cloned().collect();
-        let names = self.ledger.names();
-        let in_use = policy.eviction.in_use;
-        let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
-        let shortlist = LruShortlist::new(&names, in_use, now, AT_ONCE, None).enough(enough);
-        let mut caches = caches::survey(
-            &looked_at,
-            self.idle,
-            Inspection {
-                probe,
-                gate: &|unit| shortlist.sift(&looked_at, unit),
-                stop,
-            },
-        );
-        sizing::weigh_whole(&mut caches, stop);
-        let Some(wanted) = evict::with_budgets(wanted, &caches) else {
+        let lister = Lister {
+            caches: policy.caches.iter().filter(looked_at).cloned().collect(),
+            names: &self.ledger.names(),
+            in_use: policy.eviction.in_use,
+            now,
+            idle: self.idle,
+            probe,
+            stop,
+        };
+        let Some(mut queue) = lister.order(wanted) else {
             return calm(policy, self.usage);
         };
-        evict::name(&mut caches, &names);
-        let mut queue = evict::order(caches, wanted, in_use, now);
-        queue.add(shortlist.sifted());
         let (mut rows, mut freed) = (Vec::new(), Size::default());
         loop {
             while let Some(batch) = queue.next_batch() {
                 let (units, problems) = sizing::weigh(batch, stop);
                 queue.choose(units, problems);
             }
-            // What was listed or measured is then not all there is, and a plan made of it would be
+            // Then the listing or the measuring is incomplete, and a plan made from it would be
             // another run's.
             match stop.reached() {
                 Some(why) if rows.is_empty() => return not_begun(why),
@@ -191,19 +183,7 @@ impl Stage<'_> {
             let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else {
                 break;
             };
-            // What has a reserve or a budget was listed whole.
-            let shortlist =
-                LruShortlist::new(&names, in_use, now, AT_ONCE, Some(after)).enough(queue.wants());
-            caches::survey(
-                &looked_at,
-                self.idle,
-                Inspection {
-                    probe,
-                    gate: &|unit| shortlist.sift(&looked_at, unit).and(None),
-                    stop,
-                },
-            );
-            queue.add(shortlist.sifted());
+            queue.add(lister.next(after, queue.wants()));
         }
         rows::eviction(queue.finish(), rows, freed)
     }
@@ -247,6 +227,55 @@ impl Stage<'_> {
                 (Vec::new(), Size::default())
             }
         }
+    }
+}
+
+/// Lists units, and puts them in the order in which they are evicted.
+struct Lister<'a> {
+    /// The caches that are looked at.
+    caches: Vec<policy::Cache>,
+    names: &'a Names,
+    in_use: InUse,
+    now: DateTime<Utc>,
+    idle: &'a [IdleTree],
+    probe: &'a LastUseProbe,
+    stop: &'a Stop,
+}
+
+impl Lister<'_> {
+    /// Lists for the first time, with caches that have a reserve or a budget whole. None if nothing
+    /// is wanted, by the volume or by a budget.
+    fn order(&self, wanted: Option<Wanted>) -> Option<Queue> {
+        let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
+        let shortlist = self.shortlist(None, enough);
+        let mut caches = self.survey(&|unit| shortlist.sift(&self.caches, unit));
+        sizing::weigh_whole(&mut caches, self.stop);
+        let wanted = evict::with_budgets(wanted, &caches)?;
+        evict::name(&mut caches, self.names);
+        let mut queue = evict::order(caches, wanted, self.in_use, self.now);
+        queue.add(shortlist.sifted());
+        Some(queue)
+    }
+
+    /// Lists again, for the units that come after those.
+    fn next(&self, after: AgeBucket, wants: Size) -> Sifted {
+        let shortlist = self.shortlist(Some(after), wants);
+        // What has a reserve or a budget was listed whole.
+        self.survey(&|unit| shortlist.sift(&self.caches, unit).and(None));
+        shortlist.sifted()
+    }
+
+    fn shortlist(&self, after: Option<AgeBucket>, enough: Size) -> LruShortlist<'_> {
+        LruShortlist::new(self.names, self.in_use, self.now, AT_ONCE, after).enough(enough)
+    }
+
+    fn survey(&self, gate: UnitFilter<'_>) -> Vec<Cache> {
+        let inspection = Inspection {
+            probe: self.probe,
+            gate,
+            stop: self.stop,
+        };
+        caches::survey(&self.caches, self.idle, inspection)
     }
 }
 

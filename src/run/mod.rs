@@ -1,4 +1,4 @@
-//! One run over all repos, on one screen: look, decide, act, tell.
+//! One run over all repos, on one screen: survey, decide, act, report.
 //!
 //! A run proves and locks the volume, maintains every repo in parallel, reaps stale worktrees once
 //! it is known how many would go in all, empties the trash, and evicts. A dry run is the same run
@@ -46,17 +46,17 @@ use job::{DoneJob, RepoJob, jobs, maintain, missing, repack_again};
 use reaping::reap;
 use room::Room;
 
-/// What a run was asked for, and who watches it.
+/// The request for a run, and who watches it.
 struct Request<'a> {
     policy: &'a Policy,
     options: &'a Options,
-    /// The time that ages are measured by; a dry run may be asked for another than the clock's.
+    /// The time from which ages are measured; a dry run may be given another one than the clock's.
     now: DateTime<Utc>,
     stop: &'a Stop,
     bar: &'a ProgressBar,
 }
 
-/// A whole run. Whatever happens is in the report.
+/// Runs everything. Whatever happens is in the report.
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
     let started = clock::now();
     let mut report = record::blank(policy, options, started);
@@ -69,7 +69,7 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
         stop,
         bar,
     };
-    let from_trash = match begin(policy, request.options, stop, request.now) {
+    let from_trash = match begin(&request) {
         Ok(begun) => work(&request, begun, &mut report),
         Err(refusal) => {
             (report.run.outcome, report.run.reason) =
@@ -80,7 +80,7 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
     record::finish(&request, from_trash, report)
 }
 
-/// The run itself, into the report. Returns the bytes that the trash of earlier runs freed.
+/// Does the work and fills in the report. Returns the bytes that the trash of earlier runs freed.
 fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
     let Begun {
         mode,
@@ -90,24 +90,20 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
         io,
     } = begun;
     let Request {
-        policy,
-        options,
-        now,
-        stop,
-        bar,
+        policy, options, ..
     } = *request;
     report.failures.extend(unmeasured);
     let (own, others) = shards::split(policy, options);
-    bar.set_length(own.len() as u64);
+    request.bar.set_length(own.len() as u64);
     let (jobs, around) = io.install(|| survey_volume(request, own));
     let (ledger, unknown) = room::ledger(request, &mode);
     let context = RunContext {
-        now,
+        now: request.now,
         span: tracing::Span::current(),
-        stop,
+        stop: request.stop,
         policy,
         options,
-        bar,
+        bar: request.bar,
         mode: &mode,
         around,
         borrowers: std::sync::Arc::default(),
@@ -135,7 +131,7 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
     from_trash
 }
 
-/// What is known before a repo is locked: which repos are unchanged, and what stands where.
+/// Surveys what is known before a repo is locked: which repos are unchanged, and what is where.
 fn survey_volume<'a>(
     request: &Request<'a>,
     own: Vec<&'a policy::Repo>,
@@ -153,7 +149,7 @@ fn survey_volume<'a>(
     (jobs, around)
 }
 
-/// Repacks what had no room before, and takes on ballast again.
+/// Repacks what had no room before, and restores the reserved space.
 fn repack_with_room<'a>(
     context: RunContext<'_>,
     jobs: Vec<DoneJob<'a>>,
@@ -180,8 +176,8 @@ fn repack_with_room<'a>(
     (jobs, after)
 }
 
-/// Directories that the config gives to somebody; a repo's own `.git` among them, for it must never
-/// be taken for one of its trees.
+/// The directories that the config assigns. A repo's own `.git` is among them, so that it is never
+/// taken for one of its trees.
 pub(crate) fn reserved(policy: &Policy) -> Vec<VolumePath> {
     let repos = policy
         .repos

@@ -1,12 +1,11 @@
-//! What a repo tells the eviction: which trees are idle, what their lock files name, and what goes
-//! anyway.
+//! What the eviction needs to know of a repo: which trees are idle, what their lock files name, and
+//! what goes anyway.
 
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::locks::Locks;
 use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{Contents, LockFile, State, Worktree};
-use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
 use crate::plan::gc::PRUNED_AFTER;
@@ -15,11 +14,12 @@ use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
 use crate::survey;
 use crate::survey::lockfiles::{self, Known, Live};
+use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 
-/// Trees that nobody is working in, and that were looked at, by their path. Those that are to go
-/// are among them: whether they went, their rows tell.
+/// Returns the surveyed trees that nobody is working in, by their path. Trees that are to go are
+/// among them: their rows show whether they went.
 pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)> {
     let idle = plan
         .trees
@@ -55,7 +55,7 @@ pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)>
     idle.map(facts).collect()
 }
 
-/// What goes with the rescues whose time is over, before any cache does.
+/// Returns the size of what goes with expired rescues, before any cache does.
 pub(super) fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
     let rescues: Vec<&Rescue> = plan
         .expire
@@ -75,13 +75,13 @@ pub(super) fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size
 /// What the lock files of the default branch, the checkout and all trees name, those that are to go
 /// among them; none when git2 can't tell, or the run is to stop, and then they count as they were
 /// seen last.
-pub(super) fn look(
-    shadow: &Shadow,
-    repo: &policy::Repo,
-    plan: &Plan,
-    known: &Known<'_>,
-    stop: &Stop,
-) -> Option<Locks> {
+pub(super) fn look(survey: &RepoSurvey<'_>, plan: &Plan, known: &Known<'_>) -> Option<Locks> {
+    let RepoSurvey {
+        shadow,
+        policy: repo,
+        stop,
+        ..
+    } = *survey;
     let stands = |(tree, verdict): &&(Worktree, Verdict)| {
         !matches!(verdict, Verdict::Missing) && !plan.drop.contains(tree)
     };

@@ -1,7 +1,7 @@
 //! The second pass over the repos: the trees go, unless there are so many that the plan is more
 //! likely wrong than the trees.
 //!
-//! Whose are held back is [decided elsewhere](crate::plan::fair).
+//! [`crate::plan::fair`] decides whose trees are kept back.
 
 use super::context::{RepoResult, RunContext};
 use super::job::DoneJob;
@@ -10,11 +10,11 @@ use crate::plan::fair;
 use crate::report::{ReasonName, RunReport, TreeOutcome};
 use rayon::prelude::*;
 
-/// As many of the repos that are held back are named.
+/// Repos that are named, of those that are kept back.
 const NAMED: usize = 10;
 
-/// Every repo's trees that are to go, but for those of repos that are held back: these are named in
-/// the report.
+/// Reaps every repo's trees that are to go. Repos that are kept back are named in the report
+/// instead.
 pub(super) fn reap<'a>(
     context: &RunContext<'_>,
     jobs: Vec<DoneJob<'a>>,

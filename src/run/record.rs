@@ -11,7 +11,7 @@ use crate::report::journal::{self, JournalError};
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA};
 use chrono::{DateTime, Utc};
 
-/// A report of which only the beginning is known.
+/// A report with only its beginning.
 pub(super) fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
     RunReport {
         schema: SCHEMA.to_owned(),
@@ -69,7 +69,7 @@ fn level(usage: &Usage) -> Level {
     }
 }
 
-/// The rows of the repos, and how full the volume was and is.
+/// Fills in the rows of the repos, and the volume's usage before and after.
 pub(super) fn describe(
     report: &mut RunReport,
     jobs: Vec<DoneJob<'_>>,
@@ -86,7 +86,7 @@ pub(super) fn describe(
         (before.total_bytes, before.total_inodes);
 }
 
-/// Outcome, sums, alerts, and the journal's line.
+/// Fills in outcome, sums and alerts, and writes the journal's line.
 pub(super) fn finish(request: &Request<'_>, from_trash: u64, mut report: RunReport) -> RunReport {
     if let Some(why) = request
         .stop
@@ -144,7 +144,7 @@ fn write_down(request: &Request<'_>, report: &RunReport) -> Result<(), Unwritten
     Ok(journal::append(&file, report)?)
 }
 
-/// What earlier runs tell of the repos that are busy.
+/// Counts in how many runs the busy repos were busy.
 fn count_busy_nights(policy: &Policy, report: &mut RunReport) {
     let started = report.run.started;
     let mut busy = report

@@ -1,11 +1,11 @@
-//! Repos that rest: since a run looked, nothing has changed there that git writes, and nothing is
-//! due yet.
+//! Unchanged repos: nothing that git writes has changed since the last survey, and nothing is due
+//! yet. They are skipped.
 //!
 //! Such a repo costs a listing of its refs, packs and registrations: no lock, no process, no walk.
-//! What that run saw is told again from a file in the state directory, where agents can write as
-//! well. So it must never be the reason to change anything: when something is due the repo is
-//! locked and looked at anew. A file that is lost or forged costs a look, or a week in which
-//! nothing is done; a forger must come back each week.
+//! Its last survey is reported again from a file in the state directory, where agents can write as
+//! well. So that file is never a reason to change anything: if something is due the repo is locked
+//! and surveyed anew. A lost or forged file costs a survey, or a week in which nothing is done; a
+//! forger must come back each week.
 
 use crate::config::policy::{self, Policy};
 use crate::facts::repo::Repo;
@@ -29,20 +29,20 @@ use std::path::PathBuf;
 const SCHEMA: &str = "treewarden.look/1";
 /// Bytes. A thousand worktrees take one.
 const LARGEST: u64 = 4 << 20;
-/// What changed this long before a look may have changed again in the same tick of the server's
+/// What changed this long before a survey may have changed again in the same tick of the server's
 /// clock: git calls such files racy, and gives them a second (`docs/design/git.md#racy-files`).
 const RACY: TimeDelta = TimeDelta::seconds(2);
 
-/// What a look found in a repo where nothing is to be done.
+/// The survey of a repo in which nothing is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CachedSurvey {
     schema: String,
-    /// When it was.
+    /// When it was made.
     at: DateTime<Utc>,
     /// Until when nothing will be due.
     until: DateTime<Utc>,
     fingerprint: String,
-    /// Where its trees stand.
+    /// The places of its trees.
     places: Vec<PathBuf>,
     /// Why nothing was repacked.
     gc: String,
@@ -51,20 +51,21 @@ pub struct CachedSurvey {
 }
 
 impl CachedSurvey {
-    /// The look that a file holds; none for what is no look of this version.
+    /// Parses a file's survey; none if it is none of this version.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes)
             .ok()
             .filter(|look: &Self| look.schema == SCHEMA)
     }
 
-    /// How many worktrees it has, all of them in their places.
+    /// The number of its worktrees, all in their places.
     pub fn trees(&self) -> usize {
-        // Where the same is named again and again, fewer than that are missing of so many.
+        // A place that is named repeatedly counts once, so that no more can be missing than there
+        // are.
         self.places.iter().collect::<HashSet<_>>().len()
     }
 
-    /// The row of a run in which the repo rests: whatever the file says, nothing was done in it.
+    /// The row of a run that skips the repo: whatever the file says, nothing was done.
     pub fn row(self, blank: report::Repo, now: DateTime<Utc>) -> report::Repo {
         let since = u64::try_from(now.signed_duration_since(self.at).num_seconds()).unwrap_or(0);
         let gc = report::Gc {
@@ -81,7 +82,7 @@ impl CachedSurvey {
         };
         for tree in &mut row.worktrees {
             (tree.outcome, tree.bytes, tree.rescue_ref) = (TreeOutcome::Kept, None, None);
-            // A repo in which a tree is to go doesn't rest.
+            // A repo in which a tree is to go isn't skipped.
             if tree.verdict == VerdictName::Reap {
                 tree.verdict = VerdictName::Unknown;
             }
@@ -90,7 +91,7 @@ impl CachedSurvey {
         row
     }
 
-    /// Replaces the file in one step. It need not outlive a crash, so nobody waits for the disk.
+    /// Replaces the file in one step. It need not outlive a crash, so it isn't synced.
     fn write(&self, state: &VolumePath, repo: &policy::Repo) -> io::Result<()> {
         atomic::make_folder(&state.join("looks")?)?;
         let trash = state.join("trash")?;
@@ -101,19 +102,21 @@ impl CachedSurvey {
     }
 }
 
-/// What a run saw of the repo that may rest after it.
+/// The survey of a repo that may be skipped after it.
 pub struct Seen<'a> {
     /// The facts.
     pub facts: &'a Repo,
-    /// What the report tells of them.
+    /// Its row in the report.
     pub row: &'a report::Repo,
+    /// The run's time.
+    pub now: DateTime<Utc>,
     /// The file server's clock, before anything was looked at.
     pub clock: DateTime<Utc>,
-    /// What the volume has left.
+    /// The volume's free space.
     pub free_bytes: u64,
 }
 
-/// The last look at a repo, where it still holds.
+/// Returns the last survey of a repo, if it still counts.
 pub fn holds(
     policy: &Policy,
     repo: &policy::Repo,
@@ -123,8 +126,8 @@ pub fn holds(
     let file = atomic::open(&file(&policy.volume.state, repo)?, OFlags::RDONLY).ok()?;
     let written = clock::of_server(file.metadata().ok()?.modified().ok()?);
     let look = CachedSurvey::parse(&openat::content(file, LARGEST).ok()?)?;
-    // Whatever it says of itself: nobody's word holds for longer than a look, counted from when it
-    // was given.
+    // Whatever the file claims, no survey counts for longer than the longest skip, from when it was
+    // made.
     let holds = |from: DateTime<Utc>| plan::rest::holds(from, now);
     let in_time = look.at <= now && now < look.until && holds(look.at) && holds(written);
     let free = || peek(&policy.volume.locks(), &repo.name).is_ok_and(|lock| lock.is_ok());
@@ -136,14 +139,8 @@ pub fn holds(
 }
 
 /// Keeps what a run saw, if the repo may rest. A look that can't be kept is made again.
-pub fn keep(
-    state: &VolumePath,
-    repo: &policy::Repo,
-    seen: &Seen<'_>,
-    now: DateTime<Utc>,
-    stop: &Stop,
-) {
-    let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, now) else {
+pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Stop) {
+    let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, seen.now) else {
         return;
     };
     let places: Vec<PathBuf> = seen
@@ -153,7 +150,7 @@ pub fn keep(
         .map(|tree| tree.path.clone())
         .collect();
     let kept = fingerprint::of(repo, &places, stop).and_then(|found| {
-        // Also what changed while we looked.
+        // This includes what changed during the survey.
         if seen.clock.signed_duration_since(found.newest) <= RACY {
             return Ok(());
         }
@@ -161,7 +158,7 @@ pub fn keep(
         let (schema, fingerprint) = (SCHEMA.to_owned(), found.id);
         let look = CachedSurvey {
             schema,
-            at: now,
+            at: seen.now,
             until,
             fingerprint,
             places,

@@ -1,7 +1,7 @@
-//! What fills the volume: its parts, in one walk over all of it.
+//! What fills the volume, by parts, in one walk over all of it.
 //!
-//! A repo's parts are its store, its checkout and its registered worktrees, wherever these stand.
-//! It must never open a repo with git: even one that is busy, refused or broken takes its room.
+//! A repo's parts are its store, its checkout and its registered worktrees, wherever these are. No
+//! repo is opened with git: one that is busy, refused or broken takes room as well.
 
 use crate::config::policy::Policy;
 use crate::facts::cache::Size;
@@ -13,18 +13,18 @@ use crate::survey::{registry, size, worktree};
 use std::collections::HashMap;
 use std::io;
 
-/// What the walk found.
+/// The result of the walk.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// Everything that stands in the volume, biggest first.
+    /// Everything on the volume, biggest first.
     pub used: Vec<Used>,
-    /// What of it waits in the trash: as much as emptying it would free.
+    /// The part of it that is in the trash: as much as emptying it would free.
     pub trash: Size,
-    /// A line for each directory that could not be read, which weighs nothing.
+    /// A line for each directory that could not be read, which counts as nothing.
     pub problems: Vec<String>,
 }
 
-/// Walks over everything that stands in the volume.
+/// Walks over everything on the volume.
 pub fn usage(policy: &Policy, stop: &Stop) -> Usage {
     weigh(policy, stop).unwrap_or_else(|error| {
         let problem = format!("failed to list `{}`: {error}", policy.volume.root.display());
@@ -35,49 +35,19 @@ pub fn usage(policy: &Policy, stop: &Stop) -> Usage {
     })
 }
 
+/// A place's part of the volume, and whose it is.
+type Owner = (Part, Option<String>);
+
 fn weigh(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     let mut known = known(policy);
     let trash = policy.volume.state.join("trash")?;
     known.insert(trash.clone(), (Part::State, None));
     let places: Vec<VolumePath> = known.keys().cloned().collect();
     let (mut parts, problems) = size::parts(&policy.volume.root, &places, stop)?;
-    let waiting = parts
-        .iter()
-        .position(|part| part.place == trash)
-        .map_or_else(Size::default, |at| {
-            let trash = parts.remove(at);
-            // It is the state directory's.
-            if let Some(state) = parts
-                .iter_mut()
-                .find(|part| part.place == policy.volume.state)
-            {
-                state.size += trash.size;
-                state.shared_bytes = state.shared_bytes.saturating_add(trash.shared_bytes);
-            }
-            but_for_itself(trash.size, &trash.place)
-        });
-    let used = |part: size::Part| {
-        let (what, name) = known
-            .get(&part.place)
-            .cloned()
-            .unwrap_or((Part::Other, None));
-        let size::Part {
-            place,
-            size,
-            shared_bytes,
-        } = part;
-        Used {
-            what,
-            name,
-            path: place.path(),
-            bytes: size.bytes,
-            inodes: size.inodes,
-            shared_bytes,
-        }
-    };
+    let waiting = take_trash(&mut parts, &trash, &policy.volume.state);
     let mut used: Vec<_> = parts
         .into_iter()
-        .map(used)
+        .map(|part| used(part, &known))
         .filter(|used| used.inodes > 0)
         .collect();
     used.sort_by(|a, b| (b.bytes, &a.path).cmp(&(a.bytes, &b.path)));
@@ -86,6 +56,36 @@ fn weigh(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
         trash: waiting,
         problems,
     })
+}
+
+/// Counts the trash to the state directory, in which it stands. Returns what waits in it.
+fn take_trash(parts: &mut Vec<size::Part>, trash: &VolumePath, state: &VolumePath) -> Size {
+    let Some(at) = parts.iter().position(|part| part.place == *trash) else {
+        return Size::default();
+    };
+    let trash = parts.remove(at);
+    if let Some(state) = parts.iter_mut().find(|part| part.place == *state) {
+        state.size += trash.size;
+        state.shared_bytes = state.shared_bytes.saturating_add(trash.shared_bytes);
+    }
+    but_for_itself(trash.size, &trash.place)
+}
+
+fn used(part: size::Part, known: &HashMap<VolumePath, Owner>) -> Used {
+    let size::Part {
+        place,
+        size,
+        shared_bytes,
+    } = part;
+    let (what, name) = known.get(&place).cloned().unwrap_or((Part::Other, None));
+    Used {
+        what,
+        name,
+        path: place.path(),
+        bytes: size.bytes,
+        inodes: size.inodes,
+        shared_bytes,
+    }
 }
 
 /// The trash itself stays when it is emptied.
@@ -99,7 +99,7 @@ fn but_for_itself(weighed: Size, trash: &VolumePath) -> Size {
 
 /// What the config and the repos' registrations tell of places. What an agent registered is never
 /// what the config gives to somebody.
-fn known(policy: &Policy) -> HashMap<VolumePath, (Part, Option<String>)> {
+fn known(policy: &Policy) -> HashMap<VolumePath, Owner> {
     let mut known = HashMap::new();
     for repo in &policy.repos {
         let Ok(git_dir) = repo.place.join(".git") else {

@@ -1,7 +1,7 @@
-//! The volume's sentinel: what tells the mounted volume from an empty mount point.
+//! The volume's sentinel, which distinguishes the mounted volume from an empty mount point.
 //!
-//! Without it a run on an unmounted or wrongly mounted volume would find every worktree missing. It
-//! must never be made by anything but `treewarden init`.
+//! Without it a run on an unmounted or wrongly mounted volume would find every worktree missing.
+//! Only `treewarden init` makes it.
 
 use crate::config::policy;
 use crate::fs::atomic;
@@ -33,17 +33,17 @@ pub struct Sentinel {
     pub created: DateTime<Utc>,
 }
 
-/// A text that is no sentinel, or none that is known.
+/// Why a text is no sentinel, or no known one.
 #[derive(Debug)]
 pub enum SentinelError {
-    /// It makes no sense.
+    /// It is malformed.
     Nonsense(serde_json::Error),
-    /// It says that it is of another schema.
+    /// It has another schema.
     Other(String),
 }
 
 impl Sentinel {
-    /// Reads a sentinel's text. The schema comes first: a later one may have another shape.
+    /// Parses a sentinel. The schema is checked first: a later one may have another shape.
     ///
     /// # Errors
     /// [`SentinelError`].
@@ -61,7 +61,7 @@ impl Sentinel {
     }
 }
 
-/// The volume is not what the config says: nothing may be touched.
+/// Why the volume is not what the config says: nothing may be touched.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// There is no directory.
@@ -97,17 +97,17 @@ pub enum VolumeError {
         /// What it says it is.
         schema: String,
     },
-    /// Root would read and write for somebody what he can't, and leave behind what he can't use.
+    /// Root would read and write what the owner can't, and leave behind what the owner can't use.
     #[error("`{}` belongs to user {owner}, and this is root: agents could have it read for them what they can't; run as user {owner} (in a pod `runAsUser: {owner}`, else `setpriv --reuid {owner} --regid {group} --clear-groups treewarden ..`)", place.display())]
     Owner {
         /// The volume's root or state directory.
         place: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
-        /// And his group.
+        /// Its group.
         group: u32,
     },
-    /// What git obeys would stand where agents write.
+    /// The scratch space is on the volume: git would obey files that agents can write.
     #[error("the scratch folder `{}` lies on the volume, where agents can write: set TMPDIR to one outside of it", .0.display())]
     Scratch(PathBuf),
     /// Locks or trash would lead elsewhere.
@@ -138,7 +138,7 @@ pub enum VolumeError {
     },
 }
 
-/// Proves that this is the volume that the config means. A look: it changes nothing.
+/// Proves that this is the volume that the config means. It changes nothing.
 ///
 /// # Errors
 /// [`VolumeError`].
@@ -193,7 +193,7 @@ fn prove_owner(place: PathBuf, seen: io::Result<Stat>) -> Result<(), VolumeError
     Ok(())
 }
 
-/// Git dirs of our own are made there; agents write everywhere on the volume.
+/// Our own git dirs are made in scratch space; agents write everywhere on the volume.
 fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
     let scratch = std::env::temp_dir();
     let stands = |path: &Path| path.canonicalize();
@@ -230,7 +230,7 @@ fn make_folders(place: &VolumePath) -> io::Result<()> {
 /// Makes the state directory with its directories and the sentinel.
 ///
 /// # Errors
-/// [`VolumeError`]; a prepared volume is left as it is.
+/// [`VolumeError`]; a prepared volume is left unchanged.
 pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
     let root = openat::root(&volume.root).map_err(|cause| VolumeError::Root {
         root: volume.root.to_path_buf(),

@@ -1,9 +1,9 @@
-//! What a checkout makes of a blob: other line endings, and a large file in the place of its
+//! What a checkout makes of a blob: other line endings, or a large file in place of its git-lfs
 //! pointer.
 //!
-//! Git hides the difference once its index has seen the file; here it is known for what it is.
-//! Everything else that a filter did counts as work, for nobody can tell what it dropped. It must
-//! never run a filter, and never take a file for safe that only the tree holds.
+//! Git hides the difference once its index has seen the file; here it is recognised. Every other
+//! effect of a filter counts as work, since nobody knows what it dropped. No filter is run, and a
+//! file that only the tree has is never safe.
 
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -11,12 +11,12 @@ use crate::fs::volume_path::VolumePath;
 use rustix::fs::FileType;
 use std::io::{self, BufRead};
 
-/// A pointer of git-lfs is shorter than this, by its specification.
+/// Bytes. A git-lfs pointer is shorter, by its specification.
 const LONGEST_POINTER: usize = 1024;
-/// How a pointer begins, by its specification; older ones are too rare to matter, and count as
-/// work.
+/// The beginning of a pointer, by its specification. Older ones are too rare to matter, and count
+/// as work.
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\n";
-/// A text with other line endings than its blob's is read whole up to this size.
+/// Bytes up to which a text with other line endings than its blob is read.
 pub const LONGEST_TEXT: u64 = 64 << 20;
 
 /// A file that stands where a checkout would put a blob.
@@ -70,14 +70,15 @@ impl CheckedOut<'_> {
     }
 }
 
-/// What a git-lfs pointer names.
+/// The content that a git-lfs pointer names.
 #[derive(Debug, PartialEq, Eq)]
 struct Pointer<'a> {
     oid: &'a str,
     size: u64,
 }
 
-/// Only the plain form: extensions (`ext-0-...`) change the content on its way into the store.
+/// Parses the plain form only: extensions (`ext-0-...`) change the content on its way into the
+/// store.
 fn pointer(blob: &[u8]) -> Option<Pointer<'_>> {
     let text = std::str::from_utf8(blob)
         .ok()
@@ -119,8 +120,8 @@ fn sha256(place: &VolumePath, stop: &Stop) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Whether the repo has the content itself. The store is the main checkout's and stays when the
-/// tree goes; nothing of ours empties it.
+/// Whether the repo has the content itself. The store belongs to the main checkout, so it stays
+/// when the tree goes, and treewarden never empties it.
 fn is_stored(git_dir: &VolumePath, Pointer { oid, size }: &Pointer<'_>) -> bool {
     let object = git_dir.join(format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
     object.is_ok_and(|object| {

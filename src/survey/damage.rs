@@ -1,19 +1,19 @@
-//! Damage to a repo that shows without reading its store: what a run must not repack, remove or
-//! clear anything beside.
+//! Damage to a repo that shows without reading its store. A run repacks, removes and clears nothing
+//! in a damaged repo.
 //!
-//! | looked at | must be so |
+//! | inspected | must be so |
 //! | --- | --- |
-//! | a pack and its index | both begin as git begins them, name as many objects, and the pack's end is the sum that its index holds |
-//! | an index without a pack | all that it lists is elsewhere: then a git that was killed left it |
+//! | a pack and its index | both have git's headers and the same number of objects, and the pack's end is the sum in its index |
+//! | an index without a pack | all that it lists is elsewhere: then a killed git left it |
 //! | a loose object that doesn't inflate to its end (`Shadow::doubtful`) | git finds the object even so, in a pack |
-//! | a ref, `packed-refs` and HEAD | they parse, and what they name is there; of HEAD and a branch the tree too |
+//! | a ref, `packed-refs` and HEAD | they parse, and what they name is there; for HEAD and a branch the tree too |
 //! | HEAD's branch | it is there, or has no reflog |
 //!
-//! A pack without an index is what a killed git leaves while it writes or deletes one: all that it
-//! holds is elsewhere. It is damage only where something that a ref names is missing. It costs some
-//! ten calls a pack and two a loose ref, where `git fsck` reads everything: what lies deeper is
-//! found by whoever needs it. It must never mend anything, and never call damaged what an agent's
-//! git changes meanwhile.
+//! A killed git leaves a pack without an index while it writes or deletes one: all its objects are
+//! elsewhere. It is damage only if something that a ref names is missing. The inspection costs some
+//! ten calls per pack and two per loose ref, while `git fsck` reads everything; whoever needs an
+//! object finds deeper damage. Nothing is repaired here, and concurrent changes by an agent's git
+//! are no damage.
 
 use super::go_on;
 use crate::fs::budget::Held;
@@ -31,28 +31,28 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// A ref is a line.
+/// Bytes of a ref: it is one line.
 const LINE: u64 = 4096;
-/// As `shadow` has proven.
+/// Bytes, as proven by `shadow`.
 const PACKED_REFS: u64 = 32 << 20;
-/// Bytes that a ref takes beside its name.
+/// Bytes that a ref takes besides its name.
 const A_REF: usize = 96;
 /// Bytes of a SHA-1.
 const HASH: u64 = 20;
 type Sum = [u8; 20];
-/// Bytes that a pack begins with: `PACK`, its version, how many objects it holds.
+/// Bytes of a pack's header: `PACK`, its version, its number of objects.
 const PACK_HEADER: u64 = 12;
-/// Bytes of a fan-out table, whose last number is that of all objects.
+/// Bytes of a fan-out table, whose last number is the number of all objects.
 const FANOUT: u64 = 1024;
-/// What an index of version 2 begins with; one of version 1 begins with its fan-out.
+/// The header of an index of version 2. Version 1 begins with its fan-out.
 const INDEX_HEADER: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
-/// So many objects a task.
+/// Objects per task.
 const A_TASK: usize = 64;
 
-/// Sees that a repo is whole as far as that is cheap to see. Works in the caller's rayon pool.
+/// Checks that a repo is whole, as far as that is cheap. Works in the caller's rayon pool.
 ///
 /// # Errors
-/// [`Refusal::Damaged`] with what is wrong; another when it can't be looked at.
+/// [`Refusal::Damaged`] with the damage; another refusal if the repo can't be inspected.
 pub fn prove_whole(shadow: &Shadow, stop: &Stop) -> Result<(), Refusal> {
     let git_dir = shadow.git_dir();
     let unreadable = |cause: io::Error| match cause.downcast::<Damage>() {
@@ -86,7 +86,7 @@ pub fn prove_whole(shadow: &Shadow, stop: &Stop) -> Result<(), Refusal> {
     })
 }
 
-/// What is wrong, as an error among others.
+/// Damage, as an error among others.
 #[derive(Debug, thiserror::Error)]
 #[error("damaged: {0}")]
 struct Damage(String);
@@ -95,16 +95,16 @@ fn damage<T>(what: String) -> io::Result<T> {
     Err(io::Error::other(Damage(what)))
 }
 
-/// What was seen beside damage.
+/// What was learned about the packs, besides damage.
 #[derive(Default)]
 struct Packs {
     /// The first pack without an index.
     unindexed: Option<VolumePath>,
-    /// It is a partial clone: what is missing a remote has promised, but for what the refs name.
+    /// It is a partial clone: a remote has promised what is missing, except what the refs name.
     promised: bool,
 }
 
-/// Looks at all packs.
+/// Inspects all packs.
 fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
     let place = shadow.git_dir().join("objects/pack")?;
     let Some(fd) = found(openat::dir(&place))? else {
@@ -147,15 +147,15 @@ fn bytes<const MANY: usize>(file: &File, at: u64) -> io::Result<[u8; MANY]> {
     Ok(bytes)
 }
 
-/// What an index says of itself.
+/// The header of an index.
 struct Index {
-    /// Where its ids begin, and how far they are apart.
+    /// Where its ids begin, and the distance between them, in bytes.
     ids: (u64, u64),
-    /// How many there are.
+    /// The number of ids.
     count: u64,
 }
 
-/// None where it is no index.
+/// Reads the header; none if it is no index.
 fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     if length < FANOUT + 2 * HASH {
         return Ok(None);
@@ -166,14 +166,14 @@ fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     } else {
         0
     };
-    // Where the counts by the first byte end: the last is that of all.
+    // The end of the fan-out, whose last number is that of all objects.
     let counted = FANOUT.saturating_add(header);
     let count = u64::from(u32::from_be_bytes(bytes(file, counted.saturating_sub(4))?));
     let rest = length
         .checked_sub(counted)
         .and_then(|rest| rest.checked_sub(2 * HASH));
     let all = |each: u64| count.saturating_mul(each);
-    // Of version 2: an id, a sum and a place each, and a place in eight bytes for those far behind.
+    // In version 2: an id, a sum and an offset each, and an eight-byte offset for large ones.
     let fits = match rest {
         Some(rest) if is_second => {
             rest.checked_sub(all(HASH + 8))
@@ -299,7 +299,7 @@ impl PackFolder {
     }
 }
 
-/// What names an object: its place, and the object.
+/// Objects by what names them.
 type Refs = BTreeMap<String, Oid>;
 
 /// Reads all refs and HEAD.
@@ -331,8 +331,7 @@ fn loose_refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<
     for entry in walkdir::WalkDir::new(top.path()).follow_links(false) {
         go_on(Some(stop))?;
         match entry {
-            // A lock, or what a file server calls a file that somebody has open: no ref may be
-            // called so.
+            // A lock, or an NFS client's name for an open file: no ref may have such a name.
             Ok(entry)
                 if entry.file_type().is_file()
                     && !entry.path().to_string_lossy().ends_with(".lock") =>
@@ -341,11 +340,11 @@ fn loose_refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<
                     .path()
                     .strip_prefix(git_dir.path())
                     .map_err(io::Error::other)?;
-                // A run's own, which go with it: one that a crash left is cleared, whatever it
-                // holds.
+                // A run's own refs, which go with the run. Those that a crash left are cleared,
+                // whatever they name.
                 let passing = name.starts_with("refs/treewarden/shield");
                 if !passing && !entry.file_name().as_encoded_bytes().starts_with(b".") {
-                    // With what it names.
+                    // Counted with the object that it names.
                     held.path(name)?;
                     held.path(name)?;
                     names.push(name.to_owned());
@@ -365,7 +364,7 @@ fn loose_refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<
 enum Named {
     Object(Oid),
     Ref(String),
-    /// It went meanwhile.
+    /// It was removed meanwhile.
     Nothing,
 }
 
@@ -379,7 +378,7 @@ fn one(git_dir: &VolumePath, name: &Path) -> io::Result<Named> {
             String::from_utf8_lossy(other.trim_ascii()).into_owned(),
         ))
         .filter(|_| !other.trim_ascii().is_empty()),
-        // Git reads no further than a space.
+        // Git reads up to a space.
         None => id(text
             .split(u8::is_ascii_whitespace)
             .next()
@@ -413,7 +412,7 @@ fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
     let Some(text) = found(openat::read(&file, PACKED_REFS))? else {
         return Ok(Refs::new());
     };
-    // Git begins it with a line about itself, even where no ref is left.
+    // Git begins the file with a header line, even if no ref is left.
     let Some(text) = text.strip_suffix(b"\n") else {
         return damage(format!(
             "`{file}` is {}",
@@ -429,7 +428,7 @@ fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
         let (hex, name) = line.split_at_checked(40).unwrap_or((line, b""));
         match (line.first(), id(hex), name) {
             (Some(b'#'), ..) => {}
-            // What the tag above names in the end.
+            // The object that the tag above peels to.
             (Some(b'^'), ..) if line.get(1..).and_then(id).is_some() => {}
             (_, Some(id), [b' ', name @ ..]) if !name.is_empty() => {
                 held.more(name.len().saturating_add(A_REF))?;
@@ -441,7 +440,7 @@ fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
     Ok(refs)
 }
 
-/// HEAD's branch isn't there: it was never born, or its file was lost, and then its reflog wasn't.
+/// Checks a HEAD whose branch is missing. If it was never born it has no reflog; a lost one does.
 fn unborn(git_dir: &VolumePath, branch: &str) -> io::Result<()> {
     let Ok(log) = git_dir.join("logs").and_then(|logs| logs.join(branch)) else {
         return Ok(());
@@ -458,7 +457,7 @@ fn unborn(git_dir: &VolumePath, branch: &str) -> io::Result<()> {
     }
 }
 
-/// The first object that a ref names and that isn't there.
+/// Returns the first missing object that a ref names.
 fn objects(
     shadow: &Shadow,
     refs: &Refs,

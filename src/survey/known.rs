@@ -1,9 +1,9 @@
-//! What git has on record for a tree, the commit and the index, and how the tree differs from it.
+//! What git has recorded for a tree, in the commit and in the index, and how the tree differs from
+//! it.
 //!
-//! An index is an agent's word: its flags are ignored
-//! (`docs/design/worktrees.md#what-git-loses-without-a-word`), and only what it recorded of a
-//! file's state is used, to save reading the file. It must never vouch for a file that could have
-//! changed since.
+//! An agent may have written the index, so its flags are ignored
+//! (`docs/design/worktrees.md#what-git-loses-without-a-word`). Only the file state that it recorded
+//! is used, to save reading the file, and only if the file can't have changed since.
 
 use super::attributes::Attributes;
 use super::elsewhere::Elsewhere;
@@ -27,25 +27,25 @@ use std::sync::Arc;
 mod change;
 mod lists;
 mod own;
-use change::Change;
+pub(in crate::survey) use change::Change;
 
-/// A commit with more files than this, or directories nested deeper, is no honest one: trees that
-/// name one another hold billions in a kilobyte.
+/// No well-formed commit has more files, or deeper directories: trees that name one another contain
+/// billions in a kilobyte.
 pub(super) const FILES_CAP: usize = 5_000_000;
-/// Nor is one that holds the very same directory this often: without unfolding it whole, that tells
-/// such trees from honest ones.
+/// Nor does a well-formed commit contain the same directory this often: the limit exposes such
+/// trees without unfolding them.
 const SAME_CAP: u32 = 10_000;
 pub(super) const DEEPEST: usize = 1024;
-/// No file with a longer path can be checked out: the kernel takes none.
+/// Bytes of the longest path that can be checked out: the kernel accepts no longer one.
 const LONGEST: usize = 4096;
 const TOO_MUCH: &str =
     "its commit holds more files, deeper folders or longer names than any honest one";
 const TWICE: &str = "its commit names a file twice, as no honest one does; see `git fsck`";
 
-/// Mode and blob of files by their path.
+/// Modes and blobs of files by path.
 pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
 
-/// What git has on record for a tree: the commit and the index.
+/// What git has recorded for a tree: the commit and the index.
 pub struct Known {
     /// Every file of HEAD's tree.
     pub committed: Files,
@@ -62,8 +62,8 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads the tree of the worktree's `head`, and its index. It ends when the run is to stop, and
-    /// with it all that is asked of the answer.
+    /// Reads the tree of the worktree's `head`, and its index. All later questions to it end, too,
+    /// when the run is to stop.
     ///
     /// # Errors
     /// An object or the index can't be read.
@@ -93,7 +93,7 @@ impl Known {
         })
     }
 
-    /// The same of a submodule, whose git dir is `git_dir` and whose objects `repo` reads.
+    /// Reads the same for a submodule, whose git dir is `git_dir` and whose objects `repo` reads.
     pub(super) fn of_submodule(
         stop: &Stop,
         repo: &Repository,
@@ -157,8 +157,8 @@ impl Known {
         self.index.conflicts || !self.index.entries.iter().all(committed)
     }
 
-    /// Whose the `.git` files in a listing are: of what holds nothing back, a copy's files are
-    /// plain files, and a submodule's are left out.
+    /// Decides on the `.git` files in a listing. A copy's files stay as plain files, a disposable
+    /// submodule's are cut out, and any other one is a blocker.
     fn judge_pointers(&self, place: &VolumePath, listing: &mut Listing) -> io::Result<()> {
         for pointer in std::mem::take(&mut listing.pointers) {
             let folder = pointer.parent().unwrap_or(&pointer);
@@ -186,8 +186,8 @@ impl Known {
         Ok(())
     }
 
-    /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a
-    /// file can be named twice. It is `held`.
+    /// Returns everything that HEAD alone would not bring back, each with what is wrong with it,
+    /// sorted. A file can be named twice. The result is counted in `held`.
     pub(super) fn dirty(
         &self,
         repo: &Repository,
@@ -263,9 +263,9 @@ impl Known {
             .try_for_each(|path| dirty.note(path, Change::Staged))
     }
 
-    /// Whether a checkout of `blob` would bring the file back as it stands. The index saves reading
-    /// what a filter can't have touched; of what one did touch, git's index would vouch for the
-    /// blob, but not for what the filter dropped.
+    /// Whether a checkout of `blob` would bring the file back unchanged. The index saves reading
+    /// files that no filter touched. For a filtered file it would vouch for the blob, but not for
+    /// what the filter dropped.
     fn comes_back(
         &self,
         repo: &Repository,
@@ -284,7 +284,7 @@ impl Known {
         if stamp.is_link() || size > checkout::LONGEST_TEXT {
             return Ok(false);
         }
-        // The text, which has a byte more for each line: what libgit2 reads counts by itself.
+        // The text, with one more byte for each line. What libgit2 reads is counted separately.
         let mut held = self.stop.hold();
         held.more(usize::try_from(stamp.size.min(size.saturating_mul(2))).unwrap_or(usize::MAX))?;
         let blob = repo.find_blob(blob).map_err(io::Error::other)?;
@@ -311,13 +311,13 @@ impl Known {
         Ok(self.attributes.get_or_init(|| read).as_ref())
     }
 
-    /// Why a rescue can't hold the index; none where it can.
+    /// Why a rescue can't contain the index; none if it can.
     pub(super) fn unholdable_index(&self) -> Option<String> {
         let why = "its index is split in two, which no rescue holds; `git update-index --no-split-index` in the tree makes it one";
         self.index.split.then(|| why.to_owned())
     }
 
-    /// What a rescue can't hold.
+    /// What a rescue can't contain.
     pub(super) fn blockers(&self, listing: &Listing) -> Vec<String> {
         let unmerged = self
             .index
@@ -382,7 +382,7 @@ pub fn files_of(
     )
 }
 
-/// Every file of a tree that should hold at most `most`.
+/// Returns every file of a tree that may have at most `most`.
 pub(super) fn files_in(
     repo: &Repository,
     tree: Oid,
@@ -536,7 +536,7 @@ pub fn list_clean(
     Ok(clean.then_some(listing))
 }
 
-/// Lists the tree that stands at `place` by now.
+/// Lists the tree, which is at `place` by now.
 ///
 /// # Errors
 /// Something can't be read.
@@ -551,7 +551,8 @@ pub fn list(
 
 const SUBMODULE: u32 = 0o160_000;
 
-/// A submodule that was never filled is an empty directory; one with files holds a repo of its own.
+/// The submodules with files. One that was never filled is an empty directory; one with files has a
+/// repo of its own.
 fn submodules(committed: &Files, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String> {
     let filled = |path: &Path| {
         files
@@ -572,7 +573,7 @@ mod tests {
     use super::*;
     use git2::ObjectType;
 
-    /// Written as it is, whatever git would say of it.
+    /// Written unchecked: git would reject some.
     fn folder(repo: &Repository, entries: &[(&str, &str, Oid)]) -> Oid {
         let entry = |(mode, name, id): &(&str, &str, Oid)| {
             [mode.as_bytes(), b" ", name.as_bytes(), b"\0", id.as_bytes()].concat()
@@ -593,8 +594,8 @@ mod tests {
                 .map_err(|error| error.message().to_owned())
         };
 
-        // Many levels, each with a hundred directories: no file, and no directory but the empty one
-        // twice.
+        // Many levels, each with a hundred directories: no file, and no directory twice except the
+        // empty one.
         let names: Vec<String> = (0..100).map(|number| format!("n{number:03}")).collect();
         let level = |below| {
             let empty = names.iter().map(|name| ("40000", name.as_str(), nothing));

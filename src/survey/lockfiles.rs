@@ -1,13 +1,14 @@
-//! Looks at lock files: what the default branch as committed, and every live tree as it stands,
-//! name of packages.
+//! The survey of lock files: which packages are named by the default branch as committed, and by
+//! every live tree as it is.
 //!
 //! The default branch is what the next job starts from; a tree is what somebody works with. A
-//! content is parsed once and known by its blob id from then on, and a tree's index says which file
-//! has which without reading it: a tree that was just looked at costs nothing, any other a look at
-//! its index, a list of its root, and a stat a lock file. Lock files below the root that git
-//! doesn't track are not looked for. Where caches hold archives of uv's, what a tree's environments
-//! lead to counts as named, too. Everything here is untrusted: sizes and numbers are capped, links
-//! are not followed, and what can't be read is unknown. It must never fail as a whole.
+//! content is parsed once and known by its blob id from then on, and a tree's index shows each
+//! file's blob without reading it. So a tree that was just surveyed costs nothing, and any other
+//! one costs reading its index, listing its root, and a stat per lock file. Untracked lock files
+//! below the root are not searched. If a cache contains uv's archives, those that a tree's
+//! environments link to count as named, too. Everything here is untrusted: sizes and numbers are
+//! capped, links are not followed, and what can't be read is unknown. One unreadable file is not a
+//! failure of the whole.
 
 use super::known;
 use super::landed::Upstream;
@@ -29,45 +30,45 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Bytes. The largest honest ones have some ten MiB.
+/// Bytes. The largest well-formed ones have some ten MiB.
 const LARGEST: u64 = 64 << 20;
-/// So many times its length a lock file takes once it is understood.
+/// Bytes that a parsed lock file takes, per byte of its text.
 const UNDERSTOOD: usize = 6;
 
-/// Packages that one lock file may name, and lock files that one tree may hold: tens of times more
-/// than any honest one. A look at a repo takes in so many packages that nobody knew yet, for they
-/// stand in memory together.
+/// Packages of one lock file, and lock files of one tree: tens of times more than any well-formed
+/// one has. The last is the number of packages that one repo's survey may add, because they are all
+/// in memory together.
 const MOST_PACKAGES: usize = 200_000;
 const MOST_NEW: usize = 1_000_000;
 const MOST_FILES: usize = 1000;
 
-/// Problems told of one repo.
+/// Problems that are reported of one repo.
 const TOLD: usize = 5;
 
-/// The kind of a file in git's modes: links and submodules name nothing themselves.
+/// The kind of a regular file in git's modes: links and submodules name nothing themselves.
 const REGULAR: u32 = 0o100_000;
 
 /// A live tree of a repo.
 pub struct Live<'a> {
-    /// Where it stands.
+    /// Its directory.
     pub place: &'a VolumePath,
     /// Its admin directory; a main checkout's git dir.
     pub admin: &'a VolumePath,
-    /// Its lock files, where somebody has looked just now.
+    /// Its lock files, if they were listed just now.
     pub looked: Option<&'a [LockFile]>,
 }
 
-/// What earlier runs know.
+/// What earlier runs have learned.
 pub struct Known<'a> {
-    /// Of this repo.
+    /// About this repo.
     pub seen: Option<&'a Seen>,
     /// Whether a content was parsed already.
     pub content: &'a (dyn Fn(&str) -> bool + Sync),
-    /// What finds links that trees may hold into a cache.
+    /// Finds links from trees into caches.
     pub links: &'a [Linked],
 }
 
-/// Looks at the lock files of a repo's default branch and of `trees`.
+/// Surveys the lock files of a repo's default branch and of `trees`.
 pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &Stop) -> Locks {
     let mut look = LockFileReader {
         repo,
@@ -77,7 +78,7 @@ pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &S
         new: 0,
     };
     look.default_branch();
-    // What waits on the network is done side by side, what is parsed and remembered in order.
+    // Network reads run in parallel; parsing and remembering run in order.
     let stands = |live: &Live<'_>| {
         let links = known.links.iter().map(|of| of(live.place, stop));
         (standing(live, stop), links.collect::<Vec<_>>())
@@ -104,7 +105,7 @@ struct LockFileReader<'a> {
 }
 
 impl LockFileReader<'_> {
-    /// The same commit as at the last look needs no second one.
+    /// Reads the default branch, unless its commit is the same as in the last survey.
     fn default_branch(&mut self) {
         let tip = match Upstream::of(self.repo, self.stop).tip() {
             Ok(Some(tip)) => tip,
@@ -192,8 +193,8 @@ impl LockFileReader<'_> {
         self.few("uv-links", blob, || Ok(archives))
     }
 
-    /// The content of a tree's file, which is read where the index doesn't vouch for it or nobody
-    /// knows it yet.
+    /// Returns the content of a tree's file, which is read only if the index doesn't vouch for it
+    /// or the content is not known yet.
     fn standing(
         &self,
         live: &Live<'_>,
@@ -222,7 +223,7 @@ impl LockFileReader<'_> {
         self.content(format, blob, || Ok(bytes))
     }
 
-    /// A content by its id; its packages only where nobody knows them yet.
+    /// Returns a content by its id, with its packages only if they are not known yet.
     fn content(
         &self,
         format: &Format,
@@ -234,7 +235,7 @@ impl LockFileReader<'_> {
         })
     }
 
-    /// The same, however its packages are found: not too many of them.
+    /// The same, however its packages are found; too many are an error.
     fn few(
         &self,
         format: &str,
@@ -278,7 +279,7 @@ impl LockFileReader<'_> {
         files.values().all(|content| (self.known.content)(content))
     }
 
-    /// Takes a content in, or notes why there is none.
+    /// Records a content, or notes why there is none.
     fn told(
         &mut self,
         tree: &str,
@@ -326,7 +327,7 @@ impl LockFileReader<'_> {
     }
 }
 
-/// What a tree's environments are called among its lock files.
+/// The name of a tree's environments among its lock files.
 const ENVIRONMENTS: &str = "(virtual environments)";
 
 fn content_id(format: &str, blob: Oid) -> String {
@@ -345,7 +346,7 @@ struct Standing {
     blob: Result<Option<Oid>, LockFileError>,
 }
 
-/// The lock files that the index names, and those in the tree's root.
+/// Returns the lock files in the index and in the tree's root.
 fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
     if let Some(looked) = live.looked {
         let blob = |file: &LockFile| {
@@ -370,7 +371,7 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
         .map(Path::to_owned)
         .collect();
     paths.extend(at_root(live.place)?);
-    // None where it is a link or the like, or isn't there.
+    // None for a link or the like, or if it is missing.
     let blob = |path: &Path| {
         let place = live.place.join(path)?;
         let stat = found(openat::stat(&place))?;
@@ -385,7 +386,7 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
         .collect())
 }
 
-/// The lock files in the tree's root: a new project's may not be tracked yet.
+/// Returns the lock files in the tree's root: those of a new project may not be tracked yet.
 fn at_root(place: &VolumePath) -> io::Result<Vec<PathBuf>> {
     let listed = openat::list(openat::open(place, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let files = listed

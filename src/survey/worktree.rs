@@ -1,7 +1,7 @@
-//! One worktree: what its admin directory says, and what its tree holds.
+//! The survey of one worktree: what its admin directory says, and what its tree contains.
 //!
-//! The admin directory alone settles a young or locked tree; only the others are walked. It must
-//! never call a tree missing because a look failed, nor clean because git's index says so.
+//! The admin directory alone settles a young or locked tree; only the others are walked. A failed
+//! inspection is not a missing tree, and a tree is not clean because git's index says so.
 
 use super::context::Context;
 use super::known::{Known, head_of};
@@ -27,19 +27,19 @@ use contents::{contents, look_whole};
 use place::{from, line, line_of, stands_at};
 pub use place::{place, tree_of};
 
-/// HEAD, `gitdir` and a lock's reason are a line.
+/// Bytes. HEAD, `gitdir` and a lock's reason are one line each.
 pub const LINE_CAP: u64 = 64 << 10;
-/// Files whose writing is a sign of activity. `logs/HEAD` is one too, but `git reflog expire`
+/// Files whose write time is a sign of activity. `logs/HEAD` is one too, but `git reflog expire`
 /// rewrites it: see [`log_time`].
 const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", HEARTBEAT];
-/// What agents write into the admin directory of the tree that they work in.
+/// The file that agents touch in the admin directory of the tree that they work in.
 pub const HEARTBEAT: &str = "treewarden-heartbeat";
-/// The mark that a run leaves in the admin directory of a tree that it finds missing: its age is
-/// how long that has been so.
+/// The mark that a run leaves in the admin directory of a missing tree: its age is how long the
+/// tree has been missing.
 pub const MISSING: &str = "treewarden-missing";
-/// The same of a tree that went missing with too many others: no grace runs for it.
+/// The mark of a tree that went missing with too many others: no grace runs for it.
 pub const MISSING_AT_ONCE: &str = "treewarden-missing-at-once";
-/// States that git leaves in the admin directory while something is under way.
+/// States that git keeps in the admin directory while an operation is under way.
 const IN_PROGRESS: [(&str, &str); 8] = [
     ("rebase-merge", "rebase"),
     ("rebase-apply", "rebase or am"),
@@ -50,9 +50,9 @@ const IN_PROGRESS: [(&str, &str); 8] = [
     ("sequencer", "cherry-pick or revert"),
     ("NOTES_MERGE_WORKTREE", "merge of notes"),
 ];
-/// Somebody is writing the file of that name, or died while he was.
+/// Somebody is writing the file of that name, or died while writing it.
 const LOCKS: [&str; 2] = [INDEX_LOCK, "HEAD.lock"];
-/// The lock that git may hold for as long as somebody thinks about the message of his commit.
+/// The lock that git may hold for as long as somebody edits a commit message.
 pub(super) const INDEX_LOCK: &str = "index.lock";
 
 /// Surveys the worktree whose admin directory is `admin`.
@@ -100,8 +100,8 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
     }
 }
 
-/// Whether it is odd or the file system failed makes no difference to the tree, and a great one to
-/// whoever has to mend it.
+/// Distinguishes an odd tree from a failing file system: the tree stays either way, but the remedy
+/// differs.
 fn unknown(what: &str, error: &io::Error) -> State {
     let cause = doubt::told(what, error);
     if doubt::failed(error) {
@@ -111,7 +111,7 @@ fn unknown(what: &str, error: &io::Error) -> State {
     }
 }
 
-/// What the admin directory alone tells.
+/// Surveys what the admin directory alone shows.
 fn registration(
     context: &Context<'_>,
     mut tree: Worktree,
@@ -143,8 +143,8 @@ fn registration(
     Ok(tree)
 }
 
-/// Whether a registered tree was there at the last run, and whether nothing stands there now. A
-/// guess, for counting: what can't be told counts as standing.
+/// Whether a registered tree was there at the last run, and whether its place is empty now. A
+/// guess, for counting: what is unknown counts as being there.
 pub fn went_missing(admin: &VolumePath, trashed: &HashSet<VolumePath>) -> (bool, bool) {
     let place = place(admin)
         .ok()
@@ -171,7 +171,7 @@ fn commit_of(repo: &Repository, branch: &str) -> io::Result<Option<Oid>> {
     }
 }
 
-/// Whether the lock's reason names a process, and that one is known to be dead.
+/// Whether the lock's reason names a process that is known to be dead.
 fn dead_lock(
     context: &Context<'_>,
     tree: &Worktree,
@@ -201,7 +201,7 @@ fn in_progress(
         .map(|(_, what)| *what)
         .collect();
     for name in LOCKS {
-        // An old one is a crashed git's leftover: it is cleared in the same run.
+        // An old one was left by a crashed git: it is cleared in the same run.
         let Some(stat) = listed.stat(name)? else {
             continue;
         };
@@ -221,7 +221,7 @@ fn in_progress(
     Ok(under_way)
 }
 
-/// The newest sign of activity in an admin directory.
+/// Returns the newest sign of activity in an admin directory.
 ///
 /// # Errors
 /// Something is there and can't be read.
@@ -229,7 +229,7 @@ pub fn activity(admin: &VolumePath, stop: &Stop) -> io::Result<DateTime<Utc>> {
     Ok(active(&Listed::of(admin)?, stop)?.0)
 }
 
-/// The same, and whether HEAD's reflog tells of a commit.
+/// The same, and whether HEAD's reflog records a commit.
 fn active(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     let (mut newest, worked) = log_time(listed, stop)?;
     for name in ACTIVE {
@@ -242,15 +242,15 @@ fn active(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     Ok((newest, worked))
 }
 
-/// When HEAD last moved: the earlier of the reflog's own last line and its write time, which a `git
-/// reflog expire` renews.
+/// Returns when HEAD last moved: the earlier of the reflog's own last line and its write time,
+/// which a `git reflog expire` renews.
 fn log_time(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     let Some(log) = listed.file("logs/HEAD")? else {
         return Ok((DateTime::UNIX_EPOCH, false));
     };
     let data = log.metadata()?;
     let Moves { last, worked } = moves::read(log, stop)?;
-    // An expiry that leaves no line writes the file, too: it tells of our own repack, not of
+    // An expiry that leaves no line writes the file, too: it is a sign of our own repack, not of
     // anybody's work.
     let Some(moved) = last else {
         return Ok((DateTime::UNIX_EPOCH, worked));
@@ -272,7 +272,7 @@ fn written(stat: &rustix::fs::Stat) -> DateTime<Utc> {
     moment(stat.st_mtime, stat.st_mtime_nsec as u32)
 }
 
-/// A time that can't be told counts as just now.
+/// Converts a time. One that is out of range counts as just now.
 fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, nanos).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
@@ -343,7 +343,7 @@ fn is_settled(context: &Context<'_>, tree: &Worktree) -> bool {
         || tree.active > context.look_before
 }
 
-/// Whether the `.git` file of a tree that stands at `stands` by now leads back to this admin
+/// Whether the `.git` file of a tree, which is at `stands` by now, points back to this admin
 /// directory from where it `stood`.
 ///
 /// # Errors
@@ -355,8 +355,8 @@ pub fn leads_back(stands: &VolumePath, stood: &VolumePath, admin: &VolumePath) -
         .is_some_and(|back| from(&stood.path(), back) == Some(admin.path())))
 }
 
-/// The tree's `.git` file must lead back to this very admin directory, or somebody else's tree
-/// stands there.
+/// Checks that the tree's `.git` file points back to this very admin directory. If not, somebody
+/// else's tree is there.
 fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>> {
     let Some(text) = line_of(place, ".git")? else {
         return Ok(Some(

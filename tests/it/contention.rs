@@ -1,8 +1,8 @@
 //! The lock under load: 64 processes, and never two holders at once. A million acquisitions with
 //! `TREEWARDEN_SWEEP=all`, else a sixteenth of them.
 //!
-//! Not the lock counts, but a witness of our own: a file for each repo, in which a holder finds
-//! nobody, writes its number, finds it still there, and adds one to a count that two at once would
+//! A witness of our own counts, not the lock: a file for each repo, in which a holder finds nobody,
+//! writes its number, finds it still there, and adds one to a count that two holders at once would
 //! spoil.
 
 #![expect(clippy::disallowed_methods, reason = "it starts itself")]

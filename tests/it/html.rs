@@ -1,8 +1,8 @@
-//! What the HTML report says, that nothing in it becomes markup, and that a large fleet's can still
-//! be read.
+//! The HTML report's contents, that nothing in it becomes markup, and that a large fleet's can
+//! still be read.
 //!
-//! What only a browser can tell is in `html/browser.rs`, what it tells a screen reader and a
-//! printer in `html/reader.rs`.
+//! `html/browser.rs` has what only a browser can show, `html/reader.rs` what a screen reader and a
+//! printer get.
 
 mod browser;
 mod reader;

@@ -1,7 +1,7 @@
-//! The state folder's files, damaged in every way that a crash, a full disk or somebody's hand can
-//! damage them.
+//! The state directory's files, damaged in every way that a crash, a full disk or somebody's hand
+//! can damage them.
 //!
-//! What is whole is read, what is not is told, and nothing else is touched. The config and the
+//! What is whole is read, what is not is reported, and nothing else is touched. The config and the
 //! repos have tests of their own.
 
 use super::report::nights;

@@ -1,7 +1,7 @@
-//! Conventions as tests: what `src/lib.rs` promises of the source, and what the README promises of
-//! the program, by reading both.
+//! Conventions as tests: what `src/lib.rs` promises about the source, and what the README promises
+//! about the program, by reading both.
 //!
-//! Words are searched, not syntax: each check names every offender at once, so that one run tells
+//! Words are searched, not syntax: each check names every offender at once, so that one run shows
 //! all there is to mend.
 
 use clap::CommandFactory;

@@ -1,4 +1,4 @@
-//! `treewarden worktree`: what agents ask for, done as the night would do it.
+//! `treewarden worktree`: what agents ask for, done as the run would do it.
 //!
 //! Each error must leave everything as it was: refs, registrations, files.
 

@@ -1,16 +1,17 @@
 //! A store's repack by two hands (`docs/design/architecture.md#two-hands`): git writes packs and
-//! deletes nothing; what they hold is counted by us, proven, and only then the old ones go.
+//! deletes nothing; we count their objects, prove them, and only then delete the old ones.
 //!
-//! At every point a kill leaves objects twice, never not at all, and the next repack finishes it.
-//! It must never delete what it has not seen elsewhere, or proven to be reached by nothing.
+//! At every point a kill leaves objects twice, never not at all, and the next repack finishes the
+//! work. An object is deleted only if it was seen elsewhere, or is proven to be unreachable.
 
 use super::{DATE, FULL, GEOMETRIC, GcError, Git, LIMIT, PACK_LOOSE};
-use crate::apply::proof::prove;
+use crate::apply::proof::Claim;
 use crate::apply::repo::RepoExecutor;
+use crate::apply::trash::Bin;
 use crate::fs::atomic;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
-use crate::lock::StillHeld;
+use crate::lock::{LockedRepo, StillHeld};
 use crate::plan::gc::rolled_up;
 use crate::plan::grace::Cutoff;
 use crate::survey::packs::{self, Objects, Pack};
@@ -19,7 +20,7 @@ use rustix::fs::Stat;
 use std::collections::HashSet;
 use std::io;
 
-/// What a multi-pack-index is called: it lists packs that may go, and git takes it at its word.
+/// The file that lists packs which may go, and which git trusts.
 const OVER_ALL: &str = "multi-pack-index";
 
 /// A store and who works on it.
@@ -31,7 +32,7 @@ pub(super) struct Store<'a> {
     pub(super) left: Vec<String>,
 }
 
-/// A store's packs, and which of them a repack wrote.
+/// A store's packs, split by whether a repack wrote them.
 struct Written {
     written: Vec<Pack>,
     /// Those that were there before.
@@ -60,58 +61,26 @@ impl<'a> Store<'a> {
         self.settings.iter().cloned().fold(git, Git::with)
     }
 
-    /// Everything that is reachable into one pack, the rest into a cruft pack, but for what is
+    /// Packs everything reachable into one pack, and the rest into a cruft pack, except what is
     /// older than `cutoff`.
     pub(super) fn full(&mut self, cutoff: Cutoff) -> Result<(), GcError> {
         let before = self.packs()?;
         let loose = packs::loose(&self.objects)?;
-        let promisor = self.is_partial(&before);
-        let rooted = {
-            let tips = self.tips(&before, &loose)?;
-            self.executor
-                .shadow
-                .rooted(tips.iter().map(hex), promisor)?
-        };
-        let date = cutoff.map(|cutoff| format!("--cruft-expiration={}", cutoff.format(DATE)));
-        let command: Vec<&str> = FULL.iter().copied().chain(date.as_deref()).collect();
-        self.executor.lock.still_held()?;
-        self.git(rooted.git(self.executor.stop, LIMIT))
-            .change(&command)?;
-        drop(rooted);
+        self.write_full(&before, &loose, cutoff)?;
 
         let Written { written, old } = self.written(&before)?;
-        let objects: Vec<Objects> = self.objects_of(&written)?;
-        let (mut stay, mut go) = (written.clone(), Vec::new());
-        for pack in old {
-            // What somebody wrote again meanwhile he may need, reached or not.
-            let stays = pack.kept
-                || before
-                    .iter()
-                    .any(|before| before.stem == pack.stem && before.touched != pack.touched);
-            let may_go =
-                !stays && (!pack.promisor || self.is_promised(&pack, &written, &objects)?);
-            if may_go { &mut go } else { &mut stay }.push(pack);
-        }
-        let (of_written, mut known) = (written.len(), objects);
-        known.extend(self.objects_of(stay.get(of_written..).unwrap_or_default())?);
-        let (mut gone, mut expired) = (Vec::new(), Vec::new());
-        let is_known =
-            |known: &[Objects], id: &Id| known.iter().any(|pack| pack.find(id).is_some());
-        let (mut loose_stay, has_loose) = (Vec::new(), Objects::of(loose.clone()));
-        for id in has_loose.iter().filter(|id| !is_known(&known, id)) {
-            if self.is_old(&id, cutoff)? {
-                &mut expired
-            } else {
-                &mut loose_stay
-            }
-            .push(id);
-        }
-        known.push(Objects::of(loose_stay));
+        let mut known = self.objects_of(&written)?;
+        let (go, kept) = self.replaced(old, &before, &written, &known)?;
+        known.extend(self.objects_of(&kept)?);
+        let (expired, loose) = self.expired(loose, &known, cutoff)?;
+        known.push(Objects::of(loose));
+        let mut gone = Vec::new();
         for pack in &go {
             let objects = pack.objects(&self.objects, self.executor.stop)?;
-            gone.extend(objects.iter().filter(|id| !is_known(&known, id)));
+            gone.extend(objects.iter().filter(|id| !is_in(&known, id)));
         }
         gone.extend(&expired);
+        let stay = [written.clone(), kept].concat();
         if let Err(error) = self.proven(gone, known, &stay) {
             self.take_back(&before, written)?;
             return Err(error);
@@ -120,8 +89,65 @@ impl<'a> Store<'a> {
         self.prune_packed()
     }
 
-    /// What git wrote goes again, but for what is nowhere else: somebody may have fetched
-    /// meanwhile.
+    /// Has git write the new packs.
+    fn write_full(&self, before: &[Pack], loose: &[Id], cutoff: Cutoff) -> Result<(), GcError> {
+        let promisor = self.is_partial(before);
+        let rooted = {
+            let tips = self.tips(before, loose)?;
+            self.executor
+                .shadow
+                .rooted(tips.iter().map(hex), promisor)?
+        };
+        let date = cutoff.map(|cutoff| format!("--cruft-expiration={}", cutoff.format(DATE)));
+        let command: Vec<&str> = FULL.iter().copied().chain(date.as_deref()).collect();
+        self.executor.lock.still_held()?;
+        Ok(self
+            .git(rooted.git(self.executor.stop, LIMIT))
+            .change(&command)?)
+    }
+
+    /// Splits the old packs into those that the written ones replace, and those that stay.
+    /// `objects` are those of the written ones.
+    fn replaced(
+        &self,
+        old: Vec<Pack>,
+        before: &[Pack],
+        written: &[Pack],
+        objects: &[Objects],
+    ) -> Result<(Vec<Pack>, Vec<Pack>), GcError> {
+        let (mut go, mut stay) = (Vec::new(), Vec::new());
+        for pack in old {
+            // Somebody wrote an object of it again meanwhile, and may need it, reachable or not.
+            let stays = pack.kept
+                || before
+                    .iter()
+                    .any(|before| before.stem == pack.stem && before.touched != pack.touched);
+            let may_go = !stays && (!pack.promisor || self.is_promised(&pack, written, objects)?);
+            if may_go { &mut go } else { &mut stay }.push(pack);
+        }
+        Ok((go, stay))
+    }
+
+    /// Splits the loose objects that are in no pack into those that are old, and those that stay.
+    fn expired(
+        &self,
+        loose: Vec<Id>,
+        packed: &[Objects],
+        cutoff: Cutoff,
+    ) -> Result<(Vec<Id>, Vec<Id>), GcError> {
+        let (mut expired, mut stay) = (Vec::new(), Vec::new());
+        for id in Objects::of(loose).iter().filter(|id| !is_in(packed, id)) {
+            if self.is_old(&id, cutoff)? {
+                &mut expired
+            } else {
+                &mut stay
+            }
+            .push(id);
+        }
+        Ok((expired, stay))
+    }
+
+    /// Deletes what git wrote, except what is nowhere else: somebody may have fetched meanwhile.
     fn take_back(&mut self, before: &[Pack], written: Vec<Pack>) -> Result<(), GcError> {
         let (anew, mut new): (Vec<Pack>, Vec<Pack>) = written
             .into_iter()
@@ -130,11 +156,10 @@ impl<'a> Store<'a> {
         known.extend(self.objects_of(&anew)?);
         known.push(Objects::of(packs::loose(&self.objects)?));
         for pack in std::mem::take(&mut new) {
-            let is_known = |id: Id| known.iter().any(|known| known.find(&id).is_some());
             if pack
                 .objects(&self.objects, self.executor.stop)?
                 .iter()
-                .all(is_known)
+                .all(|id| is_in(&known, &id))
             {
                 new.push(pack);
             }
@@ -142,81 +167,83 @@ impl<'a> Store<'a> {
         self.delete(&new, &[], None)
     }
 
-    /// Loose objects and small packs into larger ones, so that each is at least twice as large as
-    /// the next smaller one. Nothing is dropped.
+    /// Combines loose objects and small packs into larger ones, so that each is at least twice as
+    /// large as the next smaller one. Nothing is dropped.
     pub(super) fn geometric(&mut self) -> Result<(), GcError> {
         let before = self.packs()?;
-        let partial = self.is_partial(&before);
         self.executor.lock.still_held()?;
         // Git can't keep promised objects apart when it rolls packs up, so where there are any,
         // only what is loose is packed.
-        let rooted = partial
-            .then(|| self.executor.shadow.rooted(std::iter::empty(), true))
-            .transpose()?;
-        match &rooted {
-            Some(rooted) => self
-                .git(rooted.git(self.executor.stop, LIMIT))
-                .change(PACK_LOOSE)?,
-            None => self
-                .git(self.executor.shadow.git(self.executor.stop, LIMIT))
-                .change(GEOMETRIC)?,
-        }
-        if partial {
+        if self.is_partial(&before) {
+            let rooted = self.executor.shadow.rooted(std::iter::empty(), true)?;
+            self.git(rooted.git(self.executor.stop, LIMIT))
+                .change(PACK_LOOSE)?;
             return self.prune_packed();
         }
-        let Written { written, mut old } = self.written(&before)?;
-        let mut counted = Vec::new();
-        for pack in old.extract_if(.., |pack| !pack.kept && !pack.cruft && !pack.promisor) {
-            counted.push((pack.count(&self.objects)?, pack));
-        }
-        counted.sort_by_key(|(count, _)| *count);
-        let counts: Vec<u64> = counted.iter().map(|(count, _)| u64::from(*count)).collect();
-        let rolled_up = rolled_up(&counts);
-        let large = counted.split_off(rolled_up);
-        let rolled: Vec<Pack> = counted.into_iter().map(|(_, pack)| pack).collect();
-        let objects = self.objects_of(&written)?;
-        // Read only when something isn't in the new pack: git leaves out what another pack or a
-        // lender has.
-        let mut others: Option<Vec<Objects>> = None;
-        let mut go = Vec::new();
-        for pack in rolled {
-            let mut stays = false;
-            for id in pack
-                .objects(&self.objects, self.executor.stop)?
-                .iter()
-                .filter(|id| objects.iter().all(|new| new.find(id).is_none()))
-            {
-                if others.is_none() {
-                    let rest: Vec<Pack> = old
-                        .iter()
-                        .cloned()
-                        .chain(large.iter().map(|(_, pack)| pack.clone()))
-                        .collect();
-                    let mut all = self.objects_of(&rest)?;
-                    all.extend(self.borrowed()?);
-                    others = Some(all);
-                }
-                stays |= others
-                    .iter()
-                    .flatten()
-                    .all(|other| other.find(&id).is_none());
-            }
-            if !stays {
-                go.push(pack);
-            }
-        }
-        if go.is_empty() && written.is_empty() && rolled_up > 1 {
+        self.git(self.executor.shadow.git(self.executor.stop, LIMIT))
+            .change(GEOMETRIC)?;
+        let Written { written, old } = self.written(&before)?;
+        let (rolled, rest) = self.rolled_up(old)?;
+        let packs = rolled.len();
+        let go = self.moved(rolled, &written, &rest)?;
+        if go.is_empty() && written.is_empty() && packs > 1 {
             // Git couldn't list them, say, and said nothing of it.
             return Err(GcError::NothingDone {
                 loose: packs::loose(&self.objects)?.len() as u64,
-                packs: rolled_up as u64,
+                packs: packs as u64,
             });
         }
         self.delete(&go, &[], None)?;
         self.prune_packed()
     }
 
-    /// Loose objects that nothing reaches and that are older than `cutoff` go.
+    /// Splits the old packs into those that a geometric repack rolls up, and the rest.
+    fn rolled_up(&self, mut old: Vec<Pack>) -> Result<(Vec<Pack>, Vec<Pack>), GcError> {
+        let mut counted = Vec::new();
+        for pack in old.extract_if(.., |pack| !pack.kept && !pack.cruft && !pack.promisor) {
+            counted.push((pack.count(&self.objects)?, pack));
+        }
+        counted.sort_by_key(|(count, _)| *count);
+        let counts: Vec<u64> = counted.iter().map(|(count, _)| u64::from(*count)).collect();
+        let large = counted.split_off(rolled_up(&counts));
+        old.extend(large.into_iter().map(|(_, pack)| pack));
+        Ok((counted.into_iter().map(|(_, pack)| pack).collect(), old))
+    }
+
+    /// Those of the packs of which every object is in a written pack, or in the rest, or lent.
+    fn moved(
+        &self,
+        packs: Vec<Pack>,
+        written: &[Pack],
+        rest: &[Pack],
+    ) -> Result<Vec<Pack>, GcError> {
+        let objects = self.objects_of(written)?;
+        // Read only when something isn't in the new pack: git leaves out what another pack or a
+        // lender has.
+        let mut others: Option<Vec<Objects>> = None;
+        let mut moved = Vec::new();
+        for pack in packs {
+            let mut stays = false;
+            for id in pack
+                .objects(&self.objects, self.executor.stop)?
+                .iter()
+                .filter(|id| !is_in(&objects, id))
+            {
+                if others.is_none() {
+                    let mut all = self.objects_of(rest)?;
+                    all.extend(self.borrowed()?);
+                    others = Some(all);
+                }
+                stays |= !is_in(others.as_deref().unwrap_or_default(), &id);
+            }
+            if !stays {
+                moved.push(pack);
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Deletes unreachable loose objects that are older than `cutoff`.
     pub(super) fn prune(&mut self, cutoff: Cutoff) -> Result<(), GcError> {
         let Some(date) = cutoff else { return Ok(()) };
         let all = self.packs()?;
@@ -253,7 +280,7 @@ impl<'a> Store<'a> {
         let gone = expired
             .iter()
             .copied()
-            .filter(|id| known.iter().all(|known| known.find(id).is_none()))
+            .filter(|id| !is_in(&known, id))
             .collect();
         self.proven(gone, known, &all)?;
         self.delete(&[], &expired, cutoff)
@@ -274,7 +301,7 @@ impl<'a> Store<'a> {
         self.executor.shadow.is_promised() || packs.iter().any(|pack| pack.promisor)
     }
 
-    /// What others lend.
+    /// Returns the objects of lenders.
     fn borrowed(&self) -> Result<Vec<Objects>, GcError> {
         let mut borrowed = Vec::new();
         for lender in self.executor.shadow.alternates() {
@@ -295,18 +322,18 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// What git must be told of: what it can't see, and is there. What is gone already can't be
-    /// kept.
+    /// Returns the tips that git must be given: those that it can't see, and that exist. A missing
+    /// one can't be kept.
     fn tips(&self, packs: &[Pack], loose: &[Id]) -> Result<Vec<Id>, GcError> {
         let mut known = self.objects_of(packs)?;
         known.push(Objects::of(loose.to_vec()));
         known.extend(self.borrowed()?);
         let Roots { mut hidden, .. } = self.roots()?;
-        hidden.retain(|id| known.iter().any(|known| known.find(id).is_some()));
+        hidden.retain(|id| is_in(&known, id));
         Ok(hidden)
     }
 
-    /// What git wrote since `before`: of a new name, or under an old one anew.
+    /// Returns what git wrote since `before`: under a new name, or again under an old one.
     fn written(&self, before: &[Pack]) -> Result<Written, GcError> {
         let is_old = |pack: &Pack| {
             before
@@ -317,7 +344,7 @@ impl<'a> Store<'a> {
         Ok(Written { written, old })
     }
 
-    /// Whether all that a promised pack holds is in one that was written as such.
+    /// Whether all objects of a promisor pack are in one that was written as such.
     fn is_promised(
         &self,
         pack: &Pack,
@@ -336,7 +363,8 @@ impl<'a> Store<'a> {
             .all(|id| promised().any(|(_, objects)| objects.find(&id).is_some())))
     }
 
-    /// Whether nobody wrote a loose object since; with no cutoff nothing is old, nor what is gone.
+    /// Whether nobody wrote a loose object since. Without a cutoff nothing is old, and a missing
+    /// object isn't either.
     fn is_old(&self, id: &Id, cutoff: Cutoff) -> Result<bool, GcError> {
         let touched = touched(&packs::place(&self.objects, id)?)?;
         Ok(touched
@@ -344,8 +372,8 @@ impl<'a> Store<'a> {
             .is_some_and(|(touched, cutoff)| touched.st_mtime < cutoff.timestamp()))
     }
 
-    /// Proves that what is `gone` from everywhere is reached by nothing; `stay` are the packs that
-    /// do. Mostly nothing is, and that is the proof.
+    /// Proves that nothing reaches what is `gone` from everywhere; `stay` are the packs that stay.
+    /// Usually nothing is gone, and that is the proof.
     fn proven(
         &self,
         mut gone: Vec<Id>,
@@ -356,29 +384,28 @@ impl<'a> Store<'a> {
             return Ok(());
         }
         let borrowed = self.borrowed()?;
-        gone.retain(|id| borrowed.iter().all(|lent| lent.find(id).is_none()));
+        gone.retain(|id| !is_in(&borrowed, id));
         known.extend(borrowed);
         let Roots { hidden, seen, .. } = self.roots()?;
         let view = self
             .executor
             .shadow
             .view(stay.iter().map(|pack| pack.stem.as_str()))?;
-        prove(
-            &[&hidden, &seen],
-            &known,
-            &Objects::of(gone),
-            &view.odb,
-            self.executor.stop,
-        )
-        .map_err(GcError::Proof)
+        let claim = Claim {
+            roots: &[&hidden, &seen],
+            stays: &known,
+            gone: &Objects::of(gone),
+            view: &view.odb,
+        };
+        claim.prove(self.executor.stop).map_err(GcError::Proof)
     }
 
-    /// The deleting hand: by way of the trash, an index first, for a pack without one is none and
-    /// can have it again.
+    /// The deleting hand. It moves files to the trash, an index first: a pack without one is unused
+    /// and can get it back.
     ///
-    /// Git writes no object that it finds: it touches the file instead, and counts on it from then
-    /// on. In the trash it finds it no more, so what was touched before it came there goes back,
-    /// and so does what can't be looked at.
+    /// If an object exists, git doesn't write it again: it touches the file, and relies on it from
+    /// then on. It can't find it in the trash, so a file that was touched before it came there is
+    /// put back, and so is one that can't be inspected.
     fn delete(&mut self, packs: &[Pack], loose: &[Id], cutoff: Cutoff) -> Result<(), GcError> {
         if packs.is_empty() && loose.is_empty() {
             return Ok(());
@@ -386,61 +413,26 @@ impl<'a> Store<'a> {
         let folder = self.objects.join("pack").map_err(io::Error::from)?;
         // What was written must outlive what goes.
         atomic::sync_folder(&folder)?;
-        let bin = self.executor.trash.bin(None)?;
-        let mut names = Vec::new();
+        let mut deletion = Deletion {
+            lock: self.executor.lock,
+            bin: self.executor.trash.bin(None)?,
+            unseen: None,
+        };
         if !packs.is_empty() {
-            let all = openat::list(openat::dir(&folder)?).map_err(io::Error::from)?;
-            names.extend(
-                all.into_iter()
-                    .filter_map(|(name, _)| name.into_string().ok())
-                    .filter(|name| name.starts_with(OVER_ALL)),
-            );
+            deletion.indexes_over_all(&folder)?;
         }
-        for name in names {
-            bin.take(
-                self.executor.lock,
-                &folder.join(name).map_err(io::Error::from)?,
-            )?;
-        }
-        let mut unseen = None;
         for pack in packs {
-            let rest = pack
-                .endings
-                .iter()
-                .map(String::as_str)
-                .filter(|ending| !matches!(*ending, "idx" | "pack"));
-            let mut taken = Vec::new();
-            let mut again = false;
-            for ending in ["idx", "pack"].into_iter().chain(rest) {
-                let from = folder
-                    .join(format!("{}.{ending}", pack.stem))
-                    .map_err(io::Error::from)?;
-                let to = bin.take(self.executor.lock, &from)?;
-                again |= ending == "pack"
-                    && seen(&to, &mut unseen)
-                        .is_none_or(|stat| packs::touched(&stat) != pack.touched);
-                taken.push((to, from));
-            }
-            // The index last: it makes a pack of them again.
-            for (to, from) in taken.iter().rev().filter(|_| again) {
-                bin.give_back_object(to, from)?;
-            }
+            deletion.pack(&folder, pack)?;
         }
         for id in loose {
-            let from = packs::place(&self.objects, id)?;
-            let to = bin.take(self.executor.lock, &from)?;
-            if seen(&to, &mut unseen)
-                .zip(cutoff)
-                .is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp())
-            {
-                bin.give_back_object(&to, &from)?;
-            }
+            deletion.loose(&packs::place(&self.objects, id)?, cutoff)?;
         }
+        let Deletion { bin, unseen, .. } = deletion;
         self.left.extend(bin.empty(self.executor.stop)?.left);
         unseen.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Loose objects that are in a pack as well.
+    /// Deletes loose objects that are in a pack as well.
     fn prune_packed(&self) -> Result<(), GcError> {
         self.executor.lock.still_held()?;
         Ok(self
@@ -449,21 +441,92 @@ impl<'a> Store<'a> {
     }
 }
 
-/// The same, for what goes back to its store if it can't be looked at: then somebody is to hear why.
-fn seen(place: &VolumePath, unseen: &mut Option<io::Error>) -> Option<Stat> {
-    let told = |error: io::Error| {
-        let why =
-            format!("failed to look at `{place}`: {error}; it went back, the next run tries again");
-        io::Error::new(error.kind(), why)
-    };
-    touched(place).unwrap_or_else(|error| {
-        *unseen = Some(told(error));
-        None
-    })
+/// A deletion by way of the trash.
+struct Deletion<'a> {
+    lock: &'a LockedRepo,
+    bin: Bin,
+    /// Why something could not be looked at, and went back.
+    unseen: Option<io::Error>,
 }
 
-/// The file as its server sees it now: opened, for by its name alone a client of NFS may tell what
-/// it remembers.
+impl Deletion<'_> {
+    /// Takes what lists the packs of a whole directory.
+    fn indexes_over_all(&self, folder: &VolumePath) -> Result<(), GcError> {
+        let all = openat::list(openat::dir(folder)?).map_err(io::Error::from)?;
+        let names = all
+            .into_iter()
+            .filter_map(|(name, _)| name.into_string().ok())
+            .filter(|name| name.starts_with(OVER_ALL));
+        for name in names {
+            let index = folder.join(name).map_err(io::Error::other)?;
+            self.bin.take(self.lock, &index)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a pack, and gives it back if it was touched since it was listed.
+    fn pack(&mut self, folder: &VolumePath, pack: &Pack) -> Result<(), GcError> {
+        let rest = pack
+            .endings
+            .iter()
+            .map(String::as_str)
+            .filter(|ending| !matches!(*ending, "idx" | "pack"));
+        let mut taken = Vec::new();
+        let mut again = false;
+        for ending in ["idx", "pack"].into_iter().chain(rest) {
+            let from = folder
+                .join(format!("{}.{ending}", pack.stem))
+                .map_err(io::Error::other)?;
+            let to = self.bin.take(self.lock, &from)?;
+            again |= ending == "pack"
+                && self
+                    .seen(&to)
+                    .is_none_or(|stat| packs::touched(&stat) != pack.touched);
+            taken.push((to, from));
+        }
+        // The index last: it makes a pack of them again.
+        for (to, from) in taken.iter().rev().filter(|_| again) {
+            self.bin.give_back_object(to, from)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a loose object, and gives it back if it was touched since the cutoff.
+    fn loose(&mut self, from: &VolumePath, cutoff: Cutoff) -> Result<(), GcError> {
+        let to = self.bin.take(self.lock, from)?;
+        if self
+            .seen(&to)
+            .zip(cutoff)
+            .is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp())
+        {
+            self.bin.give_back_object(&to, from)?;
+        }
+        Ok(())
+    }
+
+    /// As [`touched`], for what goes back to its store if it can't be looked at: then somebody is
+    /// to hear why.
+    fn seen(&mut self, place: &VolumePath) -> Option<Stat> {
+        let told = |error: io::Error| {
+            let why = format!(
+                "failed to look at `{place}`: {error}; it went back, the next run tries again"
+            );
+            io::Error::new(error.kind(), why)
+        };
+        touched(place).unwrap_or_else(|error| {
+            self.unseen = Some(told(error));
+            None
+        })
+    }
+}
+
+/// Whether one of the packs holds the object.
+fn is_in(packs: &[Objects], id: &Id) -> bool {
+    packs.iter().any(|pack| pack.find(id).is_some())
+}
+
+/// The file's metadata from its server: it is opened, because by name alone an NFS client may
+/// answer from its cache.
 fn touched(place: &VolumePath) -> io::Result<Option<Stat>> {
     found(openat::file(place).and_then(|file| Ok(rustix::fs::fstat(file)?)))
 }

@@ -1,4 +1,4 @@
-//! A rescue is read back from the store and compared with the tree before anything of it goes.
+//! Reads a rescue back from the store and compares it with the tree, before the tree is removed.
 
 use super::{Making, RescueError, failed};
 use crate::fs::budget;
@@ -13,15 +13,14 @@ use git2::{Oid, Repository};
 use std::io;
 
 impl Making<'_> {
-    /// Reads back, as a restore would, what was stored, and every blob that the index alone names;
+    /// Reads back, as a restore would, what was stored, and every blob that only the index names;
     /// and the index itself once more.
     pub(super) fn verify(
         &self,
-        shadow: &Shadow,
         saved: &Held,
         memory: &mut budget::Held,
     ) -> Result<(), RescueError> {
-        let repo = shadow.open()?;
+        let repo = self.shadow.open()?;
         let stored = rescues::read(&repo, saved.commit, self.stop, memory)
             .map_err(|error| RescueError::Differs(error.to_string()))?;
         if stored != *saved {
@@ -40,7 +39,7 @@ impl Making<'_> {
         {
             // A submodule's commit is not this repo's.
             if mode != 0o160_000
-                && !is_whole(shadow, &repo, blob, self.stop).map_err(failed(path))?
+                && !is_whole(self.shadow, &repo, blob, self.stop).map_err(failed(path))?
             {
                 return Err(RescueError::Differs(format!(
                     "what is staged of `{}` reads differently",
@@ -50,9 +49,47 @@ impl Making<'_> {
         }
         Ok(())
     }
+
+    /// Reads every blob of the files back, and compares with the tree as it stands now.
+    pub(super) fn verify_tree(
+        &self,
+        known: &Known,
+        place: &VolumePath,
+        before: &Listing,
+        files: &Files,
+    ) -> Result<(), RescueError> {
+        let repo = self.shadow.open()?;
+        for (path, &(_, blob)) in files {
+            let differs =
+                || RescueError::Differs(format!("`{}` reads differently", path.display()));
+            let standing = tree::hash(
+                place,
+                path,
+                before.files.get(path).ok_or_else(differs)?,
+                self.stop,
+            )
+            .map_err(failed(path))?;
+            if standing != blob
+                || !is_whole(self.shadow, &repo, blob, self.stop).map_err(failed(path))?
+            {
+                return Err(differs());
+            }
+        }
+        let now = known.list(place).map_err(|cause| RescueError::File {
+            path: place.path(),
+            cause,
+        })?;
+        if now.same_work(before) {
+            Ok(())
+        } else {
+            Err(RescueError::Differs(
+                "the tree changed meanwhile".to_owned(),
+            ))
+        }
+    }
 }
 
-/// Whether the store gives a blob back as it was put in, read piece by piece.
+/// Whether the store returns a blob unchanged; it is read in pieces.
 pub(super) fn is_whole(
     shadow: &Shadow,
     repo: &Repository,
@@ -61,40 +98,4 @@ pub(super) fn is_whole(
 ) -> io::Result<bool> {
     let blob = shadow.blob(repo, id, stop)?;
     Ok(sha1::blob(blob.size(), blob, stop)? == id)
-}
-
-/// Reads every blob of the files back, and compares with the tree as it stands now.
-pub(super) fn verify_tree(
-    shadow: &Shadow,
-    known: &Known,
-    place: &VolumePath,
-    before: &Listing,
-    files: &Files,
-    stop: &Stop,
-) -> Result<(), RescueError> {
-    let repo = shadow.open()?;
-    for (path, &(_, blob)) in files {
-        let differs = || RescueError::Differs(format!("`{}` reads differently", path.display()));
-        let standing = tree::hash(
-            place,
-            path,
-            before.files.get(path).ok_or_else(differs)?,
-            stop,
-        )
-        .map_err(failed(path))?;
-        if standing != blob || !is_whole(shadow, &repo, blob, stop).map_err(failed(path))? {
-            return Err(differs());
-        }
-    }
-    let now = known.list(place).map_err(|cause| RescueError::File {
-        path: place.path(),
-        cause,
-    })?;
-    if now.same_work(before) {
-        Ok(())
-    } else {
-        Err(RescueError::Differs(
-            "the tree changed meanwhile".to_owned(),
-        ))
-    }
 }

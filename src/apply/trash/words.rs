@@ -1,6 +1,4 @@
-//! What is told of things that stay in the trash: each once.
-//!
-//! It must never keep anything from being tried again.
+//! The reports about what stays in the trash: each is made once. Reported files are still retried.
 
 use super::delete::Kept;
 use super::{Emptied, TOLD};
@@ -75,7 +73,7 @@ pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
     }
 }
 
-/// The lines, unless the very same were told of this bin before.
+/// Returns the lines, unless the same ones were reported about this entry before.
 pub(super) fn tell_once(bin: &VolumePath, lines: Vec<String>) -> Emptied {
     let text = lines.join("\n");
     let place = bin.join(TOLD).ok();

@@ -151,7 +151,7 @@ fn those_that_go_come_first_the_longest_idle_before_the_others() {
 #[test]
 fn trees_that_go_missing_in_a_mass_keep_their_registration_until_somebody_speaks() {
     // missing since the last run, missing for longer, in our trash, standing; missing and all
-    // around -> what is told
+    // around -> what is reported
     let table = [
         ((0, 0, 0, 3), (0, 0), None),
         ((1, 0, 0, 0), (1, 1), None),
@@ -495,7 +495,7 @@ fn full_of_work() -> Repo {
     }
 }
 
-/// What a plan has to do: trees, registrations, marks, rescues, files, a repack.
+/// What a plan does: trees, registrations, marks, rescues, files, a repack.
 fn counts(plan: &Plan) -> [usize; 8] {
     let reaps = plan
         .trees

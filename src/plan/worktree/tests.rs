@@ -56,7 +56,7 @@ fn untouched(idle_days: i64, state: State) -> Worktree {
     }
 }
 
-/// Of a process that died when the tree was last worked in.
+/// Locked by a process that died when the tree was last worked in.
 fn dead_lock(days: i64, state: State) -> Worktree {
     let lock = DeadLock {
         pid: 4299,

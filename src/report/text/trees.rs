@@ -1,16 +1,14 @@
-//! The trees that went and those that stay, and why.
-//!
-//! Pure. It must never show a verdict without its reason.
+//! The trees that went and those that stay, each with its reason.
 
 use crate::report::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
 use crate::report::totals::how_many;
 use crate::report::{Class, RunReport, TreeOutcome, VerdictName, Worktree, words};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many trees of a group are named.
+/// Trees of a group that are named.
 const NAMED: usize = 5;
 
-/// The trees that went, each with its reason and the ref that holds its work.
+/// The trees that went, each with its reason and the ref of its rescue.
 pub(super) fn gone(page: &mut Page, report: &RunReport) {
     let rows: Vec<Row> = report
         .worktrees()
@@ -94,7 +92,7 @@ fn is_kept(tree: &Worktree) -> bool {
     tree.outcome == TreeOutcome::Kept
 }
 
-/// What was decided to stay, by its decisive reason: the largest group first.
+/// Those that were decided to stay, by their decisive reason: the largest group first.
 pub(in crate::report) fn groups(report: &RunReport) -> Vec<(&str, Vec<&Worktree>)> {
     let mut by_reason: BTreeMap<&str, Vec<&Worktree>> = BTreeMap::new();
     for tree in report
@@ -155,7 +153,7 @@ fn group_row(report: &RunReport, because: &str, trees: &[&Worktree]) -> Row {
     .into()
 }
 
-/// The trees' last names; their paths, where two of them would read the same.
+/// The trees' last names; their paths, if two of them would read the same.
 fn names(report: &RunReport, trees: &[&Worktree]) -> Vec<String> {
     let short: Vec<String> = trees.iter().map(|tree| words::name(&tree.path)).collect();
     if short.iter().collect::<BTreeSet<_>>().len() == short.len() {

@@ -1,4 +1,4 @@
-//! A repo is locked, looked at, and decided on.
+//! The first half of a repo's run: lock, survey, decide.
 
 use super::ended::Ended;
 use crate::apply::at_work::AtWork;
@@ -28,22 +28,23 @@ use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 
-/// A repo under its lock (none in a dry run), looked at and decided on.
+/// A repo under its lock (none in a dry run), surveyed and decided on.
 pub(in crate::run) struct Decided {
     pub(super) lock: Option<LockedRepo>,
     pub(super) shadow: Shadow,
     pub(super) facts: Repo,
     pub(super) plan: Plan,
-    /// Files that name what a repack must keep, and can't be read.
+    /// Unreadable files that name what a repack must keep.
     pub(super) unread: Vec<String>,
     pub(super) locks: Option<Locks>,
     pub(super) note: AtWork,
-    /// When to stop, and what it may cost.
+    /// When to stop, and the memory that may be used.
     pub(super) stop: Stop,
 }
 
 impl RunContext<'_> {
-    /// Whatever a repo holds, it is looked at within its share of the memory.
+    /// Locks, surveys and decides. Whatever a repo contains, its survey stays within its share of
+    /// the memory.
     pub(super) fn decide(
         &self,
         repo: &policy::Repo,
@@ -51,7 +52,7 @@ impl RunContext<'_> {
     ) -> Result<Decided, Ended> {
         let stop = self.stop.within(Budget::of(self.limits.held()));
         let budget = stop.budget();
-        self.look_at(repo, around, stop)
+        self.look_at(repo, around, &stop)
             .map_err(|ended| match ended {
                 // libgit2 has no words for it.
                 Ended::Failed(why) | Ended::Refused(why)
@@ -68,26 +69,14 @@ impl RunContext<'_> {
         &self,
         repo: &policy::Repo,
         around: &VolumeContext,
-        stop: Stop,
+        stop: &Stop,
     ) -> Result<Decided, Ended> {
-        let stop = &stop;
         if let Some(why) = stop.reached() {
             return Err(Ended::Refused(format!(
                 "not begun: {why}; the next run goes on here"
             )));
         }
-        let lock = match self.mode.trash() {
-            Some(_) => Some(LockedRepo::take(
-                &self.locks(),
-                &repo.name,
-                &repo.place,
-                "run",
-                self.now,
-            )?),
-            None => peek(&self.locks(), &repo.name)?
-                .map(|()| None)
-                .map_err(LockError::Busy)?,
-        };
+        let lock = self.lock(repo)?;
         if let (Some(lock), Some(trash)) = (&lock, self.mode.trash()) {
             let is_right =
                 |place: &VolumePath| self.around.in_the_way(place, &repo.place).is_none();
@@ -96,50 +85,21 @@ impl RunContext<'_> {
         }
         let shadow = self.on_io(stop, || Shadow::of(&repo.place, stop))?;
         self.on_io(stop, || survey::damage::prove_whole(&shadow, stop))?;
-        let clock = lock
-            .as_ref()
-            .and_then(LockedRepo::server_clock)
-            .unwrap_or(self.now);
-        let look_before = shortest(&repo.worktrees)
-            .and_then(|age| self.now.checked_sub_signed(age))
-            .unwrap_or(DateTime::<Utc>::MIN_UTC);
         let note = AtWork::of(&self.policy.volume.state, &repo.name);
-        let times = Times {
-            clock,
-            look_before,
-            is_stale,
-            killed: note.killed(),
-        };
         let due = |tree: &Worktree| is_due(tree, &repo.worktrees, self.now);
         let survey = RepoSurvey {
             shadow: &shadow,
             policy: repo,
-            times,
+            times: self.times(repo, lock.as_ref(), note.killed()),
             around,
             due: &due,
             stop,
         };
         let mut facts = self.on_io(stop, || survey.all())?;
-        let planned = |facts: &Repo| plan(facts, repo, self.free_bytes, self.now).only(self.only);
-        let mut plan = planned(&facts);
-        let unread = self.unread(&shadow, &mut plan, stop);
-        if plan.gc.drops_objects() {
-            facts.lends = self.borrowers().need(shadow.git_dir());
-            plan = planned(&facts);
-        }
-        for (tree, verdict) in &plan.trees {
-            let path = plain(&tree.path.to_string_lossy());
-            tracing::debug!(path, ?verdict, "decided");
-        }
-        let read = |ledger: &Ledger| {
-            let known = Known {
-                seen: ledger.seen(&repo.name),
-                content: &|content| ledger.knows(content),
-                links: &self.links(),
-            };
-            self.on_io(stop, || needs::look(&shadow, repo, &plan, &known, stop))
-        };
-        let locks = self.ledger.and_then(read);
+        let (plan, unread) = self.plan(&survey, &mut facts);
+        let locks = self
+            .ledger
+            .and_then(|ledger| self.read_lock_files(&survey, &plan, ledger));
         Ok(Decided {
             lock,
             shadow,
@@ -150,6 +110,68 @@ impl RunContext<'_> {
             note,
             stop: stop.clone(),
         })
+    }
+
+    /// Takes the repo's lock; in a dry run, only sees that nobody has it.
+    fn lock(&self, repo: &policy::Repo) -> Result<Option<LockedRepo>, LockError> {
+        let locks = self.locks();
+        if self.mode.trash().is_none() {
+            return peek(&locks, &repo.name)?
+                .map(|()| None)
+                .map_err(LockError::Busy);
+        }
+        LockedRepo::take(&locks, &repo.name, &repo.place, "run", self.now).map(Some)
+    }
+
+    /// The times that decide how closely is looked. `killed` is when a run was killed here.
+    fn times(
+        &self,
+        repo: &policy::Repo,
+        lock: Option<&LockedRepo>,
+        killed: Option<DateTime<Utc>>,
+    ) -> Times {
+        let look_before = shortest(&repo.worktrees)
+            .and_then(|age| self.now.checked_sub_signed(age))
+            .unwrap_or(DateTime::<Utc>::MIN_UTC);
+        Times {
+            clock: lock.and_then(LockedRepo::server_clock).unwrap_or(self.now),
+            look_before,
+            is_stale,
+            killed,
+        }
+    }
+
+    /// Decides. Who borrows objects is looked for, into the facts, only when some are to be
+    /// dropped. Returns also which files can't be read, as [`Decided::unread`].
+    fn plan(&self, survey: &RepoSurvey<'_>, facts: &mut Repo) -> (Plan, Vec<String>) {
+        let planned =
+            |facts: &Repo| plan(facts, survey.policy, self.free_bytes, self.now).only(self.only);
+        let mut plan = planned(facts);
+        let unread = self.unread(survey.shadow, &mut plan, survey.stop);
+        if plan.gc.drops_objects() {
+            facts.lends = self.borrowers().need(survey.shadow.git_dir());
+            plan = planned(facts);
+        }
+        for (tree, verdict) in &plan.trees {
+            let path = plain(&tree.path.to_string_lossy());
+            tracing::debug!(path, ?verdict, "decided");
+        }
+        (plan, unread)
+    }
+
+    /// What the lock files name, by what the ledger knows of them already.
+    fn read_lock_files(
+        &self,
+        survey: &RepoSurvey<'_>,
+        plan: &Plan,
+        ledger: &Ledger,
+    ) -> Option<Locks> {
+        let known = Known {
+            seen: ledger.seen(&survey.policy.name),
+            content: &|content| ledger.knows(content),
+            links: &self.links(),
+        };
+        self.on_io(survey.stop, || needs::look(survey, plan, &known))
     }
 
     /// What finds links that trees may hold into one of the caches.

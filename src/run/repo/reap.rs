@@ -1,7 +1,7 @@
 //! The second pass over a repo: its trees go.
 
 use super::ended::Ended;
-use crate::apply::repo::{Reaped, RepoExecutor};
+use crate::apply::repo::{Reaped, RepoExecutor, StepError};
 use crate::apply::trash::{Emptied, Trash};
 use crate::config::policy;
 use crate::facts::cache::Size;
@@ -24,7 +24,7 @@ use super::row::{not_uncounted, only_then, tell};
 const BLOCK: u64 = 4096;
 
 impl RunContext<'_> {
-    /// The second pass: the trees go. `first` is what the first pass saw and did.
+    /// Runs the second pass, which removes the trees. `first` is the result of the first pass.
     pub fn reap(&self, repo: &policy::Repo, first: RepoResult) -> RepoResult {
         let Some(trash) = self.mode.trash() else {
             return first;
@@ -40,7 +40,7 @@ impl RunContext<'_> {
         }
     }
 
-    /// Looks again, decides again, and only then removes what the first pass counted.
+    /// Surveys again, decides again, and only then removes what the first pass counted.
     fn reap_again(
         &self,
         repo: &policy::Repo,
@@ -90,7 +90,7 @@ impl RunContext<'_> {
         executor: &RepoExecutor<'_>,
     ) {
         for (tree, class) in reaps(plan) {
-            // By what is still to be done: a second registration may claim the same path.
+            // Those still to be done: a second registration may claim the same path.
             let row = result
                 .row
                 .worktrees
@@ -103,45 +103,53 @@ impl RunContext<'_> {
                     executor.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)
                 }),
             };
+            log(tree, class, &reaped);
             let written = to_write(tree, class);
-            let path = plain(&tree.path.to_string_lossy());
-            match &reaped {
-                Ok(Reaped {
-                    rescue_ref,
-                    emptied,
-                }) => tracing::info!(
-                    path,
-                    ?class,
-                    rescue = rescue_ref,
-                    freed_bytes = emptied.freed.bytes,
-                    "reaped a worktree"
-                ),
-                Err(error) => tracing::warn!(
-                    path,
-                    error = plain(&error.to_string()),
-                    "failed to reap a worktree"
-                ),
-            }
             if let Some(Emptied { freed, left }) = tell(row, reaped, written) {
                 result.freed += freed;
                 result.written += written;
                 result.left.extend(left);
             }
         }
-        for row in result
-            .row
-            .worktrees
-            .iter_mut()
-            .filter(|row| row.outcome == TreeOutcome::Planned)
-        {
-            row.outcome = TreeOutcome::Kept;
-            row.reasons
-                .insert(0, "the run stopped before its turn came".to_owned());
-        }
+        keep_unreached(&mut result.row.worktrees);
     }
 }
 
-/// Both passes as one result.
+/// What became of a tree, for who reads the log alone.
+fn log(tree: &Worktree, class: Class, reaped: &Result<Reaped, StepError>) {
+    let path = plain(&tree.path.to_string_lossy());
+    match reaped {
+        Ok(Reaped {
+            rescue_ref,
+            emptied,
+        }) => tracing::info!(
+            path,
+            ?class,
+            rescue = rescue_ref,
+            freed_bytes = emptied.freed.bytes,
+            "reaped a worktree"
+        ),
+        Err(error) => tracing::warn!(
+            path,
+            error = plain(&error.to_string()),
+            "failed to reap a worktree"
+        ),
+    }
+}
+
+/// Trees whose turn didn't come stay, and say so.
+fn keep_unreached(rows: &mut [report::Worktree]) {
+    for row in rows
+        .iter_mut()
+        .filter(|row| row.outcome == TreeOutcome::Planned)
+    {
+        row.outcome = TreeOutcome::Kept;
+        row.reasons
+            .insert(0, "the run stopped before its turn came".to_owned());
+    }
+}
+
+/// Combines both passes.
 fn joined(first: RepoResult, mut again: RepoResult, began: Instant) -> RepoResult {
     let only_then = only_then(&first.row.worktrees, &again.row.worktrees);
     let failures: Vec<String> = first.row.failures.into_iter().chain(only_then).collect();
@@ -158,8 +166,8 @@ fn joined(first: RepoResult, mut again: RepoResult, began: Instant) -> RepoResul
     again
 }
 
-/// The first pass's row stands, with why nothing was reaped. A busy repo and a run that is out of
-/// time are no failure. Anything else is one, of each tree that was to go.
+/// The first pass's row, with why nothing was reaped. A busy repo and a run out of time are no
+/// failure. Anything else is one, for each tree that was to go.
 fn not_reaped(mut first: RepoResult, again: &RepoResult) -> RepoResult {
     let failed = again.row.outcome == RepoOutcome::Failed;
     let why = again
@@ -182,8 +190,8 @@ fn not_reaped(mut first: RepoResult, again: &RepoResult) -> RepoResult {
     first
 }
 
-/// What a rescue of the tree writes: each file becomes an object, in blocks of its own and at most
-/// as large.
+/// What a rescue of the tree writes: each file becomes an object, at most as large, in blocks of
+/// its own.
 pub(super) fn to_write(tree: &Worktree, class: Class) -> Size {
     match &tree.state {
         State::Looked(contents) if class == Class::Unsaved => {

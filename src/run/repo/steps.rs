@@ -1,18 +1,17 @@
-//! A first pass's steps in their order: what a crashed git left, registrations, old rescues, marks,
-//! the repack.
-//!
-//! It must never end at a step that fails, but for those that rest on it.
+//! The first pass's steps in their order: leftovers of a crashed git, registrations, expired
+//! rescues, marks, the repack. After a failed step only the steps that depend on it are left out.
 
 use super::decide::Decided;
 use crate::apply::at_work::settle;
 use crate::apply::repo::RepoExecutor;
 use crate::apply::trash::{Emptied, Trash};
 use crate::lock::LockedRepo;
+use crate::plan::repo::Plan;
 use crate::report::words::plain;
 use crate::run::context::{RepoResult, RunContext};
 
 impl RunContext<'_> {
-    /// Does what a first pass does, step by step; what fails is a row.
+    /// Executes the first pass, step by step; a failed step is a row.
     pub(super) fn apply(
         &self,
         result: &mut RepoResult,
@@ -28,8 +27,27 @@ impl RunContext<'_> {
             now: self.now,
         };
         let plan = &decided.plan;
-        result.row.gc.stale_locks.clear();
         settle(&decided.facts.leftovers, &decided.stop);
+        self.clear_leftovers(result, plan, &executor);
+        let git_works =
+            !plan.gc.steps.is_empty() || !plan.expire.is_empty() || !plan.drop.is_empty();
+        if git_works {
+            decided.note.begin(lock);
+        }
+        self.drop_registrations(result, plan, &executor);
+        // Before the repack, which drops what they alone held.
+        expire_rescues(result, plan, &executor);
+        self.mark_missing(result, plan, &executor);
+        self.repack(result, decided, &executor);
+        // What failed may have been a git that was ended, and left its locks.
+        if (git_works || decided.note.killed().is_some()) && result.row.failures.is_empty() {
+            decided.note.end();
+        }
+    }
+
+    /// Clears what a crashed git left; the row names what went.
+    fn clear_leftovers(&self, result: &mut RepoResult, plan: &Plan, executor: &RepoExecutor<'_>) {
+        result.row.gc.stale_locks.clear();
         for leftover in &plan.clear {
             if result.did(
                 &leftover.path(),
@@ -38,11 +56,15 @@ impl RunContext<'_> {
                 result.row.gc.stale_locks.push(leftover.path());
             }
         }
-        let git_works =
-            !plan.gc.steps.is_empty() || !plan.expire.is_empty() || !plan.drop.is_empty();
-        if git_works {
-            decided.note.begin(lock);
-        }
+    }
+
+    /// Drops the registrations of worktrees that are gone; the row names those that went.
+    fn drop_registrations(
+        &self,
+        result: &mut RepoResult,
+        plan: &Plan,
+        executor: &RepoExecutor<'_>,
+    ) {
         result.row.prune.dropped.clear();
         for tree in &plan.drop {
             if result.did(
@@ -54,17 +76,10 @@ impl RunContext<'_> {
                 result.row.prune.dropped.push(tree.path.clone());
             }
         }
-        // Before the repack, which drops what they alone held.
-        let due = std::mem::take(&mut result.row.rescues.expired);
-        for ((rescue, _), row) in plan.expire.iter().zip(due) {
-            match executor.expire(rescue) {
-                Ok(()) => {
-                    tracing::info!(rescue = rescue.name, because = ?row.because, "expired a rescue");
-                    result.row.rescues.expired.push(row);
-                }
-                Err(error) => result.row.failures.push(error.to_string()),
-            }
-        }
+    }
+
+    /// Marks worktrees that are missing, and takes the mark from those that are there again.
+    fn mark_missing(&self, result: &mut RepoResult, plan: &Plan, executor: &RepoExecutor<'_>) {
         for admin in &plan.unmark {
             result.did(
                 &admin.path(),
@@ -77,10 +92,19 @@ impl RunContext<'_> {
                 executor.mark(admin, *grace).map(|()| Emptied::default()),
             );
         }
-        self.repack(result, decided, &executor);
-        // What failed may have been a git that was ended, and left its locks.
-        if (git_works || decided.note.killed().is_some()) && result.row.failures.is_empty() {
-            decided.note.end();
+    }
+}
+
+/// Drops the rescues that are due; of those in the row, the ones that failed stay out.
+fn expire_rescues(result: &mut RepoResult, plan: &Plan, executor: &RepoExecutor<'_>) {
+    let due = std::mem::take(&mut result.row.rescues.expired);
+    for ((rescue, _), row) in plan.expire.iter().zip(due) {
+        match executor.expire(rescue) {
+            Ok(()) => {
+                tracing::info!(rescue = rescue.name, because = ?row.because, "expired a rescue");
+                result.row.rescues.expired.push(row);
+            }
+            Err(error) => result.row.failures.push(error.to_string()),
         }
     }
 }

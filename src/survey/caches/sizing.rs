@@ -1,8 +1,8 @@
-//! Weighs units: only those that may go, in parallel, so that cost follows what is evicted. Whose
-//! listing told their size are not looked at again.
+//! Measures units in parallel: only those that may go, so that the cost follows what is evicted. A
+//! unit whose size is known from its listing isn't measured again.
 //!
-//! A unit that can't be weighed is left out with a line that says why: nobody could say what its
-//! going frees. It must never guess.
+//! A unit that can't be measured is left out with a problem line, because what evicting it frees
+//! would be a guess.
 
 use crate::ecosystems;
 use crate::ecosystems::lister::Stands;
@@ -15,12 +15,12 @@ use rayon::prelude::*;
 use rustix::fd::OwnedFd;
 use std::io;
 
-/// The units with their sizes, in the same order, and a line for each that could not be weighed and
-/// is left out.
+/// Returns the units with their sizes, in the same order, and a line for each that could not be
+/// measured and is left out.
 ///
-/// Once the run is to stop, nothing more is weighed.
+/// Once the run is to stop, nothing more is measured.
 pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
-    // They all stand in one volume.
+    // They are all on one volume.
     let Some(root) = units
         .iter()
         .flat_map(|unit| &unit.paths)
@@ -55,8 +55,8 @@ pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
     (units, problems)
 }
 
-/// Weighs every unit of the caches that have a reserve or a budget: what may go there depends on
-/// the whole.
+/// Measures every unit of the caches that have a reserve or a budget, because what may go there
+/// depends on the total.
 pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
     for cache in caches
         .iter_mut()
@@ -100,8 +100,8 @@ fn weigh_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, Unweig
         {
             return Err(Unweighed::Own(own));
         }
-        // Tools own the layouts of the other kinds; into these people put repos of their own, and a
-        // worktree may stand there.
+        // Tools own the layouts of the other kinds. Into these people put repos of their own, and
+        // worktrees may be there.
         let may_hold_repos =
             ecosystems::layout(unit.kind).is_none_or(|layout| layout.stands != Stands::InDirectory);
         let (size, shared) =

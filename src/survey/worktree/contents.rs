@@ -1,22 +1,21 @@
-//! What a tree holds: its files against HEAD and the index, and when the newest of its work came.
-//!
-//! It must never take the registration's word for what stands in the tree.
+//! The contents of a tree: its files compared with HEAD and the index, and the time of the newest
+//! work in it.
 
 use super::{Registered, moment};
 use crate::facts::rescue::Own;
 use crate::facts::worktree::{Contents, State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use crate::survey::context::Context;
-use crate::survey::known::Known;
+use crate::survey::known::{Change, Known};
 use crate::survey::tree::Listing;
 use chrono::{DateTime, Utc};
 use std::io;
 use std::path::PathBuf;
 
-/// How many dirty files a row names.
+/// Dirty files that a row names.
 const NAMED: usize = 5;
 
-/// Compares HEAD, index and files, and tells when the newest dirty file was written. `unsaved` is
+/// Compares HEAD, index and files, and finds when the newest dirty file was written. `unsaved` is
 /// whether a rescue is needed anyway.
 pub(super) fn contents(
     of: &Registered<'_>,
@@ -45,8 +44,8 @@ pub(super) fn contents(
     Ok((contents, newest))
 }
 
-/// A tree whose time has come: what in directories that tools make again is somebody's counts as
-/// well.
+/// Inspects all of a tree whose time has come: somebody's files in regenerable directories count,
+/// too.
 pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Result<()> {
     let known = Known::of(context.stop, context.objects, context.repo, tree)?;
     let State::Looked(contents) = &mut tree.state else {
@@ -107,7 +106,7 @@ impl Comparison<'_> {
     }
 
     /// When the newest dirty file was written, or any file came.
-    fn newest(&self, dirty: &[(PathBuf, &'static str)]) -> DateTime<Utc> {
+    fn newest(&self, dirty: &[(PathBuf, Change)]) -> DateTime<Utc> {
         let listing = self.listing;
         let newest = dirty
             .iter()

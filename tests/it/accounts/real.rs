@@ -1,5 +1,5 @@
 //! The same with the real tools: projects as they install and build them, in trees that then go as
-//! landed, for no file of theirs is somebody's.
+//! landed, because none of their files is somebody's.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! What git says of a repo, and what of it a run may not change.
+//! Git's answers about a repo, and which of them a run may not change.
 
 use super::{Path, World, is_enrolled, sh};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Hand-written reports of nights as they come: rich, idle, rehearsed and disastrous.
+//! Hand-written reports of typical runs: rich, idle, rehearsed and disastrous.
 
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use std::ffi::OsStr;
