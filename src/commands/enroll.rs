@@ -12,7 +12,7 @@ mod git_dir;
 use crate::apply::fill::Fill;
 use crate::apply::ownership::folders;
 use crate::apply::staging::{StagingDir, hand_over, put_file, put_loose};
-use crate::commands::worktrees::remote::{Head, caller, settings};
+use crate::commands::worktrees::remote::{Head, of_origin, settings};
 use crate::commands::worktrees::{Locked, WorkError, is_free};
 use crate::config::policy::{self, Address, Policy};
 use crate::fs::openat;
@@ -170,7 +170,7 @@ impl Clone<'_> {
             BRANCHES_AND_TAGS[1],
         ];
         let at = private.empty();
-        let git = caller(private, &at, self.url, self.stop, self.limit);
+        let git = of_origin(private.caller(&at, self.stop, self.limit), self.url);
         let answer = git
             .run(&["ls-remote", "--symref", "origin", "HEAD"])
             .map_err(self.failed())?;
@@ -248,13 +248,20 @@ impl Clone<'_> {
 fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, WorkError> {
     prove_checkout(repo)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
-    let setting = |key: &str| shadow.setting(key, stop).map_err(WorkError::repo(repo));
+    let config = Config {
+        repo,
+        locked,
+        shadow: &shadow,
+        stop,
+    };
     for (key, value) in SETTINGS {
-        if setting(key)?.as_deref() != Some(value) {
-            set(repo, locked, &shadow, (key, value), stop)?;
+        if config.get(key)?.as_deref() != Some(value) {
+            config.set(key, value)?;
         }
     }
-    let origin = setting("remote.origin.url")?.and_then(|url| Address::new(&url).ok());
+    let origin = config
+        .get("remote.origin.url")?
+        .and_then(|url| Address::new(&url).ok());
     let other = repo
         .url
         .as_ref()
@@ -270,6 +277,43 @@ fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, 
         ),
         note,
     })
+}
+
+/// The config of a checkout.
+struct Config<'a> {
+    repo: &'a policy::Repo,
+    locked: &'a Locked,
+    shadow: &'a Shadow,
+    stop: &'a Stop,
+}
+
+impl Config<'_> {
+    fn get(&self, key: &str) -> Result<Option<String>, WorkError> {
+        let value = self.shadow.setting(key, self.stop);
+        value.map_err(WorkError::repo(self.repo))
+    }
+
+    fn set(&self, key: &str, value: &str) -> Result<(), WorkError> {
+        let Self {
+            repo,
+            locked,
+            shadow,
+            stop,
+        } = self;
+        let held = locked.lock.still_held();
+        held.map_err(|error| WorkError::Lock(repo.name.clone(), Box::new(error)))?;
+        let config = shadow.git_dir().path().join("config");
+        let args = [
+            "config".as_ref(),
+            "--file".as_ref(),
+            config.as_os_str(),
+            key.as_ref(),
+            value.as_ref(),
+        ];
+        let set = shadow.git(stop, Duration::from_secs(10)).run(&args);
+        let failed = WorkError::git(format!("failed to set {key} of {}", repo.name), "");
+        set.map(drop).map_err(failed)
+    }
 }
 
 fn prove_checkout(repo: &policy::Repo) -> Result<(), WorkError> {
@@ -289,29 +333,6 @@ fn prove_checkout(repo: &policy::Repo) -> Result<(), WorkError> {
         }
         seen => seen.map(|_| ()).map_err(Into::into),
     }
-}
-
-/// Sets one key of the checkout's config.
-fn set(
-    repo: &policy::Repo,
-    locked: &Locked,
-    shadow: &Shadow,
-    (key, value): (&str, &str),
-    stop: &Stop,
-) -> Result<(), WorkError> {
-    let held = locked.lock.still_held();
-    held.map_err(|error| WorkError::Lock(repo.name.clone(), Box::new(error)))?;
-    let config = shadow.git_dir().path().join("config");
-    let args = [
-        "config".as_ref(),
-        "--file".as_ref(),
-        config.as_os_str(),
-        key.as_ref(),
-        value.as_ref(),
-    ];
-    let set = shadow.git(stop, Duration::from_secs(10)).run(&args);
-    let failed = WorkError::git(format!("failed to set {key} of {}", repo.name), "");
-    set.map(drop).map_err(failed)
 }
 
 /// A refusal of the clone in the workshop, told of the place that it was for.

@@ -163,8 +163,8 @@ impl Known {
         for pointer in std::mem::take(&mut listing.pointers) {
             let folder = pointer.parent().unwrap_or(&pointer);
             let held = match self.committed.get(folder) {
-                Some((SUBMODULE, _)) => {
-                    nested::submodule(&self.admin, place, folder, &self.committed, &self.stop)?
+                Some(&(SUBMODULE, recorded)) => {
+                    nested::submodule(&self.admin, &place.join(folder)?, recorded, &self.stop)?
                         .map(|why| format!("is a submodule: {why}"))
                 }
                 _ if nested::is_copy(
@@ -373,42 +373,30 @@ pub fn files_of(
     stop: &Stop,
     held: &mut Held,
 ) -> Result<Files, git2::Error> {
-    files_in(
-        repo,
-        repo.find_commit(commit)?.tree_id(),
-        FILES_CAP,
-        stop,
-        held,
-    )
-}
-
-/// Returns every file of a tree that may have at most `most`.
-pub(super) fn files_in(
-    repo: &Repository,
-    tree: Oid,
-    most: usize,
-    stop: &Stop,
-    held: &mut Held,
-) -> Result<Files, git2::Error> {
     let trees = Trees {
         stop,
         objects: &Arc::default(),
         repo,
     };
-    trees.files(tree, most, held)
+    trees.files(repo.find_commit(commit)?.tree_id(), FILES_CAP, held)
 }
 
 /// Reads the trees of a repo's commits.
 #[derive(Clone, Copy)]
-struct Trees<'a> {
-    stop: &'a Stop,
-    objects: &'a Arc<Objects>,
-    repo: &'a Repository,
+pub(super) struct Trees<'a> {
+    pub(super) stop: &'a Stop,
+    pub(super) objects: &'a Arc<Objects>,
+    pub(super) repo: &'a Repository,
 }
 
 impl Trees<'_> {
     /// Every file of a tree that should hold at most `most`, all of which is `held`.
-    fn files(self, tree: Oid, most: usize, held: &mut Held) -> Result<Files, git2::Error> {
+    pub(super) fn files(
+        self,
+        tree: Oid,
+        most: usize,
+        held: &mut Held,
+    ) -> Result<Files, git2::Error> {
         let mut walk = Unfolding {
             trees: self,
             most,
@@ -589,7 +577,13 @@ mod tests {
         let blob = repo.blob(b"x").unwrap();
         let nothing = folder(&repo, &[]);
         let why = |tree| {
-            files_in(&repo, tree, 1000, &Stop::never(), &mut Held::default())
+            let trees = Trees {
+                stop: &Stop::never(),
+                objects: &Arc::default(),
+                repo: &repo,
+            };
+            trees
+                .files(tree, 1000, &mut Held::default())
                 .map(|files| files.len())
                 .map_err(|error| error.message().to_owned())
         };

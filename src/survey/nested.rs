@@ -7,7 +7,7 @@
 //! remote-tracking ref reaches it, and a repo is opened only after the kind of every file in it was
 //! checked.
 
-use super::known::{Files, Known};
+use super::known::Known;
 use super::{lines, reach, tree};
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::stop::Stop;
@@ -292,16 +292,15 @@ pub(super) fn modules(admin: &VolumePath) -> io::Result<Vec<VolumePath>> {
     Ok(repos)
 }
 
-/// Why the submodule at `path` keeps the tree; none if it is as its commit is and can be fetched
+/// Why the submodule at `place` keeps the tree; none if it is as its commit is and can be fetched
 /// again.
 pub(super) fn submodule(
     admin: &VolumePath,
-    top: &VolumePath,
-    path: &Path,
-    committed: &Files,
+    place: &VolumePath,
+    recorded: Oid,
     stop: &Stop,
 ) -> io::Result<Option<String>> {
-    let pointer = top.join(path.join(".git"))?;
+    let pointer = place.join(".git")?;
     let repos = modules(admin)?;
     // The tree may be in the trash by now, and a relative path starts at its old place: only the
     // end of the path counts.
@@ -317,22 +316,20 @@ pub(super) fn submodule(
     if let Some(why) = holds(&git_dir, stop)? {
         return Ok(Some(why));
     }
-    let recorded = committed.get(path).map(|(_, commit)| *commit);
     let head = head_of(&git_dir, stop)?;
-    if head.is_none() || head != recorded {
+    if head != Some(recorded) {
         return Ok(Some("it is at another commit than HEAD names".to_owned()));
     }
     let Some(repo) = objects(&git_dir)? else {
         return Ok(Some("its repo is no plain one".to_owned()));
     };
-    let place = top.join(path)?;
     let known = Known::of_submodule(stop, &repo, &git_dir, head)?;
-    let listing = known.listed(&place, true)?;
+    let listing = known.listed(place, true)?;
     if let Some(blocker) = listing.blockers.first() {
         return Ok(Some(blocker.clone()));
     }
     Ok(known
-        .dirty(&repo, &place, &listing, &mut stop.hold())?
+        .dirty(&repo, place, &listing, &mut stop.hold())?
         .first()
         .map(|(path, what)| format!("{} {what}", path.display())))
 }

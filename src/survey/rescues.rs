@@ -3,7 +3,7 @@
 //! They are refs, which agents can write as well, so everything in one is checked: a malformed name
 //! or tree is an error or an unknown, and no path leads out of the tree.
 
-use super::known::{DEEPEST, FILES_CAP, Files, INDEX_CAP, files_in};
+use super::known::{DEEPEST, FILES_CAP, Files, INDEX_CAP, Trees};
 use crate::facts::cache::Size;
 use crate::facts::rescue::{Manifest, Own, REFS, Rescue, SCHEMA, TIME};
 use crate::fs::budget;
@@ -17,6 +17,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// Trees that name one another contain billions of files in a kilobyte; nobody's unsaved work has
 /// so many.
@@ -270,10 +271,14 @@ pub fn read(
     let manifest = manifest(repo, commit, memory)?;
     let made = repo.find_commit(commit).map_err(io::Error::other)?;
     let (head, extras) = (head_of(&made)?, extras(&made)?);
-    let mut beside = Beside {
-        repo,
-        tree: extras.tree().map_err(io::Error::other)?,
+    let trees = Trees {
         stop,
+        objects: &Arc::default(),
+        repo,
+    };
+    let mut beside = Beside {
+        trees,
+        tree: extras.tree().map_err(io::Error::other)?,
         memory,
     };
     let index = beside.index()?;
@@ -309,10 +314,9 @@ pub fn read(
 /// What a rescue holds beside the manifest: the index, and trees of what that names and of the
 /// registration.
 struct Beside<'a> {
-    repo: &'a Repository,
+    trees: Trees<'a>,
     /// The tree that names them.
     tree: Tree<'a>,
-    stop: &'a Stop,
     memory: &'a mut budget::Held,
 }
 
@@ -320,7 +324,7 @@ impl Beside<'_> {
     fn index(&mut self) -> io::Result<Option<Vec<u8>>> {
         self.tree
             .get_name("index")
-            .map(|entry| blob(self.repo, entry.id(), INDEX_CAP, self.memory))
+            .map(|entry| blob(self.trees.repo, entry.id(), INDEX_CAP, self.memory))
             .transpose()
     }
 
@@ -346,7 +350,9 @@ impl Beside<'_> {
     }
 
     fn files(&mut self, tree: Oid, most: usize) -> io::Result<Files> {
-        files_in(self.repo, tree, most, self.stop, self.memory).map_err(io::Error::other)
+        self.trees
+            .files(tree, most, self.memory)
+            .map_err(io::Error::other)
     }
 }
 

@@ -5,7 +5,7 @@
 //! out.
 
 use super::index::{self, Read};
-use super::known::{FILES_CAP, Files, files_in};
+use super::known::{FILES_CAP, Files, Trees};
 use super::tree::{self, Stamp};
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bytes. No well-formed index is larger, and it would be read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
@@ -202,51 +203,69 @@ fn whole(
     Ok((own.upon(base)?, true))
 }
 
-/// Returns the files that an index names by stage, as a rescue stores them. `open` reads them by
-/// way of libgit2. A directory that is one entry in a sparse index is expanded, unless HEAD has the
-/// same one. A rescue can't contain a split index.
-///
-/// # Errors
-/// It is malformed.
-pub fn by_stage(
-    bytes: &[u8],
-    repo: &Repository,
-    head: Option<&Commit<'_>>,
-    open: impl FnOnce() -> Result<Vec<IndexEntry>, git2::Error>,
-    (stop, memory): (&Stop, &mut Held),
-) -> io::Result<[Files; 4]> {
-    prove_names(bytes, bytes.len() as u64)?;
-    let entries = match open() {
-        Err(error) if is_beyond_libgit2(&error) => Read::of(bytes, memory)?.entries,
-        entries => entries.map_err(io::Error::other)?,
-    };
-    let head = head
-        .map(Commit::tree)
-        .transpose()
-        .map_err(io::Error::other)?;
-    let mut staged = <[Files; 4]>::default();
-    for entry in entries {
-        let Some(directory) = index::directory(&entry) else {
-            memory.more(entry.path.len().saturating_add(AN_ENTRY))?;
-            if let Some(files) = staged.get_mut(usize::from(entry.flags >> 12 & 3)) {
-                files.insert(tree::path_of(entry.path), (entry.mode, entry.id));
-            }
-            continue;
+/// Where an index is from.
+pub struct IndexOrigin<'a> {
+    /// The repo that has the objects that it names.
+    pub repo: &'a Repository,
+    /// The worktree's HEAD.
+    pub head: Option<&'a Commit<'a>>,
+    /// When to stop.
+    pub stop: &'a Stop,
+}
+
+impl IndexOrigin<'_> {
+    /// Returns the files that an index names by stage, as a rescue stores them. `open` reads them by
+    /// way of libgit2. A directory that is one entry in a sparse index is expanded, unless HEAD has the
+    /// same one. A rescue can't contain a split index.
+    ///
+    /// # Errors
+    /// It is malformed.
+    pub fn by_stage(
+        &self,
+        bytes: &[u8],
+        open: impl FnOnce() -> Result<Vec<IndexEntry>, git2::Error>,
+        memory: &mut Held,
+    ) -> io::Result<[Files; 4]> {
+        prove_names(bytes, bytes.len() as u64)?;
+        let entries = match open() {
+            Err(error) if is_beyond_libgit2(&error) => Read::of(bytes, memory)?.entries,
+            entries => entries.map_err(io::Error::other)?,
         };
-        let committed = head
-            .as_ref()
-            .and_then(|head| head.get_path(&tree::path_of(directory)).ok());
-        if committed.is_none_or(|committed| committed.id() != entry.id) {
-            let files =
-                files_in(repo, entry.id, FILES_CAP, stop, memory).map_err(io::Error::other)?;
-            staged[0].extend(
-                files
-                    .into_iter()
-                    .map(|(path, file)| (index::below(directory, &path), file)),
-            );
+        let trees = Trees {
+            stop: self.stop,
+            objects: &Arc::default(),
+            repo: self.repo,
+        };
+        let head = self
+            .head
+            .map(Commit::tree)
+            .transpose()
+            .map_err(io::Error::other)?;
+        let mut staged = <[Files; 4]>::default();
+        for entry in entries {
+            let Some(directory) = index::directory(&entry) else {
+                memory.more(entry.path.len().saturating_add(AN_ENTRY))?;
+                if let Some(files) = staged.get_mut(usize::from(entry.flags >> 12 & 3)) {
+                    files.insert(tree::path_of(entry.path), (entry.mode, entry.id));
+                }
+                continue;
+            };
+            let committed = head
+                .as_ref()
+                .and_then(|head| head.get_path(&tree::path_of(directory)).ok());
+            if committed.is_none_or(|committed| committed.id() != entry.id) {
+                let files = trees
+                    .files(entry.id, FILES_CAP, memory)
+                    .map_err(io::Error::other)?;
+                staged[0].extend(
+                    files
+                        .into_iter()
+                        .map(|(path, file)| (index::below(directory, &path), file)),
+                );
+            }
         }
+        Ok(staged)
     }
-    Ok(staged)
 }
 
 fn named(mut entry: IndexEntry) -> (PathBuf, IndexEntry) {

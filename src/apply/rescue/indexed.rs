@@ -8,7 +8,7 @@ use crate::fs::openat::{self, found};
 use crate::survey::extensions;
 use crate::survey::known::{Files, INDEX_CAP};
 use crate::survey::rescues::Held;
-use crate::survey::staged;
+use crate::survey::staged::IndexOrigin;
 use crate::survey::tree::Listing;
 use git2::{Commit, Index, ObjectType, Oid};
 use std::io::Write;
@@ -87,14 +87,12 @@ impl Making<'_> {
         let mut copy = tempfile::NamedTempFile::new_in(self.repo.path()).map_err(failed)?;
         copy.write_all(bytes).map_err(failed)?;
         let read = || Ok(Index::open(copy.path())?.iter().collect());
-        staged::by_stage(
-            bytes,
-            self.repo,
-            self.head.as_ref(),
-            read,
-            (self.stop, memory),
-        )
-        .map_err(failed)
+        let origin = IndexOrigin {
+            repo: self.repo,
+            head: self.head.as_ref(),
+            stop: self.stop,
+        };
+        origin.by_stage(bytes, read, memory).map_err(failed)
     }
 
     /// Returns what the index names of resolved conflicts, as far as it still exists: git keeps it

@@ -60,21 +60,12 @@ impl Head {
 }
 
 /// Git with the address, and the refspecs to fetch.
-pub(crate) fn caller<'a>(
-    private: &'a Private,
-    at: &'a Path,
-    url: &Address,
-    stop: &'a Stop,
-    limit: Duration,
-) -> Caller<'a> {
+pub(crate) fn of_origin<'a>(git: Caller<'a>, url: &Address) -> Caller<'a> {
     let refspec = (
         "remote.origin.fetch".to_owned(),
         format!("+refs/heads/*:{BRANCHES}*"),
     );
-    private
-        .caller(at, stop, limit)
-        .with(settings(url))
-        .with([refspec])
+    git.with(settings(url)).with([refspec])
 }
 
 /// The address, as settings of git. For large files, too: else git-lfs would ask whatever host a
@@ -196,7 +187,7 @@ impl Remote<'_> {
             )
         };
         let at = private.empty();
-        let git = caller(private, &at, self.url, self.stop, self.limit);
+        let git = of_origin(private.caller(&at, self.stop, self.limit), self.url);
         let head = if ask {
             let answer = git.run(&["ls-remote", "--symref", "origin", "HEAD"]);
             Head::read(&answer.map_err(failed())?)

@@ -1,7 +1,7 @@
 //! Past runs side by side: the usage before and after, what was freed, how each ended; and the same
 //! as a table. It says how many lines of the journal were skipped, and that there are older runs.
 
-use super::table::{Cell, Table};
+use super::table::{Cell, Heading, Table};
 use super::{Badge, tone};
 use crate::report::text::level;
 use crate::report::trends::{Trends, trends};
@@ -241,12 +241,15 @@ fn table(runs: &[RunReport]) -> Option<Table> {
     ];
     let rows = runs.iter().rev().map(row).collect();
     Table::new(
-        ("nights-table", "Night by night", "nights"),
-        String::new(),
+        Heading {
+            id: "nights-table",
+            title: "Night by night",
+            rows_are: "nights",
+            said: String::new(),
+        },
         &columns,
-        0,
         rows,
-        "",
+        None,
     )
 }
 

@@ -1,7 +1,5 @@
 //! Tables: the input of the page's one way to draw a table. Nothing here knows what a report is.
 
-use super::more;
-
 /// A table with its heading.
 pub(super) struct Table {
     /// Its anchor.
@@ -111,26 +109,31 @@ impl Cell {
     }
 }
 
+/// What stands above a table: see the fields of [`Table`].
+pub(super) struct Heading<'a> {
+    pub(super) id: &'static str,
+    pub(super) title: &'a str,
+    pub(super) rows_are: &'static str,
+    pub(super) said: String,
+}
+
 impl Table {
-    /// A table of the first rows of all; none if there are none. `rest` describes the others.
+    /// A table of the first rows of all; none if there are none. `more` describes the others.
     pub(super) fn new(
-        (id, title, rows_are): (&'static str, &str, &'static str),
-        said: String,
+        heading: Heading<'_>,
         columns: &[(&'static str, &'static str)],
-        all: usize,
         rows: Vec<Vec<Cell>>,
-        rest: &str,
+        more: Option<String>,
     ) -> Option<Self> {
         let columns = columns
             .iter()
             .map(|&(name, class)| Column { name, class })
             .collect();
-        let more = more(all, rest);
         (!rows.is_empty()).then(|| Self {
-            id,
-            title: title.to_owned(),
-            said,
-            rows_are,
+            id: heading.id,
+            title: heading.title.to_owned(),
+            said: heading.said,
+            rows_are: heading.rows_are,
             columns,
             rows,
             more,

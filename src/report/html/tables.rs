@@ -1,8 +1,8 @@
 //! The outcome of repos, trees and cache units, as tables: what needs attention first, then the
 //! biggest. Each verdict has its reason, and rows that are left out are counted.
 
-use super::table::{Cell, Table};
-use super::{Caches, SHOWN, tone};
+use super::table::{Cell, Heading, Table};
+use super::{Caches, SHOWN, more, tone};
 use crate::report::text::{caches, expired_name, repos as said, trees};
 use crate::report::totals::how_many;
 use crate::report::troubles::{in_use, missing};
@@ -42,12 +42,15 @@ pub(super) fn repos(report: &RunReport) -> Option<Table> {
         ("What was done, or why not", "why"),
     ];
     Table::new(
-        ("repos", "Repos", "repos"),
-        said::summary(&report.repos),
+        Heading {
+            id: "repos",
+            title: "Repos",
+            rows_are: "repos",
+            said: said::summary(&report.repos),
+        },
         &columns,
-        repos.len(),
         rows,
-        "",
+        more(repos.len(), ""),
     )
 }
 
@@ -126,12 +129,15 @@ pub(super) fn gone(report: &RunReport) -> Option<Table> {
     );
     let told = format!("{}{bytes}", words::number(trees.len() as u64));
     Table::new(
-        ("gone", title, "trees"),
-        told,
+        Heading {
+            id: "gone",
+            title,
+            rows_are: "trees",
+            said: told,
+        },
         &columns,
-        trees.len(),
         rows,
-        &rest,
+        more(trees.len(), &rest),
     )
 }
 
@@ -189,12 +195,15 @@ pub(super) fn kept(report: &RunReport) -> Option<Table> {
     ];
     let told = words::number(trees.len() as u64);
     let table = Table::new(
-        ("kept", "Trees that stay", "trees"),
-        told,
+        Heading {
+            id: "kept",
+            title: "Trees that stay",
+            rows_are: "trees",
+            said: told,
+        },
         &columns,
-        trees.len(),
         rows,
-        "",
+        more(trees.len(), ""),
     )?;
     let groups = trees::groups(report)
         .into_iter()
@@ -356,12 +365,15 @@ fn by_cache(report: &RunReport) -> Option<Table> {
         ("Last used", "why"),
     ];
     Table::new(
-        ("by-cache", "By cache", "caches"),
-        String::new(),
+        Heading {
+            id: "by-cache",
+            title: "By cache",
+            rows_are: "caches",
+            said: String::new(),
+        },
         &columns,
-        all.len(),
         rows,
-        "",
+        more(all.len(), ""),
     )
 }
 
@@ -392,12 +404,15 @@ fn units(report: &RunReport) -> Option<Table> {
         words::size(units.iter().skip(SHOWN).map(|unit| unit.bytes).sum())
     );
     Table::new(
-        ("units", "Units", "units"),
-        words::number(units.len() as u64),
+        Heading {
+            id: "units",
+            title: "Units",
+            rows_are: "units",
+            said: words::number(units.len() as u64),
+        },
         &columns,
-        units.len(),
         rows,
-        &rest,
+        more(units.len(), &rest),
     )
 }
 
