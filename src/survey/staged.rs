@@ -214,9 +214,9 @@ pub struct IndexOrigin<'a> {
 }
 
 impl IndexOrigin<'_> {
-    /// Returns the files that an index names by stage, as a rescue stores them. `open` reads them by
-    /// way of libgit2. A directory that is one entry in a sparse index is expanded, unless HEAD has the
-    /// same one. A rescue can't contain a split index.
+    /// Returns the files that an index names by stage, as a rescue stores them. `open` reads them
+    /// by way of libgit2. A directory that is one entry in a sparse index is expanded, unless HEAD
+    /// has the same one. A rescue can't contain a split index.
     ///
     /// # Errors
     /// It is malformed.
