@@ -3,8 +3,8 @@
 //! If not even a lock could be written, the reserved space is deleted first. Nothing else is
 //! touched before the volume is locked.
 
-use super::mode::Mode;
 use super::Request;
+use super::mode::Mode;
 use crate::apply::ballast;
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
