@@ -302,7 +302,7 @@ fn names(trees: &[(VolumePath, PathBuf)]) -> String {
     let some = humanize::of_all(&names, all);
     match names.len() {
         0 => "it has none".to_owned(),
-        named if named == all => format!("it has {some}"),
+        few if few == all => format!("it has {some}"),
         _ => format!("it has {some}, see `treewarden worktree list`"),
     }
 }

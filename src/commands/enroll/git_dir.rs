@@ -60,23 +60,26 @@ impl GitDir<'_> {
 
     fn config(&self) -> String {
         let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
-        let mut config = format!(
+        let config = format!(
             "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n\
              [remote \"origin\"]\n\turl = \"{}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n",
             quoted(self.url.plain())
         );
-        if self.head.branch.is_some() || self.head.commit.is_none() {
-            config += &format!(
+        let has_branch = self.head.branch.is_some() || self.head.commit.is_none();
+        let branch = has_branch.then(|| {
+            format!(
                 "[branch \"{0}\"]\n\tremote = origin\n\tmerge = \"refs/heads/{0}\"\n",
                 quoted(self.branch())
-            );
-        }
-        for (key, value) in SETTINGS {
-            if let Some((section, key)) = key.split_once('.') {
-                config += &format!("[{section}]\n\t{key} = {value}\n");
-            }
-        }
-        config
+            )
+        });
+        let settings = SETTINGS.iter().filter_map(|(key, value)| {
+            let (section, key) = key.split_once('.')?;
+            Some(format!("[{section}]\n\t{key} = {value}\n"))
+        });
+        std::iter::once(config)
+            .chain(branch)
+            .chain(settings)
+            .collect()
     }
 
     /// Origin's refs and the local branch, in the order of their names.

@@ -198,8 +198,8 @@ impl Remote<'_> {
         let (shallow, before) = (private.shallow()?, refs().map_err(failed())?);
         git.run(&FETCH).map_err(failed())?;
         let after = refs().map_err(failed())?;
-        let held = self.locked.lock.still_held();
-        held.map_err(|error| WorkError::Lock(self.repo.name.clone(), Box::new(error)))?;
+        let still = self.locked.lock.still_held();
+        still.map_err(|error| WorkError::Lock(self.repo.name.clone(), Box::new(error)))?;
         self.keep(private, packs, shallow.as_deref())?;
         self.note(&before, &after).map_err(WorkError::git(
             format!("failed to note what was fetched for {}", self.repo.name),
