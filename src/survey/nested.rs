@@ -7,7 +7,8 @@
 //! remote-tracking ref reaches it, and a repo is opened only after the kind of every file in it was
 //! checked.
 
-use super::known::{Files, Known};
+use super::committed::Files;
+use super::known::Known;
 use super::{lines, reach, tree};
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::stop::Stop;
