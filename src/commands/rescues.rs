@@ -18,7 +18,7 @@ use crate::lock::LockError;
 use crate::plan::rescue::{Fate, fates};
 use crate::report::rescues::{Change, Entry, Lonely, Rescues, SCHEMA, Shown, stands};
 use crate::state::volume;
-use crate::survey::known::{Files, files_of};
+use crate::survey::committed::{Files, files_of};
 use crate::survey::reach;
 use crate::survey::rescues::{self, Held};
 use chrono::{DateTime, Utc};

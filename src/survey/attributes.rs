@@ -3,7 +3,7 @@
 //! Both are data: a pattern is matched, nothing is run. A line that isn't understood makes the
 //! whole answer unknown, because a false "a checkout changes this file" would let work be lost.
 
-use super::known::Files;
+use super::committed::Files;
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;

@@ -4,7 +4,7 @@
 //! (`TREE`). A rescue must contain what it names, or not name it. An agent may have written the
 //! index, so no length in it is trusted.
 
-use super::known::Files;
+use super::committed::Files;
 use super::tree;
 use git2::Oid;
 use std::io;

@@ -295,7 +295,7 @@ impl<'a> Bytes<'a> {
         // The position of the word with which the writer would go on.
         self.take(4)?;
         let (mut set, mut at) = (Vec::new(), 0_usize);
-        let most = super::known::FILES_CAP;
+        let most = super::committed::FILES_CAP;
         while !rest.0.is_empty() {
             let word = u64::from_be_bytes(rest.array()?);
             let alike = usize::try_from(word >> 1 & 0xffff_ffff)

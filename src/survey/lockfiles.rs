@@ -10,7 +10,7 @@
 //! capped, links are not followed, and what can't be read is unknown. One unreadable file is not a
 //! failure of the whole.
 
-use super::known;
+use super::committed;
 use super::landed::Upstream;
 use super::staged::Staged;
 use super::tree;
@@ -127,7 +127,7 @@ impl LockFileReader<'_> {
             self.locks.tip = Some(name);
             return;
         }
-        let files = match known::files_of(self.repo, tip, self.stop, &mut self.stop.hold()) {
+        let files = match committed::files_of(self.repo, tip, self.stop, &mut self.stop.hold()) {
             Ok(files) => files,
             Err(error) => return self.unknown(DEFAULT, error.message()),
         };

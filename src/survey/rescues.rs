@@ -3,7 +3,8 @@
 //! They are refs, which agents can write as well, so everything in one is checked: a malformed name
 //! or tree is an error or an unknown, and no path leads out of the tree.
 
-use super::known::{DEEPEST, FILES_CAP, Files, INDEX_CAP, Trees};
+use super::committed::{DEEPEST, FILES_CAP, Files, Trees};
+use super::known::INDEX_CAP;
 use crate::facts::cache::Size;
 use crate::facts::rescue::{Manifest, Own, REFS, Rescue, SCHEMA, TIME};
 use crate::fs::budget;

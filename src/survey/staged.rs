@@ -4,8 +4,8 @@
 //! out on purpose. It vouches only for a file that can't have changed since, and no entry is left
 //! out.
 
+use super::committed::{FILES_CAP, Files, Trees};
 use super::index::{self, Read};
-use super::known::{FILES_CAP, Files, Trees};
 use super::tree::{self, Stamp};
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};

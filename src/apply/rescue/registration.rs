@@ -2,7 +2,8 @@
 //! index. A file that changes while it is read is an error.
 
 use super::{Making, RescueError};
-use crate::survey::known::{Files, Known};
+use crate::survey::committed::Files;
+use crate::survey::known::Known;
 use crate::survey::tree::{self, Listing, Stamp};
 use std::io;
 use std::path::PathBuf;

@@ -4,7 +4,7 @@
 //! (`git~1`, `.git.`, `.git `), which are files like any other here. Git's order isn't that of
 //! paths: it compares a directory as if its name ended in a slash.
 
-use crate::survey::known::Files;
+use crate::survey::committed::Files;
 use git2::{ObjectType, Oid, Repository};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -8,7 +8,7 @@
 use super::{Locked, WorkError, around, find, named};
 use crate::apply::repo::{RepoExecutor, StepError};
 use crate::apply::trash::Emptied;
-use crate::config::policy::{Age, Policy, Worktrees};
+use crate::config::policy::{self, Age, Policy, Worktrees};
 use crate::facts::worktree::{State, Worktree};
 use crate::fs::clock;
 use crate::fs::stop::Stop;
@@ -20,6 +20,7 @@ use crate::survey;
 use crate::survey::context::{Times, VolumeContext};
 use crate::survey::processes::Processes;
 use crate::survey::repo::RepoSurvey;
+use std::path::Path;
 use std::time::Duration;
 
 /// A request to remove a worktree.
@@ -67,77 +68,113 @@ pub fn remove(
     let tree = survey.one(&admin).map_err(WorkError::repo(repo))?;
     // The file server's clock may be ahead of ours: what was just written is old enough.
     let verdict = verdict(&tree, &at_once(&repo.worktrees), None, now.max(tree.active));
-    let executor = RepoExecutor {
-        lock: &lock,
-        shadow: &shadow,
-        trash: &trash,
-        stop,
-        now,
+    let removal = Removal {
+        repo,
+        rescue: request.rescue,
+        path: &path,
+        tree: &tree,
+        executor: RepoExecutor {
+            lock: &lock,
+            shadow: &shadow,
+            trash: &trash,
+            stop,
+            now,
+        },
     };
-    let stays = |why: String| WorkError::Refused(format!("`{}` stays: {why}", path.display()));
-    let unsaved = |work: &str| {
-        stays(format!(
+    removal.remove(removal.permit(&verdict)?)
+}
+
+/// A worktree that is to go.
+struct Removal<'a> {
+    repo: &'a policy::Repo,
+    /// Whether unsaved work is rescued.
+    rescue: bool,
+    /// Where it stands.
+    path: &'a Path,
+    tree: &'a Worktree,
+    executor: RepoExecutor<'a>,
+}
+
+/// What may go.
+#[derive(Clone, Copy)]
+enum Going {
+    /// The registration of a tree that is gone.
+    Registration,
+    /// The tree, with its work rescued if some is unsaved.
+    Tree { unsaved: bool },
+}
+
+impl Removal<'_> {
+    /// Refuses what a run would keep whatever its age, and unsaved work that nobody asked to rescue.
+    fn permit(&self, verdict: &Verdict) -> Result<Going, WorkError> {
+        let is_kept = !self.rescue;
+        match verdict {
+            Verdict::Unknown(why) => Err(self.stays(format!("nobody can tell what is in it: {why}"))),
+            Verdict::Keep(kept) => Err(self.stays(kept.reason.to_string())),
+            Verdict::Missing if self.tree.locked.is_some() => Err(self.stays("it is gone from the disk and locked; if it never comes back, run `git worktree unlock` first".to_owned())),
+            Verdict::Missing if is_kept && holds_work(self.tree) => Err(self.unsaved(
+                "the tree itself is gone, but its registration has commits or staged files that nothing else has",
+            )),
+            Verdict::Reap(work) if is_kept && work.class == Class::Unsaved => {
+                Err(self.unsaved(&work.sentences().join("; ")))
+            }
+            Verdict::Missing => Ok(Going::Registration),
+            Verdict::Reap(work) => Ok(Going::Tree {
+                unsaved: work.class == Class::Unsaved,
+            }),
+        }
+    }
+
+    fn stays(&self, why: String) -> WorkError {
+        WorkError::Refused(format!("`{}` stays: {why}", self.path.display()))
+    }
+
+    fn unsaved(&self, work: &str) -> WorkError {
+        self.stays(format!(
             "it holds unsaved work: {work}; commit it to a branch, or give --rescue to have it saved first"
         ))
-    };
-    let (rescued, Emptied { left, .. }) = match &verdict {
-        Verdict::Unknown(why) => {
-            return Err(stays(format!("nobody can tell what is in it: {why}")));
-        }
-        Verdict::Keep(kept) => return Err(stays(kept.reason.to_string())),
-        Verdict::Missing if tree.locked.is_some() => {
-            return Err(stays("it is gone from the disk and locked; if it never comes back, run `git worktree unlock` first".to_owned()));
-        }
-        Verdict::Missing if !request.rescue && holds_work(&tree) => {
-            return Err(unsaved(
-                "the tree itself is gone, but its registration has commits or staged files that nothing else has",
-            ));
-        }
-        Verdict::Missing => (
-            request.rescue && holds_work(&tree),
-            executor.drop_registration(&tree)?,
-        ),
-        Verdict::Reap(work) if work.class == Class::Unsaved && !request.rescue => {
-            return Err(unsaved(&work.sentences().join("; ")));
-        }
-        Verdict::Reap(work) => {
-            let reaped = executor
-                .reap(
-                    &tree,
-                    work.class == Class::Unsaved,
-                    repo.worktrees.rescue_max,
-                )
-                .map_err(|error| match error {
-                    error @ StepError::Changed => stays(error.to_string()),
+    }
+
+    /// Removes it, and says what came of it.
+    fn remove(&self, going: Going) -> Result<String, WorkError> {
+        let (rescued, Emptied { left, .. }) = match going {
+            Going::Registration => (
+                holds_work(self.tree),
+                self.executor.drop_registration(self.tree)?,
+            ),
+            Going::Tree { unsaved } => {
+                let limit = self.repo.worktrees.rescue_max;
+                let reaped = self.executor.reap(self.tree, unsaved, limit);
+                let reaped = reaped.map_err(|error| match error {
+                    error @ StepError::Changed => self.stays(error.to_string()),
                     error => error.into(),
                 })?;
-            (reaped.rescue_ref.is_some(), reaped.emptied)
-        }
-    };
-    let branch = tree
-        .branch
-        .as_deref()
-        .and_then(|branch| branch.strip_prefix("refs/heads/"));
-    let branch = branch
-        .map(|branch| format!("; its branch {branch} stays"))
-        .unwrap_or_default();
-    let rescued = if rescued {
-        format!(
-            "; its work is rescued, see `treewarden rescue list --repo {}`",
-            repo.name
-        )
-    } else {
-        String::new()
-    };
-    let left = if left.is_empty() {
-        ""
-    } else {
-        "; some of it waits in the trash for the night"
-    };
-    Ok(format!(
-        "removed `{}`{branch}{rescued}{left}",
-        path.display()
-    ))
+                (reaped.rescue_ref.is_some(), reaped.emptied)
+            }
+        };
+        let branch = self.tree.branch.as_deref();
+        let branch = branch
+            .and_then(|branch| branch.strip_prefix("refs/heads/"))
+            .map(|branch| format!("; its branch {branch} stays"))
+            .unwrap_or_default();
+        let rescued = if rescued {
+            format!(
+                "; its work is rescued, see `treewarden rescue list --repo {}`",
+                self.repo.name
+            )
+        } else {
+            String::new()
+        };
+        let left = if left.is_empty() {
+            ""
+        } else {
+            "; some of it waits in the trash for the night"
+        };
+        Ok(format!(
+            "removed `{}`{branch}{rescued}{left}",
+            self.path.display()
+        ))
+    }
 }
 
 /// The repo's rules without their ages: whoever asks wants it gone now.
