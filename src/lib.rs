@@ -9,24 +9,24 @@
 //! | room | what it is for |
 //! | --- | --- |
 //! | [`cli`] | the command line: arguments as typed, exit codes |
-//! | [`commands`] | what an operator or an agent asks for besides the run: `check`, `init`, `enroll`, `worktree`, `exec`, `rescue`, … |
+//! | [`commands`] | the commands besides the run: `check`, `init`, `enroll`, `worktree`, `exec`, `rescue`, … |
 //! | [`run`] | one run over all repos, and the eviction that follows |
 //! | [`notify`] | alert rules, and their delivery: metrics, Alertmanager, a webhook |
-//! | [`report`] | what a run tells, its renderings, and the journal of past runs |
-//! | [`apply`] | rescues, the trash, repacks, eviction: what a plan says |
+//! | [`report`] | the report of a run, its renderings, and the journal of past runs |
+//! | [`apply`] | carries out a plan: rescues, the trash, repacks, eviction |
 //! | [`lock`] | the lock that agents share; only a [`lock::LockedRepo`] can be changed |
-//! | [`survey`] | looks at repos, worktrees, caches and the volume |
+//! | [`survey`] | surveys repos, worktrees, caches and the volume |
 //! | [`plan`] | decides: worktrees, repacks, rescue expiry, eviction, guards |
 //! | [`state`] | treewarden's own files: the volume's sentinel, the ledger |
-//! | [`config`] | turns the file into a complete [`config::policy::Policy`], and tells every mistake at once |
-//! | [`ecosystems`] | one file a tool: its caches, variables, lock files, and what it makes in a tree |
+//! | [`config`] | turns the file into a complete [`config::policy::Policy`], and reports every mistake at once |
+//! | [`ecosystems`] | one file per tool: its caches, variables, lock files, and what it makes in a tree |
 //! | [`facts`] | what was seen, as plain data |
 //! | [`git`] | the one door to the git program, and the sanitised git dir that it works in |
 //! | [`fs`] | paths that are proven to be on the volume, opening and walking beneath them, when to stop |
 //!
-//! Imports run down this table and never up; `tests/it/tidy.rs` holds the list of what each room
-//! may see. Per repo the order is lock → survey → plan → apply → unlock, so facts can't go stale
-//! between look and act. `docs/design/architecture.md#a-run-in-types` shows a run.
+//! Imports run down this table and never up; `tests/it/tidy.rs` has the list of what each room may
+//! see. Per repo the order is lock → survey → plan → apply → unlock, so facts can't go stale
+//! between survey and apply. `docs/design/architecture.md#a-run-in-types` shows a run.
 //!
 //! # Invariants
 //!
@@ -41,9 +41,9 @@
 //! 5. Trees are deleted only in [`apply::trash`], by file descriptor, never following a link.
 //! 6. The git program is started only in [`git`]. It reaches its own repo and nothing else
 //!    ([`git::confine`]).
-//! 7. All that a repo makes us hold is counted against one budget ([`fs::budget`]), and every read
-//!    that it can lengthen asks whether to stop ([`fs::stop`]).
-//! 8. This crate has no unsafe code: the few calls that need some stand in `unsafe/`.
+//! 7. All memory that a repo's files take is counted against one budget ([`fs::budget`]), and every
+//!    read that they can lengthen asks whether to stop ([`fs::stop`]).
+//! 8. This crate has no unsafe code: the few calls that need some are in `unsafe/`.
 //! 9. A failed item is a row in the report, never the end of the run.
 
 pub mod apply;

@@ -1,11 +1,10 @@
-//! The doorway: parse, call the library, leave with its exit code.
-//!
-//! It must never hold logic: whatever is worth testing lives in the library.
+//! The doorway: parse, call the library, leave with its exit code. Whatever is worth testing is in
+//! the library.
 
 use std::process::ExitCode;
 
-/// A run's many threads hand each other what they hold; the system's allocator kept half as much
-/// again for it.
+/// A run's many threads hand memory to each other, for which the system's allocator kept half as
+/// much again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -15,8 +14,8 @@ fn main() -> ExitCode {
         treewarden::survey::memory::limit(),
     ));
     // mimalloc asks for huge pages, and the kernel zeroes 2 MiB for the first byte of each: a
-    // quarter of a look's processor time, and most of the memory that it holds. A kernel that has
-    // none refuses, and all is well. Children inherit it.
+    // quarter of a survey's processor time, and most of its memory. A kernel that has none refuses,
+    // which does no harm. Children inherit the setting.
     rustix::thread::disable_transparent_huge_pages(true).ok();
     treewarden::cli::main()
 }

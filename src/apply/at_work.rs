@@ -1,11 +1,10 @@
-//! A note in the state directory that a run's git is at work in a repo: one that is found under the
-//! repo's lock is a killed run's, and so are the locks that git left since.
+//! A note in the state directory that a run's git is at work in a repo. If one is found under the
+//! repo's lock, a run was killed, and the locks that git left since are its own.
 //!
-//! Without it nobody can tell a crashed git's lock from that of a living one, and it stands in the
-//! way for [`STALE_LOCK`]: a run that follows a killed one, as a Job's retry does, failed there.
-//! The file is never deleted, only emptied: its name is the repo's, and its write time, by the
-//! server's clock, says since when. It must never be written while what an earlier one stands for
-//! is not cleared yet.
+//! Without it a crashed git's lock looks like that of a living one, and blocks for [`STALE_LOCK`]:
+//! a run that follows a killed one, as a Job's retry does, failed there. The file is only emptied,
+//! never deleted: its name is the repo's, and its write time, by the server's clock, is when the
+//! work began. It is written only after the leftovers of an earlier note are cleared.
 //!
 //! [`STALE_LOCK`]: crate::plan::repo::STALE_LOCK
 
@@ -16,14 +15,12 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockedRepo, StillHeld};
 use chrono::{DateTime, Utc};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-/// Git holds a ref's lock for an instant: one that is older has nobody who still writes to it,
-/// whoever took it.
+/// Git holds a ref's lock for an instant: nobody is still writing to an older one, whoever took it.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// A repo's note.
@@ -34,8 +31,8 @@ pub struct AtWork {
 }
 
 impl AtWork {
-    /// The note of a repo by its name, as it was found. What can't be read says nothing: then locks
-    /// are judged by their age.
+    /// The note of a repo by its name, as it was found. An unreadable one counts as none: then
+    /// locks are judged by their age.
     pub fn of(state: &VolumePath, repo: &str) -> Self {
         let folder = state.join("at-work").expect("a fixed name stays inside");
         let mut note = Self {
@@ -54,47 +51,38 @@ impl AtWork {
         note
     }
 
-    /// The note's file, where it is one of its own: whatever agents put there instead is left
+    /// Opens the note's file if it is a regular one: whatever agents put there instead is left
     /// alone.
     fn open(&self, flags: OFlags) -> io::Result<File> {
-        let folder = openat::dir(&self.folder)?;
-        let careful =
-            flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(
-            folder,
-            &*self.name,
-            careful,
-            Mode::from_raw_mode(0o644),
-        )?);
-        let seen = file.metadata()?;
-        if seen.is_file() && seen.nlink() <= 1 {
-            Ok(file)
-        } else {
-            Err(io::Error::other("it is no file of its own; remove it"))
-        }
+        let place = self.folder.join(&self.name).map_err(io::Error::other)?;
+        atomic::open(&place, flags)
     }
 
-    /// Since when a run that was killed was at work; none when none was.
+    /// When a run that was killed was at work; none if none was.
     pub fn killed(&self) -> Option<DateTime<Utc>> {
         self.killed
     }
 
-    /// Writes that git is at work. Without the note a run that follows a kill has to wait, and no
-    /// more.
+    /// Notes that git is at work. Without the note a run that follows a kill has to wait, but
+    /// nothing worse.
     pub fn begin(&self, lock: &LockedRepo) {
         let write = || -> io::Result<()> {
             lock.still_held().map_err(io::Error::other)?;
-            atomic::make_folder(&self.folder.path())?;
+            atomic::make_folder(&self.folder)?;
             let mut file = self.open(OFlags::WRONLY | OFlags::CREATE)?;
             file.set_len(0)?;
             file.write_all(b"a run's git is at work in this repo, under its lock\n")
         };
         if let Err(error) = write() {
-            tracing::warn!(note = self.name, %error, "failed to note that git is at work");
+            tracing::warn!(
+                "failed to note that git is at work in `{}/{}`: {error}",
+                self.folder,
+                self.name
+            );
         }
     }
 
-    /// Says that it ended, with all that it began.
+    /// Notes that the work ended.
     pub fn end(&self) {
         match self.open(OFlags::WRONLY).and_then(|file| file.set_len(0)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -105,7 +93,7 @@ impl AtWork {
     }
 }
 
-/// Waits until a killed run's locks are as old as no living git's.
+/// Waits until a killed run's locks are older than any living git's.
 pub fn settle(leftovers: &[Leftover], stop: &Stop) {
     let own = leftovers
         .iter()

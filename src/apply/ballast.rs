@@ -1,12 +1,12 @@
-//! Ballast: a little room in the state directory that is given up when the volume is full to the
-//! last byte.
+//! Reserved space: a few files in the state directory, `ballast` on disk, that are deleted when the
+//! volume is full to the last byte.
 //!
-//! A full volume is when the run is needed most, and it can't even write its name into a lock then.
-//! Like a balloon's ballast it is dropped first and taken on again last. It must never be anything
-//! that somebody would miss.
+//! A full volume is when the run is needed most, and then it can't even write its name into a lock.
+//! The reserved space is deleted first and written again last. Nobody would miss its contents.
 
 use crate::apply::trash::Trash;
 use crate::facts::volume::Usage;
+use crate::fs::atomic;
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -17,15 +17,15 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// 64 files of 64 KiB: 4 MiB and 64 inodes, enough for the locks, bins and journal of a run.
+/// 64 files of 64 KiB: 4 MiB and 64 inodes, enough for a run's locks, trash entries and journal.
 const FILES: usize = 64;
 const BYTES: usize = 64 << 10;
-/// Below this many free bytes or inodes the ballast goes; it comes back only when there is ten
+/// Below this many free bytes or inodes the reserved space is deleted; it comes back only with ten
 /// times as much.
 const SCARCE_BYTES: u64 = 8 << 20;
 const SCARCE_INODES: u64 = 256;
 
-/// Gives up the ballast when the volume is all but full.
+/// Deletes the reserved space if the volume is nearly full.
 ///
 /// # Errors
 /// It is there and can't be deleted.
@@ -38,7 +38,7 @@ pub fn drop_when_scarce(state: &VolumePath, usage: &Usage, stop: &Stop) -> io::R
     trash.empty(stop).map(drop)
 }
 
-/// Takes ballast on, as much as is missing, where there is room for it.
+/// Writes the missing part of the reserved space, if there is room for it.
 ///
 /// # Errors
 /// It can't be written; what was written stays, and serves.
@@ -47,10 +47,7 @@ pub fn take_on(state: &VolumePath, usage: &Usage) -> io::Result<()> {
         return Ok(());
     }
     let folder = folder(state)?;
-    match std::fs::create_dir(folder.path()) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => made?,
-    }
+    atomic::make_folder(&folder)?;
     // Most runs all of it is there: one listing says so, where a server would have to refuse each.
     let there = Listed::of(&folder)?;
     let folder = openat::dir(&folder)?;
@@ -70,7 +67,7 @@ fn weigh_down(folder: &OwnedFd, name: &str) -> io::Result<()> {
 }
 
 fn folder(state: &VolumePath) -> io::Result<VolumePath> {
-    state.join(Path::new("ballast")).map_err(io::Error::other)
+    state.join(Path::new("ballast")).map_err(io::Error::from)
 }
 
 fn room(usage: &Usage, times: u64) -> bool {

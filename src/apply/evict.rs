@@ -1,9 +1,9 @@
-//! Evicting: units go to the trash in the plan's order, each looked at once more.
+//! Eviction: units go to the trash in the plan's order, each inspected once more.
 //!
 //! A unit used since it was surveyed stays: that is no decision, but the plan's own condition.
-//! Build output goes under its repo's lock, and is looked through again; units whose tool has locks
-//! go under those, a few at a time; what is busy stays. It must never pick another unit than the
-//! plan's, wait for a tool, or make or write to a lock file of a tool's.
+//! Build output goes under its repo's lock, and is walked again. If a unit's tool has locks it goes
+//! under those, a few units at a time; a busy one stays. Nothing waits for a tool, and a tool's
+//! lock file is never created or written to.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
 use crate::ecosystems;
@@ -23,49 +23,48 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::Mutex;
 
-/// What became of a unit.
+/// The outcome of a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnitOutcome {
     /// A dry run: it would go.
     Planned,
-    /// It went.
+    /// It was evicted.
     Evicted,
-    /// It was used, or its repo or its tool was busy, when its turn came: it stays.
+    /// It stays: it was used, or its repo or its tool was busy, when its turn came.
     Skipped(String),
-    /// It should have gone; the text says what stood in the way and what helps.
+    /// It should have gone; the text says what prevented it and what helps.
     Failed(String),
 }
 
-/// Where and under which locks units go.
+/// Evicts units, under their locks.
 pub struct Evictor<'a> {
     /// The proof that no other run evicts.
     pub lock: &'a LockedVolume,
     /// Where the repos' locks stand.
-    pub locks: &'a Path,
+    pub locks: &'a VolumePath,
     /// Where units go.
     pub trash: &'a Trash,
     /// When to stop.
     pub stop: &'a Stop,
     /// The run's time.
     pub now: DateTime<Utc>,
-    /// Who looks at each unit once more.
+    /// Inspects each unit once more.
     pub probe: &'a LastUseProbe,
-    /// Held while a repo's lock is: units that share one must not find each other's.
+    /// Held while a repo's lock is held: units that share one must not run into each other.
     pub one_at_a_time: Mutex<()>,
 }
 
-/// Where the units of a batch go: into one bin, or each into its own.
+/// The trash entries of a batch: one for all units, or one for each.
 struct Bins {
     all: Bin,
     own: Mutex<Vec<Bin>>,
 }
 
-/// Units moved at once before the bin is emptied: what a kill leaves behind stays small, and room
-/// comes early.
+/// Units moved at once before the trash entry is emptied: what a kill leaves behind stays small,
+/// and room comes early.
 const BATCH: usize = 4096;
 
 /// Units that go while their tool's locks are held once: no tool should wait for long.
@@ -73,7 +72,7 @@ const UNDER_ONE_LOCK: usize = 64;
 
 impl Evictor<'_> {
     /// Evicts the units, in order, on the current rayon pool. The outcomes are in the same order;
-    /// when the run stops, the last are missing.
+    /// if the run stops, the last are missing.
     ///
     /// # Errors
     /// The trash can't be used at all.
@@ -98,7 +97,8 @@ impl Evictor<'_> {
         Ok((outcomes, all))
     }
 
-    /// Units that share their tool's locks go together; whoever shares none need not wait for them.
+    /// Evicts a batch. Units that share their tool's locks go together; the others need not wait
+    /// for them.
     fn batch(&self, bins: &Bins, units: &[Unit]) -> Vec<UnitOutcome> {
         let mut together: BTreeMap<&[VolumePath], Vec<(usize, &Unit)>> = BTreeMap::new();
         units.iter().enumerate().for_each(|(number, unit)| {
@@ -128,7 +128,7 @@ impl Evictor<'_> {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// A tool's locks, all of them, or what becomes of units that stand under them.
+    /// Takes a tool's locks, all of them, or returns the outcome of the units under them.
     fn hold(&self, locks: &[VolumePath]) -> Result<Vec<File>, UnitOutcome> {
         if let Some(why) = self.stop.reached() {
             return Err(UnitOutcome::Skipped(why.to_owned()));
@@ -164,7 +164,7 @@ impl Evictor<'_> {
         moved.unwrap_or_else(|error| UnitOutcome::Failed(error.to_string()))
     }
 
-    /// Whether a unit was used since it was surveyed. One that is gone is not in use.
+    /// The outcome if a unit was used since it was surveyed. A missing one is not in use.
     fn used_since(&self, unit: &Unit) -> Option<UnitOutcome> {
         let told = ecosystems::layout(unit.kind).map(|layout| layout.last_use);
         let again = told.map_or_else(
@@ -193,8 +193,8 @@ impl Evictor<'_> {
         Ok(UnitOutcome::Evicted)
     }
 
-    /// Build output: nobody may be working in the tree, now or since the survey, nor have left
-    /// anything of his own there. What comes after that look stays in the trash.
+    /// Evicts build output: nobody may be working in the tree, now or since the survey, nor have
+    /// left anything of their own there. What is written after that inspection stays in the trash.
     fn in_tree(&self, bins: &Bins, unit: &Unit, tree: &Tree) -> Result<UnitOutcome, TrashError> {
         let Some(place) = unit.paths.first() else {
             return Ok(UnitOutcome::Skipped("there is nothing to take".to_owned()));
@@ -208,7 +208,7 @@ impl Evictor<'_> {
             Err(error) => return Err(error.into()),
         };
         let active = VolumePath::new(place.root(), &tree.admin)
-            .map_err(io::Error::other)
+            .map_err(io::Error::from)
             .and_then(|admin| activity(&admin, self.stop));
         if active.is_err() || active.is_ok_and(|active| active > unit.last_used) {
             return Ok(UnitOutcome::Skipped(
@@ -217,7 +217,7 @@ impl Evictor<'_> {
         }
         let processes = Processes::default();
         for path in &unit.paths {
-            // Before the look: whatever is written after it is younger than its bin.
+            // Before the inspection: whatever is written after it is younger than its trash entry.
             let bin = self.trash.bin_since_now(path)?;
             let own = || own_among(std::slice::from_ref(path), &tree.made_again, self.stop);
             let stays = match processes
@@ -240,8 +240,8 @@ impl Evictor<'_> {
     }
 }
 
-/// Takes a tool's lock, or fails at once with `WouldBlock`. For writing, as NFS wants it for an
-/// exclusive lock.
+/// Takes a tool's lock, or fails at once with `WouldBlock`. Opened for writing, as NFS requires for
+/// an exclusive lock.
 fn hold(lock: &VolumePath) -> io::Result<File> {
     let file = File::from(openat::open(
         lock,
@@ -270,10 +270,11 @@ mod tests {
     use super::*;
     use crate::facts::cache::{CacheKind, UsedFrom};
     use std::fs;
+    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
-    /// A tree with build output, whatever was planned of it.
+    /// A tree with build output, whatever was planned for it.
     struct Planned {
         top: tempfile::TempDir,
         trash: Trash,
@@ -332,7 +333,8 @@ mod tests {
 
     impl Planned {
         fn evict(&self) -> (UnitOutcome, Emptied) {
-            let locks = self.top.path().join("state/locks");
+            let root: Arc<Path> = self.top.path().into();
+            let locks = VolumePath::new(&root, Path::new("state/locks")).unwrap();
             let stop = Stop::after(Duration::from_mins(1), Arc::default());
             let probe = LastUseProbe::open(self.top.path(), true).unwrap();
             let evictor = Evictor {

@@ -1,10 +1,10 @@
-//! The files of a commit, put into a new tree on the volume.
+//! Fills a new tree on the volume with the files of a commit.
 //!
 //! Git checks them out in scratch space, where nobody else can write, with the caller's own
-//! filters; from there they are copied into the tree by descriptor. What agents do to the tree
-//! meanwhile, be it a directory swapped for a link, leads to an error and never out of it. Scratch
-//! space may be small, so it is done in parts. It must never follow a link below the tree, nor
-//! write to a file that it did not make.
+//! filters. From there they are copied into the tree by descriptor: no link below the tree is
+//! followed, and only files that were made here are written to. So whatever agents do to the tree
+//! meanwhile, such as replacing a directory by a link, is an error and never leads out of it.
+//! Scratch space may be small, so the work is done in parts.
 
 use super::ownership::{folders, give};
 use super::staging::{NewFile, put_file};
@@ -27,17 +27,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What is checked out at once, at most: so much room in scratch space is taken, unless a single
-/// file needs more.
+/// Bytes that are checked out at once: so much scratch space is used, unless a single file needs
+/// more.
 const PART: u64 = 256 << 20;
 const PART_FILES: usize = 10_000;
 
-/// A pointer of git-lfs is no longer than that.
+/// Bytes of a git-lfs pointer, at most.
 const POINTER: u64 = 1024;
 
 const SUBMODULE: u32 = 0o160_000;
 
-/// A tree could not be filled.
+/// Why a tree could not be filled.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
     /// Git could not check it out.
@@ -51,12 +51,12 @@ pub enum FillError {
         /// Why.
         cause: io::Error,
     },
-    /// There is no scratch space, or git's list makes no sense.
+    /// There is no scratch space, or git's list is malformed.
     #[error(
         "failed to check it out in scratch space: {0}; see that TMPDIR is writable and has room"
     )]
     Scratch(#[from] io::Error),
-    /// It is a git-crypt repo: this file was checked out as it is stored, and is encrypted.
+    /// It is a git-crypt repo: this file was checked out as stored, which is encrypted.
     #[error("`{}` is encrypted", .0.display())]
     Encrypted(PathBuf),
 }
@@ -67,19 +67,19 @@ impl From<git2::Error> for FillError {
     }
 }
 
-/// Who fills a tree.
+/// Fills a tree.
 pub struct Fill<'a> {
     /// Git's own directory, which has or borrows the objects.
     pub private: &'a Private,
-    /// The repo, to look at its objects.
+    /// The repo, to read its objects.
     pub shadow: &'a Shadow,
     /// The tree, new and empty.
     pub top: OwnedFd,
-    /// Where git-lfs keeps its objects, on the volume: the git dir, opened.
+    /// The opened git dir, where git-lfs keeps its objects on the volume.
     pub git_dir: OwnedFd,
-    /// Where git-lfs asks for large files: the config's address, as git's own settings.
+    /// The config's address for git-lfs's large files, as git's own settings.
     pub remote: Vec<(String, String)>,
-    /// Whose the files are to be.
+    /// The owner of the files.
     pub owner: Option<(Uid, Gid)>,
     /// When to stop.
     pub stop: &'a Stop,
@@ -95,7 +95,7 @@ struct Item {
     size: u64,
 }
 
-/// A file that git-lfs keeps outside of git's objects.
+/// A file whose content git-lfs keeps outside of git's objects.
 #[derive(Debug, PartialEq, Eq)]
 struct Large {
     /// Its content's SHA-256, in hexadecimal digits.
@@ -104,7 +104,7 @@ struct Large {
 }
 
 impl Large {
-    /// Where it is kept, below `lfs/objects`.
+    /// Its path below `lfs/objects`.
     fn path(&self) -> PathBuf {
         let [first, second] = [0..2, 2..4].map(|part| self.oid.get(part).unwrap_or_default());
         [first, second, &self.oid].iter().collect()
@@ -124,10 +124,10 @@ impl Item {
 }
 
 impl Fill<'_> {
-    /// Writes the files of `commit`, and gives the bytes of the index that knows them.
+    /// Writes the files of `commit`, and returns the bytes of the index that knows them.
     ///
     /// # Errors
-    /// [`FillError`]: the tree is half full.
+    /// [`FillError`]: the tree is incomplete.
     pub fn with(&self, commit: Oid) -> Result<Vec<u8>, FillError> {
         let room = Scratch::caller()?;
         let place = room.path().join("index");
@@ -164,12 +164,12 @@ impl Fill<'_> {
             }
         }
         index.write()?;
-        // It notes in the index which trees are whole, as git leaves it.
+        // Writes into the index which directories are complete, as git leaves it.
         git.run(&["write-tree"])?;
         Ok(std::fs::read(place)?)
     }
 
-    /// The files for which git-lfs stands in, by their pointers.
+    /// Returns the files for which git-lfs stands in, by their pointers.
     fn large(&self, items: &[Item]) -> Result<HashMap<Oid, Large>, FillError> {
         self.shadow
             .with(|repo| {
@@ -194,9 +194,8 @@ impl Fill<'_> {
             .map_err(Into::into)
     }
 
-    /// Copies a large file that the repo has to where git-lfs looks for it. Agents write in the
-    /// repo: only what has the sum that the pointer names goes there, for git-lfs would take
-    /// anything of that size.
+    /// Copies a large file from the repo to where git-lfs looks for it. Agents write in the repo,
+    /// so only a file with the pointer's sum is copied: git-lfs would take anything of that size.
     fn lend(&self, large: &Large) -> Result<(), FillError> {
         let below = large.path();
         let to = self.private.large_files().join(&below);
@@ -289,8 +288,7 @@ impl Fill<'_> {
         }
     }
 
-    /// Copies one file or link that git made to a directory of the tree; none where it is an
-    /// encrypted one.
+    /// Copies one file or link to a directory of the tree; none if it is an encrypted one.
     fn copy(&self, from: &Path, to: &OwnedFd, path: &Path) -> io::Result<Option<Stat>> {
         let name = path.file_name().unwrap_or_default();
         let data = std::fs::symlink_metadata(from)?;
@@ -334,7 +332,7 @@ impl Fill<'_> {
         Ok(Some(rustix::fs::fstat(&file)?))
     }
 
-    /// What git-lfs fetched goes to the volume, for the next tree; what is there already is as
+    /// Copies what git-lfs fetched to the volume, for the next tree. What is there already is as
     /// good.
     fn keep_lfs(&self, objects: &Path) -> Result<(), FillError> {
         for entry in walkdir::WalkDir::new(objects)
@@ -375,7 +373,7 @@ impl Fill<'_> {
     }
 }
 
-/// A new file: one that stands there is never opened.
+/// Creates a new file: an existing one is never opened.
 fn new_file(to: &OwnedFd, name: &OsStr) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?.into())
@@ -386,7 +384,7 @@ fn mode_of(folder: &Path) -> u32 {
     std::fs::symlink_metadata(folder).map_or(0o755, |data| data.permissions().mode() & 0o777)
 }
 
-/// The lines of `git ls-tree -r -l -z`.
+/// Parses the lines of `git ls-tree -r -l -z`.
 fn items(listed: &[u8]) -> Option<Vec<Item>> {
     let item = |line: &[u8]| {
         let tab = line.iter().position(|&byte| byte == b'\t')?;
@@ -407,7 +405,7 @@ fn items(listed: &[u8]) -> Option<Vec<Item>> {
         .collect()
 }
 
-/// Neighbours together, as many as have room.
+/// Groups neighbours, as many as fit.
 fn parts<'a>(items: &'a [Item], weights: &[u64]) -> Vec<&'a [Item]> {
     let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0_u64);
     for (at, weight) in weights.iter().enumerate() {
@@ -423,8 +421,7 @@ fn parts<'a>(items: &'a [Item], weights: &[u64]) -> Vec<&'a [Item]> {
     parts
 }
 
-/// What each file is going to take in scratch space: what git-lfs puts there isn't as small as its
-/// pointer.
+/// The scratch space that each file needs: what git-lfs puts there is larger than its pointer.
 fn weights(items: &[Item], large: &HashMap<Oid, Large>) -> Vec<u64> {
     items
         .iter()
@@ -436,7 +433,7 @@ fn weights(items: &[Item], large: &HashMap<Oid, Large>) -> Vec<u64> {
         .collect()
 }
 
-/// What a pointer of git-lfs names.
+/// Parses a git-lfs pointer.
 fn pointer(text: &[u8]) -> Option<Large> {
     let text = std::str::from_utf8(text)
         .ok()
@@ -471,8 +468,8 @@ fn blank(item: &Item) -> IndexEntry {
     }
 }
 
-/// What git notes of a file, so that its next `git status` needn't read it: numbers are cut to 32
-/// bits, as git cuts them.
+/// What git records about a file, so that its next `git status` needn't read it. Numbers are cut to
+/// 32 bits, as git cuts them.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

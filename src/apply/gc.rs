@@ -1,8 +1,7 @@
-//! Repacking, judged by what it changed and not by git's word.
+//! Repacks a repo, and judges by what changed and not by git's word.
 //!
 //! A stale `objects/maintenance.lock` makes git exit 0 having done nothing, so the counts before
-//! and after decide (`docs/design/git.md#judge-by-outcome`). It must never choose a step: the plan
-//! lists them.
+//! and after decide (`docs/design/git.md#judge-by-outcome`). The plan lists the steps.
 
 use super::proof::ProofError;
 use super::reflogs::{self, Batch, Cutoffs, Reflogs};
@@ -23,10 +22,10 @@ use two_hands::Store;
 
 mod two_hands;
 
-/// A step that takes longer is ended: the next run goes on, from fewer objects.
+/// A step that takes longer is ended: the next run goes on, with fewer objects.
 const LIMIT: Duration = Duration::from_hours(1);
 
-/// A repack failed.
+/// Why a repack failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GcError {
     /// The lock is gone.
@@ -38,23 +37,23 @@ pub enum GcError {
     /// It could not be confined.
     #[error(transparent)]
     Confine(#[from] Refusal),
-    /// What a repack must not lose could not be found out.
+    /// What a repack must not lose could not be determined.
     #[error(
         "failed to repack: {0}; nobody could say what its worktrees still need, so nothing was dropped"
     )]
     Look(#[from] io::Error),
-    /// A file that tells what a repack must not lose makes no sense.
+    /// A file that shows what a repack must not lose is malformed.
     #[error("{0}; the repo is repacked, but nothing is dropped until then")]
     Roots(String),
-    /// What git would have dropped is needed, or nobody could tell.
+    /// What git would have dropped is needed, or may be.
     #[error(
         "failed to prove that a repack loses nothing: {0}; everything is kept as it was; see `git fsck`"
     )]
     Proof(#[source] ProofError),
-    /// Packs could not go.
+    /// Packs could not be deleted.
     #[error(transparent)]
     Trash(#[from] TrashError),
-    /// The refs could not be looked at.
+    /// The refs could not be read.
     #[error("failed to look at the repo's refs: {}; see `git fsck`", .0.message())]
     Store(#[from] git2::Error),
     /// The reflogs could not be compared.
@@ -62,12 +61,12 @@ pub enum GcError {
         "failed to compare the reflogs after their expiry: {0}; look for missing lines with `git reflog`"
     )]
     Reflogs(#[source] io::Error),
-    /// Git took a log that it couldn't read for an empty one.
+    /// Git treated a log that it couldn't read as empty.
     #[error(
         "git dropped young lines of the reflog `{0}`; they were put back; look after the disk, it may be failing"
     )]
     Emptied(VolumePath),
-    /// Git said yes and did nothing.
+    /// Git reported success and did nothing.
     #[error(
         "failed to repack: git reported success, but {loose} loose objects and {packs} packs are still there; look for a stale lock in `.git/objects`"
     )]
@@ -79,10 +78,10 @@ pub enum GcError {
     },
 }
 
-/// Does the plan's steps, with its `share` of the machine.
+/// Executes the plan's steps, within its `share` of the machine.
 ///
 /// # Errors
-/// [`GcError`] at the first step that fails: those after it rest on it.
+/// [`GcError`] at the first step that fails: those after it depend on it.
 pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: ResourceLimits) -> Result<Done, GcError> {
     let RepoExecutor {
         lock, shadow, stop, ..
@@ -92,7 +91,7 @@ pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: ResourceLimits) -> Resu
         .iter()
         .cloned()
         .fold(shadow.git(stop, LIMIT), Git::with);
-    // Nothing rests on these: one that makes no sense must not keep the rest from its repack.
+    // Nothing depends on these: a malformed one must not keep the rest from being repacked.
     let mut indexed = Ok(());
     for pack in &plan.index {
         lock.still_held()?;
@@ -190,19 +189,19 @@ fn without_filters(command: Command) -> Vec<&'static str> {
         .collect()
 }
 
-/// What a repack came to.
+/// The result of a repack.
 #[derive(Debug)]
 pub struct Done {
     /// What could not be deleted and waits in the trash.
     pub left: Vec<String>,
-    /// Objects may be missing, and of the loose ones only those that are reachable could be packed.
+    /// Objects may be missing, and only the reachable ones of the loose objects could be packed.
     partial: bool,
 }
 
-/// `git gc` itself is never called: among its steps is `git worktree prune`, which drops a
-/// registration whose `gitdir` it can't read, or whose tree is gone and has no index, whatever
-/// `gc.worktreePruneExpire` says; and it deletes by the hand that decides. Here are its other
-/// steps, one by one.
+/// Splits `git gc` into its other steps. It is never called itself: one of its steps is `git
+/// worktree prune`, which drops a registration whose `gitdir` it can't read, or whose tree is gone
+/// and has no index, whatever `gc.worktreePruneExpire` says; and it deletes by the hand that
+/// decides.
 fn parts(step: Step) -> Vec<Step> {
     match step {
         Step::GitGc => vec![
@@ -221,7 +220,7 @@ fn has_other_parents(shadow: &Shadow) -> Result<bool, GcError> {
     let grafts = shadow
         .git_dir()
         .join("info/grafts")
-        .map_err(io::Error::other)?;
+        .map_err(io::Error::from)?;
     // Whatever stands there and can't be looked at may be some.
     if found(openat::stat(&grafts)).map_or(true, |found| found.is_some_and(|stat| stat.st_size > 0))
     {
@@ -233,7 +232,7 @@ fn has_other_parents(shadow: &Shadow) -> Result<bool, GcError> {
     })??)
 }
 
-/// Drops what is old of the reflogs, each by its name.
+/// Drops old entries of the reflogs, each named to git.
 fn expire(
     executor: &RepoExecutor<'_>,
     git: &Git<'_>,
@@ -275,7 +274,7 @@ fn expire(
     reflogs.each_due(one)
 }
 
-/// Refs with which an earlier version kept what git passes over.
+/// Deletes the refs by which an earlier version kept what git doesn't see.
 fn lower(shadow: &Shadow) -> Result<(), GcError> {
     shadow.confined(|| {
         for reference in shadow.open()?.references_glob("refs/treewarden/shield/*")? {
@@ -285,14 +284,14 @@ fn lower(shadow: &Shadow) -> Result<(), GcError> {
     })?
 }
 
-/// A point in time as git reads it, whatever its own clock says.
+/// A point in time in a format that git reads independently of its own clock.
 const DATE: &str = "%Y-%m-%d %H:%M:%S +0000";
 
 type Command = &'static [&'static str];
 
 const PACK_REFS: Command = &["pack-refs", "--all", "--prune"];
-/// Neither deletes: see [`two_hands`]. No bitmap: git writes none beside a checkout either, and it
-/// would need a whole history.
+/// Neither command deletes: see [`two_hands`]. No bitmap: git writes none beside a checkout either,
+/// and it would need a whole history.
 const FULL: Command = &[
     "-c",
     "repack.writeBitmaps=false",
@@ -303,9 +302,9 @@ const FULL: Command = &[
     "--quiet",
     "--cruft",
 ];
-/// No multi-pack-index: it costs what the repo holds, not what the day brought, and the few packs
-/// in a geometric row are looked up as fast. Looking for deltas is half of the work, and the
-/// smallest window finds most of what a wide one does (`benches/README.md#gc`).
+/// No multi-pack-index: its cost follows the size of the repo, not the day's changes, and look-ups
+/// in the few packs of a geometric progression are as fast. Searching for deltas is half of the
+/// work, and the smallest window finds most of what a wide one does (`benches/README.md#gc`).
 const GEOMETRIC: Command = &[
     "repack",
     "-l",
@@ -314,7 +313,7 @@ const GEOMETRIC: Command = &[
     "--geometric=2",
     "--window=1",
 ];
-/// What is loose and reachable.
+/// Loose and reachable objects.
 const PACK_LOOSE: Command = &["repack", "-l", "-n", "--quiet", "--window=1"];
 const COMMIT_GRAPH: Command = &[
     "commit-graph",
@@ -323,8 +322,7 @@ const COMMIT_GRAPH: Command = &[
     "--changed-paths",
     "--split",
 ];
-/// What has a path filter already keeps it, so this costs what the repo holds once, and later
-/// little.
+/// Existing path filters are kept, so this costs the size of the repo once, and later little.
 const WHOLE_COMMIT_GRAPH: Command = &[
     "commit-graph",
     "write",
@@ -333,9 +331,8 @@ const WHOLE_COMMIT_GRAPH: Command = &[
     "--split=replace",
 ];
 
-/// Whether the counts show what the plan was for. What packs a repack must leave is not told by
-/// their number: they may be in a geometric row, or kept; the hands that made them have counted
-/// what is in them.
+/// Checks that the counts show the plan's effect. The number of packs says nothing: they may be in
+/// a geometric progression, or kept; the hands that made them have counted their objects.
 ///
 /// # Errors
 /// [`GcError::NothingDone`].

@@ -1,7 +1,7 @@
-//! Acting: what a plan says, and nothing else.
+//! Carries out what a plan says, and nothing else.
 //!
 //! Every step first asks the lock whether it is still held. A failed step is a row, and the others
-//! go on. It must never decide: what isn't in the plan isn't done.
+//! go on. Nothing is decided here: what isn't in the plan isn't done.
 
 #![cfg_attr(
     not(test),

@@ -1,4 +1,4 @@
-//! What root makes on the volume belongs to the repo's owner.
+//! The owner of what root makes on the volume: the repo's owner.
 
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
@@ -8,10 +8,10 @@ use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Whom the repo belongs to: what root restores is for its agents.
+/// Returns the repo's owner: what root restores is for the repo's agents.
 ///
 /// # Errors
-/// It can't be looked at.
+/// It can't be read.
 pub fn owner_of(git_dir: &VolumePath) -> io::Result<Option<(Uid, Gid)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -23,11 +23,11 @@ pub fn owner_of(git_dir: &VolumePath) -> io::Result<Option<(Uid, Gid)>> {
     )))
 }
 
-/// Opens the directory `path` below `base`, and makes what is missing on the way, without following
-/// a link.
+/// Opens the directory `path` below `base`, and makes missing directories on the way, without
+/// following a link.
 ///
 /// # Errors
-/// Something else stands on the way.
+/// Something else is on the way.
 pub fn folders(
     base: impl AsFd,
     path: &Path,

@@ -1,9 +1,9 @@
 //! The proof before a deletion: nothing that is to go is reachable from what the repo's files name.
 //!
-//! It is the other hand: git decided what to write, and this walks from roots that were read anew,
-//! by our own code, over a view that holds only what stays. An object that was missing before is no
-//! loss; one that would go is, and then nothing goes. It must never rest on what git took for
-//! reachable, nor end early with success.
+//! It is the other hand: git decided what to write, and this walks from roots that were read again,
+//! by our own code, over a view with only what stays. An object that was missing before is no loss;
+//! if one would be lost, nothing goes. Git's own idea of what is reachable doesn't count, and a
+//! walk that ends early is a failure.
 
 use crate::fs::stop::Stop;
 use crate::survey::packs::Objects;
@@ -13,9 +13,9 @@ use std::collections::HashSet;
 
 /// Objects that were written meanwhile, or are missing. More take more memory than anybody has.
 const MOST_OTHERS: usize = 16 << 20;
-/// No honest commit or tree is larger: a tree of 64 MiB holds a million files.
+/// Bytes. No well-formed commit or tree is larger: a tree of 64 MiB has a million entries.
 const LARGEST: usize = 64 << 20;
-/// How many objects are looked at before somebody asks whether to stop.
+/// Objects between two checks whether to stop.
 const AT_ONCE: usize = 4096;
 
 /// Why nothing may be deleted.
@@ -24,7 +24,7 @@ pub enum ProofError {
     /// It would be lost.
     #[error("{} would have been lost, though the repo's files still lead to it", hex(.0))]
     Lost(Id),
-    /// What leads on can't be read.
+    /// An object on the way can't be read.
     #[error("{}: {why}", hex(.id))]
     Unreadable {
         /// Which object.
@@ -32,7 +32,7 @@ pub enum ProofError {
         /// Why.
         why: String,
     },
-    /// There is too much to look at.
+    /// There are too many objects.
     #[error("the repo holds more than can be looked at")]
     TooMuch,
     /// The run is to stop.
@@ -97,9 +97,9 @@ struct Walk<'a> {
     view: &'a Odb<'a>,
     /// For each object of each pack, whether it was met.
     bits: Vec<Vec<u64>>,
-    /// Those that were met elsewhere: written meanwhile, or nowhere.
+    /// Those that were met elsewhere: written meanwhile, or missing.
     others: HashSet<Id>,
-    /// Commits, trees and tags to be read.
+    /// Commits, trees and tags to read.
     next: Vec<Id>,
 }
 
@@ -127,7 +127,7 @@ impl Walk<'_> {
         Ok(self.others.insert(id))
     }
 
-    /// What a file names may be of any kind; a file's content leads nowhere.
+    /// Visits a root. A file may name an object of any kind; a blob leads nowhere.
     fn root(&mut self, root: Id) -> Result<(), ProofError> {
         match self.view.read_header(oid(root)) {
             Ok((_, ObjectType::Blob)) => Ok(()),
@@ -139,7 +139,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Meets what an object names.
+    /// Visits the objects that an object names.
     fn follow(&mut self, from: Id) -> Result<(), ProofError> {
         let object = match self.view.read(oid(from)) {
             Ok(object) => object,
@@ -214,7 +214,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What isn't there is no loss: it was not there before, or it would have been found among what
+    /// A missing object is no loss: it was not there before, or it would have been found among what
     /// goes.
     fn unread(&self, id: Id, error: &git2::Error) -> Result<(), ProofError> {
         let is_here = self.stays.iter().any(|pack| pack.find(&id).is_some());
@@ -234,7 +234,7 @@ enum Entry {
     File,
 }
 
-/// The first entry of a tree, what it names, and the rest: `MODE NAME`, a NUL, an id.
+/// Returns the first entry of a tree, its id, and the rest: `MODE NAME`, a NUL, an id.
 fn entry(tree: &[u8]) -> Option<(Entry, Id, &[u8])> {
     let (mode, named) = tree.split_at_checked(tree.iter().position(|&byte| byte == b' ')?)?;
     let (_name, behind) = named.split_at_checked(named.iter().position(|&byte| byte == 0)?)?;
@@ -285,7 +285,7 @@ mod tests {
         write(odb, ObjectType::Tree, data)
     }
 
-    /// `lines` are `KIND ID`; what `message` says leads nowhere.
+    /// `lines` are `KIND ID`; `message` leads nowhere.
     fn commit(odb: &Odb, lines: &[(&str, Id)], message: &str) -> Id {
         let head = lines
             .iter()
@@ -312,7 +312,7 @@ mod tests {
         Stop::after(Duration::from_mins(1), Arc::default())
     }
 
-    /// What the proof says in short.
+    /// The proof's result in short.
     fn proven(odb: &Odb, roots: &[Id], stays: &[Id], gone: &[Id]) -> String {
         let (one, other): (Vec<Id>, Vec<Id>) = stays.iter().partition(|id| id[0] < 128);
         let stays = [one, other].map(Objects::of);
@@ -428,7 +428,7 @@ mod tests {
             } else {
                 "proven".into()
             };
-            // What isn't known to stay may have been written meanwhile.
+            // An object that isn't known to stay may have been written meanwhile.
             assert_eq!(proven(&odb, &[root], &[], &[gone]), expected, "{what}");
             assert_eq!(
                 proven(&odb, &[other, other, root], &[root, other], &[gone]),
@@ -539,7 +539,7 @@ mod tests {
                     };
                     assert!(as_expected, "{what}: {told}");
                 }
-                // Nobody reads a file's content.
+                // A blob is not read.
                 assert_eq!(
                     proven(&odb, &[tree(&odb, &[("100644 a", id)])], stays, &[]),
                     "proven",

@@ -1,11 +1,10 @@
-//! Reflogs through an expiry: what is younger than the grace stays, whatever git makes of a disk
-//! that fails.
+//! Reflogs through an expiry: lines younger than the grace stay, whatever git makes of a failing
+//! disk.
 //!
 //! Git sees no reflog behind the sanitised git dir's link, so each that is due is named to it. And
-//! `git reflog expire` takes a log that it can't open for an empty one, and writes it so: the only
-//! trace of a commit that was reset away would be gone. So each log is read before it, and compared
-//! after it. It must never drop a line that is younger than the plan says, nor hold more logs than
-//! a few in memory.
+//! `git reflog expire` treats a log that it can't open as empty, and writes it so: the only trace
+//! of a commit that was reset away would be lost. So each log is read before, and compared after.
+//! Only a few logs are in memory at a time.
 
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
@@ -20,22 +19,22 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 
-/// So many logs are named to one git, and so many bytes of them held in memory meanwhile.
+/// Logs that are named to one git, and the bytes of them in memory meanwhile.
 const AT_ONCE: usize = 200;
 const BYTES_AT_ONCE: usize = 64 << 20;
 
-/// Reflogs to expire by one git, as they were.
+/// Reflogs to expire by one git, with their earlier contents.
 #[derive(Default)]
 pub struct Batch {
-    /// What git calls them.
+    /// Their names in git.
     pub names: Vec<String>,
     logs: Vec<(VolumePath, Vec<u8>)>,
     bytes: usize,
     held: Held,
 }
 
-/// When a line must have been written to go: one that is reachable from where the ref stands, and
-/// one that isn't.
+/// When a line must have been written to go: one that is reachable from the ref, and one that
+/// isn't.
 pub type Cutoffs = (Cutoff, Cutoff);
 
 /// The reflogs of a repo and its worktrees.
@@ -150,13 +149,13 @@ impl Reflogs<'_> {
     }
 }
 
-/// No line that was written since may go; none if no line may at all.
+/// No line that was written since may go; none if no line may go at all.
 pub fn since((reachable, unreachable): Cutoffs) -> Cutoff {
     reachable.max(unreachable)
 }
 
 /// Whether the ref of this log names something: git knows no log of one that doesn't. Of a tree's
-/// own refs only HEAD is long enough in use.
+/// own refs only HEAD is in use long enough.
 fn stands(shadow: &Shadow, place: &VolumePath, name: &str) -> bool {
     let stands = |name: &str| {
         shadow
@@ -199,7 +198,7 @@ impl Batch {
     /// logs they were.
     ///
     /// # Errors
-    /// A log can't be read again or written: its old lines are in the error's logs only.
+    /// A log can't be read again or written: its old lines are only in the error's logs.
     pub fn put_back(self, since: DateTime<Utc>) -> io::Result<Vec<VolumePath>> {
         let mut mended = Vec::new();
         for (log, before) in self.logs {
@@ -223,7 +222,7 @@ impl Batch {
     }
 }
 
-/// Without what git writes or leaves out as it pleases: blanks at a line's end.
+/// The lines without trailing blanks, which git writes or leaves out as it pleases.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&byte| byte == b'\n')
         .map(<[u8]>::trim_ascii_end)
@@ -234,14 +233,14 @@ fn time_of(line: &[u8]) -> Option<DateTime<Utc>> {
     moves::line_time(&String::from_utf8_lossy(line))
 }
 
-/// Ends the last line. Git adds to a log without a lock on it, so this adds as well: at worst an empty
-/// line, which git passes over.
+/// Ends the last line. Git appends to a log without locking it, so this appends as well: at worst
+/// an empty line, which git skips.
 fn end_line(log: &VolumePath) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     File::from(openat::open(log, flags)?).write_all(b"\n")
 }
 
-/// Durably, in one step, and while no other expiry is at work on the log.
+/// Writes durably, in one step, and while no other expiry works on the log.
 fn write(log: &VolumePath, text: &[u8]) -> io::Result<()> {
     let (folder, name) = openat::parent(log)?;
     let mut lock = name.to_owned();

@@ -1,9 +1,8 @@
-//! A repo's plan, carried out: leftovers cleared, registrations dropped, trees rescued and reaped.
+//! Carries out a repo's plan: leftovers cleared, registrations dropped, trees rescued and reaped.
 //!
-//! Each step stands alone: what fails is a row, and the tree or file stays as it was. A tree goes
-//! in an order in which a kill at any point loses nothing: rescue, rename into the trash, drop the
-//! registration, delete (`docs/design/worktrees.md#rescue-then-remove`). It must never change that
-//! order.
+//! Each step stands alone: a failed one is a row, and its tree or file stays as it was. The order
+//! of a reap is such that a kill at any point loses nothing: rescue, rename into the trash, drop
+//! the registration, delete (`docs/design/worktrees.md#rescue-then-remove`).
 
 use super::rescue::{DropError, RescueError, Rescued, Unsaved, forget, rescue, supersede};
 use super::trash::{Emptied, Trash, TrashError};
@@ -24,13 +23,13 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::io;
 
-/// One step failed.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     /// The lock is gone: the repo stops here.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// Something could not go to the trash.
+    /// Something could not be moved to the trash.
     #[error(transparent)]
     Trash(#[from] TrashError),
     /// The work could not be rescued.
@@ -42,23 +41,23 @@ pub enum StepError {
     /// The trash itself is out of order.
     #[error("failed to use the trash: {0}; look into the volume's state folder")]
     Io(#[from] io::Error),
-    /// The tree isn't any more what was decided about.
+    /// The tree is no longer what was decided about.
     #[error("somebody worked in it while it was being reaped; it stands where it stood")]
     Changed,
-    /// Nobody can tell whether it is.
+    /// Whether the tree changed is unknown.
     #[error("failed to look at the tree again: {0}; it stands where it stood")]
     LookAgain(#[source] io::Error),
-    /// A plan asked for a tree that nobody looked at.
+    /// A plan asked for a tree that nobody inspected.
     #[error(
         "failed to reap: the tree was not looked at; this is a mistake in treewarden, please report it"
     )]
     NotLooked,
 }
 
-/// A tree that went.
+/// A tree that was removed.
 #[derive(Debug)]
 pub struct Reaped {
-    /// The ref that holds its unsaved work.
+    /// The ref of the rescue of its unsaved work.
     pub rescue_ref: Option<String>,
     /// What its deletion freed, and what is left of it in the trash.
     pub emptied: Emptied,
@@ -70,7 +69,7 @@ pub struct RepoExecutor<'a> {
     pub lock: &'a LockedRepo,
     /// The repo behind its shadow.
     pub shadow: &'a Shadow,
-    /// Where things go.
+    /// Where things are moved.
     pub trash: &'a Trash,
     /// When to stop.
     pub stop: &'a Stop,
@@ -79,7 +78,7 @@ pub struct RepoExecutor<'a> {
 }
 
 impl RepoExecutor<'_> {
-    /// Clears a crashed git's file.
+    /// Clears a leftover of a crashed git.
     ///
     /// # Errors
     /// [`StepError`]: it stays.
@@ -89,10 +88,10 @@ impl RepoExecutor<'_> {
         Ok(bin.empty(self.stop)?)
     }
 
-    /// Notes in its admin directory that a tree is missing, for the runs to come.
+    /// Marks in its admin directory that a tree is missing, for later runs.
     ///
     /// # Errors
-    /// [`StepError`]: its grace begins another run.
+    /// [`StepError`]: its grace begins in another run.
     pub fn mark(&self, admin: &VolumePath, grace: Grace) -> Result<(), StepError> {
         self.lock.still_held()?;
         let mark = admin
@@ -101,7 +100,7 @@ impl RepoExecutor<'_> {
             } else {
                 worktree::MISSING_AT_ONCE
             })
-            .map_err(io::Error::other)?;
+            .map_err(io::Error::from)?;
         let (folder, name) = openat::parent(&mark)?;
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -111,14 +110,14 @@ impl RepoExecutor<'_> {
         }
     }
 
-    /// Takes that note away: the tree is there again.
+    /// Removes that mark: the tree is back.
     ///
     /// # Errors
     /// [`StepError`]: it stays, and the next run tries again.
     pub fn unmark(&self, admin: &VolumePath) -> Result<Emptied, StepError> {
         let mut emptied = Emptied::default();
         for mark in [worktree::MISSING, worktree::MISSING_AT_ONCE] {
-            let mark = admin.join(mark).map_err(io::Error::other)?;
+            let mark = admin.join(mark).map_err(io::Error::from)?;
             if found(openat::stat(&mark))?.is_some() {
                 let Emptied { freed, left } = self.clear(&mark)?;
                 emptied.freed += freed;
@@ -129,7 +128,7 @@ impl RepoExecutor<'_> {
     }
 
     /// Drops the registration of a tree that is gone, after keeping the commits that only it
-    /// reached, and its index where that holds work.
+    /// reached, and its index if that contains work.
     ///
     /// # Errors
     /// [`StepError`]: it stays.
@@ -152,7 +151,7 @@ impl RepoExecutor<'_> {
         self.clear(&tree.admin)
     }
 
-    /// Lets go of a rescue that stood long enough.
+    /// Deletes an expired rescue.
     ///
     /// # Errors
     /// [`StepError`]: it stays.
@@ -165,10 +164,10 @@ impl RepoExecutor<'_> {
         )?)
     }
 
-    /// Rescues the tree's work where `unsaved` says so, then removes the tree and its registration.
-    /// The branch stays.
+    /// Rescues the tree's work if `unsaved`, then removes the tree and its registration. The branch
+    /// stays.
     ///
-    /// Once in the trash it is looked at again: agents that don't know the lock may have worked in
+    /// Once in the trash it is inspected again: agents that don't know the lock may have worked in
     /// it since the survey, and go on in it by their working directory even after the rename. Then
     /// it goes back.
     ///
@@ -231,8 +230,9 @@ impl RepoExecutor<'_> {
         }))
     }
 
-    /// The tree went back, to somebody who works in it: what was rescued of it is no longer what it
-    /// holds. After any other failure the rescue stands, and the next one supersedes it.
+    /// Drops the rescue if the tree went back to somebody who works in it: the rescue is no longer
+    /// the tree's content. After any other failure the rescue stays, and the next one supersedes
+    /// it.
     fn withdraw(&self, saved: Option<&Rescued>, error: &StepError) {
         if let (Some(saved), StepError::Changed) = (saved, error)
             && let Err(error) = forget(
@@ -246,7 +246,7 @@ impl RepoExecutor<'_> {
         }
     }
 
-    /// Whether tree and registration are what was surveyed or, where there is a rescue, what was
+    /// Whether tree and registration are what was surveyed or, if there is a rescue, what was
     /// rescued.
     fn unchanged(
         &self,
@@ -254,7 +254,7 @@ impl RepoExecutor<'_> {
         taken: &VolumePath,
         rescued: Option<&Listing>,
     ) -> Result<(), StepError> {
-        // The tree is in the trash by now: whatever comes of the look, this is seen to its end.
+        // The tree is in the trash by now, so this is seen to its end, whatever the result.
         let stop = &self.stop.for_a_step();
         let look =
             || -> io::Result<bool> {
@@ -269,16 +269,16 @@ impl RepoExecutor<'_> {
                     return Ok(false);
                 }
                 let locked = found(openat::read(
-                    &tree.admin.join("locked").map_err(io::Error::other)?,
+                    &tree.admin.join("locked")?,
                     worktree::LINE_CAP,
                 ))?;
-                // The lock of a dead process is decided about: another one is news.
+                // The lock of a dead process is decided about already; another one is new.
                 let locked = locked.map(|reason| {
                     String::from_utf8_lossy(&reason)
                         .trim_end_matches('\n')
                         .to_owned()
                 }) != tree.locked;
-                // The kernel tells of the place where the tree is by now.
+                // The kernel reports the place where the tree is by now.
                 let in_use = Processes::but_callers().at_work(taken);
                 Ok(!locked
                     && in_use.is_none()

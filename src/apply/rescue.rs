@@ -1,14 +1,15 @@
 //! The rescue: a worktree's unsaved work as a commit, before the tree goes.
 //!
-//! The commit's tree is the worktree as it stood, byte for byte, without any filter; its first
-//! parent is HEAD, so `git diff ID^ ID` shows the work and `git checkout ID -- PATH` brings it
-//! back. Its second parent holds what a tree can't: the index as a file and as a tree, a manifest
-//! with modes and empty directories; and that one's parents are the commits which only this
-//! worktree reached. It is read back and compared before anybody may remove the tree. It must never
-//! touch the worktree itself.
+//! The commit's tree is the worktree as it was, byte for byte, without any filter. Its first parent
+//! is HEAD, so `git diff ID^ ID` shows the work and `git checkout ID -- PATH` brings it back. Its
+//! second parent contains what a tree can't: the index as a file and as a tree, a manifest with
+//! modes and empty directories. That one's parents are the commits which only this worktree
+//! reached. The rescue is read back and compared before anybody may remove the tree. The worktree
+//! itself is not touched.
 
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
+use crate::fs::humanize;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -30,13 +31,13 @@ mod verify;
 pub use forget::{DropError, forget, supersede};
 use trees::write_tree;
 
-/// So many times what a listing takes is held of it while it is rescued.
+/// Memory for a rescue, as a multiple of the listing's.
 const COPIES: usize = 4;
 
-/// The tree can't be rescued: it stays.
+/// Why the tree can't be rescued: it stays.
 #[derive(Debug, thiserror::Error)]
 pub enum RescueError {
-    /// A file can't be read, or changed while it was.
+    /// A file can't be read, or changed while it was read.
     #[error("failed to rescue `{path}`: {cause}; the tree stays")]
     File {
         /// Which file, in the tree.
@@ -46,13 +47,15 @@ pub enum RescueError {
     },
     /// It is larger than the config allows.
     #[error(
-        "its unsaved files hold {bytes}, more than rescue_max ({most}); the tree stays: raise rescue_max or save the work by hand"
+        "its unsaved files hold {}, more than rescue_max ({}); the tree stays: raise rescue_max or save the work by hand",
+        humanize::bytes(*bytes),
+        humanize::bytes(*most)
     )]
     TooLarge {
         /// What would have to be written.
-        bytes: bytesize::ByteSize,
+        bytes: u64,
         /// The cap.
-        most: bytesize::ByteSize,
+        most: u64,
     },
     /// Git's store refuses.
     #[error("failed to write the rescue: {}; the tree stays", .0.message())]
@@ -60,7 +63,7 @@ pub enum RescueError {
     /// The kernel refused to confine the work on the store.
     #[error("{0}; the tree stays")]
     Confine(#[from] Refusal),
-    /// What was read back isn't what stands in the tree.
+    /// What was read back differs from the tree.
     #[error("failed to verify the rescue: {0}; the tree stays")]
     Differs(String),
 }
@@ -68,7 +71,7 @@ pub enum RescueError {
 /// A rescue that was made.
 #[derive(Debug)]
 pub struct Rescued {
-    /// The full name of the ref that holds it.
+    /// The full name of its ref.
     pub name: String,
     /// The commit that the ref names.
     pub commit: Oid,
@@ -94,8 +97,8 @@ pub struct Unsaved<'a> {
 
 /// Rescues a worktree's unsaved work.
 ///
-/// Libgit2 finds the store by its path, which an agent can swap for a link to another's: so what
-/// writes is confined.
+/// Libgit2 finds the store by its path, which an agent can replace by a link to another one: so
+/// writing is confined.
 ///
 /// # Errors
 /// [`RescueError`]: nobody may remove the tree.
@@ -131,7 +134,7 @@ fn make(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, 
         Some(place) => rescue.files(&known, place, most)?,
         None => (known.committed.clone(), rescue.of_registration(&known)?),
     };
-    // The files, the manifest and its text, what is stored of both.
+    // The files, the manifest and its text, and what is stored of both.
     memory
         .more(listing.held.bytes().saturating_mul(COPIES))
         .map_err(failed(&worktree.path))?;
@@ -154,9 +157,9 @@ fn make(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, 
     })
 }
 
-/// Gives the commit a ref of its own: `a.b` and `a+b` have the same name here, and may go in the
-/// same run. Objects and ref are synced as they are written; here the directories are, that were
-/// made for them.
+/// Makes a ref of its own for the commit: `a.b` and `a+b` have the same name here, and may go in
+/// the same run. Objects and ref are synced as they are written; their new directories are synced
+/// here.
 fn store(
     shadow: &Shadow,
     repo: &Repository,
@@ -244,13 +247,11 @@ struct Making<'a> {
 
 impl Making<'_> {
     fn known(&self) -> Result<Known, RescueError> {
-        let head = self.head.as_ref().map(Commit::id);
         Known::of(
             self.stop,
             &std::sync::Arc::default(),
             self.repo,
             self.worktree,
-            head,
         )
         .map_err(|cause| RescueError::File {
             path: self.worktree.admin.path(),
@@ -258,7 +259,7 @@ impl Making<'_> {
         })
     }
 
-    /// Writes every file that HEAD doesn't have already.
+    /// Writes every file that HEAD doesn't have.
     fn files(
         &self,
         known: &Known,
@@ -272,17 +273,18 @@ impl Making<'_> {
         if let Some(blocker) = listing.blockers.first() {
             return Err(RescueError::Differs(blocker.clone()));
         }
-        // What is too large is known before anything is written: a rescue that fails would leave it
-        // all in the store, each run anew.
+        // A tree that is too large is refused before anything is written: a failed rescue would
+        // leave it all in the store, in each run again.
         let (mut files, mut own, mut bytes) = (Files::new(), Vec::new(), 0u64);
         for (path, stamp) in &listing.files {
             let blob = match known.committed.get(path) {
-                // What differs in size differs: nobody reads it for that, however large it is.
+                // If the size differs the content differs: the file needn't be read, however large
+                // it is.
                 Some(&(_, committed)) if self.is_of_size(committed, stamp.size) => {
                     Some(tree::hash(place, path, stamp, self.stop).map_err(failed(path))?)
                         .filter(|&blob| blob == committed)
                 }
-                // Nobody but HEAD could have it already.
+                // Only HEAD could have it already.
                 _ => None,
             };
             if let Some(blob) = blob {
@@ -293,10 +295,7 @@ impl Making<'_> {
             }
         }
         if bytes > most {
-            return Err(RescueError::TooLarge {
-                bytes: bytesize::ByteSize(bytes),
-                most: bytesize::ByteSize(most),
-            });
+            return Err(RescueError::TooLarge { bytes, most });
         }
         for (path, stamp) in own {
             let blob = self.write(place, path, stamp).map_err(failed(path))?;
@@ -313,7 +312,7 @@ impl Making<'_> {
     }
 
     fn write(&self, place: &VolumePath, path: &Path, stamp: &Stamp) -> io::Result<Oid> {
-        let place = place.join(path).map_err(io::Error::other)?;
+        let place = place.join(path)?;
         if stamp.is_link() {
             return self
                 .repo
@@ -344,8 +343,8 @@ impl Making<'_> {
         }
     }
 
-    /// The second parent: index, staged content, manifest; on top of the commits that would be
-    /// lost.
+    /// Writes the second parent: index, staged content, manifest; on top of the commits that would
+    /// be lost.
     fn extras(&self, saved: &Held) -> Result<Oid, RescueError> {
         let mut builder = self.repo.treebuilder(None)?;
         let manifest = serde_json::to_vec_pretty(&saved.manifest)

@@ -1,14 +1,14 @@
-//! Bringing a rescue back: files and links, directories with their modes, and a worktree around
-//! them.
+//! Restores a rescue: files and links, directories with their modes, and a worktree around them.
 //!
-//! What a rescue holds was written by agents, and where it goes may be theirs too: every directory
-//! is opened by descriptor from the one above, no link is followed, and a file is made anew or
-//! replaced whole. It must never write outside the directory it was given, nor over a file that
-//! differs, unless it was told to.
+//! Agents wrote the rescue's contents, and may own the destination: every directory is opened by
+//! descriptor from its parent, no link is followed, and a file is created or replaced as a whole.
+//! Nothing is written outside the given directory, and a file that differs is replaced only on
+//! request.
 
 use super::ownership::{folders, give, open_folder, owner_of};
 use super::staging::{StagingDir, WorkshopError, free_id};
 use super::trash::{Trash, TrashError};
+use crate::fs::humanize;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -28,7 +28,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A rescue could not be brought back.
+/// Why a rescue could not be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The lock is gone.
@@ -37,7 +37,7 @@ pub enum RestoreError {
     /// Git's store can't be read or written.
     #[error("failed to read the rescue: {}; see `git fsck`", .0.message())]
     Git(#[from] git2::Error),
-    /// One file or directory can't be made.
+    /// A file or directory can't be made.
     #[error("failed to restore `{path}`: {cause}")]
     Piece {
         /// Which.
@@ -45,7 +45,7 @@ pub enum RestoreError {
         /// Why.
         cause: io::Error,
     },
-    /// Something else stands there.
+    /// Other contents are there.
     #[error("nothing was restored, since these differ from what stands there: {}; give --force to replace them, or --to DIR for another place", named(.0))]
     Differs(Vec<PathBuf>),
     /// The worktree itself can't be made.
@@ -56,7 +56,7 @@ pub enum RestoreError {
         /// Why.
         cause: io::Error,
     },
-    /// What was half made can't go.
+    /// A half-made worktree can't be removed.
     #[error(transparent)]
     Trash(#[from] TrashError),
 }
@@ -67,37 +67,31 @@ fn named(paths: &[PathBuf]) -> String {
         .take(5)
         .map(|path| format!("`{}`", path.display()))
         .collect();
-    let rest = paths.len().saturating_sub(some.len());
-    let more = if rest > 0 {
-        format!(" and {rest} more")
-    } else {
-        String::new()
-    };
-    some.join(", ") + &more
+    humanize::of_all(&some, paths.len())
 }
 
-/// What came back.
+/// What was restored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Files and links that were written.
     pub written: usize,
-    /// Those that stood there already, the same.
+    /// Those that were there already, unchanged.
     pub same: usize,
 }
 
-/// Who restores: the lock is the proof that nobody else works in the repo.
+/// Restores rescues: the lock is the proof that nobody else works in the repo.
 pub struct Restore<'a> {
     /// The proof.
     pub lock: &'a LockedRepo,
     /// The repo behind its shadow.
     pub shadow: &'a Shadow,
-    /// Where what was half made goes.
+    /// Where half-made directories go.
     pub trash: &'a Trash,
     /// When to stop.
     pub stop: &'a Stop,
 }
 
-/// A worktree as it is to be registered.
+/// The registration of a new worktree.
 pub struct Registration<'a> {
     /// The text of its `HEAD`.
     pub head: &'a str,
@@ -106,8 +100,8 @@ pub struct Registration<'a> {
 }
 
 impl Restore<'_> {
-    /// Puts `pieces` below the directory `base`. What stands there already and is the same stays as
-    /// it is; where something differs, nothing at all is written, unless `force` says so.
+    /// Puts `pieces` below the directory `base`. Existing files with the same contents stay. If any
+    /// file differs, nothing at all is written, unless `force`.
     ///
     /// # Errors
     /// [`RestoreError`].
@@ -130,8 +124,8 @@ impl Restore<'_> {
         .put(pieces, force)
     }
 
-    /// Puts the whole tree together and registers it as a worktree at `place`: first the
-    /// registration, then the tree, each with one rename.
+    /// Assembles the whole tree and registers it as a worktree at `place`: first the registration,
+    /// then the tree, each with one rename.
     ///
     /// # Errors
     /// [`RestoreError`]: there is no new worktree, and no half of one.
@@ -181,8 +175,8 @@ impl Restore<'_> {
     }
 }
 
-/// The index without what it names and nobody may have any more: trees that git computed once, and
-/// conflicts that were resolved where a rescue of an earlier version doesn't hold them.
+/// The index without what it names and may no longer exist: trees that git computed, and resolved
+/// conflicts if a rescue of an earlier version lacks them.
 fn sound(repo: &Repository, saved: &Held, index: &[u8]) -> io::Result<Vec<u8>> {
     let resolved = extensions::resolved(index)?;
     let held = |stage: &Files, held: &Files| {
@@ -197,7 +191,7 @@ fn sound(repo: &Repository, saved: &Held, index: &[u8]) -> io::Result<Vec<u8>> {
     extensions::with(index, if all { &[extensions::RESOLVED] } else { &[] })
 }
 
-/// Why a worktree could not be put together.
+/// Why a worktree could not be assembled.
 enum Assembly {
     Io(io::Error),
     Restore(RestoreError),
@@ -234,7 +228,7 @@ struct Writer<'a> {
     owner: Option<(Uid, Gid)>,
 }
 
-/// What stands where a piece is to go.
+/// What is in the place of a piece.
 enum Standing {
     Nothing,
     Same,
@@ -407,7 +401,7 @@ impl Writer<'_> {
         if matches!(standing, Standing::Nothing) {
             return self.make(&parent, name(&piece.path), piece);
         }
-        // Written whole beside it first: whoever reads it sees the old one or the new one.
+        // Written whole beside it first: a reader sees the old one or the new one.
         let beside = format!(".treewarden-{}", uuid::Uuid::new_v4());
         self.make(&parent, OsStr::new(&beside), piece)?;
         Ok(rustix::fs::renameat(
@@ -435,7 +429,7 @@ impl Writer<'_> {
         };
         let mut blob = self.shadow.blob(self.repo, piece.blob, self.stop)?;
         let file = self.write(parent, name, &mut blob, mode)?;
-        // A byte that a disk changed is told, not passed on.
+        // A byte that the disk changed is reported, not passed on.
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let same =
             Oid::hash_file(ObjectType::Blob, through).map_err(io::Error::other)? == piece.blob;
@@ -448,7 +442,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A new file: one that stands there is never opened.
+    /// Writes a new file: an existing one is never opened.
     fn write(
         &self,
         parent: &OwnedFd,

@@ -1,10 +1,10 @@
-//! The workshop: where a checkout or a worktree is put together, before one rename puts it where it
-//! is to stand.
+//! The staging directory, where a checkout or a worktree is assembled before one rename puts it in
+//! its place.
 //!
-//! It is a directory in the state directory, on the same file system, one for each repo: who holds
-//! the repo's lock has it alone, and what a killed holder left there goes to the trash with the
-//! next one, be that a command or a run. Half a clone or half a tree must never stand where
-//! somebody looks for a whole one, nor replace anything but an empty directory.
+//! It is in the state directory, on the same file system, one for each repo. The holder of the
+//! repo's lock has it alone, and what a killed holder left there goes to the trash with the next
+//! command or run. So half a clone or half a tree is never in the place of a whole one, and only an
+//! empty directory is replaced.
 
 use super::ownership::{folders, give, owner_of};
 use super::trash::{Trash, TrashError};
@@ -20,18 +20,18 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// What is put together: a checkout, or a worktree's files.
+/// What is assembled: a checkout, or a worktree's files.
 const TREE: &str = "tree";
 /// A worktree's registration.
 const ADMIN: &str = "admin";
 
-/// Something could not be put together, or not be put in place.
+/// Why something could not be assembled, or not be put in place.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkshopError {
     /// The lock is gone.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// What a crashed run left there can't go.
+    /// What a crashed run left there can't be removed.
     #[error(transparent)]
     Trash(#[from] TrashError),
     /// The file system refused.
@@ -45,17 +45,17 @@ impl From<Errno> for WorkshopError {
     }
 }
 
-/// A repo's workshop, swept.
+/// A repo's staging directory, swept.
 pub struct StagingDir<'a> {
     lock: &'a LockedRepo,
     place: VolumePath,
 }
 
 impl<'a> StagingDir<'a> {
-    /// Has `work` done in the repo's workshop, and sweeps it before and after.
+    /// Calls `work` with the repo's staging directory, which is swept before and after.
     ///
     /// # Errors
-    /// [`WorkshopError`], as what `work` answers.
+    /// [`WorkshopError`], as any error of `work`.
     pub fn with<T, E: From<WorkshopError>>(
         lock: &'a LockedRepo,
         trash: &Trash,
@@ -75,15 +75,15 @@ impl<'a> StagingDir<'a> {
         done
     }
 
-    /// The place of what is put together.
+    /// The place of what is assembled.
     pub fn tree(&self) -> VolumePath {
         self.place.join(TREE).expect("a fixed name stays inside")
     }
 
-    /// Opens a directory in the workshop, made where it is missing, and nobody else's.
+    /// Opens a directory in the staging directory, made if it is missing, and only ours.
     ///
     /// # Errors
-    /// Something else stands there.
+    /// Something else is there.
     pub fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
         folders(
             openat::root(self.place.root())?,
@@ -96,7 +96,7 @@ impl<'a> StagingDir<'a> {
     /// Puts the checkout at `place`.
     ///
     /// # Errors
-    /// [`WorkshopError`]: nothing stands there that didn't before.
+    /// [`WorkshopError`]: nothing is there that wasn't before.
     pub fn put_checkout(&self, place: &VolumePath) -> Result<(), WorkshopError> {
         self.lock.still_held()?;
         let to = stands_in(place, None)?;
@@ -133,7 +133,7 @@ impl<'a> StagingDir<'a> {
         Ok(())
     }
 
-    /// A directory's rename replaces nothing but an empty directory.
+    /// Renames the tree to its place. A directory's rename replaces nothing but an empty directory.
     fn put_tree(&self, to: impl AsFd, place: &VolumePath) -> Result<(), WorkshopError> {
         let name = place.relative().file_name().unwrap_or_default();
         match rustix::fs::renameat(self.folder(Path::new(""))?, TREE, to, name) {
@@ -156,7 +156,7 @@ pub struct NewFile<'a> {
     pub mode: u32,
 }
 
-/// Puts a file in a directory, whole; what stood there is replaced.
+/// Puts a whole file in a directory, replacing any other of its name.
 ///
 /// # Errors
 /// It can't be written.
@@ -180,7 +180,7 @@ pub fn put_file(
     Ok(rustix::fs::renameat(&folder, &beside, &folder, name)?)
 }
 
-/// Gives a directory of the workshop the owner and the mode that it is to have in its place.
+/// Gives a directory in staging the owner and the mode for its final place.
 ///
 /// # Errors
 /// The file system refuses.
@@ -189,8 +189,8 @@ pub fn hand_over(folder: &OwnedFd, owner: Owner, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(folder, Mode::from_raw_mode(mode))?)
 }
 
-/// Moves the packs that a fetch left in `from` to `to`: a pack is there for git when its index is,
-/// so that one comes last.
+/// Moves the packs that a fetch left in `from` to `to`. For git a pack exists when its index does,
+/// so the index comes last.
 ///
 /// # Errors
 /// Some are there, and whole; none is half there.
@@ -212,7 +212,7 @@ pub fn put_packs(from: &OwnedFd, to: &OwnedFd, owner: Owner) -> io::Result<()> {
         )
     });
     for name in names {
-        // Not what a link leads to.
+        // Not through a link.
         let file = openat::below(from, Path::new(&name), OFlags::RDONLY | OFlags::NONBLOCK)?;
         give(&file, owner)?;
         rustix::fs::renameat(from, &name, to, &name)?;
@@ -220,8 +220,8 @@ pub fn put_packs(from: &OwnedFd, to: &OwnedFd, owner: Owner) -> io::Result<()> {
     Ok(rustix::fs::fsync(to)?)
 }
 
-/// Copies the loose objects that a fetch left in scratch space below `objects`; what is there
-/// already is the same.
+/// Copies the loose objects that a fetch left in scratch space below `objects`; existing ones are
+/// the same.
 ///
 /// # Errors
 /// Some are there, and whole.
@@ -251,7 +251,7 @@ fn extension(name: &OsStr) -> Option<&OsStr> {
 
 type Owner = Option<(Uid, Gid)>;
 
-/// The directory that is to hold `place`, made where it is missing.
+/// Opens the directory that will contain `place`, made if it is missing.
 fn stands_in(place: &VolumePath, owner: Owner) -> io::Result<OwnedFd> {
     let root = openat::root(place.root())?;
     match place
@@ -264,8 +264,8 @@ fn stands_in(place: &VolumePath, owner: Owner) -> io::Result<OwnedFd> {
     }
 }
 
-/// A name in the registry of `git_dir` that nobody has: the tree's own, with a number where that
-/// one is taken.
+/// Returns a free name in the registry of `git_dir`: the tree's own, with a number if that one is
+/// taken.
 ///
 /// # Errors
 /// The registry can't be read.

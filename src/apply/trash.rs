@@ -1,11 +1,9 @@
 //! The trash: the only place that deletes.
 //!
 //! What is to go is first renamed into the trash, in one step on the same file system; it is
-//! deleted from there, now or in a later run. A tree half deleted never stands where somebody
-//! works. How it is deleted is the business of the room behind, `delete`; what is known of a tree
-//! that was taken, and what proves it, of `note`. It must never delete anything that was not
-//! renamed here first, nor a tree that nobody looked at again, nor put one back whose registration
-//! is not proven to be its own.
+//! deleted from there, now or in a later run. So a half-deleted tree is never where somebody works.
+//! `delete` does the deleting; `note` records where a tree came from, and proves it. A tree is
+//! deleted only after another inspection, and put back only if a registration proves to be its own.
 
 use crate::facts::cache::Size;
 use crate::fs::atomic;
@@ -20,7 +18,6 @@ use rustix::fs::{AtFlags, FileType};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -32,9 +29,9 @@ pub(crate) use note::origin;
 use rename::rename;
 use words::{line, tell_once};
 
-/// What can't be deleted for want of a proof is kept for so long, as a rescue is.
+/// How long a tree without such a proof is kept, as long as a rescue.
 const KEPT: Duration = Duration::from_hours(30 * 24);
-/// What was told of a bin already lies beside what is left in it: it is told once, not every run.
+/// The reports about a trash entry, beside what is left in it: each is made once, not every run.
 const TOLD: &str = "told.txt";
 
 /// `<state>/trash`.
@@ -42,13 +39,13 @@ pub struct Trash {
     place: VolumePath,
 }
 
-/// One run's bin, or one tree's: a directory in the trash whose entries are numbered.
+/// A trash entry, of one run or of one tree: a directory in the trash whose items are numbered.
 pub struct Bin {
     place: VolumePath,
     next: AtomicUsize,
 }
 
-/// What could not be moved to the trash.
+/// Why something could not be moved to the trash.
 #[derive(Debug, thiserror::Error)]
 pub enum TrashError {
     /// The lock is gone.
@@ -62,29 +59,29 @@ pub enum TrashError {
         /// Why it didn't.
         cause: io::Error,
     },
-    /// It should have come back, and something stood in its place.
+    /// It should have been put back, and something was in its place.
     #[error(
         "failed to put `{path}` back: {cause}; it is kept in `{place}`, and goes back with a later run when that place is free"
     )]
     Stranded {
-        /// Where it stood.
+        /// Where it was.
         path: VolumePath,
         /// Where it is.
         place: VolumePath,
         /// Why.
         cause: io::Error,
     },
-    /// Nobody can tell what an earlier run left there.
+    /// The contents of a trash entry of an earlier run are unknown.
     #[error("failed to read the trash: {0}; look into the volume's state folder")]
     Unreadable(#[from] io::Error),
 }
 
-/// What emptying the trash did.
+/// The result of emptying the trash.
 #[derive(Debug, Default, Clone)]
 pub struct Emptied {
     /// What was freed: a file counts at its last link.
     pub freed: Size,
-    /// What is still there, and why. What was told once is not among it.
+    /// What is still there, and why. What was reported before is not among it.
     pub left: Vec<String>,
 }
 
@@ -102,22 +99,19 @@ impl Trash {
     /// # Errors
     /// It can't be made.
     pub fn of(state: &VolumePath) -> io::Result<Self> {
-        let place = state.join("trash").map_err(io::Error::other)?;
-        atomic::make_folder(&place.path())?;
+        let place = state.join("trash")?;
+        atomic::make_folder(&place)?;
         Ok(Self { place })
     }
 
-    /// A new, empty bin; for a tree, its place and its registration are noted durably before
-    /// anything is moved there.
+    /// Makes a new, empty trash entry; for a tree, its place and its registration are noted durably
+    /// before anything is moved there.
     ///
     /// # Errors
     /// It can't be made.
     pub fn bin(&self, tree: Option<(&VolumePath, &VolumePath)>) -> io::Result<Bin> {
-        let place = self
-            .place
-            .join(uuid::Uuid::new_v4().to_string())
-            .map_err(io::Error::other)?;
-        std::fs::create_dir(place.path())?;
+        let place = self.place.join(uuid::Uuid::new_v4().to_string())?;
+        atomic::make_new_folder(&place)?;
         if let Some((from, admin)) = tree {
             Note::of(from, admin)?.write(&place)?;
         }
@@ -127,8 +121,8 @@ impl Trash {
         })
     }
 
-    /// A new, empty bin for a directory that can be had again: what is written there from now on
-    /// stays in the bin, and is told.
+    /// Makes a new, empty trash entry for a regenerable directory: what is written there from now
+    /// on stays in the entry, and is reported.
     ///
     /// # Errors
     /// It can't be made.
@@ -138,27 +132,21 @@ impl Trash {
         Ok(bin)
     }
 
-    /// Moves one of our own directories here without a bin of its own: that would need room which
-    /// may not be there.
+    /// Moves one of our own directories here without a trash entry of its own: that would need room
+    /// which may not be there.
     ///
     /// # Errors
-    /// It stays; `NotFound` when it isn't there.
+    /// It stays; `NotFound` if it is missing.
     pub fn adopt(&self, ours: &VolumePath) -> io::Result<()> {
-        rename(
-            ours,
-            &self
-                .place
-                .join(uuid::Uuid::new_v4().to_string())
-                .map_err(io::Error::other)?,
-        )
+        rename(ours, &self.place.join(uuid::Uuid::new_v4().to_string())?)
     }
 
     /// Deletes what is in the trash, in parallel on the current rayon pool, until done or told to
     /// stop.
     ///
-    /// Agents and other shards may be at work here: what comes after the first look stays, and so
-    /// does the bin of a tree that is registered, also where the tree is still to come. Any other
-    /// is moved aside before it is believed to be one.
+    /// Agents and other shards may be at work here: what is written after the first inspection
+    /// stays, and so does the trash entry of a registered tree, even before the tree is in it. Any
+    /// other entry is renamed before it is trusted.
     ///
     /// # Errors
     /// The trash can't be read; what can't be deleted is in [`Emptied::left`].
@@ -210,22 +198,19 @@ impl Trash {
         }
     }
 
-    /// Gives a bin another name, so that nobody can put anything there any more.
+    /// Renames a trash entry, so that nobody can put anything there any more.
     fn aside(&self, bin: &VolumePath) -> io::Result<VolumePath> {
-        let aside = self
-            .place
-            .join(uuid::Uuid::new_v4().to_string())
-            .map_err(io::Error::other)?;
+        let aside = self.place.join(uuid::Uuid::new_v4().to_string())?;
         rename(bin, &aside).map(|()| aside)
     }
 
-    /// Puts the repo's trees back that an earlier run took and did not come to look at again:
+    /// Puts the repo's trees back that an earlier run moved here and did not inspect again:
     /// somebody may have gone on working in them. What a killed command was about to make goes.
-    /// `is_right` says whether a worktree of the repo may stand at a place.
+    /// `is_right` says whether a worktree of the repo may be at a place.
     ///
-    /// A note is data, which anybody may have written: only a directory goes back, only to a place
-    /// that is free, and only where the registration proves that it is the directory's own. All
-    /// else stays in the trash.
+    /// Anybody may have written a note: only a directory goes back, only to a place that is free,
+    /// and only if the registration proves that it is the directory's own. All else stays in the
+    /// trash.
     ///
     /// # Errors
     /// [`TrashError`]: they stay in the trash.
@@ -258,7 +243,8 @@ impl Trash {
                     rename::folder(&stands, &taken.from)
                 };
                 if let Err(cause) = back {
-                    // Its repo has its run all the same, and whoever empties the trash tells of it.
+                    // Its repo is maintained all the same, and whoever empties the trash reports
+                    // it.
                     tracing::warn!(
                         "{}",
                         TrashError::Stranded {
@@ -275,7 +261,7 @@ impl Trash {
         self.sweep(lock, stop)
     }
 
-    /// The repo's [workshop](super::workshop).
+    /// The repo's [staging directory](super::staging).
     pub(super) fn staging(&self, lock: &LockedRepo) -> io::Result<VolumePath> {
         let state = self
             .place
@@ -285,10 +271,10 @@ impl Trash {
         let name = [OsStr::new("making-"), lock.stem()]
             .into_iter()
             .collect::<OsString>();
-        VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::other)
+        VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::from)
     }
 
-    /// Clears the repo's workshop of what a killed command left there.
+    /// Clears the repo's staging directory of what a killed command left there.
     pub(super) fn sweep(&self, lock: &LockedRepo, stop: &Stop) -> Result<(), TrashError> {
         let staging = self.staging(lock)?;
         if found(openat::stat(&staging))?.is_none() {
@@ -311,15 +297,13 @@ impl Bin {
     }
 
     fn entry(&self, number: usize) -> io::Result<VolumePath> {
-        self.place
-            .join(number.to_string())
-            .map_err(io::Error::other)
+        self.place.join(number.to_string()).map_err(io::Error::from)
     }
 
-    /// Moves `what` here in one step, and says where it is now.
+    /// Moves `what` here in one step, and returns its new place.
     ///
     /// # Errors
-    /// [`TrashError`]: it stands as before.
+    /// [`TrashError`]: it is where it was.
     pub fn take(&self, lock: &impl StillHeld, what: &VolumePath) -> Result<VolumePath, TrashError> {
         lock.still_held()?;
         let failed = |cause| TrashError::Move {
@@ -335,8 +319,8 @@ impl Bin {
         Ok(to)
     }
 
-    /// Moves `what`, which was taken from `from`, back there. When something stands there by now,
-    /// it waits in the bin: its registration still stands, and so nobody deletes it.
+    /// Moves `what`, which was taken from `from`, back there. If something else is there by now, it
+    /// waits in the trash entry: its registration still exists, and so nobody deletes it.
     ///
     /// # Errors
     /// [`TrashError::Stranded`] says where it is.
@@ -349,8 +333,8 @@ impl Bin {
         rename::folder(what, from).map_err(stranded)
     }
 
-    /// Moves a file of a store back to where it was taken from. Whoever wrote it anew meanwhile
-    /// wrote the same, for its name is its content's.
+    /// Moves a file of a store back to where it was taken from. If somebody wrote it again
+    /// meanwhile it is the same, because its name is its content's.
     ///
     /// # Errors
     /// [`TrashError::Stranded`] says where it is.
@@ -362,7 +346,7 @@ impl Bin {
         })
     }
 
-    /// Deletes what is in the bin, and the bin: all of it was looked at, or its tree went back.
+    /// Deletes the trash entry with its contents: all of it was inspected, or its tree went back.
     ///
     /// # Errors
     /// As [`Trash::empty`].
@@ -370,12 +354,12 @@ impl Bin {
         self.finish(stop)
     }
 
-    /// The note says from now on that nobody has to look at the tree again.
+    /// Records in the note that nobody has to inspect the tree again, then deletes.
     fn finish(self, stop: &Stop) -> io::Result<Emptied> {
         match note::settle(&self.place) {
             Ok(()) => self.delete(stop),
-            // As it is, the next run could not tell what is left of the tree from one that nobody
-            // looked at.
+            // Without that record, the next run could not tell what is left of the tree from one
+            // that nobody inspected.
             Err(error) => Ok(Emptied {
                 freed: Size::default(),
                 left: vec![format!("{}: {error}", self.place)],
@@ -388,7 +372,7 @@ impl Bin {
         let old = from.is_some() && is_older(&self.place, KEPT)?;
         let since = from.as_ref().map(|(_, since)| *since).filter(|_| !old);
         let mut freed = Size::default();
-        // What comes while a directory is deleted is found by the next look.
+        // What is written while a directory is deleted is found by the next pass.
         for _ in 0..3 {
             let emptied = empty(&self.place, stop, &[note::GONE, TOLD], since)?;
             freed += emptied.freed;
@@ -421,7 +405,7 @@ impl Bin {
         })
     }
 
-    /// The empty bin itself, with what lay beside what it held.
+    /// Removes the empty trash entry, with the files beside its contents.
     fn remove(&self) -> io::Result<()> {
         let (parent, name) = openat::parent(&self.place)?;
         if let Some(folder) = found(openat::dir(&self.place))? {
@@ -436,21 +420,21 @@ impl Bin {
     }
 }
 
-/// Whether the bin's note was written longer ago than that, by the file server's clock alone.
+/// Whether the entry's note was written longer ago than that, by the file server's clock alone.
 fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
-    let now = tempfile::tempfile_in(bin.path().parent().unwrap_or(Path::new("/")))?
-        .metadata()?
-        .modified()?;
+    let trash = bin.relative().parent().unwrap_or(bin.relative());
+    let trash = VolumePath::new(bin.root(), trash).map_err(io::Error::other)?;
+    let now = atomic::nameless(&trash)?.metadata()?.modified()?;
     let written = note::written(bin)?.unwrap_or(SystemTime::UNIX_EPOCH);
     Ok(now.duration_since(written).is_ok_and(|since| since > age))
 }
 
-/// Where the trees in the trash came from that go back with their repo's next run. A look: it
-/// changes nothing.
+/// Returns the original places of the trees in the trash that go back with their repo's next run.
+/// It changes nothing.
 pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
     let bins = state
         .join("trash")
-        .map_err(io::Error::other)
+        .map_err(io::Error::from)
         .and_then(|trash| bins(&trash))
         .unwrap_or_default();
     let taken = bins.iter().filter_map(|bin| match note::state(bin) {
@@ -460,23 +444,25 @@ pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
     taken.collect()
 }
 
-/// What earlier runs left in the trash, but for what they could not delete. A look: it changes
+/// Returns what earlier runs left in the trash, except what they could not delete. It changes
 /// nothing.
 ///
 /// # Errors
 /// The trash can't be read.
 pub fn waiting(state: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let trash = state.join("trash").map_err(io::Error::other)?;
+    let trash = state.join("trash")?;
     let mut bins = bins(&trash)?;
     bins.retain(|bin| !bin.join(TOLD).is_ok_and(|told| openat::stat(&told).is_ok()));
     Ok(bins)
 }
 
 fn bins(trash: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let Some(bins) = found(std::fs::read_dir(trash.path()))? else {
+    let Some(folder) = found(openat::dir(trash))? else {
         return Ok(Vec::new());
     };
-    bins.map(|bin| trash.join(bin?.file_name()).map_err(io::Error::other))
+    openat::list(folder)?
+        .into_iter()
+        .map(|(name, _)| Ok(trash.join(name)?))
         .collect()
 }
 

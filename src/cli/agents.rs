@@ -1,7 +1,5 @@
-//! The commands of the agents' side, as typed: `exec`, `env` and `locks`.
-//!
-//! It must never touch the volume itself, nor print what isn't the command's own to standard
-//! output.
+//! The commands of the agents' side, as typed: `exec`, `env` and `locks`. Only the command's own
+//! output goes to standard output.
 
 use super::{Exit, Format, known, print, refused, usage, write_as};
 use crate::commands::agent::checkout::CheckoutError;
@@ -19,10 +17,10 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
-/// A repo's lock was not to be had in time: sysexits' `EX_TEMPFAIL`, which no program of note uses
-/// for anything else.
+/// The exit code if a repo's lock was not available in time: sysexits' `EX_TEMPFAIL`, which no
+/// program of note uses for anything else.
 const BUSY: u8 = 75;
-/// As shells and `env` have it.
+/// The exit code of shells and `env`.
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 

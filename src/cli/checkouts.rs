@@ -1,7 +1,7 @@
 //! `enroll` and `worktree`, as typed, and what each prints.
 //!
-//! Standard output is for programs: `worktree add` writes the path there and nothing else, whatever
-//! there is to say besides. It must never decide anything itself.
+//! Standard output is for programs: `worktree add` writes only the path there, and everything else
+//! to standard error.
 
 use super::{Exit, Format, failed, print, write_as};
 use crate::commands::enroll;
@@ -98,7 +98,7 @@ fn ended(error: WorkError) -> Exit {
     }
 }
 
-/// Clones what is to be cloned. One repo that fails doesn't keep the others from theirs.
+/// Clones the missing repos. One that fails doesn't keep the others from theirs.
 pub(super) fn enroll(policy: &Policy, asked: &Enroll) -> Result<u8, Exit> {
     let stop = stop(policy)?;
     let repos = match &asked.repo {
@@ -128,7 +128,7 @@ pub(super) fn enroll(policy: &Policy, asked: &Enroll) -> Result<u8, Exit> {
     Ok(code)
 }
 
-/// One of the commands about worktrees.
+/// Runs one of the commands about worktrees.
 pub(super) fn worktree(policy: &Policy, asked: &Worktree) -> Result<u8, Exit> {
     let stop = stop(policy)?;
     match asked {

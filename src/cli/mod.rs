@@ -2,13 +2,13 @@
 //!
 //! Results go to standard output, logs and progress to standard error. The exit codes are those of
 //! `docs/design/contract.md#exit-codes`: 0 done, 1 something failed, 2 bad usage or config, 3
-//! refused, 4 stopped early. It must never touch the volume itself.
+//! refused, 4 stopped early.
 
 use crate::commands::check;
 use crate::commands::demo;
 use crate::commands::init;
 use crate::config::{self, policy::Policy, units};
-use crate::fs::atomic;
+use crate::fs::atomic::outside;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -194,7 +194,7 @@ fn refused(message: impl ToString) -> Exit {
     }
 }
 
-/// The program failed to tell what it did.
+/// The program failed to report what it did.
 fn failed(message: impl ToString) -> Exit {
     Exit {
         code: 1,
@@ -202,16 +202,16 @@ fn failed(message: impl ToString) -> Exit {
     }
 }
 
-/// Parses, runs, prints, and gives the exit code.
+/// Parses, runs, prints, and returns the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logs(cli.log_format);
-    // An agent's command is to have the limit that it would have without us.
+    // An agent's command must have the limit that it would have without us.
     if !matches!(cli.command, Command::Agents(_)) {
         raise_descriptor_limit();
     }
     let code = dispatch(cli).unwrap_or_else(|exit| {
-        // Where nobody reads, the exit code still tells.
+        // If nobody reads it, the exit code still says so.
         let _nobody_reads = writeln!(anstream::stderr(), "treewarden: {}", exit.message);
         exit.code
     });
@@ -237,8 +237,8 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
                 .transpose()
                 .map_err(usage)?;
             let options = asked(&pass)?;
-            // What fills the volume is no part of a question about one repo, one part of the work,
-            // or one shard.
+            // What fills the volume is not measured for one repo, one part of the work, or one
+            // shard.
             let usage = pass.repo.is_empty() && pass.only.is_empty() && options.shard.is_none();
             night(
                 &config()?,
@@ -293,8 +293,8 @@ fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
     let bar = progress();
     let mut report = run::run(policy, &options, &stop, &bar);
     bar.finish_and_clear();
-    // A file has the report before anybody is told of it, and again with what could not be told; a
-    // stream takes it once.
+    // A file gets the report before the notifications, and again with those that failed; a stream
+    // gets it once.
     let file = pass.output.as_deref().is_some_and(|path| !is_stream(path));
     let mut written = if file {
         write(policy, &report, pass)
@@ -308,7 +308,7 @@ fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
     written.map(|()| report.exit_code())
 }
 
-/// Whether the config has all these repos.
+/// Checks that the config has all these repos.
 fn known(policy: &Policy, typed: &str, repos: &[String]) -> Result<(), Exit> {
     let Some(unknown) = repos
         .iter()
@@ -340,7 +340,7 @@ fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
         ReportFormat::Html => {
             // A refused run says what is wrong with the volume; that there are no past runs to be
             // seen is part of it.
-            let read = journal::read(&journal::file(&policy.volume.state.path()))
+            let read = journal::read(&journal::file(&policy.volume.state))
                 .inspect_err(|error| tracing::warn!("{error}"));
             let journal = read.unwrap_or_default();
             let nights: Vec<RunReport> = nights::nights(journal.runs)
@@ -361,13 +361,13 @@ fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
     })
 }
 
-/// Atomically: a reader sees the old file or the new one. A device or a pipe is written to, never
-/// replaced.
+/// Writes atomically: a reader sees the old file or the new one. A device or a pipe is written to,
+/// never replaced.
 fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     if is_stream(path) {
         write(&mut File::create(path)?)
     } else {
-        atomic::replace_with(path, |file| write(file))
+        outside::replace_with(path, |file| write(file))
     }
 }
 
@@ -375,7 +375,7 @@ fn is_stream(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
 }
 
-/// A reader that has seen enough (`| head`) is no failure.
+/// Prints. A reader that has seen enough (`| head`) is no failure.
 fn print(text: &str) -> Result<(), Exit> {
     printed(io::stdout().write_all(text.as_bytes()))
 }
@@ -395,7 +395,7 @@ fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     bar.finish_and_clear();
     print(&text::render(&demo.report, Look::of_stdout()))?;
     print(&demo.look_around())?;
-    // The sample holds a repo that must be refused: the demo went well all the same.
+    // The sample has a repo that must be refused: the demo went well all the same.
     Ok(if demo.report.run.outcome == RunOutcome::Refused {
         3
     } else {
@@ -434,7 +434,7 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
 }
 
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
-    let history = journal::read(&journal::file(&policy.volume.state.path())).map_err(refused)?;
+    let history = journal::read(&journal::file(&policy.volume.state)).map_err(refused)?;
     let nights = nights::nights(history.runs);
     let runs = nights[nights.len().saturating_sub(last)..].concat();
     if history.skipped > 0 && matches!(format, Format::Json) {
@@ -467,8 +467,8 @@ fn progress() -> ProgressBar {
     ProgressBar::new(0).with_style(style)
 }
 
-/// Walks hold hundreds of directories open, and git2 a file for each pack: the usual soft limit of
-/// 1024 is tight, the hard one is ours to use.
+/// Raises the soft limit of descriptors to the hard one: walks keep hundreds of directories open,
+/// and git2 a file per pack, for which the usual 1024 are few.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -478,7 +478,7 @@ fn raise_descriptor_limit() {
 }
 
 fn start_logs(format: LogFormat) {
-    // A cluster keeps its logs and wants to see the run pass; a person at a terminal has the
+    // A cluster keeps its logs and wants to see the run's progress; a person at a terminal has the
     // report.
     let level = match format {
         LogFormat::Text => tracing::Level::WARN,
@@ -487,8 +487,8 @@ fn start_logs(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(level.into())
         .from_env_lossy();
-    // A reader of the logs that has gone (`2>&1 | head`) must not end the run: by itself a failed
-    // log line is complained of, loudly.
+    // A reader of the logs that has gone (`2>&1 | head`) must not end the run: by default a failed
+    // log line is a loud complaint.
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

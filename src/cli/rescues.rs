@@ -1,6 +1,5 @@
-//! `rescue list`, `show` and `restore`, as typed, and what each prints.
-//!
-//! It must never decide anything itself, nor print a path or a branch that was not made plain.
+//! `rescue list`, `show` and `restore`, as typed, and what each prints. Paths and branches are
+//! escaped.
 
 use super::{Exit, Format, failed, known, print, refused, usage, write_as};
 use crate::commands::rescues::restore::{RestoreRequest, restore, told};

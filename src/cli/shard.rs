@@ -1,7 +1,6 @@
 //! `--shard`, and what an Indexed Job says in its place.
 //!
-//! Half an answer is refused: a pod that took itself for the only one would be in the way of all
-//! others. It must never guess.
+//! Half an answer is refused: a pod that took itself for the only one would block all others.
 
 use super::{Exit, usage};
 use crate::plan::shard::Shard;
@@ -24,7 +23,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The shard that was typed, or that the environment tells.
+    /// Returns the shard that was typed, or that the environment names.
     pub(super) fn shard(&self) -> Result<Option<Shard>, Exit> {
         if self.shard.is_some() {
             return Ok(self.shard);

@@ -1,7 +1,5 @@
-//! `treewarden check`: whether a run could run here, line by line, with what to do about it where
-//! not.
-//!
-//! It must never change anything, and never stop at the first trouble.
+//! `treewarden check`: whether a run could run here, line by line, with the remedy if not. It
+//! changes nothing, and goes on after a trouble.
 
 use crate::config::policy::{self, Policy};
 use crate::fs::mount;
@@ -12,20 +10,20 @@ use crate::git;
 use crate::git::confine;
 use crate::git::shadow::Shadow;
 use crate::lock;
-use crate::plan::worktree::NO_DEFAULT_BRANCH;
+use crate::plan::reason::NO_DEFAULT_BRANCH;
 use crate::report::words;
 use crate::state::volume;
 use crate::survey;
 use crate::survey::landed::Upstream;
-use rustix::fs::Access;
+use rustix::fs::{Access, AtFlags, OFlags};
 use std::iter;
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// What it is.
+    /// The thing.
     pub what: String,
-    /// What was found, when it is as it should be.
+    /// What was found, if it is as it should be.
     pub found: String,
     /// What is wrong, and what helps.
     pub trouble: Option<String>,
@@ -47,7 +45,7 @@ fn bad(what: impl Into<String>, trouble: impl ToString) -> Line {
     }
 }
 
-/// Looks at everything a run needs.
+/// Checks everything that a run needs.
 pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     let many = |many: usize, what| words::count(many as u64, what);
     let mut lines = vec![
@@ -74,7 +72,7 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
             .and_then(|shadow| survey::damage::prove_whole(&shadow, stop))
         {
             Err(refusal) => bad(what, refusal),
-            Ok(()) => match lock::peek(&policy.volume.state.path().join("locks"), &repo.name) {
+            Ok(()) => match lock::peek(&policy.volume.locks(), &repo.name) {
                 Ok(Ok(())) if lands_nowhere(&repo.place, stop) => {
                     ok(what, format!("free; {NO_DEFAULT_BRANCH}"))
                 }
@@ -104,7 +102,7 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     lines
 }
 
-/// Where a run sends its metrics and alerts. Nobody is asked whether he listens.
+/// Where a run sends its metrics and alerts. The sinks themselves are not asked.
 fn alerts(alerts: &policy::Alerts) -> Option<Line> {
     let sinks = [
         ("pushgateway", alerts.pushgateway.is_some()),
@@ -213,16 +211,17 @@ fn mount(policy: &Policy) -> Vec<Line> {
         .into_iter()
         .map(|judged| match judged.found {
             Ok(found) => ok(judged.what, found),
-            Err(trouble) => bad(judged.what, trouble),
+            Err(trouble) => bad(judged.what, trouble.to_string()),
         });
     iter::once(ok("mount", told)).chain(judged).collect()
 }
 
 fn writable(state: &VolumePath) -> Line {
-    match rustix::fs::access(
-        state.path(),
-        Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
-    ) {
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    let asked = openat::open(state, OFlags::PATH | OFlags::DIRECTORY)
+        .and_then(|folder| rustix::fs::accessat(folder, ".", wanted, AtFlags::empty()))
+        .map_err(openat::cause);
+    match asked {
         Ok(()) => ok("state folder", state.to_string()),
         Err(error) => bad(
             "state folder",
@@ -233,7 +232,7 @@ fn writable(state: &VolumePath) -> Line {
     }
 }
 
-/// A line each: `ok` or `!!`, what, and what was found or what to do.
+/// Renders a line each: `ok` or `!!`, what, and what was found or what to do.
 pub fn render(lines: &[Line]) -> String {
     let width = lines
         .iter()

@@ -1,7 +1,7 @@
 //! The demo: a throwaway volume with a repo in every state, and one run on it.
 //!
-//! Everything is real: repos and worktrees by git2, caches laid out as their tools lay them out,
-//! files old by their time stamps. It must never build anywhere but in a directory of its own.
+//! Everything is real: repos and worktrees by git2, caches with the layouts of their tools, files
+//! old by their timestamps. It builds only in a directory of its own.
 
 use crate::commands::init::init;
 use crate::config;
@@ -21,16 +21,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// What a demo leaves for people to look at.
+/// The result of a demo, for people to explore.
 #[derive(Debug)]
 pub struct Demo {
-    /// The directory that holds the volume and its config.
+    /// The directory of the volume and its config.
     pub folder: PathBuf,
     /// The run's report.
     pub report: RunReport,
 }
 
-/// The demo could not be built.
+/// Why the demo could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// A file or directory.
@@ -45,7 +45,7 @@ pub enum DemoError {
     /// The volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    /// The lock that plays a working agent.
+    /// The lock that stands for a working agent.
     #[error(transparent)]
     Lock(#[from] LockError),
 }
@@ -101,7 +101,7 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
 
     let mobile = &policy.repos[2];
     let _agent = LockedRepo::take(
-        &policy.volume.state.path().join("locks"),
+        &policy.volume.locks(),
         &mobile.name,
         &mobile.place,
         "exec cargo test",
@@ -136,7 +136,7 @@ impl Demo {
     }
 }
 
-/// Of npm's package with that number: one digit of base64 over and over.
+/// The integrity of npm's package with that number: one digit of base64 repeated.
 fn integrity(number: usize) -> String {
     let digit = char::from(b'B' + u8::try_from(number).unwrap_or(0));
     format!("sha512-{}", String::from(digit).repeat(84))
@@ -243,7 +243,7 @@ impl Sample {
             .map(drop)
     }
 
-    /// A git-crypt repo, which has no business here.
+    /// A git-crypt repo, which is refused.
     fn infra(&self) -> Result<(), DemoError> {
         let infra = self.repo("acme__infra")?;
         infra
@@ -325,7 +325,8 @@ impl Sample {
         self.age(&self.root.join(&bucket), days)
     }
 
-    /// What `npm install` leaves in a worktree: its own account of the packages, and the packages.
+    /// The result of `npm install` in a worktree: its own account of the packages, and the
+    /// packages.
     fn modules(&self, tree: &str, days: u32) -> Result<(), DemoError> {
         let modules = format!("worktrees/acme__shop/{tree}/node_modules");
         let packages = ["react", "typescript", "vite"];
@@ -433,7 +434,7 @@ impl SampleRepo<'_> {
         Ok(())
     }
 
-    /// What the last fetch brought.
+    /// The result of the last fetch.
     fn upstream(&self, main: Oid) -> Result<(), DemoError> {
         self.repo
             .reference("refs/remotes/origin/main", main, true, "fetch")?;

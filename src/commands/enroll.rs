@@ -1,12 +1,11 @@
-//! `treewarden enroll`: a persistent checkout of a configured repo.
+//! `treewarden enroll`: makes a persistent checkout of a configured repo.
 //!
-//! It is put together in the repo's workshop, under its lock, and looked at as every run looks; one
-//! rename puts it in its place as the last step. What is fetched with the caller's own git comes by
-//! way of a [git dir that is nobody else's](crate::git::private): the one in the workshop is
-//! written as data, and no git obeys it. What comes from the remote is content and runs nothing: no
-//! hook or template of the caller's, no submodule, and of filters only those that the caller's own
-//! config defines (git-lfs). It must never put a git-crypt repo in place, nor half a clone, nor
-//! replace what stands there.
+//! It is assembled in the repo's staging directory, under its lock, and checked as in every run;
+//! one rename puts it in its place as the last step. So neither a git-crypt repo nor half a clone
+//! is ever in place, and nothing there is replaced. The caller's own git fetches into a [private
+//! git dir](crate::git::private): the one in the staging directory is written as data, and no git
+//! obeys it. What comes from the remote is content and runs nothing: no hook or template of the
+//! caller's, no submodule, and only filters that the caller's own config defines (git-lfs).
 
 mod git_dir;
 
@@ -31,7 +30,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-/// What the agents' checkouts are set to: the run repacks them, and a repack of git's own that is
+/// Settings of the agents' checkouts: the run repacks them, and a repack of git's own that is
 /// killed with its pod leaves locks behind.
 const SETTINGS: [(&str, &str); 2] = [("gc.auto", "0"), ("maintenance.auto", "false")];
 
@@ -40,19 +39,19 @@ const BRANCHES_AND_TAGS: [&str; 2] = [
     "+refs/heads/*:refs/remotes/origin/*",
     "+refs/tags/*:refs/tags/*",
 ];
-/// And where origin's HEAD is on no branch.
+/// The refspec if origin's HEAD is on no branch.
 const HEAD: &str = "+HEAD:refs/treewarden/head";
 
-/// What became of a repo.
+/// The outcome of a repo.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Enrolled {
-    /// What there is to say.
+    /// The message.
     pub told: String,
     /// What the operator should know besides.
     pub note: Option<String>,
 }
 
-/// The repos to enroll when none is named: those with an address, whose place is free.
+/// Returns the repos to enroll if none is named: those with an address whose place is free.
 pub fn missing(policy: &Policy) -> Vec<&policy::Repo> {
     policy
         .repos
@@ -61,7 +60,7 @@ pub fn missing(policy: &Policy) -> Vec<&policy::Repo> {
         .collect()
 }
 
-/// Clones a repo, or says that it is there.
+/// Clones a repo, or reports that it is there.
 ///
 /// # Errors
 /// [`WorkError`]: there is no new checkout, and no half of one.
@@ -108,7 +107,7 @@ pub fn enroll(
     })
 }
 
-/// A clone on its way.
+/// A clone under way.
 struct Clone<'a> {
     repo: &'a policy::Repo,
     url: &'a Address,
@@ -237,7 +236,7 @@ impl Clone<'_> {
         Ok(hand_over(&top, None, mode)?)
     }
 
-    /// A directory in the workshop; those that are missing are made with this mode.
+    /// Opens a directory in the staging directory; missing ones are made with this mode.
     fn folder(&self, path: &str, mode: u32) -> io::Result<OwnedFd> {
         folders(
             self.staging.folder(Path::new(""))?,
@@ -277,7 +276,7 @@ fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, 
 }
 
 fn prove_checkout(repo: &policy::Repo) -> Result<(), WorkError> {
-    let git_dir = repo.place.join(".git").map_err(io::Error::other);
+    let git_dir = repo.place.join(".git").map_err(io::Error::from);
     match git_dir.and_then(|git_dir| openat::stat(&git_dir)) {
         Err(error)
             if matches!(

@@ -1,11 +1,11 @@
-//! Parsers that are nobody's business outside, for the fuzz targets of `fuzz/`.
+//! Access to private parsers for the fuzz targets of `fuzz/`.
 //!
-//! Each takes what a hostile file holds and gives what the program would make of it. It must never
-//! hold a parser, or a rule of its own: what any input must come to is said in `fuzz/src/lib.rs`.
+//! Each takes the contents of a hostile file and returns what the program would make of it. There
+//! is no parser and no rule here: `fuzz/src/lib.rs` says what must hold for any input.
 
 use crate::apply::trash;
 use crate::ecosystems;
-use crate::ecosystems::lock_file::parse;
+use crate::ecosystems::lock_file::{LockFileError, parse};
 use crate::ecosystems::npm::index::Bucket;
 use crate::facts::package::Package;
 use crate::fs::budget::Held;
@@ -13,51 +13,51 @@ use crate::fs::mount::{self, Mount};
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::{Refusal, config};
 use crate::run::unchanged::CachedSurvey;
-use crate::state::ledger::Ledger;
+use crate::state::ledger::{Ledger, LedgerError};
 use crate::survey::index::Read;
 use crate::survey::roots::{self, Id};
 use git2::IndexEntry;
 use std::io;
 use std::path::Path;
 
-/// A bucket of npm's index: what people call it, and the contents that it names.
+/// A bucket of npm's index: its name for people, and the contents that it names.
 pub fn npm_bucket(text: &[u8]) -> (Option<String>, Vec<String>) {
     let bucket = Bucket::parse(text);
     (bucket.name, bucket.digests)
 }
 
 /// What a lock file of this name names; none for what is no lock file.
-pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, String>> {
+pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, LockFileError>> {
     ecosystems::lock_file(Path::new(name)).map(|known| parse(bytes, known.parse))
 }
 
-/// The ledger that holds these bytes.
+/// Parses a ledger.
 ///
 /// # Errors
 /// It starts anew.
-pub fn ledger(bytes: &[u8]) -> Result<Ledger, String> {
+pub fn ledger(bytes: &[u8]) -> Result<Ledger, LedgerError> {
     Ledger::parse(bytes)
 }
 
-/// The look that these bytes hold.
+/// Parses a cached survey.
 pub fn look(bytes: &[u8]) -> Option<CachedSurvey> {
     CachedSurvey::parse(bytes)
 }
 
-/// The entries of an index, and whether it rests on another one.
+/// The entries of an index, and whether it builds on another one.
 ///
 /// # Errors
-/// It makes no sense, or holds what isn't known here.
+/// It is malformed, or has an unknown part.
 pub fn index(bytes: &[u8]) -> io::Result<(Vec<IndexEntry>, bool)> {
     let read = Read::of(bytes, &mut Held::default())?;
     Ok((read.entries, read.shared.is_some()))
 }
 
-/// The objects that an index names, sorted: those that git doesn't find in it by itself, and the
+/// The objects that an index names, sorted: those that git itself doesn't find in it, and the
 /// others.
 ///
 /// # Errors
-/// As with [`index`].
+/// As [`index`].
 pub fn index_ids(bytes: &[u8]) -> io::Result<[Vec<Id>; 2]> {
     roots::of_index(bytes)
 }
@@ -70,12 +70,12 @@ pub fn git_config_entry(entry: &str) -> Result<(), Refusal> {
     config::judge_entry(entry)
 }
 
-/// The mount that holds `path`, by the text of `/proc/self/mountinfo`.
+/// The mount of `path`, by the text of `/proc/self/mountinfo`.
 pub fn mount(mountinfo: &str, path: &Path) -> Option<Mount> {
     mount::parse(mountinfo, path)
 }
 
-/// Where the note beside something in the trash says that it came from.
+/// The origin in the note of a trash entry.
 pub fn taken(note: &[u8], state: &VolumePath) -> Option<VolumePath> {
     trash::origin(note, state)
 }

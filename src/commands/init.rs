@@ -1,4 +1,4 @@
-//! `init` prepares a volume, so that runs accept it.
+//! `treewarden init`: prepares a volume, so that runs accept it.
 
 use crate::apply::ballast;
 use crate::config::policy;
@@ -6,10 +6,10 @@ use crate::state::volume::{self, Sentinel, VolumeError};
 use crate::survey::volume::usage;
 use chrono::{DateTime, Utc};
 
-/// Makes the state directory, its sentinel and the ballast.
+/// Makes the state directory, its sentinel and the reserved space.
 ///
 /// # Errors
-/// [`VolumeError`]; a prepared volume is left as it is.
+/// [`VolumeError`]; a prepared volume is left unchanged.
 pub fn init(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
     let sentinel = volume::prepare(volume, now)?;
     let taken = usage(&volume.root).and_then(|usage| ballast::take_on(&volume.state, &usage));

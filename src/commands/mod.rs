@@ -1,4 +1,4 @@
-//! What an operator or an agent asks for besides the run.
+//! The commands besides the run, for operators and agents.
 
 pub mod agent;
 pub mod check;

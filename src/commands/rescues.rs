@@ -1,8 +1,8 @@
-//! `treewarden rescue`: which rescues there are, and what is in one; the room behind brings one
+//! `treewarden rescue`: which rescues there are, and the contents of one; `restore` brings one
 //! back.
 //!
-//! A look takes no lock, and all git reading goes through the shadow. It must never pick one of two
-//! rescues that an id could mean.
+//! Reading takes no lock, and goes through the shadow. An id that could mean two rescues is
+//! refused.
 
 #![cfg_attr(
     not(test),
@@ -27,9 +27,9 @@ use std::io;
 
 pub mod restore;
 
-/// How many commits `show` names.
+/// Commits that `show` names.
 const COMMITS: usize = 1000;
-/// The least of a commit's id that tells anything.
+/// Digits of a commit's id that are needed at least.
 const SHORTEST: usize = 4;
 
 /// Why a command about rescues did not do what was asked.
@@ -38,22 +38,22 @@ pub enum RescuesError {
     /// The volume is not what it should be.
     #[error(transparent)]
     Volume(#[from] volume::VolumeError),
-    /// No rescue, or more than one, goes by this id.
+    /// No rescue, or more than one, has this id.
     #[error("{0}")]
     Id(String),
-    /// The repo is locked, or its lock can't be had.
+    /// The repo is locked, or its lock can't be taken.
     #[error("failed to lock {0}: {1}")]
     Lock(String, #[source] Box<LockError>),
     /// The repo is not what it should be.
     #[error("{0}: {1}")]
     Repo(String, #[source] Refusal),
-    /// The rescue makes no sense, or can't be read.
+    /// The rescue is malformed, or can't be read.
     #[error("failed to read the rescue {0}: {1}; see `git fsck` in the repo")]
     Read(String, #[source] io::Error),
-    /// It can't come back there.
+    /// It can't be restored there.
     #[error("{0}")]
     Target(String),
-    /// Bringing it back failed.
+    /// Restoring it failed.
     #[error(transparent)]
     Restore(#[from] RestoreError),
 }
@@ -150,7 +150,7 @@ fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusa
     Ok((shadow, git))
 }
 
-/// Every rescue of these repos, or of all: the newest first.
+/// Returns every rescue of these repos, or of all: the newest first.
 ///
 /// # Errors
 /// The volume is not what it should be. A repo that can't be read is among the failures.
@@ -192,7 +192,7 @@ pub fn list(
     })
 }
 
-/// The one rescue that `id` means.
+/// Returns the one rescue that `id` means.
 fn find<'a>(
     policy: &'a Policy,
     id: &str,
@@ -201,7 +201,7 @@ fn find<'a>(
 ) -> Result<Found<'a>, RescuesError> {
     volume::prove(&policy.volume)?;
     let (mut meant, mut failures) = (Vec::new(), Vec::new());
-    // A full id names its repo: the others need no look.
+    // A full id names its repo: the others need not be read.
     let named = |repo: &&policy::Repo| id.split_once(':').is_none_or(|(name, _)| name == repo.name);
     for repo in policy.repos.iter().filter(named) {
         let found = open(repo, stop).map_err(|refusal| refusal.to_string());
@@ -241,7 +241,7 @@ fn read(git: &Repository, found: &Found<'_>, stop: &Stop) -> Result<Held, Rescue
         .map_err(|cause| RescuesError::Read(found.id(), cause))
 }
 
-/// What is in a rescue.
+/// Returns the contents of a rescue.
 ///
 /// # Errors
 /// [`RescuesError`].
@@ -294,7 +294,7 @@ pub fn show(
     })
 }
 
-/// As `git status` would tell it, by path.
+/// The changes as in `git status`, by path.
 fn changes(saved: &Held, head: &Files) -> Vec<Change> {
     const KIND: u32 = 0o170_000;
     let mut changes = Vec::new();

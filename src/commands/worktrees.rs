@@ -1,8 +1,8 @@
-//! `treewarden worktree`: the agents' way to a worktree, under the lock that the run takes too.
+//! `treewarden worktree`: adds, lists and removes worktrees for agents, under the lock that the run
+//! takes too.
 //!
-//! The rooms behind add one, list them, and remove one. What a caller asks for is done with the
-//! run's own looks, verdicts and rescues. It must never leave half a tree, and never take a repo's
-//! `.git/config` for more than data: see [`crate::git::caller`].
+//! It uses the run's own surveys, verdicts and rescues. A tree is whole or absent, and a repo's
+//! `.git/config` is only data: see [`crate::git::caller`].
 
 #![cfg_attr(
     not(test),
@@ -16,6 +16,7 @@ use crate::apply::trash::{Trash, TrashError};
 use crate::commands::agent::held_above;
 use crate::config::policy::{self, Policy};
 use crate::fs::clock;
+use crate::fs::humanize;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -35,25 +36,25 @@ pub mod list;
 pub(crate) mod remote;
 pub mod remove;
 
-/// How long to wait before a busy repo is asked for again: an agent waits for it.
+/// The pause before a busy repo is tried again: an agent waits for it.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Why a command in a repo did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
-    /// What was asked makes no sense.
+    /// The request makes no sense.
     #[error("{0}")]
     Usage(String),
     /// The volume is not what it should be.
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    /// It is not to be had, and why.
+    /// It is refused, and why.
     #[error("{0}")]
     Refused(String),
     /// Time is up.
     #[error("stopped: {0}; nothing was changed")]
     Stopped(String),
-    /// The lock is somebody's, or gone.
+    /// Somebody else has the lock, or it is lost.
     #[error("failed to lock {0}: {1}{hint}", hint = if matches!(**.1, LockError::Busy(_)) { "; wait longer with --wait TIME" } else { "" })]
     Lock(String, #[source] Box<LockError>),
     /// The repo is not what it should be.
@@ -68,13 +69,13 @@ pub enum WorkError {
     /// Its files could not be written.
     #[error("failed to check out {0}: {1}")]
     Fill(String, #[source] FillError),
-    /// A tree could not go.
+    /// A tree could not be removed.
     #[error(transparent)]
     Step(#[from] StepError),
     /// The volume can't be read or written.
     #[error("failed to use the volume: {0}; see `treewarden check`")]
     Io(#[from] io::Error),
-    /// What an earlier run left in the trash.
+    /// What an earlier run left in the trash could not be handled.
     #[error(transparent)]
     Trash(#[from] TrashError),
 }
@@ -112,7 +113,7 @@ impl WorkError {
         }
     }
 
-    /// Of what git was to do; `remedy` begins with a semicolon.
+    /// An error of git; `remedy` begins with a semicolon.
     pub(crate) fn git(
         what: impl Into<String>,
         remedy: &'static str,
@@ -125,10 +126,10 @@ impl WorkError {
     }
 }
 
-/// The configured repo of this name.
+/// Returns the configured repo of this name.
 ///
 /// # Errors
-/// [`WorkError::Usage`] names those that there are.
+/// [`WorkError::Usage`] names the existing ones.
 pub fn named<'a>(policy: &'a Policy, name: &str) -> Result<&'a policy::Repo, WorkError> {
     policy
         .repos
@@ -150,8 +151,8 @@ pub(crate) struct Locked {
 }
 
 impl Locked {
-    /// Takes the lock, waiting for it as long as `wait`, and puts back what a crashed run took and
-    /// did not finish.
+    /// Takes the lock, waiting for it as long as `wait`, and puts back what a crashed run moved to
+    /// the trash and did not finish.
     pub(crate) fn take(
         policy: &Policy,
         repo: &policy::Repo,
@@ -162,7 +163,7 @@ impl Locked {
         if let Some(why) = held_above() {
             return Err(WorkError::Usage(why));
         }
-        let locks = policy.volume.state.path().join("locks");
+        let locks = policy.volume.locks();
         let (began, wait) = (Instant::now(), wait.unwrap_or(repo.lock_wait));
         let lock = loop {
             match LockedRepo::take(&locks, &repo.name, &repo.place, purpose, clock::now()) {
@@ -189,7 +190,7 @@ impl Locked {
     }
 }
 
-/// What the rest of the volume tells of a repo's trees.
+/// What the survey of a repo needs to know of the rest of the volume.
 pub(crate) fn around(policy: &Policy) -> VolumeContext {
     let trashed = crate::apply::trash::taken_from(&policy.volume.state);
     VolumeContext {
@@ -200,9 +201,8 @@ pub(crate) fn around(policy: &Policy) -> VolumeContext {
     }
 }
 
-/// Where the worktree `name` of this repo stands: in the first root of its layout that has one
-/// directory left open, and there for choice outside of the checkout, in whose `git status` it
-/// would show up.
+/// Returns the place of the worktree `name` of this repo: in the first root of its layout with one
+/// wildcard directory, preferably outside of the checkout, in whose `git status` it would show up.
 pub fn place_of(repo: &policy::Repo, name: &str) -> Option<VolumePath> {
     let places = repo
         .worktrees
@@ -216,8 +216,8 @@ pub fn place_of(repo: &policy::Repo, name: &str) -> Option<VolumePath> {
     places.into_iter().next()
 }
 
-/// A glob with a name in the place of its one `*`; a character in brackets stands for itself, as
-/// the config writes odd ones of the repo's path.
+/// Replaces the one `*` of a glob by a name; a character in brackets is literal, as the config
+/// writes odd ones of the repo's path.
 fn filled(glob: &str, name: &str) -> Option<PathBuf> {
     let mut open = 0_usize;
     let mut path = PathBuf::new();
@@ -244,8 +244,8 @@ fn filled(glob: &str, name: &str) -> Option<PathBuf> {
     (open == 1).then_some(path)
 }
 
-/// The registered worktree that `name` means: by its place, else by its directory's or its
-/// registration's name, else by its path.
+/// Returns the registered worktree that `name` means: by its place, else by the name of its
+/// directory or its registration, else by its path.
 pub(crate) fn find(
     repo: &policy::Repo,
     git_dir: &VolumePath,
@@ -292,20 +292,22 @@ pub(crate) fn find(
 }
 
 fn names(trees: &[(VolumePath, PathBuf)]) -> String {
-    let mut names: Vec<_> = trees
+    let mut names: Vec<String> = trees
         .iter()
-        .filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy()))
+        .filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy().into_owned()))
         .collect();
     names.sort();
-    let (some, more) = names.split_at(names.len().min(9));
-    match (some.join(", "), more.len()) {
-        _ if some.is_empty() => "it has none".to_owned(),
-        (some, 0) => format!("it has {some}"),
-        (some, more) => format!("it has {some} and {more} more, see `treewarden worktree list`"),
+    let all = names.len();
+    names.truncate(9);
+    let some = humanize::of_all(&names, all);
+    match names.len() {
+        0 => "it has none".to_owned(),
+        named if named == all => format!("it has {some}"),
+        _ => format!("it has {some}, see `treewarden worktree list`"),
     }
 }
 
-/// Nothing, or an empty directory.
+/// Whether nothing is there, or an empty directory.
 pub(crate) fn is_free(place: &VolumePath) -> io::Result<bool> {
     match openat::found(openat::stat(place))? {
         None => Ok(true),

@@ -1,16 +1,16 @@
-//! Where a repo is cloned and fetched from: an address that git may be given, apart from the secret
-//! that it may carry.
+//! The address from which a repo is cloned and fetched, separate from the secret that it may
+//! contain.
 //!
-//! An address also comes from a repo's own `.git/config`, an agent's word: it must never name
-//! anything but a plain transport (`ext::` runs a command), and its secret must never be shown, nor
-//! be written to the volume.
+//! An address may also come from a repo's own `.git/config`, which agents write, so it names a
+//! plain transport and nothing else (`ext::` runs a command). Its secret is never shown, nor
+//! written to the volume.
 
 use std::fmt;
 
 /// Transports that run nothing here but git and ssh.
 const SCHEMES: [&str; 5] = ["https://", "http://", "ssh://", "git://", "file://"];
 
-/// An address of a repo. What is shown of it is without password or token.
+/// An address of a repo, shown without password or token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     plain: String,
@@ -18,7 +18,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads an address as people give it to `git clone`.
+    /// Parses an address as people give it to `git clone`.
     ///
     /// # Errors
     /// What is wrong, without a word of what was typed.
@@ -40,15 +40,15 @@ impl Address {
         })
     }
 
-    /// Without password or token: to be shown, and to stand in a checkout's config.
+    /// The address without password or token: to be shown, and for a checkout's config.
     pub fn plain(&self) -> &str {
         &self.plain
     }
 
-    /// What git must be told besides, where there is a secret: a key of its config, and the value.
-    /// For git alone.
+    /// The setting that tells git the secret, if there is one: a config key and its value. Only for
+    /// git.
     pub fn secret(&self) -> Option<(String, String)> {
-        // The longest prefix wins, and this one is the whole of it.
+        // The longest prefix wins, and this one is the whole address.
         (self.plain != self.whole)
             .then(|| (format!("url.{}.insteadOf", self.whole), self.plain.clone()))
     }
@@ -85,7 +85,7 @@ fn without_secret(scheme: &str, rest: &str) -> Option<String> {
     })
 }
 
-/// `user@host:path`; `ext::` and its like have two colons.
+/// Whether it is `user@host:path`; `ext::` and its like have two colons.
 fn is_ssh(typed: &str) -> bool {
     let Some((host, path)) = typed.split_once(':') else {
         return false;
@@ -99,7 +99,7 @@ fn is_ssh(typed: &str) -> bool {
         && !path.starts_with("//")
 }
 
-/// An option in a host's place would be ssh's.
+/// Whether it is a host: an option in its place would go to ssh.
 fn is_host(host: &str) -> bool {
     !host.is_empty() && !host.starts_with('-') && !host.contains('/')
 }

@@ -1,7 +1,7 @@
 //! `alerts`: where a run's outcome is sent.
 //!
-//! It must never repeat a value that was typed: an address may carry a password or a token,
-//! wherever it was put.
+//! No message repeats a typed value: an address may contain a password or a token, wherever it was
+//! put.
 
 use super::policy::{self, Alerts, UrlFrom, Webhook, WebhookFormat};
 use super::problem::{KeyPath, Notes};

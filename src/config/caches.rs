@@ -1,6 +1,6 @@
-//! `caches`: each of a kind, with a name and, save for build output, a directory of its own.
+//! `caches`: each of a kind, with a name and, except for build output, a directory of its own.
 //!
-//! It must never accept a cache whose eviction could take a repo or a worktree along.
+//! A cache whose eviction could take a repo or a worktree along is refused.
 
 use super::policy::{self, Cache, Repo};
 use super::problem::{KeyPath, Notes};
@@ -113,7 +113,7 @@ impl CacheResolver<'_> {
     }
 }
 
-/// What was typed, and `otherwise` where nothing was.
+/// The typed amount, or else `otherwise`.
 fn amount(typed: Option<Amount>, otherwise: u64) -> Size {
     let Amount { bytes, inodes } = typed.unwrap_or_default();
     Size {
@@ -138,7 +138,7 @@ fn stands(kind: CacheKind) -> Option<Stands> {
     ecosystems::layout(kind).map(|layout| layout.stands)
 }
 
-/// Every kind by its name, in the order in which people read them.
+/// Returns every kind by its name, in the order for people.
 fn kinds() -> Vec<(&'static str, CacheKind)> {
     ecosystems::layouts()
         .map(|layout| (layout.kind.name(), layout.kind))

@@ -1,11 +1,8 @@
 //! The configuration: what was typed (`raw`) becomes what the program sees ([`policy`]).
 //!
-//! The way through the room: `tree` reads YAML, `raw` gives it a shape, `resolve` and its helpers
-//! check it and fill in the defaults. All problems of a file are collected and told together, each
-//! with its line, key and remedy.
-//!
-//! It must never touch the volume: a bad config leaves everything as it was. Only [`load`] does any
-//! I/O.
+//! `tree` reads YAML, `raw` gives it a shape, `resolve` and its helpers check it and fill in the
+//! defaults. All problems of a file are collected and reported together, each with its line, key
+//! and remedy. A bad config leaves the volume untouched: only [`load`] does any I/O.
 
 mod address;
 mod alerts;
@@ -38,12 +35,12 @@ pub fn load(path: &Path) -> Result<Policy, ConfigError> {
     parse(&path.display().to_string(), &text)
 }
 
-/// Resolves a config's text; `file` is the name that its problems are told with.
+/// Resolves a config's text; `file` is the name in its problems.
 ///
 /// # Errors
 /// [`ConfigError::Refused`], with every problem of the text.
 pub fn parse(file: &str, text: &str) -> Result<Policy, ConfigError> {
-    // Some editors on Windows put a byte order mark in front, which the YAML library takes for a
+    // Some editors on Windows write a byte order mark first, which the YAML library takes for a
     // document of its own.
     let text = text.trim_start_matches('\u{feff}');
     let refused = |problems| ConfigError::Refused {

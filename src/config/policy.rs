@@ -1,6 +1,5 @@
-//! The resolved configuration: complete, checked, and all that the program sees.
-//!
-//! It must never be half there: a [`Policy`] exists only when every line of the config made sense.
+//! The resolved configuration: complete, checked, and all that the program sees. A [`Policy`]
+//! exists only if every line of the config made sense.
 
 pub use super::address::Address;
 use crate::facts::cache::{CacheKind, Size};
@@ -15,8 +14,8 @@ const DAY: Duration = Duration::from_hours(24);
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 
-// What a key is when nobody typed it. `config/treewarden.yaml` says why, and a test keeps the two
-// equal. The contract is `docs/design/contract.md#config`.
+// The defaults. `config/treewarden.yaml` says why, and a test keeps the two equal. The contract is
+// `docs/design/contract.md#config`.
 
 /// `volume.state`: the contract's directory for locks, trash and journal.
 pub const STATE: &str = ".treewarden";
@@ -25,15 +24,14 @@ pub const HIGH: Marks = Marks {
     bytes: 0.85,
     inodes: 0.85,
 };
-/// `eviction.low`: the contract's; ten points below, so that a run's eviction lasts for more than a
-/// run.
+/// `eviction.low`: the contract's; ten points below, so that an eviction lasts for more than a run.
 pub const LOW: Marks = Marks {
     bytes: 0.75,
     inodes: 0.75,
 };
-/// `eviction.min_age`: the contract's; what yesterday's agents used, today's will use.
+/// `eviction.min_age`: the contract's; today's agents use what yesterday's used.
 pub const MIN_AGE: Duration = DAY;
-/// `eviction.in_use`: a job that finds its packages gone is what the caches are there to prevent.
+/// `eviction.in_use`: the caches exist so that a job finds its packages.
 pub const IN_USE: InUse = InUse::Keep;
 /// `run.repos_in_parallel`: the contract's; a repack takes a core and memory.
 pub const REPOS_IN_PARALLEL: usize = 4;
@@ -55,12 +53,11 @@ pub const SAVED: Age = Age::After(Duration::from_secs(7 * DAY.as_secs()));
 /// `worktrees.unsaved`: the class's age in
 /// `docs/design/worktrees.md#the-classes-and-their-ages`.
 pub const UNSAVED: Age = Age::After(Duration::from_secs(30 * DAY.as_secs()));
-/// `worktrees.dead_locks`: a lock is somebody's word, and that its process is gone doesn't take it
-/// back.
+/// `worktrees.dead_locks`: somebody made the lock, and that its process is gone doesn't revoke it.
 pub const DEAD_LOCKS: Age = Age::Never;
 /// `worktrees.presets`: the default of `docs/design/worktrees.md#layouts`.
 pub const PRESETS: [&str; 1] = ["afk"];
-/// `worktrees.rescue_max`: the contract's; work is small, what is larger is mostly build output.
+/// `worktrees.rescue_max`: the contract's; work is small, and larger files are mostly build output.
 pub const RESCUE_MAX: u64 = 200 * MIB;
 /// `worktrees.rescue_keep`: the contract's.
 pub const RESCUE_KEEP: Duration = Duration::from_secs(30 * DAY.as_secs());
@@ -73,7 +70,7 @@ pub const GC: GcStrategy = GcStrategy::Auto;
 pub const CACHE_DEPTH: usize = 1;
 /// `alerts.webhook.when`: all that the contract knows.
 pub const WEBHOOK_WHEN: [&str; 4] = ["failed", "shortfall", "evicted", "refused"];
-/// `alerts.runbook`: where it stands in this tree.
+/// `alerts.runbook`: its place in this tree.
 pub const RUNBOOK: &str = "cronjobs/README.md";
 
 /// Everything a run needs to know.
@@ -102,37 +99,44 @@ pub struct Volume {
     pub state: VolumePath,
 }
 
+impl Volume {
+    /// Where the locks stand: `docs/design/contract.md#the-lock-protocol`.
+    pub fn locks(&self) -> VolumePath {
+        self.state.join("locks").expect("a fixed name stays inside")
+    }
+}
+
 /// Thresholds, as the kubelet's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Eviction {
-    /// Eviction starts when one of these is passed.
+    /// Eviction starts when one of these watermarks is passed.
     pub high: Marks,
-    /// Eviction ends when all of these are reached.
+    /// Eviction ends when all of these watermarks are reached.
     pub low: Marks,
-    /// A cap on the bytes that stand below the root; over it, eviction goes on to 90 % of it.
+    /// A cap on the bytes below the root; over it, eviction goes on to 90 % of it.
     pub budget: Option<u64>,
     /// Nothing used within this time goes; a cache may ask for more.
     pub min_age: Duration,
-    /// What becomes of what live trees' lock files name.
+    /// What happens to units that live trees' lock files name.
     pub in_use: InUse,
 }
 
-/// What becomes of what is in use.
+/// What happens to units that are in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InUse {
     /// It stays, whatever the volume needs.
     #[default]
     Keep,
-    /// It goes when nothing else is left.
+    /// It goes if nothing else is left.
     Last,
 }
 
-/// Fractions of the volume, 0 to 1.
+/// Watermarks: fractions of the volume, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Marks {
-    /// Of its bytes.
+    /// The fraction of its bytes.
     pub bytes: f64,
-    /// Of its inodes.
+    /// The fraction of its inodes.
     pub inodes: f64,
 }
 
@@ -156,19 +160,19 @@ pub struct Repo {
     pub name: String,
     /// The persistent checkout.
     pub place: VolumePath,
-    /// Where it is cloned and fetched from; none leaves that to the checkout's own `origin`.
+    /// Its address for clone and fetch; if none, that is the checkout's own `origin`.
     pub url: Option<Address>,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
-    /// What becomes of its worktrees.
+    /// The rules about its worktrees.
     pub worktrees: Worktrees,
-    /// What kind of repack.
+    /// The kind of repack.
     pub gc: GcStrategy,
     /// A command: exit 1 is idle, anything else is busy. Empty when there is none.
     pub busy_probe: Vec<String>,
 }
 
-/// What becomes of a repo's worktrees.
+/// The rules about a repo's worktrees.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worktrees {
     /// Idle time after which a landed tree goes.
@@ -180,18 +184,18 @@ pub struct Worktrees {
     /// Idle time after which a tree without a commit of its own goes: as `saved`, unless the config
     /// says otherwise.
     pub fresh: Age,
-    /// How long after it was made a lock whose process is dead holds its tree.
+    /// How long after it was made a lock keeps its tree, if its process is dead.
     pub dead_locks: Age,
-    /// Globs relative to the volume's root, each matching trees: presets expanded, then the custom
+    /// Globs relative to the volume's root that match trees: presets expanded, then the custom
     /// `roots`.
     pub roots: Vec<String>,
     /// Bytes; a larger rescue keeps its tree.
     pub rescue_max: u64,
     /// How long a rescue is kept.
     pub rescue_keep: Duration,
-    /// Bytes that all rescues of a repo may hold.
+    /// Bytes of all rescues of a repo together.
     pub rescue_budget: u64,
-    /// Directories that tools make again, besides those that are known.
+    /// Regenerable directories, besides the known ones.
     pub made_again: Arc<[MadeAgain]>,
 }
 
@@ -204,10 +208,10 @@ pub enum Age {
     Never,
 }
 
-/// What kind of repack.
+/// The kind of repack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GcStrategy {
-    /// From counts.
+    /// By counts.
     Auto,
     /// `git gc`.
     GitGc,
@@ -220,26 +224,26 @@ pub enum GcStrategy {
 pub struct Cache {
     /// Its name: the config's, or the kind's.
     pub name: String,
-    /// Who owns its layout.
+    /// Its layout.
     pub kind: CacheKind,
-    /// Where it stands; none for build output, which stands in the worktrees.
+    /// Its place; none for build output, which is in the worktrees.
     pub place: Option<VolumePath>,
-    /// For a plain directory: how deep its units stand, 1 or more.
+    /// For a plain directory: the depth of its units, 1 or more.
     pub depth: usize,
     /// Nothing used within this time goes: the larger of the cache's and the eviction's.
     pub min_age: Duration,
     /// What must stay.
     pub reserve: Size,
-    /// What it may hold, whatever the volume has left; over it, eviction goes on to 90 % of it.
+    /// What it may contain, however empty the volume is; over it, eviction goes on to 90 % of it.
     pub budget: Option<Size>,
 }
 
 /// Where a run's outcome is sent.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Alerts {
-    /// What metrics and alerts call the volume; its root where there is none.
+    /// The volume's name in metrics and alerts; if none, its root.
     pub volume: Option<String>,
-    /// The runbook's address; [`RUNBOOK`] where there is none.
+    /// The runbook's address; if none, [`RUNBOOK`].
     pub runbook: Option<String>,
     /// Base URL.
     pub pushgateway: Option<String>,
@@ -256,7 +260,7 @@ pub struct Alerts {
 /// A webhook whose address is a secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Webhook {
-    /// Where the URL is had from.
+    /// The source of the URL.
     pub url: UrlFrom,
     /// The message's shape.
     pub format: WebhookFormat,
@@ -264,12 +268,12 @@ pub struct Webhook {
     pub when: Vec<String>,
 }
 
-/// Where a secret URL is had from: it never stands in the config.
+/// The source of a secret URL, which is never in the config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UrlFrom {
     /// The environment variable of this name.
     Env(String),
-    /// This file, read anew for each message.
+    /// This file, read again for each message.
     File(PathBuf),
 }
 
@@ -279,6 +283,6 @@ pub enum WebhookFormat {
     /// `{"text": ..}`: Slack, Mattermost, Rocket.Chat, Google Chat.
     #[default]
     Slack,
-    /// The run and its alerts as they stand in the report.
+    /// The run and its alerts as in the report.
     Json,
 }

@@ -1,8 +1,6 @@
-//! What is wrong with a config, and where: key paths, the notes taken on the way, and the error
-//! that tells them all.
-//!
-//! It must never hold a value from below `alerts`: those may be secrets, and whatever is noted here
-//! gets printed.
+//! The problems of a config, and their places: key paths, the notes taken on the way, and the error
+//! with all of them. Everything here is printed, so it never contains a value from below `alerts`:
+//! those may be secrets.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +14,7 @@ pub(super) enum Step {
     Item(usize),
 }
 
-/// Where a value stands: `eviction.low.bytes`, `repos[1].name`. Empty for the whole file.
+/// The place of a value: `eviction.low.bytes`, `repos[1].name`. Empty for the whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct KeyPath(pub(super) Vec<Step>);
 
@@ -42,8 +40,7 @@ impl fmt::Display for KeyPath {
             let dot = if position == 0 { "" } else { "." };
             match step {
                 Step::Item(index) => write!(f, "[{index}]")?,
-                // Somebody pasted an address where a key belongs: it may carry a password or a
-                // token.
+                // Somebody typed an address as a key: it may contain a password or a token.
                 Step::Key(name) if name.contains(['/', ':', '@']) => write!(f, "{dot}(hidden)")?,
                 Step::Key(name) => write!(f, "{dot}{name}")?,
             }
@@ -60,26 +57,26 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Notes what is wrong at `at`. Where the value was taken out as unreadable, whatever follows
-    /// from that is no news.
+    /// Notes a problem at `at`. If the value was taken out as unreadable, problems that follow from
+    /// that are dropped.
     pub(super) fn add(&mut self, at: &KeyPath, what: impl Into<String>) {
         if !self.is_taken_out(at) {
             self.found.push((at.clone(), what.into()));
         }
     }
 
-    /// Notes what is wrong at `at`, whose value can't be read and is left out from here on.
+    /// Notes a problem at `at`, whose value can't be read and is left out from here on.
     pub(super) fn take_out(&mut self, at: KeyPath, what: String) {
         self.add(&at, what);
         self.taken_out.push(at);
     }
 
-    /// Whether the value at `at`, or what it stood in, was taken out: nothing can be said of it.
+    /// Whether the value at `at`, or its parent, was taken out: nothing is known about it.
     pub(super) fn is_taken_out(&self, at: &KeyPath) -> bool {
         self.taken_out.iter().any(|out| at.0.starts_with(&out.0))
     }
 
-    /// The problems by line; `line` finds the line of a key.
+    /// Returns the problems by line; `line` finds the line of a key.
     pub(super) fn into_problems(self, line: impl Fn(&KeyPath) -> usize) -> Vec<Problem> {
         let problem = |(at, what): (KeyPath, String)| Problem {
             line: line(&at),
@@ -92,12 +89,12 @@ impl Notes {
     }
 }
 
-/// One thing wrong with a config.
+/// A problem of a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The line in the file, from 1.
     pub line: usize,
-    /// The key, such as `eviction.low.bytes`; empty where the file as a whole is meant.
+    /// The key, such as `eviction.low.bytes`; empty for the file as a whole.
     pub key: String,
     /// What is wrong, and the remedy.
     pub what: String,
@@ -114,8 +111,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A problem is one line on somebody's terminal, so control characters that were typed are shown,
-/// not sent.
+/// Escapes control characters that were typed: a problem is one line on somebody's terminal.
 fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| {
@@ -128,7 +124,7 @@ fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// The config can't be used.
+/// Why the config can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
@@ -139,7 +135,7 @@ pub enum ConfigError {
         /// Why.
         cause: std::io::Error,
     },
-    /// The file was read, and some of it makes no sense.
+    /// The file was read, and has problems.
     #[error("{}", lines(file, problems))]
     Refused {
         /// The file's name.

@@ -1,7 +1,7 @@
 //! The config as it was typed: every key optional, nothing filled in, unknown keys refused.
 //!
-//! The one user of `serde_yaml`. It must never judge a value beyond its form, and never stop at the
-//! first mistake: what can't be read is noted and taken out, and the rest is read on.
+//! The one user of `serde_yaml`. Values are checked only for their form. A value that can't be read
+//! is noted and taken out, and the rest is read on, so that all mistakes are found.
 
 use super::problem::{KeyPath, Notes, Problem, Step};
 use super::tree::{Seek, Tree};
@@ -16,11 +16,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-/// Nobody reads more problems than this at once, and each one costs another pass over the file.
+/// Nobody reads more problems than this at once, and each costs another pass over the file.
 const MOST_PROBLEMS: usize = 100;
 
-/// A list of texts. An item may be empty here, so that taking one out leaves the others their
-/// numbers.
+/// A list of texts. An item may be empty here, so that taking one out keeps the numbers of the
+/// others.
 pub(super) type List = Vec<Option<String>>;
 
 /// The whole file.
@@ -98,7 +98,7 @@ pub(super) struct Repo {
 }
 
 impl Repo {
-    /// What the repo sets for itself.
+    /// The repo's own settings.
     pub(super) fn settings(&self) -> Settings {
         let Self {
             lock_wait,
@@ -186,7 +186,7 @@ pub(super) struct Webhook {
 }
 
 /// A mapping, or nothing: a section whose keys are all commented out. Serde's own structs would
-/// also take a list for one, by position, and `high: [85%, 75%]` must not pass.
+/// also accept a list, by position, and `high: [85%, 75%]` must not pass.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mapping<T>(T);
 
@@ -224,7 +224,7 @@ impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for MappingVisitor<T> {
     }
 }
 
-/// Reads a config's text, noting every key and value whose form is wrong.
+/// Reads a config's text, and notes every key and value whose form is wrong.
 ///
 /// # Errors
 /// The one [`Problem`] of a text that is no YAML.
@@ -244,8 +244,7 @@ pub(super) fn read(text: &str) -> Result<(Config, Notes), Problem> {
             }
         }
     }
-    // So much is wrong that the rest can't be judged: the problems so far are told, and nothing
-    // more.
+    // There are too many problems to judge the rest, so only these are reported.
     notes.take_out(
         KeyPath::default(),
         format!("more than {MOST_PROBLEMS} keys or values can't be read; mend these first"),
@@ -253,7 +252,7 @@ pub(super) fn read(text: &str) -> Result<(Config, Notes), Problem> {
     Ok((Config::default(), notes))
 }
 
-/// The line that `key` stands on, or what it would stand in where it isn't there.
+/// Returns the line of `key`, or of its nearest existing parent.
 pub(super) fn line(text: &str, key: &KeyPath) -> usize {
     (1..=key.0.len())
         .rev()
@@ -300,8 +299,8 @@ fn step(segment: &Segment) -> Option<Step> {
     }
 }
 
-/// Takes the value at `steps` out of the tree: a key goes, an item is emptied, so that the others
-/// keep their numbers.
+/// Takes the value at `steps` out of the tree: a key is removed, an item is emptied, so that the
+/// others keep their numbers.
 fn take_out(tree: &mut Value, steps: &[Step]) {
     match (steps, tree) {
         ([], tree) => *tree = Value::Null,
@@ -319,7 +318,7 @@ fn take_out(tree: &mut Value, steps: &[Step]) {
     }
 }
 
-/// Serde's words for a wrong form, in ours. What was typed is left out: it may be a secret.
+/// Rewords serde's message about a wrong form. What was typed is left out: it may be a secret.
 fn reworded(told: &str) -> String {
     let Some((found, expected)) = told.rsplit_once(", expected ") else {
         return told.to_owned();

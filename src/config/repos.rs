@@ -1,7 +1,7 @@
 //! `repos`: each with a name, a directory of its own, and its settings over the defaults.
 //!
-//! It must never let two repos share a lock file: they would wait for each other, or worse, not
-//! know of each other; nor tell what stands in a `url`, which may be a secret.
+//! Two repos with the same lock file are refused, because they would wait for each other. No
+//! message repeats a `url`, which may contain a secret.
 
 use super::policy::{Address, Repo};
 use super::problem::{KeyPath, Notes};

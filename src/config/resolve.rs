@@ -1,8 +1,7 @@
-//! From what was typed to a complete [`Policy`]: defaults filled in, everything checked.
+//! Resolves what was typed to a complete [`Policy`]: defaults filled in, everything checked.
 //!
-//! A pure function: it must never look at the disk, and never stop at the first problem. Where a
-//! value makes no sense it notes so and goes on with a stand-in; the policy it returns is used only
-//! when nothing was noted.
+//! A pure function that doesn't read the disk. A problem is noted and a stand-in used, so that all
+//! problems are found; the policy is used only if nothing was noted.
 
 use super::caches::CacheResolver;
 use super::policy::{self, Eviction, InUse, Marks, Policy, Run, Volume};
@@ -15,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// More threads than this are a slip of the finger.
+/// More threads than this are a typing error.
 const MOST_THREADS: usize = 1024;
 
 const IN_USE: [(&str, InUse); 2] = [("keep", InUse::Keep), ("last", InUse::Last)];
@@ -83,8 +82,8 @@ fn root(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf>
         );
         None
     } else {
-        // `/data/` and `/data//` are `/data`: others compare this path with what the volume's
-        // sentinel says.
+        // `/data/` and `/data//` are `/data`: this path is compared with the one in the volume's
+        // sentinel.
         Some(path.components().collect())
     }
 }

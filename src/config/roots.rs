@@ -1,7 +1,7 @@
-//! Where a repo's worktrees may stand: presets by name, and globs of one's own.
+//! Where a repo's worktrees may be: presets by name, and custom globs.
 //!
-//! A root is a glob relative to the volume's root in which `*` stays within one directory. It must
-//! never lead out of the volume, nor reach any depth: discovery walks what it names.
+//! A root is a glob relative to the volume's root in which `*` stays within one directory.
+//! Discovery walks what it matches, so it can't lead out of the volume nor have any depth.
 
 use super::policy;
 use super::problem::{KeyPath, Notes};
@@ -11,9 +11,9 @@ use crate::fs::volume_path::VolumePath;
 use globset::{GlobBuilder, escape};
 use std::path::Path;
 
-/// The layouts of `docs/design/worktrees.md#layouts`, each where its runner is told to work on the
-/// volume, and where it works by itself when the volume is the agents' home; `custom` stands for
-/// `roots` only. Superset names directories by branches, which have slashes.
+/// The layouts of `docs/design/worktrees.md#layouts`, each for a runner configured to work on the
+/// volume, and for its default place if the volume is the agents' home; `custom` stands for `roots`
+/// only. Superset names directories by branches, which have slashes.
 const PRESETS: [(&str, &[&str]); 11] = [
     ("afk", &["<repo>/.worktrees/*", "worktrees/<repo>/*"]),
     (
@@ -69,7 +69,7 @@ const PRESETS: [(&str, &[&str]); 11] = [
     ("custom", &[]),
 ];
 
-/// Notes presets that nobody knows.
+/// Notes unknown presets.
 pub(super) fn check_presets(typed: Option<&List>, at: &KeyPath, notes: &mut Notes) {
     for (at, name) in typed.map(|list| texts(list, at, notes)).unwrap_or_default() {
         if templates(name).is_none() {
@@ -127,7 +127,7 @@ fn check(template: &str, root: &Path) -> Result<(), String> {
     })
 }
 
-/// A template as a glob relative to the volume's root, in its plainest form; none where it is
+/// Returns a template as a glob relative to the volume's root, in its simplest form; none if it is
 /// absolute and elsewhere.
 fn below(template: &str, root: &Path) -> Option<String> {
     let rest = if template.starts_with('/') {
@@ -155,7 +155,7 @@ fn templates(preset: &str) -> Option<&'static [&'static str]> {
         .map(|(_, templates)| *templates)
 }
 
-/// A repo's roots: its presets', then its own, each once.
+/// Returns a repo's roots: its presets', then its own, each once.
 pub(super) fn expanded(
     presets: Option<&List>,
     roots: Option<&List>,
@@ -188,7 +188,7 @@ fn typed(list: &List) -> Vec<&str> {
     list.iter().flatten().map(String::as_str).collect()
 }
 
-/// The directories that a root starts with, before anything that is matched.
+/// Returns the directories at the beginning of a root, before any wildcard.
 pub(super) fn literal_start(glob: &str) -> &Path {
     let matched = glob.find(['*', '?', '[', '{']).unwrap_or(glob.len());
     let end = if matched == glob.len() {

@@ -1,8 +1,5 @@
-//! What every repo may set for itself, and `defaults` for all: checked where it was typed, then
-//! laid over each other.
-//!
-//! It must never check a value twice: `defaults` is judged at `defaults`, not once more for every
-//! repo.
+//! The settings of each repo, and `defaults` for all: checked where they were typed, then layered.
+//! So `defaults` is checked once, and not again for every repo.
 
 use super::policy::{self, GcStrategy, Worktrees};
 use super::problem::{KeyPath, Notes};
@@ -21,7 +18,7 @@ const STRATEGIES: [(&str, GcStrategy); 3] = [
     ("off", GcStrategy::Off),
 ];
 
-/// Notes what makes no sense in the settings typed at `at`, whatever they are laid over.
+/// Notes problems of the settings typed at `at`, whatever they are layered over.
 pub(super) fn check(typed: &raw::Settings, root: &Path, at: &KeyPath, notes: &mut Notes) {
     let worktrees = at.key("worktrees");
     roots::check_presets(
@@ -57,7 +54,7 @@ pub(super) fn check(typed: &raw::Settings, root: &Path, at: &KeyPath, notes: &mu
     }
 }
 
-/// A name alone proves nothing: a sign beside the directory or in it has to.
+/// Checks that a rule has a sign beside the directory or in it: a name alone proves nothing.
 fn check_made_again(typed: &raw::MadeAgain, at: &KeyPath, notes: &mut Notes) {
     for (key, name) in [
         ("name", &typed.name),
@@ -123,7 +120,7 @@ impl<'a> Layers<'a> {
             .map_or(policy::LOCK_WAIT, |time| time.0)
     }
 
-    /// What becomes of its worktrees.
+    /// The rules about its worktrees.
     pub(super) fn worktrees(&self, repo: &VolumePath) -> Worktrees {
         let presets = self.first(|s| s.worktrees.presets.as_ref());
         let roots = self.first(|s| s.worktrees.roots.as_ref());
@@ -169,7 +166,7 @@ impl<'a> Layers<'a> {
             .map_or(policy::RESCUE_BUDGET, |bytes| bytes.0)
     }
 
-    /// What kind of repack.
+    /// The kind of repack.
     pub(super) fn gc(&self) -> GcStrategy {
         let known = |name: &str| one_of(&STRATEGIES, name).ok();
         self.first(|s| s.gc.strategy.as_deref())
@@ -187,7 +184,7 @@ impl<'a> Layers<'a> {
             .collect()
     }
 
-    /// Notes a rescue that may be larger than all rescues together: the next run would drop what
+    /// Notes if one rescue may be larger than all rescues together: the next run would drop what
     /// this one saved.
     pub(super) fn check_rescue(&self, at: &KeyPath, notes: &mut Notes) {
         let (max, budget) = (self.rescue_max(), self.rescue_budget());

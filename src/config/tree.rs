@@ -1,8 +1,5 @@
-//! Walks over YAML as it was typed: one walk builds a tree, the other finds the line that a key
-//! stands on.
-//!
-//! Both are plain serde, so that only `raw.rs` names the YAML library. It must never judge what a
-//! value means.
+//! Walks over YAML as it was typed: one builds a tree, the other finds the line of a key. Both are
+//! plain serde, so that only `raw.rs` names the YAML library.
 
 use super::problem::{KeyPath, Notes, Step};
 use serde::de::{
@@ -13,8 +10,8 @@ use serde_json::{Map, Value};
 use std::cell::Cell;
 use std::fmt;
 
-/// Builds the tree below `at`. A key that stands twice is noted and its first value kept: the usual
-/// ways to read YAML would either stop there or let the last one win unseen.
+/// Builds the tree below `at`. A duplicate key is noted and its first value kept: the usual ways to
+/// read YAML would either stop there or silently let the last one win.
 pub(super) struct Tree<'a> {
     at: KeyPath,
     notes: &'a mut Notes,
@@ -65,7 +62,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
         Ok(value.to_string().into())
     }
 
-    /// JSON has no `.nan` and `.inf`, and would turn them into nothing: they stay as text, for the
+    /// JSON has no `.nan` and `.inf`, and would turn them into nothing: they stay text, for the
     /// units to refuse.
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
         Ok(if value.is_finite() {
@@ -83,7 +80,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
         Ok(Value::Null)
     }
 
-    /// A file without a word in it.
+    /// An empty file.
     fn visit_none<E>(self) -> Result<Value, E> {
         Ok(Value::Null)
     }
@@ -124,8 +121,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 }
 
-/// A key as it was typed: `1`, `true` and `~` are text here, and so are unknown keys like any
-/// other.
+/// A key as it was typed: `1`, `true` and `~` are text here, and unknown keys like any other.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
@@ -140,8 +136,8 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Reads one key, and stops the walk with an error when it is the wanted one: the error then
-/// carries the key's line.
+/// Reads one key, and stops the walk with an error if it is the wanted one: the error then has the
+/// key's line.
 struct SeekKey<'a> {
     wanted: Option<&'a str>,
     found: &'a Cell<bool>,
@@ -171,12 +167,12 @@ impl Visitor<'_> for SeekKey<'_> {
     }
 }
 
-/// Walks down `steps` and stops with an error where they end. `found` tells that error from any
-/// other.
+/// Walks down `steps` and stops with an error at their end. `found` distinguishes that error from
+/// any other.
 pub(super) struct Seek<'a> {
-    /// The way down.
+    /// The path to walk.
     pub(super) steps: &'a [Step],
-    /// Set when the walk got there.
+    /// Set when the walk reached the end.
     pub(super) found: &'a Cell<bool>,
 }
 
@@ -192,7 +188,7 @@ impl<'de> DeserializeSeed<'de> for Seek<'_> {
     }
 }
 
-/// Takes no value at all, so whatever stands here is an error with its line.
+/// Accepts no value, so whatever is here is an error with its line.
 struct Stop;
 
 impl Visitor<'_> for Stop {
@@ -203,7 +199,7 @@ impl Visitor<'_> for Stop {
     }
 }
 
-/// Where the way leads into a plain value, there is no such key: an error too, with `found` unset.
+/// A path through a plain value leads to no key: an error too, with `found` unset.
 impl<'de> Visitor<'de> for Seek<'_> {
     type Value = ();
 

@@ -1,9 +1,10 @@
 //! Amounts as people type them: `30d`, `25GiB`, `85%`, `never`.
 //!
-//! Each refusal says what was typed and what would do. It must never guess: a number without its
-//! unit is refused, save for plain bytes and counts.
+//! Each refusal quotes what was typed and says what is accepted. A number without its unit is
+//! refused, except plain bytes and counts.
 
 use super::policy::Age;
+use crate::fs::humanize;
 use bytesize::ByteSize;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Deserialize;
@@ -20,25 +21,50 @@ const A_SIZE: &str = "a size such as 25GiB, 1.5GiB or 200MiB";
 const A_PERCENTAGE: &str = "a percentage such as 85%";
 const A_COUNT: &str = "a whole number such as 4";
 
-/// Longer than anything here is kept: more than this is a slip of the finger.
+/// Longer than anything here is kept: more than this is a typing error.
 const LONGEST: Duration = Duration::from_hours(876_600);
 
-/// Larger than any volume. It also catches what `bytesize` silently cuts down to the largest number
-/// there is.
+/// Larger than any volume. It also catches what `bytesize` silently reduces to the largest number.
 const LARGEST: u64 = bytesize::EIB;
+
+/// What was typed won't do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadValue {
+    /// It is no such value, or an absurd one.
+    #[error("`{typed}` {is}; write {form}")]
+    Typed {
+        /// What was typed.
+        typed: String,
+        /// What it is instead.
+        is: &'static str,
+        /// What would do.
+        form: &'static str,
+    },
+    /// It is a time before now.
+    #[error("that time is past; write {A_MOMENT}")]
+    Past,
+}
+
+fn bad(typed: &str, is: &'static str, form: &'static str) -> BadValue {
+    BadValue::Typed {
+        typed: typed.to_owned(),
+        is,
+        form,
+    }
+}
 
 /// A time span: `30d`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time(pub Duration);
 
 impl FromStr for Time {
-    type Err = String;
+    type Err = BadValue;
 
-    fn from_str(typed: &str) -> Result<Self, String> {
-        let time = humantime::parse_duration(typed)
-            .map_err(|_| format!("`{typed}` is no time; write {A_TIME}"))?;
+    fn from_str(typed: &str) -> Result<Self, BadValue> {
+        let time =
+            humantime::parse_duration(typed).map_err(|_| bad(typed, "is no time", A_TIME))?;
         if time > LONGEST {
-            Err(format!("`{typed}` is more than 100 years; write {A_TIME}"))
+            Err(bad(typed, "is more than 100 years", A_TIME))
         } else {
             Ok(Self(time))
         }
@@ -51,19 +77,19 @@ impl fmt::Display for Time {
     }
 }
 
-/// A moment to come: `7d` from now, `2026-12-24` or `2026-12-24T03:00:00Z`.
+/// A future moment: `7d` from now, `2026-12-24` or `2026-12-24T03:00:00Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// This long from now.
     In(Duration),
-    /// Then.
+    /// At this time.
     At(DateTime<Utc>),
 }
 
 impl FromStr for Moment {
-    type Err = String;
+    type Err = BadValue;
 
-    fn from_str(typed: &str) -> Result<Self, String> {
+    fn from_str(typed: &str) -> Result<Self, BadValue> {
         let day = || {
             NaiveDate::from_str(typed)
                 .ok()?
@@ -79,23 +105,23 @@ impl FromStr for Moment {
         day()
             .or_else(time)
             .or_else(span)
-            .ok_or_else(|| format!("`{typed}` is no time; write {A_MOMENT}"))
+            .ok_or_else(|| bad(typed, "is no time", A_MOMENT))
     }
 }
 
 impl Moment {
-    /// When that is.
+    /// Returns the time.
     ///
     /// # Errors
     /// It is past, or out of the calendar.
-    pub fn after(self, now: DateTime<Utc>) -> Result<DateTime<Utc>, String> {
+    pub fn after(self, now: DateTime<Utc>) -> Result<DateTime<Utc>, BadValue> {
         let then = match self {
             Self::At(then) => Some(then),
-            Self::In(span) => now
-                .checked_add_signed(TimeDelta::from_std(span).map_err(|error| error.to_string())?),
+            Self::In(span) => TimeDelta::from_std(span)
+                .ok()
+                .and_then(|span| now.checked_add_signed(span)),
         };
-        then.filter(|then| *then >= now)
-            .ok_or_else(|| format!("that time is past; write {A_MOMENT}"))
+        then.filter(|then| *then >= now).ok_or(BadValue::Past)
     }
 }
 
@@ -104,21 +130,21 @@ impl Moment {
 pub struct ClassAge(pub Age);
 
 impl FromStr for ClassAge {
-    type Err = String;
+    type Err = BadValue;
 
-    fn from_str(typed: &str) -> Result<Self, String> {
+    fn from_str(typed: &str) -> Result<Self, BadValue> {
         if typed == "never" {
             return Ok(Self(Age::Never));
         }
         match humantime::parse_duration(typed) {
-            Ok(Duration::ZERO) => Err(format!(
-                "`{typed}` would take a worktree the moment it is made; write {AN_AGE}"
+            Ok(Duration::ZERO) => Err(bad(
+                typed,
+                "would take a worktree the moment it is made",
+                AN_AGE,
             )),
-            Ok(time) if time > LONGEST => {
-                Err(format!("`{typed}` is more than 100 years; write {AN_AGE}"))
-            }
+            Ok(time) if time > LONGEST => Err(bad(typed, "is more than 100 years", AN_AGE)),
             Ok(time) => Ok(Self(Age::After(time))),
-            Err(_) => Err(format!("`{typed}` is no age; write {AN_AGE}")),
+            Err(_) => Err(bad(typed, "is no age", AN_AGE)),
         }
     }
 }
@@ -128,16 +154,14 @@ impl FromStr for ClassAge {
 pub struct Bytes(pub u64);
 
 impl FromStr for Bytes {
-    type Err = String;
+    type Err = BadValue;
 
-    fn from_str(typed: &str) -> Result<Self, String> {
+    fn from_str(typed: &str) -> Result<Self, BadValue> {
         let ByteSize(bytes) = typed
             .parse()
-            .map_err(|_| format!("`{typed}` is no size; write {A_SIZE}"))?;
+            .map_err(|_| bad(typed, "is no size", A_SIZE))?;
         if bytes > LARGEST {
-            Err(format!(
-                "`{typed}` is more than any volume holds; write {A_SIZE}"
-            ))
+            Err(bad(typed, "is more than any volume holds", A_SIZE))
         } else {
             Ok(Self(bytes))
         }
@@ -146,28 +170,26 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        ByteSize(self.0).display().iec().fmt(f)
+        f.write_str(&humanize::bytes(self.0))
     }
 }
 
-/// A share of the volume, held as a fraction: `85%` is 0.85.
+/// A percentage of the volume, stored as a fraction: `85%` is 0.85.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Percent(pub f64);
 
 impl FromStr for Percent {
-    type Err = String;
+    type Err = BadValue;
 
-    fn from_str(typed: &str) -> Result<Self, String> {
+    fn from_str(typed: &str) -> Result<Self, BadValue> {
         let number = typed
             .strip_suffix('%')
             .map(str::trim_end)
             .filter(|number| number.chars().all(|c| c.is_ascii_digit() || c == '.'));
         match number.and_then(|number| number.parse::<f64>().ok()) {
             Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(Self(percent / 100.0)),
-            Some(_) => Err(format!(
-                "`{typed}` is not above 0% and up to 100%; write {A_PERCENTAGE}"
-            )),
-            None => Err(format!("`{typed}` is no percentage; write {A_PERCENTAGE}")),
+            Some(_) => Err(bad(typed, "is not above 0% and up to 100%", A_PERCENTAGE)),
+            None => Err(bad(typed, "is no percentage", A_PERCENTAGE)),
         }
     }
 }
@@ -179,18 +201,18 @@ impl fmt::Display for Percent {
     }
 }
 
-/// How many of something.
+/// A number of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count(pub usize);
 
 impl FromStr for Count {
-    type Err = String;
+    type Err = BadValue;
 
-    fn from_str(typed: &str) -> Result<Self, String> {
+    fn from_str(typed: &str) -> Result<Self, BadValue> {
         typed
             .parse()
             .map(Self)
-            .map_err(|_| format!("`{typed}` is no count; write {A_COUNT}"))
+            .map_err(|_| bad(typed, "is no count", A_COUNT))
     }
 }
 
@@ -244,7 +266,8 @@ impl<'de> Visitor<'de> for AmountVisitor {
     }
 }
 
-/// A plain value as text: YAML takes `10` for a number and `10m` for text, and people don't care.
+/// A plain value as text: YAML reads `10` as a number and `10m` as text, which people needn't care
+/// about.
 struct Plain(&'static str);
 
 impl Visitor<'_> for Plain {
@@ -266,7 +289,7 @@ impl Visitor<'_> for Plain {
         Ok(typed.to_string())
     }
 
-    /// With its point, so that `1.0` is not taken for a whole number.
+    /// With its point, so that `1.0` is not read as a whole number.
     fn visit_f64<E>(self, typed: f64) -> Result<String, E> {
         Ok(format!("{typed:?}"))
     }
@@ -293,9 +316,9 @@ mod tests {
         typed.parse().ok()
     }
 
-    fn all_refused<T: FromStr<Err = String> + Debug>(typed: &[&str]) {
+    fn all_refused<T: FromStr<Err = BadValue> + Debug>(typed: &[&str]) {
         for typed in typed {
-            let told = typed.parse::<T>().expect_err(typed);
+            let told = typed.parse::<T>().expect_err(typed).to_string();
             assert!(
                 told.starts_with(&format!("`{typed}` "))
                     && told.contains("; write a")
@@ -355,6 +378,7 @@ mod tests {
                 .unwrap()
                 .after(now)
                 .unwrap_err()
+                .to_string()
                 .starts_with("that time is past; write")
         );
     }

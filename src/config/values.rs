@@ -1,4 +1,4 @@
-//! Values that several parts of the config are made of: directories that must not overlap, names,
+//! Values that several parts of the config consist of: directories that must not overlap, names,
 //! lists.
 
 use super::problem::{KeyPath, Notes};
@@ -68,13 +68,14 @@ impl Places {
     }
 }
 
-/// Control characters end up on terminals, and a backslash means something else in a glob.
+/// Whether a path is odd: control characters end up on terminals, and a backslash has another
+/// meaning in a glob.
 pub(super) fn odd(path: &str) -> bool {
     path.chars().any(|c| c.is_control() || c == '\\')
 }
 
-/// Names are for people, for metrics' labels and for lock files: letters, digits, `.`, `_` and `-`,
-/// in parts split by `/`.
+/// Whether it is a name for people, for metrics' labels and for lock files: letters, digits, `.`,
+/// `_` and `-`, in parts split by `/`.
 pub(super) fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     name.len() <= LONGEST_NAME
@@ -83,10 +84,10 @@ pub(super) fn is_name(name: &str) -> bool {
             .all(|part| !matches!(part, "" | "." | "..") && part.chars().all(plain))
 }
 
-/// Room for `__` and `.lock` in the 255 bytes that a file's name may have.
+/// Leaves room for `__` and `.lock` in the 255 bytes of a file's name.
 const LONGEST_NAME: usize = 120;
 
-/// What `name` stands for, or which names there are.
+/// Returns the meaning of `name`, or the known names.
 pub(super) fn one_of<T: Copy>(known: &[(&str, T)], name: &str) -> Result<T, String> {
     let found = known.iter().find(|(known, _)| *known == name);
     found
@@ -94,7 +95,7 @@ pub(super) fn one_of<T: Copy>(known: &[(&str, T)], name: &str) -> Result<T, Stri
         .ok_or_else(|| format!("`{name}` is unknown; write one of {}", names(known)))
 }
 
-/// The known names, as people read them.
+/// The known names, for people.
 pub(super) fn names<T>(known: &[(&str, T)]) -> String {
     known
         .iter()
@@ -103,7 +104,7 @@ pub(super) fn names<T>(known: &[(&str, T)]) -> String {
         .join(", ")
 }
 
-/// A list's texts, an empty one noted.
+/// Returns a list's texts, and notes an empty one.
 pub(super) fn texts<'a>(
     list: &'a raw::List,
     at: &KeyPath,

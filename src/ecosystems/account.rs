@@ -1,10 +1,9 @@
-//! Whose file is it? In the directories that tools make, the tool's own account says which files
-//! are its own; every other file is somebody's work
-//! (`docs/design/worktrees.md#whose-file-is-it`).
+//! The account of a tool: which files in the directories that it makes are its own. Every other
+//! file is somebody's work (`docs/design/worktrees.md#whose-file-is-it`).
 //!
-//! What a tool notes is read, and believed about its own directory alone. No account may call a
-//! file a tool's only because of where it stands, nor on an error: what no account speaks for is
-//! somebody's. `survey/accounts.rs` walks the directories and asks.
+//! An account reads the tool's notes, and believes them only about the tool's own directory. A file
+//! is not a tool's merely because of where it stands, nor because of an error. `survey/accounts.rs`
+//! walks the directories and asks.
 
 use super::directory::{Directory, ends_with};
 use rustix::fd::BorrowedFd;
@@ -13,35 +12,35 @@ use std::rc::Rc;
 
 /// A directory that a tool makes in a tree.
 pub struct Tool {
-    /// What the tool leaves in each of its directories, where they are called as anybody likes;
-    /// none where it gives them a name.
+    /// Files that the tool leaves in each of its directories, if the directory's name is free;
+    /// empty if the tool gives it a name.
     pub(crate) signs: &'static [&'static str],
-    /// Whether the directory of that name in `parent` is one, by what stands in it and beside it.
-    /// It says no for a link, and on an error.
+    /// Whether the directory of that name in `parent` is one, judged by what is in it and beside
+    /// it. False for a link and on an error.
     pub(crate) made: fn(BorrowedFd<'_>, &str) -> bool,
-    /// What it says of the entries, where the directory is one.
+    /// Returns the opinion on the entries of such a directory.
     pub(crate) account: fn(&Directory) -> Opinion,
 }
 
-/// What a tool says of an entry of one of its directories: a file or a directory, by its name.
+/// A tool's opinion on an entry of one of its directories: a file or a directory, by its name.
 pub(crate) type Opinion = Rc<dyn Fn(&Directory, &str, FileType) -> Says>;
 
-/// What a tool says of an entry.
+/// What a tool says about an entry.
 pub(crate) enum Says {
-    /// The tool wrote it. Of a directory: also all that is in it.
+    /// The tool wrote it. For a directory: everything in it, too.
     Mine,
-    /// It is a directory of the tool's, which says the rest of what is in it.
+    /// It is one of the tool's directories; the opinion decides on its entries.
     Below(Opinion),
-    /// The tool knows nothing of it.
+    /// The tool knows nothing about it.
     Nothing,
 }
 
-/// An opinion from a function.
+/// Makes an opinion of a function.
 pub(super) fn opinion(says: impl Fn(&Directory, &str, FileType) -> Says + 'static) -> Opinion {
     Rc::new(says)
 }
 
-/// One that says only which files are its own, in whatever directories.
+/// An opinion that claims files by name, in whatever directory.
 pub(super) fn files(mine: impl Fn(&str) -> bool + 'static) -> Opinion {
     fn of(mine: Rc<dyn Fn(&str) -> bool>) -> Opinion {
         opinion(move |_, name, kind| {
@@ -55,7 +54,7 @@ pub(super) fn files(mine: impl Fn(&str) -> bool + 'static) -> Opinion {
     of(Rc::new(mine))
 }
 
-/// One of files with these extensions.
+/// An opinion that claims files with these extensions.
 pub(super) fn extensions(all: &'static [&'static str]) -> Opinion {
     files(move |name| ends_with(name, all))
 }

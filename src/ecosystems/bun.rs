@@ -3,13 +3,14 @@
 //! | path | unit | name |
 //! | --- | --- | --- |
 //! | `<name>@<version>@@@1/`, in a scope's directory or not | the directory | `left-pad@1.3.0` |
-//! | `@GH@…@@@1/`, `@G@…/`, `@T@…@@@1/` | the directory: what git or an address gave | the same |
-//! | `<hash>.npm` | the file: what the registry says of a package | the same |
+//! | `@GH@…@@@1/`, `@G@…/`, `@T@…@@@1/` | the directory: a package from git or an address | the same |
+//! | `<hash>.npm` | the file: the registry's metadata of a package | the same |
 //!
 //! Seen with Bun 1.4.5: each may go alone, and is fetched again. Bun fills a `node_modules` with
-//! hard links, which moves the time of change of every file; a package that some tree has so is no
-//! unit, for its going would free nothing. The links in `<name>/` lead to the versions that the
-//! cache has, and stay: Bun does without them. `.lockb`, its older lock file, isn't read.
+//! hard links, which moves the change time of every file. A package that some tree has as hard
+//! links is no unit, since evicting it would free nothing. The links in `<name>/` point to the
+//! cached versions and stay: Bun works without their targets. `.lockb`, its older lock file, isn't
+//! read.
 
 use super::account::Tool;
 use super::directory::Directory;
@@ -41,10 +42,10 @@ pub(super) static BUN: Ecosystem = Ecosystem {
     ..Ecosystem::named("Bun")
 };
 
-/// What every package has, and the first that Bun links.
+/// The file that every package has, and the first that Bun links.
 const MANIFEST: &str = "package.json";
 
-/// A link made or removed moves the time of change of a package's manifest.
+/// A link that is made or removed moves the change time of a package's manifest.
 const LAST_USE: LastUse = LastUse::of(|probe, path| {
     let used = path.seen.times(probe.access_times())?;
     let Some(manifest) = probe.file_in(path, MANIFEST)? else {
@@ -59,7 +60,7 @@ fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     entries.flat_map(|entry| top(lister, entry)).collect()
 }
 
-/// What stands in the cache itself, or in a scope's directory.
+/// Returns the units of an entry of the cache itself, or of a scope's directory.
 fn top(lister: &CacheLister<'_>, entry: Entry) -> Vec<Unit> {
     let is_package = |entry: &Entry| entry.is_dir && entry.name.get(1..).is_some_and(has_version);
     if is_package(&entry) {
@@ -85,7 +86,7 @@ fn top(lister: &CacheLister<'_>, entry: Entry) -> Vec<Unit> {
         .collect()
 }
 
-/// Whether a name goes on with a version, or what stands for one.
+/// Whether `rest` of a name begins with a version, or with what stands for one.
 fn has_version(rest: &str) -> bool {
     rest.contains('@')
 }
@@ -105,8 +106,8 @@ fn unit(lister: &CacheLister<'_>, scope: &str, entry: Entry) -> Option<Unit> {
     lister.unit_of(package.into_iter().collect(), name, vec![entry.place])
 }
 
-/// What both sides call `@scope/name@1.0.0`. The cache has a hash for what follows the three numbers
-/// of a version, so that all such versions count as the same.
+/// The package `@scope/name@1.0.0`. The cache replaces what follows the three numbers of a version
+/// with a hash, so all such versions count as the same.
 fn package(spec: &str) -> Option<Package> {
     let name = name_of(spec)?;
     let version = spec.get(name.len().checked_add(1)?..)?;
@@ -116,7 +117,8 @@ fn package(spec: &str) -> Option<Package> {
     is_release.then(|| Package::new("bun", &format!("{name}@{numbers}{more}")))
 }
 
-/// The `@scope/name@1.0.0` of a package's line: `"nested/@scope/name": ["@scope/name@1.0.0", ...`.
+/// Returns `@scope/name@1.0.0` from a package's line: `"nested/@scope/name": ["@scope/name@1.0.0",
+/// ...`.
 fn spec(line: &str) -> Option<&str> {
     let (_, rest) = line.trim_start().strip_prefix('"')?.split_once("\": [\"")?;
     rest.split('"').next()
@@ -129,7 +131,7 @@ const MODULES: Tool = Tool {
     account: |modules| node::account(modules, &MANAGER),
 };
 
-/// It notes nothing in `node_modules`, but in the lock file beside it.
+/// It notes nothing in `node_modules`; its account is the lock file beside it.
 const MANAGER: Manager = Manager {
     signs: &[".bun"],
     notes: &[".bun-tag"],
@@ -193,7 +195,7 @@ mod tests {
         ];
         assert_eq!(field.names(&policy), expected);
         let units = field.survey(&policy).units;
-        // Just made, by the time of change.
+        // Just made, judged by the change time.
         assert!(units.iter().all(|unit| {
             let is_page = unit.name.ends_with(".npm");
             is_page == (unit.last_used == ago(40))

@@ -1,7 +1,5 @@
-//! What bundlers and frameworks of the web make: each directory by the shapes that its maker gives
-//! its files, and by what it was made of.
-//!
-//! It must never take a document for a page's part.
+//! The output of web bundlers and frameworks. Each directory is recognised by the file shapes of
+//! its maker, and by the sources it was made from.
 
 use super::account::{Opinion, Says, Tool, extensions, files, opinion};
 use super::directory::{Directory, beside, ends_with, holds};
@@ -18,7 +16,7 @@ pub(super) static BUNDLERS: Ecosystem = Ecosystem {
     ..Ecosystem::named("bundlers and linters of the web")
 };
 
-/// A linter's or a formatter's cache, and what Next declares.
+/// The cache of a linter or a formatter, and the types that Next declares.
 static FILES: [MadeFile; 2] = [
     MadeFile {
         may_be: |name| [".eslintcache", ".stylelintcache", ".prettiercache"].contains(&name),
@@ -157,11 +155,11 @@ fn next() -> Opinion {
     })
 }
 
-/// Nitro's: a server, and copies of what is public.
+/// Nitro's output: a server, and copies of the public files.
 fn output() -> Opinion {
     opinion(|_, name, kind| match (name, kind.is_dir()) {
         ("server", true) => Says::Below(opinion(|_, name, kind| match (name, kind.is_dir()) {
-            // Packages, as the bundler copied them.
+            // Packages that the bundler copied.
             ("node_modules", true) => Says::Mine,
             (_, true) => Says::Below(extensions(PARTS)),
             _ => ends_with(name, PARTS).into(),
@@ -220,7 +218,7 @@ fn is_vites(parent: BorrowedFd<'_>, name: &str) -> bool {
         )
 }
 
-/// Pages of the project's own names, assets with a hash in theirs, and copies of what is public.
+/// Pages named like the project's, assets with a hash in their names, and copies of public files.
 fn vite() -> Opinion {
     let own = |directory: &Directory, name: &str| {
         ends_with(name, &["html"])
@@ -260,7 +258,7 @@ fn is_hashed(name: &str) -> bool {
     hashed && ends_with(name, PARTS)
 }
 
-/// Copies of the project's `public`, and where `built`, a bundler's parts as well.
+/// Copies of the project's `public`, and a bundler's parts as well if `built`.
 fn public(path: String, built: bool) -> Opinion {
     opinion(move |directory, name, kind| {
         if kind.is_dir() {
@@ -271,7 +269,7 @@ fn public(path: String, built: bool) -> Opinion {
     })
 }
 
-/// Whether the file is byte for byte what the project keeps as public.
+/// Whether the file is byte for byte one of the project's public files.
 fn is_public(directory: &Directory, path: &str, name: &str) -> bool {
     let mut projects = directory
         .above()

@@ -1,7 +1,5 @@
-//! Reports of what tests cover, by the list of sources that each report keeps: coverage.py's
-//! `htmlcov`, istanbul's and v8's `coverage`.
-//!
-//! It must never take a page for a report's whose source that list doesn't name.
+//! Coverage reports: coverage.py's `htmlcov`, istanbul's and v8's `coverage`. A page is a report's
+//! only if the report lists its source.
 
 use super::account::{Opinion, Says, Tool, files, opinion};
 use super::directory::{Directory, beside, ends_with, folder, holds};
@@ -67,7 +65,7 @@ const ISTANBUL: Tool = Tool {
     account: istanbul,
 };
 
-/// What istanbul's reporters call their reports.
+/// The names of istanbul's reports.
 const SIGNS: [&str; 4] = [
     "coverage-final.json",
     "lcov-report",
@@ -135,7 +133,7 @@ fn istanbul(directory: &Directory) -> Opinion {
     pages(Rc::new(sources), true)
 }
 
-/// A page for each source, an index for each directory, and their dressing.
+/// A page for each source, an index for each directory, and their styles and scripts.
 fn pages(sources: Rc<HashSet<String>>, top: bool) -> Opinion {
     const REPORTS: [&str; 7] = [
         "clover.xml",

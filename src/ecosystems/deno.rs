@@ -1,7 +1,4 @@
-//! Deno: its lock file beside `node_modules`, and a store in it that tells the version of each
-//! package.
-//!
-//! It must never name what only stands there.
+//! Deno: its lock file beside `node_modules`, and a store in it that shows each package's version.
 
 use super::account::Tool;
 use super::directory::Directory;

@@ -1,9 +1,8 @@
-//! A directory of a tool's, listed: what its account is asked about, and where it reads what the
-//! tool noted.
+//! A listed directory that a tool made: its entries, and the tool's notes in it.
 //!
-//! What agents may have written is read here: sizes are capped, and no link is followed. It must
-//! never take what can't be read for an answer: an error of the file system's is kept until the
-//! whole has been looked through, and then nobody knows whose the files are.
+//! Agents may have written what is read here, so sizes are capped and no link is followed. An
+//! unreadable file is not an answer: the first error is kept in `Trouble` until the whole tree
+//! has been surveyed, and then the owner of every file in it is unknown.
 
 use crate::fs::budget::Held;
 use crate::fs::openat;
@@ -19,32 +18,32 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
-/// Bytes of one note of a tool's: the largest lock files that were seen have a tenth of it.
+/// Bytes of one note: ten times the largest lock file seen.
 const NOTE_CAP: u64 = 16 << 20;
-/// So many times its length a note takes once it is understood.
+/// Bytes that a parsed note takes, per byte of its text.
 const UNDERSTOOD: usize = 6;
-/// Bytes that a name takes beside its own.
+/// Bytes that an entry takes besides its name.
 const A_NAME: usize = 48;
-/// One of these in a directory makes it a repo or a worktree.
+/// Any of these in a directory makes it a repo or a worktree.
 const REPO: [&str; 3] = [".git", ".hg", ".jj"];
 
-/// A directory, listed.
+/// A directory and its entries.
 pub(crate) struct Directory {
     place: VolumePath,
     folder: OwnedFd,
     entries: Vec<(OsString, FileType)>,
     trouble: Trouble,
     stop: Stop,
-    /// For what it lists, and for what was read here.
+    /// The budget for the entries, and for what was read here.
     held: RefCell<Held>,
 }
 
-/// The first error that an account met, shared by all directories of a search.
+/// The first error of an account, shared by all directories of a search.
 #[derive(Clone, Default)]
 pub(crate) struct Trouble(Rc<Cell<Option<io::Error>>>);
 
 impl Trouble {
-    /// What was met so far.
+    /// Returns the first error so far.
     ///
     /// # Errors
     /// An account couldn't be read.
@@ -52,8 +51,8 @@ impl Trouble {
         self.0.take().map_or(Ok(()), Err)
     }
 
-    /// What is there, if it can be had. That nothing is there, or another kind of thing, is an
-    /// answer.
+    /// Returns what was found, or notes the error. "Not there" and "of another kind" are answers,
+    /// not errors.
     fn but<T, E: Into<io::Error>>(&self, found: Result<T, E>) -> Option<T> {
         let answers = [
             Errno::NOENT,
@@ -76,12 +75,12 @@ impl Trouble {
 }
 
 impl Directory {
-    /// Lists a directory, in the order of names.
+    /// Lists a directory, sorted by name.
     pub(crate) fn open(place: &VolumePath, trouble: Trouble, stop: &Stop) -> io::Result<Self> {
         Self::of(place.clone(), openat::dir(place)?, trouble, stop)
     }
 
-    /// Lists one that stands in it.
+    /// Lists a directory in this one.
     pub(crate) fn below(&self, name: &OsStr) -> io::Result<Self> {
         let opened = openat::below(
             &self.folder,
@@ -89,7 +88,7 @@ impl Directory {
             OFlags::RDONLY | OFlags::DIRECTORY,
         )?;
         Self::of(
-            self.place.join(name).map_err(io::Error::other)?,
+            self.place.join(name)?,
             opened,
             self.trouble.clone(),
             &self.stop,
@@ -113,7 +112,7 @@ impl Directory {
         })
     }
 
-    /// Where it stands.
+    /// The directory's place.
     pub(crate) fn place(&self) -> &VolumePath {
         &self.place
     }
@@ -123,12 +122,12 @@ impl Directory {
         &self.stop
     }
 
-    /// What it lists.
+    /// The entries, sorted by name.
     pub(crate) fn entries(&self) -> &[(OsString, FileType)] {
         &self.entries
     }
 
-    /// Whether it lists a file or a directory of that name.
+    /// Whether it has a file or a directory of that name.
     pub(crate) fn holds(&self, name: &str) -> bool {
         let at = self
             .entries
@@ -137,7 +136,7 @@ impl Directory {
         entry.is_some_and(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Directory))
     }
 
-    /// Whether a repo or a worktree stands here. A bare one is told by what it is made of.
+    /// Whether this is a repo or a worktree. A bare repo is recognised by its contents.
     pub(crate) fn is_repo(&self) -> bool {
         let marked = |(name, _): &(OsString, FileType)| {
             REPO.iter().any(|repo| name.eq_ignore_ascii_case(repo))
@@ -148,7 +147,7 @@ impl Directory {
                 .all(|name| self.holds(name))
     }
 
-    /// What the tool noted in a file here or deeper; none where there is none that can be read.
+    /// Reads a tool's note at a path from here; none if there is no readable one.
     pub(crate) fn note(&self, path: &str) -> Option<Vec<u8>> {
         let file = self
             .trouble
@@ -165,22 +164,22 @@ impl Directory {
         self.trouble.but(openat::content(file, NOTE_CAP))
     }
 
-    /// Opens a file that stands here.
+    /// Opens a file in this directory.
     pub(crate) fn file(&self, name: &str) -> Option<File> {
         self.trouble.but(open(self.folder.as_fd(), Path::new(name)))
     }
 
-    /// What was read of a file that stands here.
+    /// Returns what was read of a file here, or notes the error.
     pub(crate) fn read<T>(&self, read: io::Result<T>) -> Option<T> {
         self.trouble.but(read)
     }
 
-    /// The same as text.
+    /// Reads a note as text.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         String::from_utf8(self.note(path)?).ok()
     }
 
-    /// Whether a file or a directory stands at a path from here.
+    /// Whether there is a file or a directory at a path from here.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.stat(path).is_some_and(|stat| {
             matches!(
@@ -190,7 +189,7 @@ impl Directory {
         })
     }
 
-    /// The names that another directory lists, below here; none where it can't be listed.
+    /// The names in another directory below this one; none if it can't be listed.
     pub(crate) fn names(&self, path: &str) -> Vec<OsString> {
         let opened = openat::below(
             &self.folder,
@@ -204,7 +203,7 @@ impl Directory {
         entries.into_iter().map(|(name, _)| name).collect()
     }
 
-    /// What stands here or deeper by that path, itself.
+    /// The metadata of what is at that path, without following a link.
     pub(crate) fn stat(&self, path: &str) -> Option<Stat> {
         let opened = openat::below(
             &self.folder,
@@ -214,7 +213,7 @@ impl Directory {
         self.trouble.but(opened.and_then(rustix::fs::fstat))
     }
 
-    /// The directories above this one as far as its worktree's own, the nearest first.
+    /// The directories above this one up to the worktree's root, the nearest first.
     pub(crate) fn above(&self) -> Vec<Self> {
         let mut above = Vec::new();
         for path in self
@@ -243,7 +242,7 @@ impl Directory {
     }
 }
 
-/// The directory of that name itself, not what a link of that name leads to.
+/// Opens the directory of that name; none for a link.
 pub(crate) fn folder(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
     open_folder(parent, OsStr::new(name)).ok()
 }
@@ -253,7 +252,7 @@ pub(crate) fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedF
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-/// Whether `directory` holds a file or directory of any of these names.
+/// Whether `directory` contains a file or directory of any of these names.
 pub(crate) fn holds(directory: BorrowedFd<'_>, names: &[&str]) -> bool {
     names.iter().any(|name| {
         let seen = rustix::fs::statat(directory, *name, AtFlags::SYMLINK_NOFOLLOW);
@@ -266,7 +265,7 @@ pub(crate) fn holds(directory: BorrowedFd<'_>, names: &[&str]) -> bool {
     })
 }
 
-/// The same of one path below it.
+/// Whether there is a file or directory at that path below it.
 pub(crate) fn holds_below(directory: &OwnedFd, path: &str) -> bool {
     let opened = openat::below(directory, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW)
         .and_then(rustix::fs::fstat);
@@ -278,18 +277,18 @@ pub(crate) fn holds_below(directory: &OwnedFd, path: &str) -> bool {
     })
 }
 
-/// Whether any of these stands `beside` the directory `name` and any of those in it.
+/// Whether any of `beside` is in `parent`, and any of `inside` in its directory `name`.
 pub(crate) fn beside(parent: BorrowedFd<'_>, beside: &[&str], name: &str, inside: &[&str]) -> bool {
     holds(parent, beside)
         && folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), inside))
 }
 
-/// Reads a regular file by its path from here.
+/// Reads a regular file by its path from `parent`.
 pub(crate) fn read(parent: BorrowedFd<'_>, path: &Path) -> io::Result<Vec<u8>> {
     openat::content(open(parent, path)?, NOTE_CAP)
 }
 
-/// Opens a regular file by its path from here.
+/// Opens a regular file by its path from `parent`.
 pub(crate) fn open(parent: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
     let file = File::from(openat::below(
         parent,
@@ -303,9 +302,9 @@ pub(crate) fn open(parent: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
     }
 }
 
-/// What a directory holds, for file systems whose listings don't tell the kinds, too.
+/// Lists a directory, also on file systems whose listings don't show the kinds.
 pub(crate) fn listed(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
-    // By another descriptor: a listing uses its own up.
+    // By another descriptor: a listing uses up its own.
     let mut entries = openat::list(open_folder(folder.as_fd(), OsStr::new("."))?)?;
     for (name, kind) in entries
         .iter_mut()

@@ -1,4 +1,4 @@
-//! What is known of one tool, or of a family of tools that share their files.
+//! One tool, or a family of tools that share their files, as a record of all that is known of it.
 
 use super::account::Tool;
 use super::lister::CacheLayout;
@@ -10,9 +10,10 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use std::io;
 
-/// All that is known of a tool. What it doesn't have is an empty list: [`Ecosystem::named`].
+/// All that is known of a tool. Start from [`Ecosystem::named`]: what a tool doesn't have is an
+/// empty list.
 pub struct Ecosystem {
-    /// What people call it.
+    /// Its name, for people.
     pub name: &'static str,
     /// Its caches: each is a `kind` in the config.
     pub caches: &'static [CacheLayout],
@@ -22,8 +23,8 @@ pub struct Ecosystem {
     pub output: &'static [Tool],
     /// The single files that it writes among the sources.
     pub files: &'static [MadeFile],
-    /// What a live tree leads to in one of its caches, for as long as the tree stands; none where it
-    /// copies, or makes hard links.
+    /// Finds what a live tree links to in one of the tool's caches; none if the tool copies, or
+    /// makes hard links.
     pub linked: Option<Linked>,
 }
 
@@ -34,16 +35,16 @@ pub struct Ecosystem {
 /// stop.
 pub type Linked = fn(&VolumePath, &Stop) -> io::Result<Links>;
 
-/// What a tree leads to, in order.
+/// The packages that a tree links to, in order.
 pub struct Links {
-    /// As units of the cache answer to it.
+    /// The names of the cache's units.
     pub packages: Vec<Package>,
-    /// What they take of the repo's budget.
+    /// Their share of the repo's budget.
     _held: Held,
 }
 
 impl Links {
-    /// Those to `packages`, which take what is `held`.
+    /// Links to `packages`, which are counted in `held`.
     pub(super) fn new(packages: Vec<Package>, held: Held) -> Self {
         Self {
             packages,
@@ -53,7 +54,7 @@ impl Links {
 }
 
 impl Ecosystem {
-    /// One of which nothing is known but its name.
+    /// A tool of which only the name is known.
     pub(super) const fn named(name: &'static str) -> Self {
         Self {
             name,

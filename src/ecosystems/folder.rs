@@ -1,6 +1,6 @@
 //! A plain directory: every entry at the configured depth is a unit, named by its path.
 //!
-//! What stands higher up is never a unit, and hidden names (locks, temporary files) are left alone.
+//! Entries higher up are never units, and hidden names (locks, temporary files) are left alone.
 
 use super::ecosystem::Ecosystem;
 use super::last_use::LastUse;
@@ -43,7 +43,7 @@ fn unit(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
     lister.unit(name(lister.place, &entry.place), vec![entry.place])
 }
 
-/// The path below the cache, readable.
+/// The readable path below the cache.
 fn name(cache: &VolumePath, entry: &VolumePath) -> String {
     let below = entry
         .relative()

@@ -1,5 +1,5 @@
-//! Go: its module cache ([`module_cache`]) and its build cache ([`build_cache`]), the modules that a
-//! `go.sum` names ([`sums`]), and what it makes in a project ([`output`]).
+//! Go: its module cache ([`module_cache`]) and its build cache ([`build_cache`]), the modules that
+//! a `go.sum` names ([`sums`]), and what it makes in a project ([`output`]).
 
 mod build_cache;
 mod module_cache;
@@ -20,7 +20,7 @@ pub(super) static GO: Ecosystem = Ecosystem {
             variables: |place| vec![("GOMODCACHE", place.to_owned())],
             units: module_cache::units,
             last_use: module_cache::LAST_USE,
-            // Each module has one of its own.
+            // Each module has a lock of its own.
             locks: |_| Vec::new(),
         },
         CacheLayout {

@@ -1,8 +1,5 @@
-//! Gradle: its own cache beside the build, and what its plugins make in `build`, each in shapes of
-//! its own.
-//!
-//! It must never speak for a file right in `build` or in one of its directories that a task would
-//! have put deeper.
+//! Gradle: its own cache beside the build, and what its plugins make in `build`, each in its own
+//! shapes.
 
 use super::account::{Opinion, Says, Tool, extensions, files, opinion};
 use super::directory::{Directory, beside, ends_with};
@@ -59,7 +56,7 @@ fn cache() -> Opinion {
     files(shaped)
 }
 
-/// The directories of Gradle's own plugins, and what each holds.
+/// The directories of Gradle's own plugins, and the extensions in each.
 const MADE: [(&str, &[&str]); 14] = [
     (
         "classes",
@@ -162,8 +159,8 @@ fn build() -> Opinion {
         let Some(&(name, shapes)) = made else {
             return (!kind.is_dir() && directory == ".transforms").into();
         };
-        // A report or a class stands in the directory of its task or source set; nothing but
-        // archives and start scripts stands right here.
+        // A report or a class is in the directory of its task or source set. Only archives and
+        // start scripts are directly in here.
         let flat = ["distributions", "jacoco", "libs", "scripts"].contains(&name);
         let start_script = move |directory: &Directory, file: &str| {
             matches!(name, "scripts" | "install")

@@ -1,13 +1,11 @@
-//! The keys of an object in JSON: notes name files and packages so, with more than anybody needs
-//! behind each.
-//!
-//! It must never keep the values.
+//! The keys of a JSON object, without the values: notes use them for the names of files and
+//! packages.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
-/// The keys alone.
+/// The keys.
 #[derive(Default)]
 pub(super) struct Keys(pub(super) Vec<String>);
 

@@ -1,18 +1,18 @@
-//! Says when a unit was last used: once for the survey, and once more just before it goes.
+//! The last use of a unit: asked in the survey, and once more just before the unit goes.
 //!
-//! The newest of write time and access time. An access time counts only for files (listing a
-//! directory moves its own, so our looks would keep it young for ever), only where the mount keeps
-//! it, and only when it is newer than the write time. A directory says little by itself, so a
-//! bounded look goes into it. It must never guess: a failed stat is an error, and the unit stays.
+//! It is the newest of write time and access time. An access time counts only for files (listing a
+//! directory moves its own, so our survey would keep it young for ever), only if the mount keeps
+//! it, and only if it is newer than the write time. A directory shows little by itself, so a
+//! bounded number of its entries is inspected. A failed stat is an error, and the unit stays.
 //!
-//! Linux mounts with `relatime` unless told otherwise: a read moves an access time that is not
-//! newer than the last write or change, or over 24 h old, and no other. What is read every hour may
-//! so look as if it was last read yesterday; what was not read since it was written looks just so.
+//! Linux mounts with `relatime` by default: a read moves an access time only if it is not newer
+//! than the last write or change, or over 24 h old. So a file that is read every hour may look as
+//! if it was last read yesterday, and so does a file that was not read since it was written.
 //! Whether the mount does better (`strictatime`) makes too little difference to find out, so an
-//! access time must show a day more (`Use::must_show`); the order of eviction is by what was seen
+//! access time must show a day more (`Use::must_show`). Eviction orders by the times as seen
 //! (`docs/design/caches.md#last-use`).
 //!
-//! What more, or less, a tool's files tell stands with the tool, as its [`LastUse`].
+//! What else a tool's files show is part of the tool, as its [`LastUse`].
 
 use crate::facts::cache::{Size, UsedFrom};
 use crate::fs::openat;
@@ -32,44 +32,44 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Entries looked at in one directory unit: enough for a wheel or a model, and one round trip or
-/// two on a network mount.
+/// Entries inspected in one directory unit: enough for a wheel or a model, and one or two round
+/// trips on a network mount.
 const LOOK: usize = 100;
 
-/// Of these, those looked at for hard links: a tool links all that it unpacked, or nothing.
+/// Of these, entries inspected for hard links: a tool links all that it unpacked, or nothing.
 const LINKS: usize = 20;
 
-/// Bytes of a listing that are read at once: some hundred names. On the stack, for a million
-/// directories are listed.
+/// Bytes of a listing that are read at once: some hundred names. The buffer is on the stack,
+/// because a million directories are listed.
 const BUFFER: usize = 16 << 10;
 
-/// Levels looked into: a Hugging Face model keeps its files at the second one.
+/// Levels that are inspected: a Hugging Face model keeps its files at the second one.
 const DEPTH: usize = 3;
 
 /// A sign of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Use {
-    /// When.
+    /// The time.
     pub at: DateTime<Utc>,
-    /// How that is known.
+    /// The kind of the sign.
     pub from: UsedFrom,
 }
 
-/// How the last use of a kind's units is told.
+/// How the last use of a kind's units is found.
 #[derive(Clone, Copy)]
 pub struct LastUse {
-    /// The newest sign of use that one path of a unit gives.
+    /// Returns the newest sign of use of one path of a unit.
     pub of: fn(&LastUseProbe, &UnitPath<'_>) -> io::Result<Use>,
-    /// How many of a unit's paths tell of it: where it has many, the first ones tell as much.
+    /// How many of a unit's paths are asked. If a unit has many, the first ones show as much.
     pub telling: usize,
 }
 
 impl LastUse {
-    /// A file's write and access times, and for a directory the newest of its first entries, a few
+    /// A file's write and access times; for a directory the newest of its first entries, a few
     /// levels down.
     pub const ENTRIES: Self = Self::of(|probe, path| probe.entries(path, probe.access_times));
 
-    /// All paths tell, by `of`.
+    /// All paths are asked, by `of`.
     pub const fn of(of: fn(&LastUseProbe, &UnitPath<'_>) -> io::Result<Use>) -> Self {
         Self {
             of,
@@ -78,26 +78,26 @@ impl LastUse {
     }
 }
 
-/// A path of a unit, and what a look at it has shown.
+/// A path of a unit, with its metadata.
 pub struct UnitPath<'a> {
-    /// Where it is.
+    /// The place.
     pub place: &'a VolumePath,
-    /// What the look has shown.
+    /// The metadata.
     pub seen: Seen,
 }
 
-/// What a look at a file or a directory has shown.
+/// The metadata of a file or a directory.
 pub struct Seen(Statx);
 
 impl UnitPath<'_> {
-    /// Whether a directory of that name leads to it.
+    /// Whether it is the directory of that name, or below it.
     pub fn is_below(&self, name: &str) -> bool {
         self.place.relative().iter().any(|part| part == name)
     }
 }
 
 impl Seen {
-    /// The write time, and where `access_times` count the access time of a file.
+    /// The write time, or the access time of a file if `access_times` and if it is newer.
     ///
     /// # Errors
     /// It is out of range.
@@ -105,7 +105,7 @@ impl Seen {
         times(&self.0, access_times)
     }
 
-    /// The time of change: a link made or removed moves it.
+    /// The change time: a link that is made or removed moves it.
     ///
     /// # Errors
     /// It is out of range.
@@ -117,12 +117,12 @@ impl Seen {
     }
 }
 
-/// How long `relatime` leaves an access time where it is.
+/// How long `relatime` leaves an access time unchanged.
 const STALE: Duration = Duration::from_hours(24);
 
 impl Use {
-    /// How long ago the use must seem to be, for the unit to have been unused for `min_age`. Where
-    /// any age will do, any does.
+    /// How long ago the use must seem to be, if the unit is to count as unused for `min_age`. Zero
+    /// if any age is enough.
     pub(super) fn must_show(&self, min_age: Duration) -> Duration {
         let may_be_stale = self.from == UsedFrom::AccessTime && min_age > Duration::ZERO;
         if may_be_stale {
@@ -133,15 +133,15 @@ impl Use {
     }
 }
 
-/// Whether the mount that holds `path` keeps access times, by its options: for a dry run on a
-/// volume where no run has tried it yet. An NFS client can't see that the server doesn't, but then
+/// Whether the mount of `path` keeps access times, judged by its options: for a dry run on a volume
+/// that no run has probed yet. An NFS client can't see that the server doesn't keep them, but then
 /// they stay older than the write times and don't count anyway.
 pub fn keeps_access_times(path: &Path) -> bool {
     rustix::fs::statvfs(path)
         .is_ok_and(|volume| !volume.f_flag.contains(StatVfsMountFlags::NOATIME))
 }
 
-/// What of a file or directory tells of its use, and what its going would free.
+/// The metadata that shows a file's use, and what evicting it would free.
 const TOLD: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::NLINK)
     .union(StatxFlags::ATIME)
@@ -149,8 +149,8 @@ const TOLD: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::CTIME)
     .union(StatxFlags::BLOCKS);
 
-/// Looks at units from the volume's root, which is opened once: a way from `/` for each of a
-/// million looks costs more than the looks.
+/// Inspects units, relative to the volume's root, which is opened once: resolving a path from `/` a
+/// million times costs more than the inspection.
 pub struct LastUseProbe {
     root: OwnedFd,
     device: (u32, u32),
@@ -161,7 +161,7 @@ impl LastUseProbe {
     /// Opens the volume at `root`. `access_times` says whether its mount keeps them.
     ///
     /// # Errors
-    /// Whatever `open` says.
+    /// Any error of `open`.
     pub fn open(root: &Path, access_times: bool) -> io::Result<Self> {
         let root = openat::root(root)?;
         let device = device(&look(root.as_fd(), ".")?);
@@ -172,16 +172,16 @@ impl LastUseProbe {
         })
     }
 
-    /// The newest sign of use of what `paths` name.
+    /// The newest sign of use of `paths`.
     ///
     /// # Errors
-    /// One of them can't be looked at, is gone, or is neither a file nor a directory.
+    /// One of them can't be inspected, is gone, or is neither a file nor a directory.
     pub fn last_use(&self, told: LastUse, paths: &[VolumePath]) -> io::Result<Use> {
         Ok(self.first_look(told, paths)?.0)
     }
 
-    /// The same, with what their going would free where the same looks tell: all of them are files
-    /// without another link.
+    /// The same, with the size that evicting them would free. The size is known only if all of them
+    /// are files with a single link.
     pub(super) fn first_look(
         &self,
         told: LastUse,
@@ -205,8 +205,8 @@ impl LastUseProbe {
         Ok((used, size.filter(|_| telling >= paths.len())))
     }
 
-    /// The same, in one look with whether something in their directories is linked from elsewhere,
-    /// too; then none: its tool handed it out, and its going would free nothing.
+    /// The newest sign of use; none if something in their directories is also linked from
+    /// elsewhere, since then the tool handed it out and evicting it would free nothing.
     pub(super) fn last_use_unlinked(&self, paths: &[VolumePath]) -> io::Result<Option<Use>> {
         let seen = paths
             .iter()
@@ -220,13 +220,13 @@ impl LastUseProbe {
             .map(|seen| seen.filter(|(_, linked)| !linked).map(|(used, _)| used))
     }
 
-    /// Whether the file `place` is linked from elsewhere, too. What can't be looked at counts as
-    /// linked, so that it stays.
+    /// Whether the file `place` has other links. A file that can't be inspected counts as linked,
+    /// so that it stays.
     pub(super) fn is_linked(&self, place: &VolumePath) -> bool {
         self.look(place).map_or(true, |seen| is_linked(&seen))
     }
 
-    /// Shows what a directory lists.
+    /// Calls `show` for each entry of a directory.
     pub(super) fn list(
         &self,
         directory: &VolumePath,
@@ -247,7 +247,7 @@ impl LastUseProbe {
         Ok(())
     }
 
-    /// Whether a directory stands there. What leads to it through a link is an error.
+    /// Whether there is a directory. A path through a link is an error.
     pub(super) fn is_folder(&self, place: &VolumePath) -> io::Result<bool> {
         let there = openat::below(
             &self.root,
@@ -258,7 +258,7 @@ impl LastUseProbe {
         Ok(seen.is_some_and(|seen| FileType::from_raw_mode(seen.st_mode).is_dir()))
     }
 
-    /// Opens a regular file for reading, and tells how long it is.
+    /// Opens a regular file for reading, and returns its length in bytes.
     pub(super) fn file(&self, place: &VolumePath) -> io::Result<(File, u64)> {
         let file = File::from(openat::below(
             &self.root,
@@ -281,19 +281,19 @@ impl LastUseProbe {
         self.access_times
     }
 
-    /// The newest sign in the first entries of a directory, or a file's own. Access times count only
-    /// where `access_times` says so.
+    /// The newest sign in the first entries of a directory, or of the file itself. Access times
+    /// count only if `access_times`.
     ///
     /// # Errors
-    /// One of them can't be looked at, or tells a time that is out of range.
+    /// One of them can't be inspected, or has a time that is out of range.
     pub fn entries(&self, path: &UnitPath<'_>, access_times: bool) -> io::Result<Use> {
         Ok(self.bounded(path.place, &path.seen.0, access_times)?.0)
     }
 
-    /// What a look at the file `name` in a directory shows; none where there is no such file.
+    /// The metadata of the file `name` in a directory; none if there is no such file.
     ///
     /// # Errors
-    /// It can't be looked at.
+    /// It can't be inspected.
     pub fn file_in(&self, path: &UnitPath<'_>, name: &str) -> io::Result<Option<Seen>> {
         if !kind(&path.seen.0).is_dir() {
             return Ok(None);
@@ -311,14 +311,14 @@ impl LastUseProbe {
         Ok(((told.of)(self, &path)?, self.size(&path.seen.0)))
     }
 
-    /// What the going of a file frees that has no other link.
+    /// The size that evicting a file without other links would free.
     fn size(&self, seen: &Statx) -> Option<Size> {
         let alone = kind(seen).is_file() && seen.stx_nlink == 1 && device(seen) == self.device;
         alone.then_some(Size::of_blocks(seen.stx_blocks))
     }
 
-    /// The newest sign in the first entries of a directory, or a file's own; and whether one of the
-    /// first few has other links.
+    /// The newest sign in the first entries of a directory, or of the file itself; and whether one
+    /// of the first few has other links.
     fn bounded(
         &self,
         place: &VolumePath,
@@ -349,7 +349,7 @@ impl LastUseProbe {
         )
     }
 
-    /// A unit's path itself: a link or a special file is an error.
+    /// The metadata of a unit's path. A link or a special file is an error.
     fn look(&self, place: &VolumePath) -> io::Result<Statx> {
         let seen = look(self.root.as_fd(), place.relative())?;
         let known = kind(&seen).is_file() || kind(&seen).is_dir();
@@ -361,8 +361,8 @@ impl LastUseProbe {
     }
 }
 
-/// Shows the first [`LOOK`] entries below `folder`, each with its number, as they are listed: a
-/// directory's own follow it.
+/// Shows the first [`LOOK`] entries below `folder`, each with its number, in the order of the
+/// listing: the entries of a directory follow it.
 fn within(
     folder: BorrowedFd<'_>,
     levels: usize,
@@ -431,7 +431,7 @@ fn device(seen: &Statx) -> (u32, u32) {
     (seen.stx_dev_major, seen.stx_dev_minor)
 }
 
-/// The first, unless the second is newer.
+/// The newer of two; the first if they are equal.
 pub(super) fn newer(first: Use, second: Use) -> Use {
     if second.at > first.at { second } else { first }
 }
@@ -446,7 +446,7 @@ mod tests {
     use super::super::testing::{Field, ago};
     use super::*;
 
-    /// How the last use of that kind is told.
+    /// The last use of that kind.
     fn told(kind: &str) -> LastUse {
         let kind = crate::ecosystems::kind(kind).unwrap();
         crate::ecosystems::layout(kind).unwrap().last_use
@@ -579,7 +579,7 @@ mod tests {
         );
         std::fs::hard_link(head.path(), field.at("other").path()).unwrap();
         assert_eq!(weighed(&both), None, "its going may free nothing");
-        // Of a package of pnpm's not all is looked at.
+        // Only a part of a pnpm package is inspected.
         let contents: Vec<VolumePath> = ["1", "2", "3"].map(|name| field.file(name, 9)).into();
         assert_eq!(
             field

@@ -1,8 +1,8 @@
-//! One look at one cache: what every kind needs to list its units, and where it says what it could
-//! not read.
+//! The listing of one cache: what every kind needs to list its units, and where it reports
+//! problems.
 //!
-//! A kind asks for a directory's entries and names its units; nothing else. It must never fail as a
-//! whole: what can't be read is a line in `problems`, and what isn't a unit stays.
+//! A kind asks for a directory's entries and names its units; nothing else. Listing never fails as
+//! a whole: an unreadable path is a line in `problems`, and what isn't a unit stays.
 
 use super::last_use::{LastUse, LastUseProbe, Use};
 use crate::facts::cache::{CacheKind, Size, Unit};
@@ -20,86 +20,86 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Problem lines told of one cache; the rest is a number. An unreadable cache must not flood the
+/// Problem lines of one cache; more are only counted. An unreadable cache must not flood the
 /// report.
 const TOLD: usize = 10;
 
-/// How a tool lays out a cache, and who works in it. Nothing here has a default: what is not known
-/// of a layout would be deleted wrongly.
+/// How a tool lays out a cache, and who works in it. There are no defaults: a wrong one would
+/// delete what is still needed.
 pub struct CacheLayout {
-    /// What the config, the report and the metrics call it.
+    /// Its name in the config, the report and the metrics.
     pub kind: CacheKind,
-    /// What each of its units is, for people, as `docs/eviction.md` has it.
+    /// What a unit is, for people, as in `docs/eviction.md`.
     pub unit: &'static str,
-    /// Where one stands.
+    /// Where such a cache is.
     pub stands: Stands,
-    /// The variables by which the tool is told that its cache stands in a directory.
+    /// The variables that make the tool use a directory as its cache.
     pub variables: fn(&Path) -> Vec<(&'static str, PathBuf)>,
     /// Lists its units. No path may belong to two of them.
     pub units: fn(&CacheLister<'_>) -> Vec<Unit>,
-    /// How the last use of its units is told.
+    /// How the last use of its units is found.
     pub last_use: LastUse,
-    /// The tool's lock files for a cache that stands there: each is held while a unit goes.
+    /// The tool's lock files for a cache at that place. Each is held while a unit goes.
     pub locks: fn(&VolumePath) -> Vec<VolumePath>,
 }
 
-/// Where a cache stands.
+/// Where a cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stands {
     /// In a directory that its tool lays out.
     InDirectory,
-    /// In a directory that anybody lays out: the config says at which depth its units stand, and
-    /// there may be repos in them.
+    /// In a directory that anybody lays out: the config gives the depth of its units, and there may
+    /// be repos in them.
     AtDepth,
     /// In the worktrees.
     InWorktrees,
 }
 
-/// Where each unit passes as soon as it is seen: what it gives back is listed. A volume may hold
-/// more units than memory should.
+/// Filters each unit as soon as it is seen: only what it returns is listed. A volume may have more
+/// units than fit in memory.
 pub type UnitFilter<'a> = &'a (dyn Fn(Unit) -> Option<Unit> + Sync);
 
-/// One cache as the config has it.
+/// One cache, as configured.
 #[derive(Clone, Copy)]
 pub struct Settings<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Where it stands, which need not be there.
+    /// Its place, which may be missing.
     pub place: &'a VolumePath,
-    /// At which depth its units stand, for [`Stands::AtDepth`].
+    /// The depth of its units, for [`Stands::AtDepth`].
     pub depth: usize,
-    /// No unit is evicted while younger than this.
+    /// The age below which no unit is evicted.
     pub min_age: Duration,
 }
 
-/// One look at one cache.
+/// The listing of one cache.
 pub struct CacheLister<'a> {
-    /// How it is laid out.
+    /// Its layout.
     layout: &'a CacheLayout,
-    /// Where it stands.
+    /// Its place.
     pub(super) place: &'a VolumePath,
-    /// At which depth its units stand.
+    /// The depth of its units.
     pub(super) depth: usize,
     min_age: Duration,
-    /// Who looks.
+    /// Inspects the paths.
     pub(super) probe: &'a LastUseProbe,
-    /// What all of its units are held by while they go.
+    /// The locks that are held while a unit goes.
     pub(super) locks: Arc<[VolumePath]>,
-    /// Where each unit has to pass to be listed.
+    /// The filter that each unit must pass.
     pub(super) gate: UnitFilter<'a>,
     name: Arc<str>,
     stop: &'a Stop,
     problems: Mutex<Vec<String>>,
 }
 
-/// What a directory holds. Links, special files and hidden names are left out: they are never
+/// An entry of a directory. Links, special files and hidden names are left out: they are never
 /// units.
 pub(super) struct Entry {
-    /// Where it is.
+    /// Its place.
     pub(super) place: VolumePath,
-    /// Its own name, readable.
+    /// Its own name, in readable form.
     pub(super) name: String,
-    /// A directory, or else a file.
+    /// Whether it is a directory; else it is a file.
     pub(super) is_dir: bool,
 }
 
@@ -113,7 +113,7 @@ impl Entry {
 }
 
 impl<'a> CacheLister<'a> {
-    /// Begins a look.
+    /// Starts a listing.
     pub fn new(
         layout: &'a CacheLayout,
         settings: Settings<'a>,
@@ -135,8 +135,8 @@ impl<'a> CacheLister<'a> {
         }
     }
 
-    /// Lists the cache's units, and tells what went wrong. Problems are sorted, so that two looks at
-    /// the same cache tell the same.
+    /// Lists the cache's units and the problems. Problems are sorted, so that two listings of the
+    /// same cache report the same.
     pub fn list(self) -> (Vec<Unit>, Vec<String>) {
         let units = (self.layout.units)(&self);
         let mut problems = self
@@ -152,8 +152,8 @@ impl<'a> CacheLister<'a> {
         (units, problems)
     }
 
-    /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be
-    /// read.
+    /// The entries of `directory`. A missing directory is empty; an unreadable one is empty and a
+    /// problem.
     pub(super) fn entries(&self, directory: &VolumePath) -> Vec<Entry> {
         if self.stop.reached().is_some() {
             return Vec::new();
@@ -179,13 +179,13 @@ impl<'a> CacheLister<'a> {
             .collect()
     }
 
-    /// A unit of this cache, as old as its newest path; none, and a problem, when that can't be
-    /// told. None, too, when it went through the gate and stayed there.
+    /// A unit of this cache, as old as its newest path. None if the filter drops it, or, with a
+    /// problem, if its last use is unknown.
     pub(super) fn unit(&self, name: String, paths: Vec<VolumePath>) -> Option<Unit> {
         self.unit_of(Vec::new(), name, paths)
     }
 
-    /// The same for a unit that holds what lock files call `packages`.
+    /// A unit that contains what lock files call `packages`.
     pub(super) fn unit_of(
         &self,
         packages: Vec<Package>,
@@ -195,7 +195,7 @@ impl<'a> CacheLister<'a> {
         self.seen(packages, name, paths).and_then(self.gate)
     }
 
-    /// The same for one of which it is known when it was `used`.
+    /// A unit whose last `used` time is known.
     pub(super) fn used_unit(
         &self,
         packages: Vec<Package>,
@@ -207,7 +207,7 @@ impl<'a> CacheLister<'a> {
             .and_then(self.gate)
     }
 
-    /// The same, for one that is not ready for the gate.
+    /// A unit that has not been filtered yet.
     pub(super) fn seen(
         &self,
         packages: Vec<Package>,
@@ -249,7 +249,7 @@ impl<'a> CacheLister<'a> {
                 size,
                 shared: Vec::new(),
             }),
-            // Its tool replaced or removed it while we looked.
+            // Its tool replaced or removed it meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 self.problem(
@@ -262,7 +262,7 @@ impl<'a> CacheLister<'a> {
         }
     }
 
-    /// Notes something that stands where only units should: it stays.
+    /// Notes an entry that is not recognised among units: it stays.
     pub(super) fn odd(&self, entry: &Entry) {
         self.problem(
             "recognise",
@@ -271,12 +271,12 @@ impl<'a> CacheLister<'a> {
         );
     }
 
-    /// Notes what went wrong.
+    /// Notes a problem.
     pub(super) fn problem(&self, verb: &str, place: &VolumePath, cause: impl Display) {
         self.note(format!("failed to {verb} `{place}`: {cause}"));
     }
 
-    /// How much went wrong so far.
+    /// How many problems there are so far.
     pub(super) fn problems(&self) -> usize {
         self.problems
             .lock()
@@ -284,7 +284,7 @@ impl<'a> CacheLister<'a> {
             .len()
     }
 
-    /// Notes a line.
+    /// Notes a problem line.
     pub(super) fn note(&self, line: String) {
         self.problems
             .lock()
@@ -311,7 +311,7 @@ impl<'a> CacheLister<'a> {
         })
     }
 
-    /// For file systems whose listings don't tell.
+    /// Whether it is a directory, for file systems whose listings don't say.
     fn is_dir(&self, place: &VolumePath) -> Option<bool> {
         match place.path().symlink_metadata() {
             Ok(seen) if seen.is_dir() => Some(true),

@@ -1,31 +1,35 @@
-//! How a lock file is told from other files, and how it is read.
+//! How a lock file is recognised, and how it is read.
 //!
-//! Everything in one is untrusted: whoever reads it caps its size and the number of its packages.
+//! Its contents are untrusted: whoever reads one caps its size and the number of its packages.
+
+mod error;
+
+pub use self::error::LockFileError;
 
 use crate::facts::package::Package;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::path::Path;
 
-/// Bytes of a package as it is remembered; no registry takes longer names.
+/// Bytes of a package as it is remembered. No registry accepts longer names.
 pub(crate) const LONGEST: usize = 512;
 
-/// A lock file of a tool's.
+/// A lock file of a tool.
 pub struct LockFile {
-    /// What a content that was read so is remembered by. A format that comes to name other packages
-    /// needs another one.
+    /// The key under which read contents are remembered. A format that comes to name other packages
+    /// needs a new one.
     pub format: &'static str,
     /// Whether the file at that path in a tree is one.
     pub is_one: fn(&Path) -> bool,
-    /// Which packages it names.
+    /// How its packages are read.
     pub parse: Parse,
 }
 
-/// How a lock file is read: which packages its text, or each line of it, names.
+/// How a lock file is read: which packages its whole text, or each of its lines, names.
 #[derive(Clone, Copy)]
 pub enum Parse {
     /// All of it at once.
-    Whole(fn(&str) -> Result<Vec<Package>, String>),
+    Whole(fn(&str) -> Result<Vec<Package>, LockFileError>),
     /// Line by line.
     Lines(fn(&str) -> Vec<Package>),
 }
@@ -37,19 +41,19 @@ pub(super) fn is_called(path: &Path, names: &[&str]) -> bool {
         .is_some_and(|name| names.contains(&name))
 }
 
-/// What a text names. One with a zero byte is no text: a crash may leave a file of the right length
-/// without its content. Nor is what git-lfs leaves where it was not installed: read line by line,
-/// both would pass for a lock file that names nothing.
+/// Returns the packages that a text names. Contents with a zero byte are no text: a crash may leave
+/// a file of the right length without its content. Nor is the pointer that git-lfs leaves if it was
+/// not installed. Read line by line, both would pass for a lock file that names nothing.
 ///
 /// # Errors
 /// It makes no sense. The message holds nothing that a repo may have put in it.
-pub fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
+pub fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, LockFileError> {
     let text = text(bytes);
     if text.contains('\0') {
-        return Err("it is no text".to_owned());
+        return Err(LockFileError::NoText);
     }
     if text.starts_with("version https://git-lfs.github.com/spec/") {
-        return Err("git-lfs keeps it elsewhere".to_owned());
+        return Err(LockFileError::Lfs);
     }
     let mut named = match how {
         Parse::Whole(packages) => packages(&text)?,
@@ -59,7 +63,8 @@ pub fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
     Ok(named)
 }
 
-/// In UTF-8, or in UTF-16 where a mark says so, as PowerShell writes it and pip reads it.
+/// The text in UTF-8, or in UTF-16 if a byte order mark says so, as PowerShell writes it and pip
+/// reads it.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     let wide = |rest: &[u8], of: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = rest
@@ -78,6 +83,6 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// A message without what a repo may have put in it.
-pub(super) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    toml::from_str(text).map_err(|error| error.message().to_owned())
+pub(super) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, LockFileError> {
+    toml::from_str(text).map_err(|error| LockFileError::Toml(error.message().to_owned()))
 }

@@ -1,4 +1,4 @@
-//! What the Finder leaves behind.
+//! macOS: the files that the Finder leaves behind.
 
 use super::ecosystem::Ecosystem;
 use super::made_file::{MadeFile, shows};

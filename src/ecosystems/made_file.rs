@@ -1,5 +1,5 @@
-//! Single files that tools write among the sources: known by their name and by what they hold, for
-//! anybody may give a file a name.
+//! Single files that tools write among the sources. Each is recognised by its name and its
+//! contents, because anybody may give a file that name.
 
 use super::directory::read;
 use rustix::fd::BorrowedFd;
@@ -8,23 +8,23 @@ use std::path::Path;
 
 /// A file that a tool writes among the sources.
 pub struct MadeFile {
-    /// Whether a file of that name may be one: no other is read.
+    /// Whether a file of that name may be one. No other file is read.
     pub(crate) may_be: fn(&str) -> bool,
-    /// Whether the file of that name in `parent` is one. It says no on an error.
+    /// Whether the file of that name in `parent` is one. False on an error.
     pub(crate) is_one: fn(BorrowedFd<'_>, &str) -> bool,
 }
 
-/// Whether what the file holds shows whose it is.
+/// Whether the file's contents show that it is one.
 pub(super) fn shows(parent: BorrowedFd<'_>, name: &str, shows: fn(&[u8]) -> bool) -> bool {
     read(parent, Path::new(name)).is_ok_and(|bytes| shows(&bytes))
 }
 
-/// The first kilobyte, as far as it is text.
+/// The first kilobyte, as text.
 pub(super) fn beginning(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes.get(..1024).unwrap_or(bytes))
 }
 
-/// Whether `part` stands anywhere in it.
+/// Whether `part` is anywhere in `bytes`.
 pub(super) fn contains(bytes: &[u8], part: &str) -> bool {
     bytes
         .windows(part.len())

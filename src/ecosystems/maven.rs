@@ -1,6 +1,5 @@
-//! Maven's `target`: classes, copies of the resources, reports of tests, archives.
-//!
-//! It must never take for a copy what has no resource of that path in the sources.
+//! Maven's `target`: classes, copies of the resources, test reports, archives. A file is a copy
+//! only if the sources have a resource of that path.
 
 use super::account::{Opinion, Says, Tool, extensions, files, opinion};
 use super::directory::{Directory, beside, ends_with};
@@ -70,7 +69,7 @@ fn is_test_report(name: &str) -> bool {
         || name == "testng-results.xml"
 }
 
-/// What jacoco's agent writes: blocks, of which the first is a header.
+/// Whether it is a file of jacoco's agent: blocks, of which the first is a header.
 fn is_jacoco(directory: &Directory, name: &str) -> bool {
     ends_with(name, &["exec"])
         && directory
@@ -78,7 +77,7 @@ fn is_jacoco(directory: &Directory, name: &str) -> bool {
             .is_some_and(|bytes| bytes.starts_with(&[1, 0xc0, 0xc0]))
 }
 
-/// Copies of what stands in `src/SET/resources` of the project.
+/// Copies of the project's `src/SET/resources`.
 pub(super) fn resources(set: String, path: String) -> Opinion {
     opinion(move |directory, name, kind| {
         let here = format!("{path}{name}");
@@ -93,7 +92,7 @@ pub(super) fn resources(set: String, path: String) -> Opinion {
     })
 }
 
-/// What either of them knows.
+/// An opinion that claims what either of two claims.
 fn either(one: Opinion, other: Opinion) -> Opinion {
     opinion(move |directory, name, kind| {
         match (one(directory, name, kind), other(directory, name, kind)) {

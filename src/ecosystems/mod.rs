@@ -1,7 +1,7 @@
-//! What is known of the tools that fill a volume: one file a tool, and one list that names them.
+//! The tools that fill a volume: one file a tool, and one list of all, [`ALL`].
 //!
-//! The kinds that the config knows, the variables of `env`, the lock files that are read, and whose
-//! a file in a tree is, all come from [`ALL`]. [`README.md`](README.md) leads through a new tool.
+//! The config's kinds, the variables of `env`, the lock files that are read, and the owner of a
+//! file in a tree all come from that list. [`README.md`](README.md) leads through a new tool.
 
 // What stands in a cache or a tree is anybody's: no number of theirs may stop the run.
 #![cfg_attr(
@@ -48,8 +48,8 @@ use lock_file::LockFile;
 use made_file::MadeFile;
 use std::path::Path;
 
-/// Every tool. Of those that fill a `node_modules` npm is the last: it alone may have to read a
-/// package to know it.
+/// Every tool. npm is the last of those that fill a `node_modules`: only npm may have to read a
+/// package to recognise it.
 pub static ALL: [&Ecosystem; 18] = [
     &pip::PIP,
     &uv::UV,
@@ -71,42 +71,42 @@ pub static ALL: [&Ecosystem; 18] = [
     &build_output::BUILD_OUTPUT,
 ];
 
-/// The layouts of all caches.
+/// Returns the layouts of all caches.
 pub fn layouts() -> impl Iterator<Item = &'static CacheLayout> {
     ALL.iter().flat_map(|ecosystem| ecosystem.caches)
 }
 
-/// The kind of cache that the config calls `name`.
+/// Returns the kind of cache that the config calls `name`.
 pub fn kind(name: &str) -> Option<CacheKind> {
     layouts()
         .map(|layout| layout.kind)
         .find(|kind| kind.name() == name)
 }
 
-/// The layout of a kind; none for one that isn't of this list.
+/// Returns the layout of a kind; none for one that isn't in this list.
 pub fn layout(kind: CacheKind) -> Option<&'static CacheLayout> {
     layouts().find(|layout| layout.kind == kind)
 }
 
-/// What makes links from trees into a cache of that kind.
+/// Returns what finds the links from trees into a cache of that kind.
 pub fn linked(kind: CacheKind) -> Option<Linked> {
     let owns = |ecosystem: &&&Ecosystem| ecosystem.caches.iter().any(|layout| layout.kind == kind);
     ALL.iter().find(owns).and_then(|owner| owner.linked)
 }
 
-/// The format of the lock file at a path in a tree; none for what is no lock file.
+/// Returns the format of the lock file at a path in a tree; none if it is no lock file.
 pub fn lock_file(path: &Path) -> Option<&'static LockFile> {
     ALL.iter()
         .flat_map(|ecosystem| ecosystem.lock_files)
         .find(|known| (known.is_one)(path))
 }
 
-/// The directories that tools make in trees.
+/// Returns the directories that tools make in trees.
 pub fn output() -> impl Iterator<Item = &'static Tool> {
     ALL.iter().flat_map(|ecosystem| ecosystem.output)
 }
 
-/// The single files that tools write among the sources.
+/// Returns the single files that tools write among the sources.
 pub fn made_files() -> impl Iterator<Item = &'static MadeFile> {
     ALL.iter().flat_map(|ecosystem| ecosystem.files)
 }

@@ -1,9 +1,8 @@
 //! `node_modules`, whichever manager filled it: packages that its account names, its own notes, and
-//! the caches of what runs there.
+//! the caches of tools that run there.
 //!
-//! A package that is named is the manager's whole: whoever installs again makes it anew, edits in
-//! it and all. It must never take a directory for a package because of a `package.json` that
-//! anybody could have written.
+//! A named package is the manager's as a whole, edits included: the next install replaces it. A
+//! `package.json` alone proves nothing, since anybody could have written it.
 
 use super::account::{Opinion, Says, files, opinion};
 use super::directory::{Directory, beside, ends_with, folder, holds};
@@ -12,21 +11,21 @@ use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::HashSet;
 use std::rc::Rc;
 
-/// A manager of packages, and what it leaves in a `node_modules`.
+/// A package manager, and what it leaves in a `node_modules`.
 pub(super) struct Manager {
-    /// What shows that it filled it.
+    /// Files that show that it filled the directory.
     pub(super) signs: &'static [&'static str],
-    /// Other files of its own there.
+    /// Its other files there.
     pub(super) notes: &'static [&'static str],
-    /// The directory in which it keeps each version of a package by itself.
+    /// The directory in which it keeps each version of a package separately.
     pub(super) store: Option<&'static str>,
-    /// The packages that it notes, seen from a `node_modules` and from the directory that holds it.
+    /// The packages that it notes, given a `node_modules` and the directory that contains it.
     pub(super) packages: fn(&Directory, &Directory) -> Vec<String>,
-    /// Whether a package tells by itself that the manager put it there, where it notes none.
+    /// Whether a package itself shows that the manager put it there, if the manager has no notes.
     pub(super) tells: fn(&Directory, &str) -> bool,
 }
 
-/// Whether the directory `name` in `parent` may be one that `manager` filled.
+/// Whether `manager` may have filled the directory `name` in `parent`.
 pub(super) fn made(parent: BorrowedFd<'_>, name: &str, manager: &Manager) -> bool {
     name == "node_modules"
         && folder(parent, name).is_some_and(|folder| {
@@ -36,8 +35,8 @@ pub(super) fn made(parent: BorrowedFd<'_>, name: &str, manager: &Manager) -> boo
         })
 }
 
-/// What `manager` says of a `node_modules`: the packages that a note of here or above names count as
-/// its own, for in a workspace the notes stand at its top.
+/// The opinion of `manager` on a `node_modules`. Packages that a note here or above names are its
+/// own: a workspace's notes are at its top.
 pub(super) fn account(modules: &Directory, manager: &'static Manager) -> Opinion {
     let mut names = HashSet::new();
     for above in modules.above() {
@@ -48,7 +47,7 @@ pub(super) fn account(modules: &Directory, manager: &'static Manager) -> Opinion
     top(&Rc::new(Noted { manager, names }))
 }
 
-/// What a manager notes.
+/// The notes of a manager.
 struct Noted {
     manager: &'static Manager,
     /// The names of its packages.
@@ -94,7 +93,7 @@ fn shims() -> Opinion {
     })
 }
 
-/// `NAME@VERSION/node_modules/NAME`, and links.
+/// The store: `NAME@VERSION/node_modules/NAME`, and links.
 fn store(noted: &Rc<Noted>) -> Opinion {
     let noted = noted.clone();
     opinion(move |_, name, kind| match name {
@@ -118,7 +117,7 @@ fn version(stored: String, noted: &Rc<Noted>) -> Opinion {
     })
 }
 
-/// The `node_modules` of a stored package: it, or its scope, and links to what it needs.
+/// The `node_modules` of a stored package: the package or its scope, and links to its dependencies.
 fn alone(stored: String, package: String, noted: &Rc<Noted>) -> Opinion {
     let noted = noted.clone();
     opinion(move |directory, name, kind| match name {
@@ -144,8 +143,8 @@ fn alone(stored: String, package: String, noted: &Rc<Noted>) -> Opinion {
     })
 }
 
-/// Whether a note names it, or it is of the name and version that its place tells: managers leave
-/// for a while what no note names any more.
+/// Whether a note names it, or its name and version match its place: managers keep packages for a
+/// while that no note names any more.
 fn is_stored(
     directory: &Directory,
     folder: &str,
@@ -168,29 +167,29 @@ fn is_stored(
         })
 }
 
-/// The package's name in `@scope+name@1.0.0_peers`.
+/// Returns the package's name in `@scope+name@1.0.0_peers`.
 fn package_of(stored: &str) -> Option<String> {
     Some(before_at(stored)?.replacen('+', "/", 1))
 }
 
-/// The name in `@scope/name@1.0.0`, and in `@scope/name@npm:1.0.0`.
+/// Returns the name in `@scope/name@1.0.0`, and in `@scope/name@npm:1.0.0`.
 pub(super) fn name_of(spec: &str) -> Option<String> {
     before_at(spec).map(ToOwned::to_owned)
 }
 
-/// What stands before the first `@` that doesn't begin the text.
+/// Returns the text before the first `@` that doesn't begin it.
 fn before_at(text: &str) -> Option<&str> {
     let at = text.get(1..)?.find('@')?.checked_add(1)?;
     text.get(..at)
 }
 
-/// The package that a path like `packages/a/node_modules/@scope/name` ends in.
+/// Returns the package at the end of a path like `packages/a/node_modules/@scope/name`.
 pub(super) fn last_package(path: &str) -> Option<String> {
     Some(path.rsplit_once("node_modules/")?.1.to_owned())
 }
 
-/// What tools keep beside the packages. Each writes into a directory of its own, in shapes that no
-/// person would choose for a note.
+/// Caches of tools beside the packages. Each tool writes into a directory of its own, in shapes
+/// that no person would choose for a note.
 fn hidden(directory: &Directory, name: &str) -> Says {
     const SHAPES: &[&str] = &[
         "br",

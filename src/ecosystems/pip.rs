@@ -1,4 +1,4 @@
-//! pip: its cache ([`cache`]). Requirements and environments are `python`'s.
+//! pip: its cache ([`cache`]). Requirements and environments belong to `python`.
 
 mod cache;
 

@@ -1,5 +1,5 @@
 //! Python, whichever tool installs: lock files and requirements ([`lock_file`]), virtual
-//! environments ([`venv`]), what builds make ([`output`]), and the caches of what checks and tests
+//! environments ([`venv`]), build output ([`output`]), and the caches of checkers and test runners
 //! ([`checkers`]).
 
 mod checkers;

@@ -1,6 +1,5 @@
-//! A throwaway volume for the tests of this room: files of a given age, in days.
-//!
-//! It must never let a test depend on the day it runs on: all times count back from a fixed one.
+//! A throwaway volume for the tests of this room: files of a given age in days, counted back from a
+//! fixed time.
 
 use super::last_use::LastUseProbe;
 use crate::config::policy;

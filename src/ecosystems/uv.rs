@@ -1,5 +1,5 @@
-//! uv: its cache ([`cache`]), and the environments that lead into it ([`links`]). Its lock file and
-//! what it makes in a tree are `python`'s.
+//! uv: its cache ([`cache`]), and the environments that link into it ([`links`]). Its lock file and
+//! its output in a tree belong to `python`.
 
 mod cache;
 mod links;

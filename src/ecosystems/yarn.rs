@@ -34,7 +34,7 @@ pub(super) static YARN: Ecosystem = Ecosystem {
 };
 
 /// Berry's cache is the directory `cache` in its global one, and the config may name either. The
-/// second is classic's, and berry's where a project sets `enableGlobalCache: false`.
+/// second variable is classic's, and berry's if a project sets `enableGlobalCache: false`.
 fn variables(place: &Path) -> Vec<(&'static str, PathBuf)> {
     let above = place.parent().filter(|_| place.ends_with("cache"));
     vec![

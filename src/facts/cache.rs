@@ -1,6 +1,6 @@
 //! Facts about caches: the units that can go one by one.
 //!
-//! A size that nobody measured is none. It must never be a guess: eviction counts on it.
+//! Eviction relies on sizes, so a size that nobody measured is none, never a guess.
 
 use super::locks::Naming;
 use super::package::Package;
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Who owns a cache's layout, by the name that the config, the report and the metrics have for it:
-/// `npm`, `go-mod`. Each is one of `ecosystems::layouts`, which alone makes any.
+/// The layout of a cache, by its name in the config, the report and the metrics: `npm`, `go-mod`.
+/// Each is one of `ecosystems::layouts`, which alone makes any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct CacheKind(&'static str);
@@ -30,42 +30,42 @@ impl CacheKind {
     }
 }
 
-/// The smallest thing that can vanish in one step while its owner goes on working. A run may hold a
-/// hundred thousand, so what many have alike is shared.
+/// The smallest thing that can vanish in one step while its tool goes on working. A run may have a
+/// hundred thousand in memory, so common parts are shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// The cache's name in the config.
     pub cache: Arc<str>,
     /// The cache's kind.
     pub kind: CacheKind,
-    /// What people read: `lodash-4.17.21`, `http-v2/3/1/…`.
+    /// Its name for people: `lodash-4.17.21`, `http-v2/3/1/…`.
     pub name: String,
-    /// What goes, in this order (a pointer before what it points to).
+    /// The paths to delete, in this order (a pointer before what it points to).
     pub paths: Vec<VolumePath>,
-    /// What lock files call what it holds; none where nobody can tell.
+    /// The names of its contents in lock files; none if unknown.
     pub packages: Vec<Package>,
-    /// When a lock file last named one of them, as far as anybody remembers.
+    /// When a lock file last named one of them, as far as remembered.
     pub named: Option<Box<Naming>>,
-    /// The newest sign of use that the unit itself gives.
+    /// The newest sign of use of the unit itself.
     pub last_used: DateTime<Utc>,
-    /// How that is known.
+    /// The kind of that sign.
     pub last_used_from: UsedFrom,
     /// Not evicted while younger than this.
     pub min_age: Duration,
-    /// Its tool's lock files: each is held while it goes (`flock(2)`, exclusive). One that isn't
-    /// there is held by nobody.
+    /// Its tool's lock files: each is held while it goes (`flock(2)`, exclusive). A missing one is
+    /// held by nobody.
     pub locks: Arc<[VolumePath]>,
-    /// The idle tree that holds it, for build output: its repo's lock is needed.
+    /// The idle tree that contains it, for build output: its repo's lock is needed.
     pub tree: Option<Box<Tree>>,
-    /// None until somebody sized it: listing must stay cheap, and tells it only of units that are
-    /// files without other links.
+    /// None until it is measured: listing must stay cheap, and knows only the sizes of units that
+    /// are files without other links.
     pub size: Option<Size>,
     /// Its files that have links elsewhere too, and so free nothing by themselves; known once it is
-    /// sized.
+    /// measured.
     pub shared: Vec<Shared>,
 }
 
-/// A file with several links, of which a unit holds some.
+/// A file with several links, some of them in a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shared {
     /// Device and inode.
@@ -78,14 +78,14 @@ pub struct Shared {
     pub bytes: u64,
 }
 
-/// The worktree that a piece of build output stands in.
+/// The worktree that contains a piece of build output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     /// The repo's name in the config.
     pub repo: String,
-    /// The worktree's admin directory, whose files tell of activity.
+    /// The worktree's admin directory, whose files show activity.
     pub admin: PathBuf,
-    /// What the operator says that tools make again.
+    /// The operator's rules about regenerable paths.
     pub made_again: Arc<[MadeAgain]>,
 }
 
@@ -98,32 +98,32 @@ pub struct IdleTree {
     pub admin: PathBuf,
     /// Its last activity.
     pub active: DateTime<Utc>,
-    /// What the operator says that tools make again.
+    /// The operator's rules about regenerable paths.
     pub made_again: Arc<[MadeAgain]>,
-    /// Directories that tools make again.
+    /// Its regenerable directories.
     pub regenerable: Vec<VolumePath>,
 }
 
-/// How a unit's last use is known.
+/// The kind of a unit's last sign of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UsedFrom {
     /// The tool refreshes it itself (`GOCACHE`).
     ToolRecord,
-    /// The access time, where the mount keeps it.
+    /// The access time, if the mount keeps it.
     AccessTime,
-    /// The last time it was linked into a tree, or a link of it went: its tool hands it out as hard
-    /// links.
+    /// The last time it was linked into a tree, or such a link was removed: its tool hands it out
+    /// as hard links.
     LinkTime,
-    /// The write time: all there is.
+    /// The write time: no other sign is known.
     WriteTime,
-    /// The activity of the worktree it stands in.
+    /// The activity of the worktree that contains it.
     WorktreeActivity,
     /// A lock file named it then.
     Named,
 }
 
-/// What something occupies.
+/// The size of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Size {
     /// Bytes of the blocks that a deletion frees: a file counts at its last link.
@@ -133,8 +133,8 @@ pub struct Size {
 }
 
 impl Size {
-    /// One inode with so many blocks, of 512 bytes as `stat` counts them, whatever the file
-    /// system's own are. A file server can tell any number.
+    /// One inode with so many blocks of 512 bytes, as `stat` counts them whatever the file system's
+    /// own are. A file server can report any number.
     pub fn of_blocks(blocks: u64) -> Self {
         Self {
             bytes: blocks.saturating_mul(512),
@@ -143,7 +143,7 @@ impl Size {
     }
 }
 
-/// What is too much to be counted stays at the most that can be: clippy.toml lets it pass for that.
+/// Saturates at the largest number; clippy.toml allows it for that reason.
 impl std::ops::AddAssign for Size {
     fn add_assign(&mut self, more: Self) {
         self.bytes = self.bytes.saturating_add(more.bytes);
@@ -151,7 +151,7 @@ impl std::ops::AddAssign for Size {
     }
 }
 
-/// Everything seen of one configured cache.
+/// The survey of one configured cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cache {
     /// The cache's name in the config.
@@ -162,7 +162,7 @@ pub struct Cache {
     pub units: Vec<Unit>,
     /// What must stay.
     pub reserve: Size,
-    /// What it may hold; none where only the volume counts.
+    /// What it may contain; none if only the volume counts.
     pub budget: Option<Size>,
     /// What could not be read: those units stay.
     pub problems: Vec<String>,

@@ -1,7 +1,7 @@
 //! Facts about lock files: what a repo's default branch and its live trees name.
 //!
 //! A content is known by its format and its blob id, so each is parsed once, however many trees
-//! hold it. What could not be read is none: it must never pass for a lock file that names nothing.
+//! have it. What could not be read is none, which differs from a lock file that names nothing.
 
 use super::package::Package;
 use chrono::{DateTime, Utc};
@@ -11,51 +11,51 @@ use std::collections::{BTreeMap, HashMap};
 /// A tree's lock files by their path in it, each with its content's id.
 pub type Files = BTreeMap<String, String>;
 
-/// The lock files of one repo, as one look found them.
+/// The lock files of one repo, from one survey.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Locks {
-    /// The commit of the default branch, where all of its lock files could be read.
+    /// The commit of the default branch, if all of its lock files could be read.
     pub tip: Option<String>,
-    /// The default branch under [`DEFAULT`], and every live tree under its path. A file is none
-    /// when it could not be read; a tree is when its files could not be told.
+    /// The default branch under [`DEFAULT`], and every live tree under its path. A file is none if
+    /// it could not be read; a tree is none if its files could not be listed.
     pub trees: BTreeMap<String, Option<BTreeMap<String, Option<String>>>>,
-    /// What the contents name that nobody knew yet.
+    /// The packages of contents that were not known yet.
     pub contents: BTreeMap<String, Vec<Package>>,
-    /// The last sign of work in the repo's trees, where it has any.
+    /// The last sign of work in the repo's trees, if there is any.
     pub worked: Option<DateTime<Utc>>,
-    /// What could not be read, in words.
+    /// What could not be read, for people.
     pub problems: Vec<String>,
 }
 
-/// What the default branch is called among the trees: no path looks like it.
+/// The name of the default branch among the trees: no path looks like it.
 pub const DEFAULT: &str = "(default branch)";
 
-/// The lock files of one repo, as the last look found them.
+/// The lock files of one repo, from its last survey.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Seen {
-    /// When that was.
+    /// The time of that survey.
     pub at: DateTime<Utc>,
     /// See [`Locks::tip`].
     pub tip: Option<String>,
     /// See [`Locks::trees`].
     pub trees: BTreeMap<String, Files>,
-    /// See [`Locks::worked`]; that of a tree that is gone by now still counts.
+    /// See [`Locks::worked`]; work in a tree that is gone by now still counts.
     #[serde(default)]
     pub worked: Option<DateTime<Utc>>,
 }
 
-/// What is known of a package's last naming.
+/// What is known about a package's last naming.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Naming {
     /// When a lock file last named it.
     pub at: DateTime<Utc>,
-    /// Whose.
+    /// The repo whose lock file it was.
     pub by: String,
     /// A live tree's lock file names it today.
     pub in_use: bool,
-    /// The last work in a repo that names it today, where that is known.
+    /// The last work in a repo that names it today, if known.
     pub worked: Option<DateTime<Utc>>,
 }
 
-/// What lock files name and named.
+/// The packages that lock files name and named.
 pub type Names = HashMap<Package, Naming>;

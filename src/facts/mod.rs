@@ -1,8 +1,8 @@
 //! What was seen, as plain data.
 //!
 //! Facts have no behaviour and import nothing of ours but [`crate::fs::volume_path`]. A fact that
-//! could not be had says so in its type: a decision must never mistake "could not look" for
-//! "looked, and it was fine".
+//! could not be determined says so in its type, so that a decision can't mistake "could not look"
+//! for "looked, and it was fine".
 
 #![cfg_attr(
     not(test),

@@ -1,13 +1,13 @@
-//! What lock files call a package, and what a cache's unit answers to.
+//! The name of a package that lock files and a cache's units share.
 //!
-//! Both sides build the same text, and are equal when it is: that is the whole of the match. It
-//! holds what is needed to tell two packages apart and nothing more, for a ledger remembers each
-//! one for months. It must never be shown as a package's name: a unit has one of its own.
+//! Both sides build the same text, and are equal if the text is. It contains what distinguishes two
+//! packages and nothing more, because a ledger remembers each one for months. It isn't shown to
+//! people: a unit has a name of its own.
 
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
-/// Hexadecimal digits of a digest that are kept: 128 bits tell any two packages apart.
+/// Hexadecimal digits of a digest that are kept: 128 bits distinguish any two packages.
 const DIGITS: usize = 32;
 
 /// One package at one version.
@@ -16,22 +16,22 @@ const DIGITS: usize = 32;
 pub struct Package(Box<str>);
 
 impl Package {
-    /// What both a lock file and a unit call `name`. `sort` keeps the names of one tool apart from
-    /// those of all others.
+    /// The name that a lock file and a unit share for `name`. `sort` separates the names of one
+    /// tool from those of all others.
     pub fn new(sort: &str, name: &str) -> Self {
         Self(format!("{sort} {name}").into())
     }
 
     /// A content by its digest, in hexadecimal: npm, pnpm, Yarn classic (`sha512`, `sha1`), Python
-    /// (`sha256`). None when it isn't one.
+    /// (`sha256`). None if it is malformed.
     pub fn digest(algorithm: &str, hex: &str) -> Option<Self> {
         let hex = hex.get(..DIGITS).unwrap_or(hex);
         let is_hex = hex.len() == DIGITS && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_hex.then(|| Self::new(&algorithm.to_ascii_lowercase(), &hex.to_ascii_lowercase()))
     }
 
-    /// The contents that an `integrity` names: `sha1-<base64> sha512-<base64>?options`. What makes
-    /// no sense is left out.
+    /// The contents that an `integrity` names: `sha1-<base64> sha512-<base64>?options`. Malformed
+    /// ones are left out.
     pub fn integrity(text: &str) -> Vec<Self> {
         let one = |part: &str| {
             let (algorithm, encoded) = part.split_once('-')?;
@@ -40,13 +40,13 @@ impl Package {
         text.split_whitespace().filter_map(one).collect()
     }
 
-    /// The text both sides share.
+    /// The shared text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A base64 text's bytes, in hexadecimal.
+/// Converts base64 to hexadecimal.
 pub fn hex_of_base64(encoded: &str) -> Option<String> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut hex, mut bits, mut held) = (String::new(), 0_u32, 0_u32);

@@ -1,6 +1,6 @@
 //! Facts about a repo: its worktrees, its objects, and what others left behind.
 //!
-//! What could not be counted is an error of the survey. It must never stand here as zero.
+//! What could not be counted is an error of the survey, so a zero here was counted.
 
 use super::rescue::Rescue;
 use super::worktree::{Stray, Worktree};
@@ -8,39 +8,38 @@ use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-/// Everything seen of one repo, under its lock.
+/// The survey of one repo, under its lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repo {
     /// The registered worktrees, by path.
     pub worktrees: Vec<Worktree>,
-    /// What stands in the worktree roots beside them.
+    /// The unregistered directories in its worktree roots.
     pub strays: Vec<Stray>,
     /// What earlier runs rescued, by name.
     pub rescues: Vec<Rescue>,
     /// Objects and packs.
     pub store: Store,
-    /// Lock and temporary files that a crashed git may have left: all that are there, with their
-    /// age.
+    /// Lock and temporary files that a crashed git may have left: all of them, with their age.
     pub leftovers: Vec<Leftover>,
-    /// Why what nothing reaches here may yet be needed: somebody borrows its objects, or nobody can
-    /// tell. Asked only where something would be dropped.
+    /// Why unreachable objects here may still be needed: somebody borrows them, or may. Asked only
+    /// if something would be dropped.
     pub lends: Option<String>,
-    /// Of all registered trees of the volume.
+    /// The missing trees of the whole volume.
     pub around: Missing,
     /// The operator's busy probe answered anything but "idle".
     pub busy: Option<String>,
 }
 
-/// How many trees went missing since the last run, but for those that are in our own trash.
+/// How many trees went missing since the last run, without those in our own trash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Missing {
-    /// So many.
+    /// The missing ones.
     pub missing: usize,
-    /// Of so many that were there.
+    /// All that were there.
     pub of: usize,
 }
 
-/// Counts of the object store, as `git count-objects -v` gives them.
+/// Counts of the object store, as in `git count-objects -v`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Store {
     /// Loose objects.
@@ -57,7 +56,7 @@ pub struct Store {
     pub packed_refs_bytes: u64,
     /// When the largest pack was written: the last full repack.
     pub last_full: Option<DateTime<Utc>>,
-    /// Whether a commit-graph is there.
+    /// Whether there is a commit-graph.
     pub commit_graph: bool,
 }
 
@@ -72,23 +71,23 @@ pub struct Leftover {
     pub kind: LeftoverKind,
 }
 
-/// Which rule a leftover falls under.
+/// The rule that applies to a leftover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeftoverKind {
     /// `index.lock`, `gc.pid`, ...
     Lock,
-    /// The lock of a run's own git, which was killed: of a ref of ours, or made since that run
-    /// wrote that it is at work.
+    /// The lock of a killed run's own git: of a ref of ours, or made after that run noted that it
+    /// is at work.
     OwnLock,
-    /// An `index.lock` while a process stands in its tree: `git commit -a` holds it for as long as
-    /// its editor is open.
+    /// An `index.lock` while a process is in its tree: `git commit -a` holds it for as long as its
+    /// editor is open.
     HeldLock,
-    /// An `index.lock` that somebody may hold whom we can't see: on another machine, or in another
+    /// An `index.lock` that somebody invisible may hold: on another machine, or in another
     /// container.
     UnseenLock,
     /// `tmp_pack_*`, `tmp_idx_*`, `tmp_obj_*`.
     Temporary,
-    /// A pack whose index a crashed git never wrote, or deleted first. It may hold what nothing
-    /// else does: it is indexed, never deleted.
+    /// A pack whose index a crashed git never wrote, or deleted first. It may contain what nothing
+    /// else does, so it is indexed, never deleted.
     PackWithoutIndex,
 }

@@ -1,7 +1,7 @@
-//! Facts about rescues: what a ref below [`REFS`] holds, and the manifest that each one carries.
+//! Facts about rescues: what a ref below [`REFS`] contains, and the manifest of each.
 //!
-//! Agents can write refs as well. A rescue whose time or size nobody can tell says so in its type,
-//! and must never pass for an old one.
+//! Agents can write refs as well. A rescue whose time or size is unknown says so in its type, so
+//! that it doesn't pass for an old one.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,9 +9,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Where rescues stand: `<this>/<worktree>/<time>`.
+/// The prefix of rescues: `<this>/<worktree>/<time>`.
 pub const REFS: &str = "refs/treewarden/rescue";
-/// How a ref's name tells the time.
+/// The time's format in a ref's name.
 pub const TIME: &str = "%Y%m%dT%H%M%SZ";
 /// The manifest's schema.
 pub const SCHEMA: &str = "treewarden.rescue/1";
@@ -23,31 +23,29 @@ pub struct Rescue {
     pub name: String,
     /// The commit that it names, in hex.
     pub commit: String,
-    /// When it was made; none where the ref's name and the commit don't tell the same, or it isn't
-    /// one of ours.
+    /// When it was made; none if the ref's name and the commit disagree, or it isn't one of ours.
     pub taken: Option<DateTime<Utc>>,
-    /// What it alone holds; none where it can't be read.
+    /// What only it contains; none if it can't be read.
     pub own: Option<Own>,
 }
 
-/// The files of a rescue that its HEAD doesn't have as they are: what `rescue_max` is held against
-/// as well.
+/// The files of a rescue that its HEAD doesn't have unchanged: `rescue_max` limits these as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Own {
-    /// How many.
+    /// Their number.
     pub files: u64,
-    /// Their bytes, as they stood in the tree. The index, the manifest and the commits don't count.
+    /// Their bytes, as in the tree. The index, the manifest and the commits don't count.
     pub bytes: u64,
 }
 
-/// What a git tree has no room for.
+/// What a git tree can't express.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always [`SCHEMA`].
     pub schema: String,
     /// The admin directory's name.
     pub worktree: String,
-    /// Where the tree stood.
+    /// Where the tree was.
     pub path: Name,
     /// The full name of its branch.
     pub branch: Option<String>,
@@ -55,7 +53,7 @@ pub struct Manifest {
     pub head: Option<String>,
     /// When it was made.
     pub rescued: DateTime<Utc>,
-    /// Permission bits of the tree's top directory; none where there was no tree.
+    /// Permission bits of the tree's top directory; none if there was no tree.
     #[serde(default)]
     pub mode: Option<u32>,
     /// Files and links, with permission bits and the time of the last write in seconds.
@@ -64,7 +62,7 @@ pub struct Manifest {
     pub folders: Vec<(Name, u32)>,
 }
 
-/// A path: in JSON a string where it is text, else its bytes as numbers.
+/// A path: in JSON a string if it is text, else its bytes as numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Bytes", into = "Bytes")]
 pub struct Name(pub PathBuf);

@@ -1,7 +1,5 @@
-//! Facts about a worktree.
-//!
-//! A tree that could not be read is unknown, with the cause. It must never pass for missing or
-//! clean.
+//! Facts about a worktree. A tree that could not be read is unknown, with the cause, and so neither
+//! missing nor clean.
 
 use super::rescue::Own;
 use crate::fs::volume_path::VolumePath;
@@ -9,14 +7,14 @@ use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A worktree that the repo's registry names.
+/// A worktree in the repo's registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worktree {
     /// The admin directory's name below `worktrees/`.
     pub id: String,
     /// The admin directory.
     pub admin: VolumePath,
-    /// Where the registry says that the tree stands; may lie outside the volume.
+    /// The tree's place in the registry; it may be outside the volume.
     pub path: PathBuf,
     /// The full ref name HEAD points to; none when detached or unreadable.
     pub branch: Option<String>,
@@ -26,37 +24,37 @@ pub struct Worktree {
     pub locked: Option<String>,
     /// The lock's reason names a process of this machine that is dead.
     pub dead_lock: Option<DeadLock>,
-    /// What is under way: `rebase`, `merge`, `index.lock`, ...
+    /// An operation under way: `rebase`, `merge`, `index.lock`, ...
     pub in_progress: Vec<&'static str>,
-    /// The newest sign of activity in the admin directory and, once looked at, of the dirty files.
+    /// The newest sign of activity in the admin directory and, once inspected, of the dirty files.
     pub active: DateTime<Utc>,
-    /// Whether the reflogs of its HEAD and its branch tell of a commit that somebody made.
+    /// Whether the reflogs of its HEAD and its branch record a commit that somebody made.
     pub worked_in: bool,
-    /// Who is at work in it on this machine, by the kernel's word.
+    /// Who is at work in it on this machine, by the kernel.
     pub in_use: Option<String>,
-    /// Since when runs have found no tree at `path`, by the mark that the first of them left.
+    /// Since when runs have found no tree at `path`, by the mark of the first of them.
     pub missing_since: Option<DateTime<Utc>>,
     /// That mark says that it went missing with many others at once: no grace runs for it.
     pub missing_at_once: bool,
-    /// What the operator says that tools make again, besides what is known of them.
+    /// The operator's rules about regenerable paths, besides the known ones.
     pub made_again: Arc<[MadeAgain]>,
     /// What was found at `path`.
     pub state: State,
 }
 
-/// The operator's word that directories of a name are made again by a tool, where structure shows
-/// that they are that tool's. At least one of the two signs is there.
+/// The operator's rule that directories of a name are regenerable, if signs show that they are that
+/// tool's. At least one of the two signs is there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MadeAgain {
     /// The directory's name.
     pub name: String,
-    /// A file or directory that stands beside it.
+    /// A file or directory beside it.
     pub beside: Option<String>,
-    /// A file or directory that it holds.
+    /// A file or directory in it.
     pub holds: Option<String>,
 }
 
-/// A lock whose reason names a process that is dead.
+/// A lock whose reason names a dead process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLock {
     /// The process.
@@ -65,72 +63,73 @@ pub struct DeadLock {
     pub since: DateTime<Utc>,
 }
 
-/// What was found where a worktree should stand.
+/// What was found at the place of a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// It is there, and the admin directory alone shows that it is too young to matter, or locked:
-    /// nobody walked it.
+    /// it was not walked.
     NotLooked,
-    /// It is there, and this is what it holds.
+    /// It is there, with these contents.
     Looked(Box<Contents>),
     /// Its parent could be read and doesn't list it.
     Missing {
-        /// Our own trash says that a run took it there: the registration is a leftover of that run.
+        /// A run moved it to our own trash: the registration is a leftover of that run.
         trashed: bool,
-        /// What only this registration keeps alive: it is rescued before the entry goes.
+        /// Commits that only this registration keeps alive: they are rescued before it goes.
         unreached: Vec<String>,
-        /// Its index holds what HEAD doesn't, or its registration what isn't git's: with the files
-        /// gone, that is all that is left of the work.
+        /// Its index contains what HEAD doesn't, or its registration what isn't git's: with the
+        /// files gone, that is all that is left of the work.
         staged: bool,
     },
     /// It isn't what it should be: nobody may touch it.
     Unknown(String),
-    /// The file system failed when it was looked at: nobody may touch it, and somebody should look
-    /// into that.
+    /// The file system failed when it was inspected: nobody may touch it, and somebody should check
+    /// the file system.
     Unreadable(String),
 }
 
-/// What a tree holds that matters for its fate.
+/// The contents of a tree that matter for its verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contents {
     /// The place, proven to be inside the volume.
     pub place: Option<VolumePath>,
-    /// Files that differ from HEAD, untracked, staged or missing ones: the first few, for people.
+    /// Files that differ from HEAD, including untracked, staged or missing ones: the first few, for
+    /// people.
     pub dirty: Vec<String>,
-    /// How many there are in all.
+    /// The number of all of them.
     pub dirty_count: usize,
     /// Commits that only this tree's HEAD, reflog or private refs reach, in hex.
     pub unreached: Vec<String>,
     /// A stash was made on this branch.
     pub stashed: bool,
-    /// How HEAD is known to be in the upstream's default branch.
+    /// How HEAD has landed in the upstream's default branch.
     pub landed: Option<Landed>,
-    /// The repo has no default branch that is known, so nobody can tell whether it landed.
+    /// The repo has no known default branch, so it is unknown whether it landed.
     pub no_default_branch: bool,
-    /// What a rescue can't hold (a nested repo, a FIFO, a submodule): the tree stays.
+    /// What a rescue can't contain (a nested repo, a FIFO, a submodule): the tree stays.
     pub blockers: Vec<String>,
-    /// The files that a rescue would have to write, if the tree holds unsaved work.
+    /// The files that a rescue would have to write, if the tree contains unsaved work.
     pub rescue: Own,
     /// A file that a rescue would have to read and can't, and why.
     pub unreadable: Option<String>,
-    /// Why a rescue couldn't hold the index as it is: the tree stays, if it has to be rescued.
+    /// Why a rescue couldn't contain the index: the tree stays, if it has to be rescued.
     pub unholdable_index: Option<String>,
-    /// Directories that tools make again, which no rescue keeps.
+    /// Regenerable directories, which no rescue keeps.
     pub regenerable: Vec<VolumePath>,
-    /// Files that name packages: those that git tracks, and all in the tree's root.
+    /// Files that name packages: the tracked ones, and all in the tree's root.
     pub lock_files: Vec<LockFile>,
 }
 
-/// A lock file that stands in a tree.
+/// A lock file in a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockFile {
     /// Its path in the tree.
     pub path: PathBuf,
-    /// The blob that git's index vouches for, in hex; none when the file has to be read.
+    /// The blob that git's index vouches for, in hex; none if the file has to be read.
     pub blob: Option<String>,
 }
 
-/// How HEAD is known to be in the upstream's default branch.
+/// How HEAD has landed in the upstream's default branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Landed {
     /// HEAD is an ancestor of it.
@@ -139,20 +138,20 @@ pub enum Landed {
     SameTree,
     /// HEAD changed nothing since it branched off.
     EmptyDiff,
-    /// The same patch stands there (a squash or rebase merge).
+    /// The same patch is there (a squash or rebase merge).
     SamePatch,
 }
 
-/// Something on the disk, in a worktree root, that the registry doesn't know. Never deleted.
+/// An unregistered directory in a worktree root. Never deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stray {
-    /// Where it stands.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is.
+    /// Its kind.
     pub kind: StrayKind,
 }
 
-/// What a stray is.
+/// The kind of an unregistered directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StrayKind {
     /// A worktree whose admin directory is gone.

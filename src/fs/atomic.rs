@@ -1,132 +1,294 @@
-//! Files of our own in the state directory, so written that a crash leaves the old one or the new
+//! Atomic writes of our own files in the state directory: a crash leaves the old file or the new
 //! one, never half of one.
 //!
 //! Agents can write there too: a link of either kind in a file's place would have us write over
-//! what it leads to, and a FIFO would wait for ever. It must never open anything but a regular file
-//! of its own, and never change one that a reader may have open.
+//! what it leads to, a FIFO would wait for ever, and a directory that is swapped for a link would
+//! lead us out of the volume. So the directory is opened beneath the volume's root, following no
+//! link, and all steps of one change go by that descriptor. It must never open anything but a
+//! regular file of its own, and never change one that a reader may have open. What the operator
+//! names outside of the volume is written by [`outside`].
 
-use rustix::fs::OFlags;
+pub mod outside;
+
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 use serde::Serialize;
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Opens a file of ours as `options` say.
+/// Who may read and write a new file, less what the umask says.
+const ANYBODY: Mode = Mode::from_raw_mode(0o666);
+/// Whoever may look into the directory may read a draft that was put there.
+const READABLE: Mode = Mode::from_raw_mode(0o644);
+const NO_FILE: &str = "it is no file of its own; remove it";
+
+/// Opens a file of ours with these flags. If they say so, it is made, and emptied only by whoever
+/// opened it: a file is not known to be ours before it is open.
 ///
 /// # Errors
-/// `InvalidData` when it is no regular file or has other names; else whatever `open` says.
-pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = options
-        .custom_flags(careful.bits().cast_signed())
-        .open(path)?;
+/// `InvalidData` when it is no regular file, has other names, or is reached through a link; else
+/// whatever the kernel says.
+pub fn open(place: &VolumePath, flags: OFlags) -> io::Result<File> {
+    debug_assert!(!flags.contains(OFlags::TRUNC), "nobody's file yet");
+    let (folder, name) = openat::parent(place).map_err(|error| told(&error))?;
+    let mode = if flags.contains(OFlags::CREATE) {
+        ANYBODY
+    } else {
+        Mode::empty()
+    };
+    let careful = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = openat::make(folder, Path::new(name), careful, mode)
+        .map_err(|errno| told(&errno.into()))?;
+    own(file.into())
+}
+
+/// Reads a file of ours of at most `cap` bytes.
+///
+/// # Errors
+/// As [`open`]; `InvalidData` when it is larger.
+pub fn read(place: &VolumePath, cap: u64) -> io::Result<Vec<u8>> {
+    openat::content(open(place, OFlags::RDONLY)?, cap)
+}
+
+/// A file that is a regular one and has no other name.
+fn own(file: File) -> io::Result<File> {
     let seen = file.metadata()?;
     if seen.is_file() && seen.nlink() <= 1 {
         Ok(file)
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "it is no file of its own; remove it",
-        ))
+        Err(io::Error::new(io::ErrorKind::InvalidData, NO_FILE))
     }
 }
 
-/// Puts a file with these bytes where none is.
+/// The error with what to do about it, if something stands where a file of ours should.
+fn told(error: &io::Error) -> io::Error {
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    match Errno::from_io_error(error) {
+        Some(errno @ Errno::LOOP) => invalid(format!("{}; remove the link", openat::cause(errno))),
+        Some(errno @ Errno::XDEV) => invalid(openat::cause(errno)),
+        // A socket or a FIFO, and a directory.
+        Some(Errno::NXIO | Errno::ISDIR) => invalid(NO_FILE.to_owned()),
+        Some(errno) => errno.into(),
+        None => io::Error::other(error.to_string()),
+    }
+}
+
+/// Creates a file with these bytes.
 ///
 /// # Errors
 /// `AlreadyExists`, or it can't be written; then there is none.
-pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    draft(path, |file| file.write_all(bytes))?.persist_noclobber(path)?;
-    sync_folder(path)
+pub fn create(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
+    let (folder, name) = holder(place)?;
+    let mut draft = Draft::below(folder, READABLE)?;
+    draft.file.write_all(bytes)?;
+    draft.file.sync_all()?;
+    draft.put_where_none_is(name)?;
+    Ok(rustix::fs::fsync(&draft.folder)?)
 }
 
-/// Puts a file with these bytes in place of the one that is there, if one is.
+/// Replaces a file by these bytes, or creates it.
 ///
 /// # Errors
 /// It can't be written; then the old one stands.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_with(path, |file| file.write_all(bytes))
+pub fn replace(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
+    let (folder, name) = holder(place)?;
+    let mut draft = Draft::below(folder, READABLE)?;
+    draft.file.write_all(bytes)?;
+    draft.file.sync_all()?;
+    let folder = draft.folder.try_clone()?;
+    draft.rename(&folder, name)?;
+    Ok(rustix::fs::fsync(folder)?)
 }
 
-/// The same with what `write` writes, for what need not be held as a whole.
+/// A file on its way to its place. It goes with the value, unless it is put there.
+#[derive(Debug)]
+pub struct Draft {
+    folder: OwnedFd,
+    /// Nobody could plant anything at a name that nobody knew.
+    name: String,
+    file: File,
+    is_put: bool,
+}
+
+impl Draft {
+    /// A new one in a directory on the volume, which anybody may read once it is in its place.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn readable(folder: &VolumePath) -> io::Result<Self> {
+        Self::below(openat::dir(folder).map_err(|error| told(&error))?, READABLE)
+    }
+
+    /// The same for our own user alone.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn private(folder: &VolumePath) -> io::Result<Self> {
+        let private = Mode::RUSR | Mode::WUSR;
+        Self::below(openat::dir(folder).map_err(|error| told(&error))?, private)
+    }
+
+    fn below(folder: OwnedFd, mode: Mode) -> io::Result<Self> {
+        let name = format!(".tmp-{}", uuid::Uuid::new_v4());
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        let file = openat::make(&folder, Path::new(&name), flags, mode)?;
+        Ok(Self {
+            folder,
+            name,
+            file: file.into(),
+            is_put: false,
+        })
+    }
+
+    /// What is written goes there.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Puts it in place of the file that is there, if one is. Nobody waits for the disk.
+    ///
+    /// # Errors
+    /// The old one stands.
+    pub fn put(self, place: &VolumePath) -> io::Result<()> {
+        let (folder, name) = openat::parent(place).map_err(|error| told(&error))?;
+        self.rename(folder, name)
+    }
+
+    /// The same, and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// The old one stands, or the new one may not outlive a crash.
+    pub fn put_durably(self, place: &VolumePath) -> io::Result<()> {
+        let (folder, name) = holder(place)?;
+        self.file.sync_all()?;
+        self.rename(&folder, name)?;
+        Ok(rustix::fs::fsync(folder)?)
+    }
+
+    fn rename(mut self, folder: impl AsFd, name: &OsStr) -> io::Result<()> {
+        rustix::fs::renameat(&self.folder, &self.name, folder, name)
+            .map_err(|errno| told(&errno.into()))?;
+        self.is_put = true;
+        Ok(())
+    }
+
+    /// NFS knows no rename that spares what is there, but a link does.
+    fn put_where_none_is(&mut self, name: &OsStr) -> io::Result<()> {
+        let (folder, draft) = (&self.folder, self.name.as_str());
+        match rustix::fs::renameat_with(folder, draft, folder, name, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                // The draft's name goes with the value.
+                rustix::fs::linkat(folder, draft, folder, name, AtFlags::empty())?;
+            }
+            moved => {
+                moved?;
+                self.is_put = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.is_put
+            && let Err(error) = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty())
+        {
+            tracing::debug!(name = self.name, %error, "a draft stays");
+        }
+    }
+}
+
+/// A file in a directory on the volume that has no name, and goes with its descriptor.
 ///
 /// # Errors
-/// As [`replace`]; `write` failed.
-pub fn replace_with(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<()> {
-    draft(path, write)?.persist(path)?;
-    sync_folder(path)
+/// It can't be made.
+pub fn nameless(folder: &VolumePath) -> io::Result<File> {
+    let private = Mode::RUSR | Mode::WUSR;
+    let folder = openat::dir(folder).map_err(|error| told(&error))?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR;
+    match openat::make(&folder, Path::new("."), flags, private) {
+        // NFS, among others, has none such.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
+            Draft::below(folder, private)?.file.try_clone()
+        }
+        made => Ok(made?.into()),
+    }
 }
 
-/// The new file beside the old one. Whoever may look into the directory may read it, as with any
-/// other file there.
-fn draft(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<tempfile::NamedTempFile> {
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let mut file = tempfile::Builder::new()
-        .permissions(mode)
-        .tempfile_in(folder(path))?;
-    write(file.as_file_mut())?;
-    file.as_file().sync_all()?;
-    Ok(file)
-}
-
-/// Writes `what` as JSON, to its end: a buffer that goes with its value writes the rest as well,
-/// and nobody hears of an error.
+/// Writes `what` as JSON and flushes it: a buffer that is merely dropped hides the error of its
+/// last write.
 ///
 /// # Errors
-/// Whatever `to` says.
+/// Any error of `to`.
 pub fn json(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
     let mut buffer = io::BufWriter::new(to);
     serde_json::to_writer(&mut buffer, what)?;
     buffer.flush()
 }
 
-/// Makes a directory where none is; those above it are there.
+/// Makes a directory if it is missing; its parents exist.
 ///
 /// # Errors
 /// Something else stands there, or it can't be made or looked at.
-pub fn make_folder(path: &Path) -> io::Result<()> {
-    match std::fs::create_dir(path) {
-        // Of a directory that can't be looked at, `create_dir_all` tells that it is there, and not
-        // what is wrong.
+pub fn make_folder(place: &VolumePath) -> io::Result<()> {
+    match make_new_folder(place) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            match std::fs::symlink_metadata(path)? {
-                there if there.is_dir() => Ok(()),
-                _ => Err(error),
+            let stat = openat::stat(place).map_err(|error| told(&error))?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                Ok(())
+            } else {
+                Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    format!("`{place}` is no folder; make it one"),
+                ))
             }
         }
         made => made,
     }
 }
 
-/// A new name is on the disk only when its directory is.
+/// Makes a directory where nothing is; those above it are there.
+///
+/// # Errors
+/// `AlreadyExists`, or it can't be made.
+pub fn make_new_folder(place: &VolumePath) -> io::Result<()> {
+    let (folder, name) = openat::parent(place).map_err(|error| told(&error))?;
+    let mode = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+    Ok(rustix::fs::mkdirat(folder, name, mode)?)
+}
+
+/// Waits until the names in the directory that holds `place` are on the disk: a new name is there
+/// only when its directory is.
 ///
 /// # Errors
 /// The directory can't be opened or synced.
-pub fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder(path))?.sync_all()
+pub fn sync_folder(place: &VolumePath) -> io::Result<()> {
+    Ok(rustix::fs::fsync(holder(place)?.0)?)
 }
 
-fn folder(path: &Path) -> &Path {
-    path.parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+/// Opens the directory that holds `place`, so that it can be synced, too, and gives its name there.
+fn holder(place: &VolumePath) -> io::Result<(OwnedFd, &OsStr)> {
+    let (folder, name) = openat::parent(place).map_err(|error| told(&error))?;
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+    Ok((openat::below(folder, Path::new("."), flags)?, name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+    use std::sync::Arc;
 
     #[test]
     fn a_full_disk_is_told() {
-        let mut full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut full = File::options().write(true).open("/dev/full").unwrap();
         assert_eq!(
             json(&mut full, &"short").unwrap_err().kind(),
             io::ErrorKind::StorageFull
@@ -136,47 +298,54 @@ mod tests {
     #[test]
     fn only_a_file_of_its_own_is_opened() {
         let top = tempfile::tempdir().unwrap();
+        let root: Arc<Path> = top.path().into();
         let at = |name: &str| top.path().join(name);
+        let place = |name: &str| VolumePath::new(&root, Path::new(name)).unwrap();
         fs::write(at("victim"), "precious").unwrap();
         fs::hard_link(at("victim"), at("hard")).unwrap();
         std::os::unix::fs::symlink("victim", at("soft")).unwrap();
         std::os::unix::fs::symlink("nowhere", at("loose")).unwrap();
         fs::create_dir(at("folder")).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            at("fifo"),
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RWXU,
-            0,
-        )
-        .unwrap();
-        for name in ["hard", "soft", "loose", "folder", "fifo"] {
-            assert!(
-                open(
-                    &at(name),
-                    OpenOptions::new().read(true).write(true).create(true)
-                )
-                .is_err(),
-                "{name}"
-            );
-            assert!(
-                create(&at(name), b"new")
-                    .is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists),
-                "{name}"
-            );
+        std::os::unix::fs::symlink("folder", at("detour")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        for name in ["hard", "soft", "loose", "folder", "fifo", "detour/new"] {
+            for flags in [OFlags::RDONLY, OFlags::WRONLY, OFlags::RDWR] {
+                let opened = open(&place(name), flags | OFlags::CREATE);
+                let error = opened.unwrap_err().to_string();
+                assert!(error.contains("; remove "), "{name}: {error}");
+            }
+            let made = create(&place(name), b"new").unwrap_err();
+            let expected = match name {
+                "detour/new" => io::ErrorKind::InvalidData,
+                _ => io::ErrorKind::AlreadyExists,
+            };
+            assert_eq!(made.kind(), expected, "{name}");
         }
-        assert!(open(&at("fifo"), OpenOptions::new().read(true)).is_err());
         assert!(!at("nowhere").exists());
+        assert_eq!(
+            make_folder(&place("soft")).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert!(make_folder(&place("detour/new")).is_err());
+        assert!(nameless(&place("detour")).is_err() && Draft::readable(&place("detour")).is_err());
+        make_folder(&place("folder")).unwrap();
         // What has another name elsewhere is replaced, not written over.
-        replace(&at("hard"), b"new").unwrap();
-        replace(&at("soft"), b"new").unwrap();
+        replace(&place("hard"), b"new").unwrap();
+        replace(&place("soft"), b"new").unwrap();
         assert_eq!(
             [at("victim"), at("hard"), at("soft")].map(|path| fs::read_to_string(path).unwrap()),
             ["precious", "new", "new"]
         );
+        // Nothing but a file is replaced by one.
+        let refused = replace(&place("folder"), b"new").unwrap_err().to_string();
+        assert!(refused.contains("; remove it"), "{refused}");
+        create(&place("folder/new"), b"new").unwrap();
+        assert_eq!(read(&place("folder/new"), 3).unwrap(), b"new");
+        assert!(read(&place("folder/new"), 2).is_err());
+        drop(nameless(&place("folder")).unwrap());
         assert_eq!(
-            fs::read_dir(top.path()).unwrap().count(),
-            6,
+            [top.path(), &at("folder")].map(|folder| fs::read_dir(folder).unwrap().count()),
+            [7, 1],
             "no draft is left"
         );
     }

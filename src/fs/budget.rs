@@ -1,32 +1,32 @@
-//! One budget of memory for all that is held for a repo: what it wrote is read into memory, by us
-//! and by libgit2, and it may have written anything.
+//! One memory budget for all that is read of a repo, by us and by libgit2, because agents may have
+//! written anything.
 //!
-//! It is drawn from where something is kept, before it is. Over it, the repo or its tree is refused
-//! by name. It must never be a count of files: one name may be as long as a path.
+//! Memory is drawn from the budget before it is used. Over it, the repo or its tree is refused by
+//! name. It counts bytes, not files: one name may be as long as a path.
 
-use bytesize::ByteSize;
+use crate::fs::humanize;
 use std::io;
 use std::path::Path;
 use treewarden_unsafe::{Account, Entered};
 
-/// Bytes drawn at once: to draw is an answer of all threads.
+/// Bytes drawn at once: each draw is a synchronised operation.
 const AT_ONCE: usize = 64 << 10;
-/// What a path that is kept takes beside its own bytes, with what is kept of it and room to grow.
+/// Bytes that a kept path takes besides its own, with what is kept about it and room to grow.
 const A_PATH: usize = 192;
 
-/// Whose memory it is; everybody's by default, and without an end.
+/// A memory budget; unlimited by default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Budget(Option<&'static Account>);
 
 impl Budget {
-    /// So many bytes.
+    /// A budget of so many bytes.
     pub fn of(bytes: u64) -> Self {
         Self(Some(Account::open(
             usize::try_from(bytes).unwrap_or(usize::MAX),
         )))
     }
 
-    /// Nothing yet.
+    /// An empty account of this budget.
     pub fn held(self) -> Held {
         Held {
             of: self,
@@ -35,31 +35,31 @@ impl Budget {
         }
     }
 
-    /// What libgit2 allocates in this thread is drawn as well, until the answer is dropped.
+    /// Counts what libgit2 allocates in this thread as well, until the result is dropped.
     pub fn enter(self) -> Entered {
         Account::enter(self.0)
     }
 
-    /// How often more was wanted than there was.
+    /// How often more was requested than there was.
     pub fn refusals(self) -> usize {
         self.0.map_or(0, Account::refusals)
     }
 
-    /// Bytes of it; none where it has no end.
+    /// Its bytes; none if it is unlimited.
     pub fn most(self) -> Option<u64> {
         self.0.map(|account| account.most() as u64)
     }
 
-    /// What somebody is told who needs more.
+    /// The message for whoever needs more.
     pub fn exceeded(self) -> String {
-        let most = ByteSize(self.most().unwrap_or(u64::MAX));
+        let most = humanize::bytes(self.most().unwrap_or(u64::MAX));
         format!(
             "it takes more than {most} of memory, a repo's share; raise the memory limit, or lower `run.repos_in_parallel`"
         )
     }
 }
 
-/// Bytes that are held, and given back when this is dropped.
+/// Bytes that are counted, and released when this is dropped.
 #[derive(Debug, Default)]
 pub struct Held {
     of: Budget,
@@ -68,10 +68,10 @@ pub struct Held {
 }
 
 impl Held {
-    /// So many more.
+    /// Counts so many more.
     ///
     /// # Errors
-    /// [`io::ErrorKind::OutOfMemory`]: there are not so many left.
+    /// [`io::ErrorKind::OutOfMemory`]: fewer are left.
     pub fn more(&mut self, bytes: usize) -> io::Result<()> {
         let used = self.used.saturating_add(bytes);
         if let (Some(account), Some(missing @ 1..)) = (self.of.0, used.checked_sub(self.drawn)) {
@@ -88,7 +88,7 @@ impl Held {
         Ok(())
     }
 
-    /// A path, with what is kept of it.
+    /// Counts a path, with what is kept about it.
     ///
     /// # Errors
     /// As [`Held::more`].
@@ -96,7 +96,7 @@ impl Held {
         self.more(path.as_os_str().len().saturating_add(A_PATH))
     }
 
-    /// What was held for parts is held for the whole.
+    /// Takes over what was counted for a part.
     pub fn take_over(&mut self, mut other: Self) {
         self.of = if self.of.0.is_none() {
             other.of
@@ -107,7 +107,7 @@ impl Held {
         self.used = self.used.saturating_add(other.used);
     }
 
-    /// It is only so much by now.
+    /// Reduces the count to so many.
     pub fn only(&mut self, bytes: usize) {
         if let (Some(account), Some(free)) = (self.of.0, self.drawn.checked_sub(bytes)) {
             account.give_back(free);
@@ -116,7 +116,7 @@ impl Held {
         self.used = self.used.min(bytes);
     }
 
-    /// Bytes that are held.
+    /// The bytes that are counted.
     pub fn bytes(&self) -> usize {
         self.used
     }

@@ -1,15 +1,14 @@
-//! How the volume is mounted, and what of that a run can be trusted with.
+//! How the volume is mounted, and whether a run can rely on it.
 //!
-//! The facts come from the kernel; judging them is pure. It must never guess: options that nobody
-//! lists are not judged, and of a network mount without options it can't be told whether its locks
-//! reach anybody.
+//! The facts come from the kernel; judging them is pure. Unknown options are not judged, and for a
+//! network mount without options it is unknown whether its locks reach other machines.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What tells an NFS mount, even where no list of mounts is to be had.
+/// The kernel's number of NFS, which identifies it even without a list of mounts.
 const NFS: rustix::fs::FsWord = 0x6969;
 
 /// Options by which locks stay on this machine: of NFS, of SMB, of Lustre and OCFS2.
@@ -22,51 +21,85 @@ const LOCAL: [&str; 6] = [
     "localflocks",
 ];
 
-/// What keeps its locks for all machines, by the kernel's names.
+/// File systems whose locks hold for all machines, by the kernel's names.
 const SHARED: [&str; 9] = [
     "nfs", "nfs4", "cifs", "smb3", "ceph", "gfs2", "ocfs2", "lustre", "gpfs",
 ];
 
-/// What other machines did is to be seen within this time, in seconds: the kernel's own default.
+/// Seconds after which other machines' changes must be visible: the kernel's own default.
 const STALE: u32 = 60;
 
-/// A mount, as `/proc/self/mountinfo` tells it.
+/// A mount, as in `/proc/self/mountinfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     /// Where it is mounted.
     pub at: PathBuf,
     /// `ext4`, `nfs4`, ...
     pub kind: String,
-    /// Options of the mount and of the file system, comma by comma.
+    /// The options of the mount and of the file system, split at commas.
     pub options: Vec<String>,
 }
 
-/// What the kernel tells of the mount that holds a path.
+/// What the kernel reports about the mount of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Its line in the list of mounts; none when it isn't listed.
+    /// Its line in the list of mounts; none if it isn't listed.
     pub mount: Option<Mount>,
     /// Whether the file system says of itself that it is NFS.
     pub nfs: bool,
 }
 
-/// One thing about the mount: what it is, and what was found, or what is wrong and what helps.
+/// A judgement about the mount: what it is about, and what was found, or what is wrong and what
+/// helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
     /// `locks`, `version`, ...
     pub what: &'static str,
-    /// What was found; an error says what to do.
-    pub found: Result<String, String>,
+    /// What was found.
+    pub found: Result<String, MountTrouble>,
 }
 
-/// The mount that holds `path`.
+/// What of a mount must be mended, and how.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MountTrouble {
+    /// An option keeps locks on this machine.
+    #[error(
+        "with `{0}` a lock holds on this machine alone, and another's agent would not be kept out; mount without it"
+    )]
+    LocalLocks(String),
+    /// An NFS mount is listed as something else.
+    #[error(
+        "it is NFS, and the kernel lists it as `{0}`: nobody can tell whether locks reach the server; see /proc/self/mountinfo"
+    )]
+    ListedAs(String),
+    /// An NFS mount isn't listed.
+    #[error(
+        "it is NFS, and its options aren't listed: nobody can tell whether locks reach the server; mount /proc"
+    )]
+    Unlisted,
+    /// An option gives up on a slow server.
+    #[error(
+        "with `{0}` a slow server is an I/O error, and in the middle of a repack that damages the repo; mount it hard"
+    )]
+    Soft(String),
+    /// `nocto`.
+    #[error("with `nocto` a file just opened may be an old one; mount without it")]
+    Nocto,
+    /// What others did is seen after so many seconds.
+    #[error(
+        "what others did is seen up to {0} s late; mount with actimeo={STALE} or less, or without"
+    )]
+    Stale(u32),
+}
+
+/// Returns the mount of `path`.
 ///
 /// # Errors
-/// `path` isn't there.
+/// `path` is missing.
 pub fn of(path: &Path) -> io::Result<Facts> {
     let path = path.canonicalize()?;
     let nfs = rustix::fs::statfs(&path)?.f_type == NFS;
-    // Where there is no /proc, nothing is listed.
+    // Without /proc nothing is listed.
     let listed = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     Ok(Facts {
         mount: parse(&String::from_utf8_lossy(&listed), &path),
@@ -74,7 +107,8 @@ pub fn of(path: &Path) -> io::Result<Facts> {
     })
 }
 
-/// The last line whose mount point is the longest above `path`: later mounts cover earlier ones.
+/// Returns the last line whose mount point is the longest above `path`: later mounts cover earlier
+/// ones.
 pub(crate) fn parse(mountinfo: &str, path: &Path) -> Option<Mount> {
     let mounts = mountinfo
         .lines()
@@ -83,7 +117,7 @@ pub(crate) fn parse(mountinfo: &str, path: &Path) -> Option<Mount> {
     mounts.max_by_key(|mount| mount.at.components().count())
 }
 
-/// `36 35 98:0 / /data rw,noatime shared:1 - nfs4 server:/srv rw,vers=4.2,hard`.
+/// Parses `36 35 98:0 / /data rw,noatime shared:1 - nfs4 server:/srv rw,vers=4.2,hard`.
 fn mount(line: &str) -> Option<Mount> {
     let (mount, file_system) = line.split_once(" - ")?;
     let mut mount = mount.split(' ').skip(4);
@@ -100,7 +134,7 @@ fn mount(line: &str) -> Option<Mount> {
     Some(Mount { at, kind, options })
 }
 
-/// The kernel writes blanks, line ends and backslashes as three octal digits.
+/// Decodes blanks, line ends and backslashes, which the kernel writes as three octal digits.
 fn unescaped(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -124,7 +158,7 @@ impl Mount {
             .find(|option| wanted.contains(option))
     }
 
-    /// The greatest of these options' numbers.
+    /// The largest of these options' numbers.
     fn number(&self, names: &[&str]) -> Option<u32> {
         let value = |option: &String| {
             option
@@ -143,7 +177,7 @@ impl Mount {
 }
 
 /// Whether no other machine can be at work there: it is no network file system, as far as the
-/// kernel tells. What a FUSE server brings may be anybody's.
+/// kernel knows. A FUSE server's files may be anybody's.
 pub fn is_local(facts: &Facts) -> bool {
     let remote = |kind: &str| {
         SHARED.contains(&kind)
@@ -159,25 +193,18 @@ pub fn is_local(facts: &Facts) -> bool {
 
 /// Why locks taken here keep nobody out who is on another machine; none where they do, or where
 /// that is the operator's to know.
-pub fn local_locks(facts: &Facts) -> Option<String> {
+pub fn local_locks(facts: &Facts) -> Option<MountTrouble> {
     match &facts.mount {
-        Some(mount) if SHARED.contains(&mount.kind.as_str()) => mount.has(&LOCAL).map(|option| {
-            format!("with `{option}` a lock holds on this machine alone, and another's agent would not be kept out; mount without it")
-        }),
-        Some(mount) if facts.nfs => {
-            let kind = &mount.kind;
-            Some(format!(
-                "it is NFS, and the kernel lists it as `{kind}`: nobody can tell whether locks reach the server; see /proc/self/mountinfo"
-            ))
-        }
-        None if facts.nfs => {
-            Some("it is NFS, and its options aren't listed: nobody can tell whether locks reach the server; mount /proc".into())
-        }
+        Some(mount) if SHARED.contains(&mount.kind.as_str()) => mount
+            .has(&LOCAL)
+            .map(|option| MountTrouble::LocalLocks(option.to_owned())),
+        Some(mount) if facts.nfs => Some(MountTrouble::ListedAs(mount.kind.clone())),
+        None if facts.nfs => Some(MountTrouble::Unlisted),
         _ => None,
     }
 }
 
-/// What of the mount is good, and what must be mended: `docs/design/nfs.md#mount-options`.
+/// Judges the mount, by `docs/design/nfs.md#mount-options`.
 ///
 /// | option | judged |
 /// | --- | --- |
@@ -185,7 +212,7 @@ pub fn local_locks(facts: &Facts) -> Option<String> {
 /// | `local_lock=posix` | good: ours is flock |
 /// | version 3 | works; but a machine that dies keeps its locks until it is back |
 /// | `soft`, `softerr` | an error when the server is slow: to be mended |
-/// | `actimeo` and its kin above a minute, `nocto` | what others did is seen late: to be mended |
+/// | `actimeo` and its kin above a minute, `nocto` | other machines' changes are seen late: to be mended |
 /// | `noac` | good, and slow |
 pub fn judge(facts: &Facts) -> Vec<Judged> {
     let mut judged = vec![Judged {
@@ -209,7 +236,7 @@ pub fn judge(facts: &Facts) -> Vec<Judged> {
     judged
 }
 
-fn locks(facts: &Facts) -> Result<String, String> {
+fn locks(facts: &Facts) -> Result<String, MountTrouble> {
     if let Some(why) = local_locks(facts) {
         return Err(why);
     }
@@ -230,7 +257,7 @@ fn locks(facts: &Facts) -> Result<String, String> {
     })
 }
 
-/// Whether this machine's kernel answers by itself, and nobody else has to be waited for.
+/// Whether this machine's kernel answers by itself, without waiting for another machine.
 pub fn answers_itself(facts: &Facts) -> bool {
     let elsewhere = |kind: &str| {
         SHARED.contains(&kind)
@@ -259,32 +286,22 @@ fn version(mount: &Mount) -> String {
     }
 }
 
-fn errors(mount: &Mount) -> Result<String, String> {
-    let soft = mount.has(&["soft", "softerr"]);
-    let why = |option| {
-        format!(
-            "with `{option}` a slow server is an I/O error, and in the middle of a repack that damages the repo; mount it hard"
-        )
-    };
-    soft.map_or_else(
-        || Ok("hard: who calls a server that is away waits for it".to_owned()),
-        |option| Err(why(option)),
-    )
+fn errors(mount: &Mount) -> Result<String, MountTrouble> {
+    match mount.has(&["soft", "softerr"]) {
+        Some(option) => Err(MountTrouble::Soft(option.to_owned())),
+        None => Ok("hard: who calls a server that is away waits for it".to_owned()),
+    }
 }
 
-fn cache(mount: &Mount) -> Result<String, String> {
+fn cache(mount: &Mount) -> Result<String, MountTrouble> {
     if mount.has(&["nocto"]).is_some() {
-        return Err(
-            "with `nocto` a file just opened may be an old one; mount without it".to_owned(),
-        );
+        return Err(MountTrouble::Nocto);
     }
     match mount.number(&["acregmin", "acregmax", "acdirmin", "acdirmax", "actimeo"]) {
         _ if mount.has(&["noac"]).is_some() => Ok(
             "noac: what others did is seen at once, and every look costs a round trip".to_owned(),
         ),
-        Some(seconds) if seconds > STALE => Err(format!(
-            "what others did is seen up to {seconds} s late; mount with actimeo={STALE} or less, or without"
-        )),
+        Some(seconds) if seconds > STALE => Err(MountTrouble::Stale(seconds)),
         seconds => Ok(format!(
             "what others did is seen within {} s",
             seconds.unwrap_or(STALE)
@@ -323,7 +340,7 @@ mod tests {
         assert_eq!(unescaped("a\\134b\\011c\\04"), Path::new("a\\b\tc\\04"));
     }
 
-    /// What is to be mended, by the kind and the options of a mount; `!` is a lock that is refused.
+    /// What is to be mended, by the kind and the options of a mount; `!` marks a refused lock.
     #[test]
     fn each_option_has_its_judgement() {
         let cases = [

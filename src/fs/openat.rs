@@ -1,9 +1,9 @@
-//! Opening what lies inside the volume, without ever being led out of it.
+//! Opens what is inside the volume, without ever being led out of it.
 //!
-//! Every path is resolved by the kernel from a descriptor of the root (`openat2`), so a link
-//! planted anywhere on the way is an error (`ELOOP`), not a detour, and so is another file system
-//! (`EXDEV`): nothing could be renamed from there into the trash. Files are opened without blocking
-//! and must be regular: a FIFO where a file is expected must never hang a run.
+//! The kernel resolves every path from a descriptor of the root (`openat2`), so a link planted
+//! anywhere on the way is an error (`ELOOP`), and so is another file system (`EXDEV`): nothing
+//! could be renamed from there into the trash. Files are opened without blocking and must be
+//! regular: a FIFO in place of a file would hang a run.
 
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
@@ -21,14 +21,14 @@ use std::time::SystemTime;
 const DIRECTORY: OFlags = OFlags::DIRECTORY
     .union(OFlags::RDONLY)
     .union(OFlags::CLOEXEC);
-/// Bytes of all names in a directory that is [`Listed`]: git writes some thirty of them there.
+/// Bytes of all names in a directory that is [`Listed`]: git writes some thirty names there.
 const LISTED: usize = 1 << 20;
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Opens the volume's root itself, which is the operator's and may be reached by a link.
 ///
 /// # Errors
-/// Whatever `open` says.
+/// Any error of `open`.
 pub fn root(root: &Path) -> io::Result<OwnedFd> {
     Ok(retry_on_intr(|| {
         rustix::fs::open(root, DIRECTORY, Mode::empty())
@@ -38,14 +38,14 @@ pub fn root(root: &Path) -> io::Result<OwnedFd> {
 /// Opens a directory inside the volume.
 ///
 /// # Errors
-/// `ELOOP` for a link on the way, `EXDEV` for a way out, or whatever `openat2` says.
+/// `ELOOP` for a link on the way, `EXDEV` for a way out, or any error of `openat2`.
 pub fn dir(place: &VolumePath) -> io::Result<OwnedFd> {
     Ok(open(place, DIRECTORY)?)
 }
 
-/// Opens the directory that holds `place` as a place only, and gives its name there: what
-/// `renameat` and `unlinkat` want. It can't be listed or synced by that, and the file server isn't
-/// asked to open it.
+/// Opens the directory that contains `place`, and returns the name in it, as `renameat` and
+/// `unlinkat` need them. The descriptor can't be listed or synced, and the file server isn't asked
+/// to open it.
 ///
 /// # Errors
 /// As [`dir`].
@@ -69,7 +69,7 @@ pub fn parent(place: &VolumePath) -> io::Result<(OwnedFd, &OsStr)> {
 /// Reads a regular file of at most `cap` bytes.
 ///
 /// # Errors
-/// As [`dir`]; `InvalidData` when it is no regular file or larger than `cap`.
+/// As [`dir`]; `InvalidData` if it is no regular file or larger than `cap`.
 pub fn read(place: &VolumePath, cap: u64) -> io::Result<Vec<u8>> {
     content(file(place)?, cap)
 }
@@ -77,7 +77,7 @@ pub fn read(place: &VolumePath, cap: u64) -> io::Result<Vec<u8>> {
 /// Reads an open file of at most `cap` bytes.
 ///
 /// # Errors
-/// `InvalidData` when it is larger.
+/// `InvalidData` if it is larger.
 pub fn content(file: File, cap: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     if length > cap {
@@ -86,8 +86,8 @@ pub fn content(file: File, cap: u64) -> io::Result<Vec<u8>> {
             format!("{length} bytes are more than the {cap} expected here"),
         ));
     }
-    // A byte more than it should need: then the second read finds the end, and nobody makes room
-    // for a third.
+    // A byte more than it should need: then the second read finds the end, without room for a
+    // third.
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(
         usize::try_from(length)
@@ -101,7 +101,7 @@ pub fn content(file: File, cap: u64) -> io::Result<Vec<u8>> {
 /// Opens a regular file for reading.
 ///
 /// # Errors
-/// As [`dir`]; `InvalidData` when it is no regular file.
+/// As [`dir`]; `InvalidData` if it is no regular file.
 pub fn file(place: &VolumePath) -> io::Result<File> {
     regular(open(place, FILE)?)
 }
@@ -118,10 +118,10 @@ fn regular(file: OwnedFd) -> io::Result<File> {
     }
 }
 
-/// Looks at what stands at `place` itself, without following it.
+/// Returns the metadata of `place` itself, without following it.
 ///
 /// # Errors
-/// As [`dir`]; `NotFound` when nothing stands there.
+/// As [`dir`]; `NotFound` if nothing is there.
 pub fn stat(place: &VolumePath) -> io::Result<rustix::fs::Stat> {
     let (parent, name) = parent(place)?;
     Ok(rustix::fs::statat(
@@ -134,7 +134,7 @@ pub fn stat(place: &VolumePath) -> io::Result<rustix::fs::Stat> {
 /// Opens `place` with `flags`.
 ///
 /// # Errors
-/// `ELOOP` is a symbolic link on the way, `EXDEV` a way out or another file system.
+/// `ELOOP` for a symbolic link on the way, `EXDEV` for a way out or another file system.
 pub fn open(place: &VolumePath, flags: OFlags) -> Result<OwnedFd, Errno> {
     let flags_of_root = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = retry_on_intr(|| rustix::fs::open(&**place.root(), flags_of_root, Mode::empty()))?;
@@ -144,37 +144,37 @@ pub fn open(place: &VolumePath, flags: OFlags) -> Result<OwnedFd, Errno> {
 /// Opens `path`, relative to `base`, with `flags`.
 ///
 /// # Errors
-/// Whatever the kernel says.
+/// Any error of the kernel.
 pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let open = |flags| {
-        retry_on_intr(|| {
-            rustix::fs::openat2(
-                base.as_fd(),
-                path,
-                flags | OFlags::CLOEXEC,
-                Mode::empty(),
-                resolve,
-            )
-        })
-    };
+    let open = |flags| make(&base, path, flags, Mode::empty());
     // To list or read what is ours moves no access time: a local disk would write down each of
     // them.
     if flags.contains(OFlags::PATH) {
         return open(flags);
     }
     match open(flags | OFlags::NOATIME) {
-        // Another user's, or a file system that knows nothing of it.
+        // Another user's file, or a file system without that flag.
         Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP) => open(flags),
         opened => opened,
     }
+}
+
+/// The same for what is written to: a file that the flags have made gets `mode`, which is empty
+/// where they don't.
+///
+/// # Errors
+/// Whatever the kernel says.
+pub fn make(base: impl AsFd, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let flags = flags | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::openat2(base.as_fd(), path, flags, mode, resolve))
 }
 
 /// What a directory lists, without `.` and `..`. The type may be [`FileType::Unknown`]: some file
 /// systems don't say.
 ///
 /// # Errors
-/// Whatever the kernel says.
+/// Any error of the kernel.
 pub fn list(directory: OwnedFd) -> Result<Vec<(OsString, FileType)>, Errno> {
     entries(&mut Dir::new(directory)?)
 }
@@ -193,9 +193,8 @@ fn entries(directory: &mut Dir) -> Result<Vec<(OsString, FileType)>, Errno> {
     Ok(entries)
 }
 
-/// A directory inside the volume, open and listed: one round trip tells what is there, where asking
-/// for each name would cost one a name, and what stands in it is opened from there, not from the
-/// root again.
+/// A directory inside the volume, open and listed. One round trip shows what is there, instead of
+/// one per name, and its entries are opened from here, not from the root again.
 pub struct Listed {
     folder: Dir,
     names: HashSet<OsString>,
@@ -205,7 +204,7 @@ impl Listed {
     /// Opens and lists it.
     ///
     /// # Errors
-    /// As [`dir`], or whatever the kernel says of the listing.
+    /// As [`dir`], or any error of the listing.
     pub fn of(place: &VolumePath) -> io::Result<Self> {
         let mut folder = Dir::new(dir(place)?)?;
         let mut names = HashSet::new();
@@ -229,7 +228,7 @@ impl Listed {
         Ok(Self { folder, names })
     }
 
-    /// What it lists, in no order.
+    /// The names in it, in no order.
     pub fn names(&self) -> impl Iterator<Item = &OsStr> {
         self.names.iter().map(OsString::as_os_str)
     }
@@ -240,10 +239,10 @@ impl Listed {
             .contains(OsStr::new(name.split('/').next().unwrap_or(name)))
     }
 
-    /// Looks at what it lists, without following it; none where it doesn't.
+    /// Returns an entry's metadata, without following it; none if it isn't listed.
     ///
     /// # Errors
-    /// Whatever the kernel says.
+    /// Any error of the kernel.
     pub fn stat(&self, name: &str) -> io::Result<Option<rustix::fs::Stat>> {
         debug_assert!(!name.contains('/'), "a link on the way would be followed");
         if !self.holds(name) {
@@ -252,10 +251,10 @@ impl Listed {
         self.stat_of(OsStr::new(name))
     }
 
-    /// The same of one of its names.
+    /// The same for one of its names.
     ///
     /// # Errors
-    /// Whatever the kernel says.
+    /// Any error of the kernel.
     pub fn stat_of(&self, name: &OsStr) -> io::Result<Option<rustix::fs::Stat>> {
         found(
             rustix::fs::statat(
@@ -267,7 +266,7 @@ impl Listed {
         )
     }
 
-    /// Opens the regular file at a path below it; none where it isn't listed.
+    /// Opens the regular file at a path below it; none if it isn't listed.
     ///
     /// # Errors
     /// As [`file()`].
@@ -282,8 +281,7 @@ impl Listed {
         regular(below(self.folder.fd()?, Path::new(path), FILE)?)
     }
 
-    /// Reads the regular file at a path below it, of at most `cap` bytes; none where it isn't
-    /// listed.
+    /// Reads the regular file at a path below it, of at most `cap` bytes; none if it isn't listed.
     ///
     /// # Errors
     /// As [`read`].
@@ -291,8 +289,8 @@ impl Listed {
         self.file(path)?.map(|file| content(file, cap)).transpose()
     }
 
-    /// The same of what should be there, listed or not: a listing may miss what is renamed while it
-    /// is made.
+    /// The same for a file that should be there, listed or not: a listing may miss what is renamed
+    /// meanwhile.
     ///
     /// # Errors
     /// As [`read`].
@@ -301,11 +299,11 @@ impl Listed {
     }
 }
 
-/// A time that somebody put on a file, which may be any.
+/// Converts a file's time, which may be any.
 pub fn time(stamp: SystemTime) -> DateTime<Utc> {
     let (seconds, nanos) = match stamp.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => (i64::try_from(since.as_secs()).ok(), since.subsec_nanos()),
-        // A second is enough for what is older than the epoch.
+        // A second is exact enough before the epoch.
         Err(before) => (
             i64::try_from(before.duration().as_secs())
                 .ok()
@@ -323,12 +321,12 @@ pub fn time(stamp: SystemTime) -> DateTime<Utc> {
         .unwrap_or(far)
 }
 
-/// Whether a listed name is `.` or `..`, which every listing holds.
+/// Whether a listed name is `.` or `..`, which every listing contains.
 pub fn is_dots(name: &CStr) -> bool {
     name == c"." || name == c".."
 }
 
-/// The cause in words that tell what to do about it.
+/// The cause in words that say what to do about it.
 pub fn cause(errno: Errno) -> String {
     match errno {
         Errno::LOOP => "it is reached through a symbolic link, which is never followed".into(),
@@ -337,7 +335,7 @@ pub fn cause(errno: Errno) -> String {
     }
 }
 
-/// The same answer with "nothing there" as none, not as an error.
+/// Turns "not found" from an error into none.
 ///
 /// # Errors
 /// All but `NotFound`.

@@ -1,8 +1,8 @@
-//! The scratch directories in which a shadow is laid or the caller's git works, and those that
-//! killed runs and commands left.
+//! The scratch directories of shadows and of the caller's git, and those that killed runs and
+//! commands left.
 //!
-//! Each holds a file that its run keeps locked for as long as it lives: what nobody locks is a
-//! crashed run's. It must never clear what is another user's, or a living run's.
+//! Each contains a file that its run keeps locked for as long as it lives: if nobody locks it, the
+//! run crashed. Directories of other users and of living runs are not cleared.
 
 use crate::fs::openat;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,22 +13,23 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use tempfile::TempDir;
 
-/// What each is called, before what tells it from others.
+/// The beginnings of their names.
 const SHADOW: &str = "treewarden-shadow-";
 const CALLER: &str = "treewarden-caller-";
-/// The file that says that somebody lives here. Git finds nothing of its own by this name.
+/// The file whose lock shows that the owner lives. Git has no file of this name.
 const ALIVE: &str = "treewarden-alive";
-/// One without that file is just being made, or was left by an earlier version.
+/// A younger directory without that file is just being made; an older one was left by an earlier
+/// version.
 const YOUNG: TimeDelta = TimeDelta::hours(24);
 
-/// A scratch directory. It goes with the value.
+/// A scratch directory, removed when the value is dropped.
 pub struct Scratch {
     directory: TempDir,
     _alive: File,
 }
 
 impl Scratch {
-    /// For a shadow.
+    /// Makes one for a shadow.
     ///
     /// # Errors
     /// There is no room.
@@ -36,7 +37,7 @@ impl Scratch {
         Self::new(SHADOW)
     }
 
-    /// For the caller's git.
+    /// Makes one for the caller's git.
     ///
     /// # Errors
     /// There is no room.
@@ -46,8 +47,8 @@ impl Scratch {
 
     fn new(prefix: &str) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
-        // It has its name only once it is locked, or a run that clears at this moment would take it
-        // for a dead one's.
+        // The file gets its name only once it is locked, or a run that clears at this moment would
+        // take the directory for a dead one's.
         let unnamed = directory.path().join("treewarden-born");
         let alive = File::create_new(&unnamed)?;
         rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive)?;
@@ -58,13 +59,14 @@ impl Scratch {
         })
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 }
 
-/// Clears what runs that were killed before `now` left, as far as it can. Gives how many went.
+/// Clears what runs that were killed before `now` left, as far as possible. Returns how many were
+/// removed.
 pub fn clear(now: DateTime<Utc>) -> usize {
     let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
         return 0;
@@ -102,7 +104,7 @@ fn is_dead(directory: &Path, now: DateTime<Utc>) -> bool {
     }
 }
 
-/// Into a directory that goes with its value: whoever deletes those follows no link.
+/// Removes a directory as a dropped value does, which follows no link.
 fn remove(directory: &Path) -> io::Result<()> {
     let bin = tempfile::Builder::new().prefix(SHADOW).tempdir()?;
     std::fs::rename(directory, bin.path().join("dead"))?;

@@ -1,9 +1,10 @@
 //! When to stop: a signal or the deadline, asked between items and while git runs. And what a repo
 //! may cost until then: memory, and bytes that are read.
 //!
-//! It must never be asked in the middle of a destructive step: a step that began is finished.
+//! A destructive step that began is finished, unless it reads for too long.
 
 use crate::fs::budget::{Budget, Held};
+use crate::fs::humanize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io;
 use std::sync::Arc;
@@ -12,13 +13,13 @@ use std::time::{Duration, Instant};
 
 /// How late a sleeper may notice a signal.
 const NAP: Duration = Duration::from_millis(50);
-/// Bytes that a step may read before it counts as one that takes long: some seconds.
+/// Bytes that a step may read before it counts as too long: some seconds.
 const LONG: u64 = 2 << 30;
-/// Bytes that are read of one repo's files in a pass: some minutes of a processor, and more than
-/// anybody's work. A file without content may be of any length.
+/// Bytes that are read of one repo's files in a pass, at most: some minutes of a processor, and
+/// more than anybody's work. A sparse file may have any length.
 const READS: u64 = 256 << 30;
 
-/// Shared by all threads of a run.
+/// When to stop, shared by all threads of a run.
 #[derive(Clone)]
 pub struct Stop {
     signalled: Arc<AtomicBool>,
@@ -44,8 +45,8 @@ impl Stop {
         }
     }
 
-    /// The same for one repo, which may cost so much memory, and no more reading than any honest
-    /// one.
+    /// The same for one repo, with a memory budget and a limit on reading that is larger than any
+    /// well-formed repo.
     #[must_use]
     pub fn within(&self, budget: Budget) -> Self {
         Self {
@@ -55,7 +56,7 @@ impl Stop {
         }
     }
 
-    /// The same for what has a limit of its own to what is read.
+    /// The same without the limit on reading, for what has a limit of its own.
     #[must_use]
     pub fn freely(&self) -> Self {
         Self {
@@ -64,18 +65,18 @@ impl Stop {
         }
     }
 
-    /// The same signals, but a time of its own.
+    /// The same signals, with a time of its own.
     #[must_use]
     pub fn anew(&self, limit: Duration) -> Self {
         Self::after(limit, self.signalled.clone())
     }
 
-    /// Never, but for the look of somebody who waits for its end.
+    /// Never stops, for a command whose caller waits for its end.
     pub fn never() -> Self {
         Self::after(Duration::from_hours(876_600), Arc::default())
     }
 
-    /// The same within a step that is to be finished: it stops only where that would take long.
+    /// The same within a step that is to be finished: it stops only if that would take long.
     #[must_use]
     pub fn for_a_step(&self) -> Self {
         Self {
@@ -85,9 +86,9 @@ impl Stop {
         }
     }
 
-    /// Listens for SIGTERM and SIGINT. Ctrl-C a second time ends the process at once, as people
-    /// expect. A second SIGTERM says nothing new: `timeout` and the inits of containers send it to
-    /// the process and to its group.
+    /// Listens for SIGTERM and SIGINT. A second Ctrl-C ends the process at once, as people expect.
+    /// A second SIGTERM means nothing new: `timeout` and the inits of containers send it to the
+    /// process and to its group.
     ///
     /// # Errors
     /// The system refuses the handler.
@@ -100,7 +101,7 @@ impl Stop {
         Ok(flag)
     }
 
-    /// Whether it is time to stop, and why.
+    /// Why it is time to stop; none if it isn't.
     pub fn reached(&self) -> Option<&'static str> {
         if self.began_step { None } else { self.asked() }
     }
@@ -115,7 +116,7 @@ impl Stop {
         }
     }
 
-    /// An error once it is time to stop.
+    /// Returns an error once it is time to stop.
     ///
     /// # Errors
     /// It is.
@@ -124,7 +125,7 @@ impl Stop {
             .map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
-    /// To be asked before so many bytes are read or inflated, some megabytes at most.
+    /// Counts bytes before they are read or inflated, some megabytes at most.
     ///
     /// # Errors
     /// It is time to stop, or too much was read already.
@@ -136,7 +137,7 @@ impl Stop {
                 left.checked_sub(bytes)
             });
         let Ok(left) = read else {
-            let most = bytesize::ByteSize(READS);
+            let most = humanize::bytes(READS);
             return Err(io::Error::other(format!(
                 "there is more to be read here than {most}; look for a file without content"
             )));
@@ -147,17 +148,17 @@ impl Stop {
             .map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
-    /// The memory that there is.
+    /// The memory budget.
     pub fn budget(&self) -> Budget {
         self.budget
     }
 
-    /// What is held of it from now on.
+    /// Starts an account of the memory budget.
     pub fn hold(&self) -> Held {
         self.budget.held()
     }
 
-    /// The time that a run has.
+    /// The time limit.
     pub fn limit(&self) -> Duration {
         self.limit
     }

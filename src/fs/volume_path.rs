@@ -1,11 +1,12 @@
-//! A path proven to lie inside the volume's root, as a type.
+//! A path proven to be inside the volume's root, as a type.
 //!
 //! Whatever a plan changes is named by a [`VolumePath`], so a plan that leads out of the volume
 //! can't be built. The proof here is lexical and does no I/O; links are refused later, when the
-//! path is opened (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`). It must never hold an
-//! empty path: the root itself is no target.
+//! path is opened (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`). The root itself is no
+//! target, so the path is never empty.
 
 use std::fmt;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,11 +32,18 @@ pub struct Outside {
     root: PathBuf,
 }
 
+/// So that a walk, which meets I/O errors at every step, needs no word for this one.
+impl From<Outside> for io::Error {
+    fn from(outside: Outside) -> Self {
+        Self::other(outside)
+    }
+}
+
 impl VolumePath {
-    /// Proves that `path` (absolute, or relative to `root`) lies below `root`.
+    /// Proves that `path` (absolute, or relative to `root`) is below `root`.
     ///
     /// # Errors
-    /// [`Outside`] when it doesn't, when it is the root itself, or when it holds a `..`.
+    /// [`Outside`] if it isn't, if it is the root itself, or if it contains a `..`.
     pub fn new(root: &Arc<Path>, path: &Path) -> Result<Self, Outside> {
         let outside = || Outside {
             path: path.to_owned(),
@@ -46,7 +54,7 @@ impl VolumePath {
         } else {
             path
         };
-        // No byte more than the path has: a run holds a million.
+        // No byte more than the path has: a run has a million of them in memory.
         let mut relative = PathBuf::with_capacity(rest.as_os_str().len());
         for component in rest.components() {
             match component {
@@ -80,14 +88,13 @@ impl VolumePath {
         self.root.join(&self.relative)
     }
 
-    /// A path below this one.
+    /// Returns a path below this one.
     ///
     /// # Errors
-    /// [`Outside`] when `name` climbs with `..`.
+    /// [`Outside`] if `name` climbs with `..`.
     pub fn join(&self, name: impl AsRef<Path>) -> Result<Self, Outside> {
         let name = name.as_ref();
-        // What a directory lists is one name: nothing is to be proven of all that stands above it
-        // again.
+        // A listed name is one component: its parents need not be proven again.
         if name.components().eq([Component::Normal(name.as_os_str())]) {
             let mut relative = PathBuf::with_capacity(
                 self.relative

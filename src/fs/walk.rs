@@ -1,7 +1,7 @@
-//! Walking trees that somebody else made, on many threads and in little room.
+//! Walks trees that somebody else made, on many threads and in little memory.
 //!
-//! Where every call waits on the network, a walk is as fast as it has calls under way. However deep
-//! or wide a tree is, it must never cost a descriptor or a task for each of its directories.
+//! If every call waits on the network, a walk is as fast as it has calls under way. Descriptors and
+//! tasks are bounded, however deep or wide a tree is.
 
 use crate::fs::openat;
 use rayon::Scope;
@@ -15,20 +15,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of a directory's listing to ask for at once: most fit in, and a server that fills them is
+/// Bytes of a directory's listing to request at once: most fit, and a server that fills them is
 /// asked less often.
 pub const LISTING: usize = 64 << 10;
-/// Of the 1024 descriptors that a process may have at least, half are left for all else.
+/// Of the 1024 descriptors that a process may have at least, half are left for everything else.
 const ANCHORS: usize = 512;
 /// Bytes of the longest path that the kernel resolves.
 const LONGEST: usize = 4096;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// A directory held open: what is in it is opened from here, so that the kernel resolves a name and
-/// not a whole path.
+/// An open directory: what is in it is opened from here, so that the kernel resolves a name and not
+/// a whole path.
 ///
-/// They are counted in the whole process: no more should be made when they [are
+/// Anchors are counted in the whole process: none should be made while they [are
 /// scarce](Self::are_scarce).
 pub struct Anchor {
     folder: OwnedFd,
@@ -36,22 +36,23 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// Holds a directory whose path is so many bytes long, seen from where the walk began.
+    /// Keeps a directory open. `depth` is the length of its path in bytes, from where the walk
+    /// began.
     pub fn new(folder: OwnedFd, depth: usize) -> Self {
         HELD.fetch_add(1, Ordering::Relaxed);
         Self { folder, depth }
     }
 
-    /// Whether enough are held.
+    /// Whether as many are open as may be.
     pub fn are_scarce() -> bool {
         HELD.load(Ordering::Relaxed) >= ANCHORS
     }
 
-    /// Opens this directory or one below it; its path begins with this one's.
+    /// Opens this directory or one below it; `path` begins with this one's path.
     ///
     /// # Errors
-    /// As [`openat::below`]; `ENAMETOOLONG` for what no path can name, though descriptors lead
-    /// there: a tree that deep is nobody's work.
+    /// As [`openat::below`]; `ENAMETOOLONG` if no path can name it, though descriptors lead there:
+    /// a tree that deep is nobody's work.
     pub fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let path = path.as_os_str().as_bytes();
         if path.len() > LONGEST {
@@ -80,10 +81,10 @@ impl Drop for Anchor {
     }
 }
 
-/// Does the work of these numbers, wherever a thread is free.
+/// Does the work of these numbers on any free thread.
 ///
-/// Half of what is left is given away each time, and what is given away first waits longest: so
-/// each thread goes down before it goes on, and little waits.
+/// Half of the rest is given away each time, and what is given away first waits longest: so each
+/// thread goes down before it goes on, and few tasks wait.
 pub fn spread<'a>(
     scope: &Scope<'a>,
     numbers: Range<usize>,
@@ -114,7 +115,7 @@ fn share<'a>(
 pub(crate) mod testing {
     use super::{ANCHORS, Anchor};
 
-    /// So many anchors that they are scarce while these stand.
+    /// Opens so many anchors that they are scarce.
     pub(crate) fn all_held() -> Vec<Anchor> {
         let anchors = (0..ANCHORS)
             .map(|_| Anchor::new(std::fs::File::open("/dev/null").unwrap().into(), 0))

@@ -1,14 +1,13 @@
-//! Git with the caller's credentials and transport: for what asks a remote, and for the files that
-//! come of it.
+//! Git with the caller's credentials and transport, to fetch from a remote and to check out files.
 //!
-//! Whoever calls `enroll` or `worktree add` fetches as himself: his environment and his own git
-//! config hold (credential helpers, ssh keys, proxies, `insteadOf`, filters such as git-lfs). A
-//! repo's config, which any agent may have written, does not: like the nightly git, this one works
-//! on a shadow git dir, and whatever a config of `.git` could have it run (`core.sshCommand`,
+//! Whoever calls `enroll` or `worktree add` fetches with their own rights: their environment and
+//! git config apply (credential helpers, ssh keys, proxies, `insteadOf`, filters such as git-lfs).
+//! A repo's config, which any agent may have written, doesn't: like a run's git, this one works on
+//! a shadow git dir, and whatever a config of `.git` could make it run (`core.sshCommand`,
 //! `remote.*.uploadpack`, `ext::` behind an `insteadOf`, `credential.helper`, `core.gitProxy`,
-//! `core.fsmonitor`, filters, hooks) is never read. Landlock can't hold it, for nobody knows what a
-//! credential helper needs. It must never prompt, for nobody answers, and never let out a secret of
-//! an address.
+//! `core.fsmonitor`, filters, hooks) is never read. Landlock can't confine it, because a credential
+//! helper may need anything. It never prompts, for nobody answers, and no secret of an address is
+//! shown.
 
 use super::{GitError, read_all, supervise};
 use crate::fs::stop::Stop;
@@ -18,8 +17,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// Where the caller's own shell happens to be is no business of ours: `git rev-parse
-/// --local-env-vars`, without its settings, which may be the credentials.
+/// The variables of `git rev-parse --local-env-vars`, which point to the repo of the caller's
+/// shell, except those with settings, which may be the credentials.
 const LOCAL: [&str; 16] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_CEILING_DIRECTORIES",
@@ -39,17 +38,16 @@ const LOCAL: [&str; 16] = [
     "GIT_WORK_TREE",
 ];
 
-/// What holds whatever the caller's config says: a prompt would wait for ever (ssh asks the
-/// terminal unless it is told where else), and no format that the run doesn't know may come of his
-/// defaults.
+/// Variables that win over the caller's config: a prompt would wait for ever (ssh asks the terminal
+/// unless told otherwise), and the caller's defaults may choose a format that the run doesn't know.
 const ENVIRONMENT: [(&str, &str); 3] = [
     ("GIT_TERMINAL_PROMPT", "0"),
     ("SSH_ASKPASS_REQUIRE", "force"),
     ("GIT_DEFAULT_REF_FORMAT", "files"),
 ];
 
-/// The same as settings. Submodules are other repos: their addresses are in the content, so nobody
-/// goes there.
+/// The same as settings. Submodules are other repos whose addresses are in the content, so they are
+/// not fetched.
 const SETTINGS: [(&str, &str); 7] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -60,7 +58,7 @@ const SETTINGS: [(&str, &str); 7] = [
     ("fetch.recurseSubmodules", "false"),
 ];
 
-/// How many lines of git's complaint are told.
+/// Lines of git's error message that are reported.
 const LINES: usize = 6;
 
 /// The caller's git, ready to work.
@@ -88,21 +86,21 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Tells git where something is: `GIT_DIR`, `GIT_COMMON_DIR`, `GIT_WORK_TREE`.
+    /// Sets a variable for git's directories: `GIT_DIR`, `GIT_COMMON_DIR`, `GIT_WORK_TREE`.
     #[must_use]
     pub fn place(mut self, variable: &'static str, path: impl Into<OsString>) -> Self {
         self.places.push((variable, path.into()));
         self
     }
 
-    /// More settings, which win over any config.
+    /// Adds settings, which win over any config.
     #[must_use]
     pub fn with(mut self, settings: impl IntoIterator<Item = (String, String)>) -> Self {
         self.settings.extend(settings);
         self
     }
 
-    /// Runs a command to its end and gives its standard output.
+    /// Runs a command to its end and returns its standard output.
     ///
     /// # Errors
     /// [`GitError`]: not started, failed, or ended early. No secret of an address is in it.
@@ -134,8 +132,8 @@ impl<'a> Caller<'a> {
         read_all(&mut out).map_err(GitError::Start)
     }
 
-    /// The settings as variables, behind those that the caller has: nobody sees an environment but
-    /// its owner, while arguments are for all.
+    /// The settings as variables, after those of the caller: an environment is visible only to its
+    /// owner, while arguments are visible to all.
     fn numbered(&self) -> Vec<(String, String)> {
         let given = std::env::var("GIT_CONFIG_COUNT")
             .ok()
@@ -158,8 +156,8 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// The end of what git said, for the cause often stands before the last line; without its progress,
-/// nor any secret.
+/// The end of git's output, because the cause is often before the last line; without progress and
+/// secrets.
 fn told(err: &mut File) -> String {
     let text = read_all(err).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).replace('\r', "\n");
@@ -175,8 +173,8 @@ fn told(err: &mut File) -> String {
     lines.rchunks(LINES).next().unwrap_or_default().join("; ")
 }
 
-/// The line without what stands before the host, or behind a question mark, of an address. Git
-/// hides passwords too, but not every helper does.
+/// The line without what precedes the host of an address, or follows its question mark. Git hides
+/// passwords too, but not every helper does.
 fn hidden(line: &str) -> String {
     let mut parts = line.split("://");
     let mut text = parts.next().unwrap_or_default().to_owned();

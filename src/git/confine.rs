@@ -1,10 +1,9 @@
-//! What a git process can reach, held by the kernel: Landlock (Linux 5.13 and newer).
+//! The sandbox of git processes, enforced by the kernel: Landlock (Linux 5.13 and newer).
 //!
-//! The shadow git dir gives git nothing foreign to obey. Should anything slip through all the same,
-//! or be swapped while git runs, this is the wall behind it: git can change its own repo and its
-//! scratch space, read the objects it borrows and the system's own files, start nothing but git,
-//! and reach no network. It must never be entered by a thread that does anything else: there is no
-//! way back out.
+//! The shadow git dir gives git nothing foreign to obey. If anything slips through all the same, or
+//! is swapped while git runs, the sandbox stops it: git can change its own repo and its scratch
+//! space, read the objects it borrows and the system's own files, start nothing but git, and reach
+//! no network. A thread that enters it can't leave, so it does nothing else.
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset,
@@ -16,10 +15,10 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The newest rules asked for. An older kernel holds those that it knows.
+/// The newest rules that are requested. An older kernel enforces those that it knows.
 const RULES: ABI = ABI::V6;
 
-/// Where programs find their loader and libraries, and where git finds its own programs.
+/// The directories of the loader, of libraries, and of git's own programs.
 const LIBRARIES: [&str; 6] = [
     "/lib",
     "/lib64",
@@ -40,7 +39,7 @@ const SYSTEM: [&str; 5] = [
 /// The directories of one repo.
 #[derive(Debug, Default)]
 pub struct Reach {
-    /// Git works here.
+    /// Git writes here.
     pub works_in: Vec<OwnedFd>,
     /// Git reads here: borrowed objects.
     pub reads: Vec<OwnedFd>,
@@ -58,8 +57,8 @@ impl Reach {
         })
     }
 
-    /// Confines the calling thread, and every process that it starts, for good. Tells whether the
-    /// kernel holds it.
+    /// Confines the calling thread, and every process that it starts, for good. Returns whether the
+    /// kernel enforces it.
     ///
     /// # Errors
     /// The kernel has Landlock, and refused the rules.
@@ -114,7 +113,7 @@ fn machine() -> impl Iterator<Item = (BorrowedFd<'static>, &'static BitFlags<Acc
             .map(|place| (place, run));
         let places = places.chain(SYSTEM.map(|place| (place.into(), look)));
         let places = places.chain([("/dev/null".into(), look | AccessFs::WriteFile)]);
-        // What this machine doesn't have can't be missed.
+        // What this machine doesn't have isn't needed.
         places
             .filter_map(|(place, rights)| Some((PathFd::new(place).ok()?, rights)))
             .collect()
@@ -125,7 +124,7 @@ fn machine() -> impl Iterator<Item = (BorrowedFd<'static>, &'static BitFlags<Acc
         .map(|(place, rights)| (place.as_fd(), rights))
 }
 
-/// The git on the path, where its links end.
+/// The git on the path, with its links resolved.
 fn git_program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)

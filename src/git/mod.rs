@@ -2,9 +2,8 @@
 //!
 //! Git runs on a shadow git dir (see [`crate::git::shadow`]) with an environment of our own making,
 //! in a process group of its own, confined to its repo (see [`crate::git::confine`]), under a time
-//! limit; it dies with its parent. Where a remote is asked, it is the caller's own git instead: see
-//! [`caller`]. It must never be started anywhere else, never inherit the caller's environment but
-//! there, and never see the config that a repo's agents wrote.
+//! limit; it dies with its parent. Only to ask a remote, the caller's own git is used instead, with
+//! the caller's environment: see [`caller`]. Neither sees the config that a repo's agents wrote.
 
 #![cfg_attr(
     not(test),
@@ -52,7 +51,7 @@ const ENVIRONMENT: [(&str, &str); 16] = [
     ("GIT_EDITOR", "/bin/false"),
 ];
 
-/// Settings that must hold whatever a config says: same place, step 4; the ages are those of
+/// Settings that win over any config: same place, step 4; the ages are those of
 /// `docs/design/git.md#grace`.
 const SETTINGS: [&str; 11] = [
     "core.hooksPath=/dev/null",
@@ -77,7 +76,7 @@ pub struct Git<'a> {
     settings: Vec<String>,
 }
 
-/// Git could not do what it was asked.
+/// Why a git command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     /// It could not be started.
@@ -116,14 +115,14 @@ impl<'a> Git<'a> {
         }
     }
 
-    /// One more `-c` setting for all commands.
+    /// Adds a `-c` setting for all commands.
     #[must_use]
     pub fn with(mut self, setting: String) -> Self {
         self.settings.push(setting);
         self
     }
 
-    /// Runs a command to its end and gives its standard output.
+    /// Runs a command to its end and returns its standard output.
     ///
     /// # Errors
     /// [`GitError`]: not started, failed, or ended early.
@@ -139,8 +138,8 @@ impl<'a> Git<'a> {
         read_all(&mut out).map_err(GitError::Start)
     }
 
-    /// Runs a command to its end with its standard output in a file. Nothing is written but that
-    /// file and scratch space.
+    /// Runs a command to its end with its standard output in a file. Only that file and scratch
+    /// space are written.
     ///
     /// # Errors
     /// As [`Git::run`].
@@ -150,10 +149,9 @@ impl<'a> Git<'a> {
             .map(drop)
     }
 
-    /// Runs a command that changes the repo. A directory that git can't open, a lock file that it
-    /// can't delete, and the like, it sometimes passes over, and reports success: then its
-    /// complaint is the failure. What it merely does without, such as a commit-graph that makes no
-    /// sense, is none.
+    /// Runs a command that changes the repo. If git can't open a directory, or delete a lock file,
+    /// it sometimes goes on and reports success: then its complaint is the failure. A complaint
+    /// about what it merely does without, such as a malformed commit-graph, is none.
     ///
     /// # Errors
     /// As [`Git::run`].
@@ -181,7 +179,7 @@ impl<'a> Git<'a> {
         })
     }
 
-    /// Runs a command to its end on `input`, for what its exit status says alone.
+    /// Runs a command to its end on `input`, only for its exit status.
     ///
     /// # Errors
     /// As [`Git::run`].
@@ -211,7 +209,7 @@ impl<'a> Git<'a> {
         .map(drop)
     }
 
-    /// The same, and gives its standard output.
+    /// Runs a command to its end on `input`, and returns its standard output.
     ///
     /// # Errors
     /// As [`Git::run`].
@@ -249,7 +247,7 @@ impl<'a> Git<'a> {
                 command.args(["-c", setting]);
             }
             command.stdin(input).stdout(output).stderr(complaint);
-            // Twice what we hold for it, which is given back by then: see `plan::limits`.
+            // Twice the memory that we count for it, which is released by then: see `plan::limits`.
             if let Some(most) = self.stop.budget().most() {
                 treewarden_unsafe::limit_memory(command, most.saturating_mul(2));
             }
@@ -263,7 +261,7 @@ impl<'a> Git<'a> {
     }
 }
 
-/// The arguments as people read them.
+/// The arguments for people.
 fn words<S: AsRef<OsStr>>(args: &[S]) -> String {
     let words: Vec<_> = args
         .iter()
@@ -272,8 +270,8 @@ fn words<S: AsRef<OsStr>>(args: &[S]) -> String {
     words.join(" ")
 }
 
-/// Runs git to its end, or until its time is up; `prepare` gives it all but its arguments, and
-/// `complaint` is what it said of a failure.
+/// Runs git to its end, or until its time is up; `prepare` sets everything but its arguments, and
+/// `complaint` extracts the message of a failure.
 fn supervise<S: AsRef<OsStr>>(
     args: &[S],
     prepare: impl FnOnce(&mut Command) -> io::Result<()> + Send,
@@ -283,8 +281,8 @@ fn supervise<S: AsRef<OsStr>>(
 ) -> Result<ExitStatus, GitError> {
     let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
     let command = words(&args);
-    // Confinement is a thread's, and for good; a child dies with the thread that started it. So
-    // each has one of its own.
+    // Confinement is for a thread's whole life, and a child dies with the thread that started it.
+    // So each child has a thread of its own.
     let child = || {
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
         let mut git = Command::new("git");
@@ -309,8 +307,7 @@ fn supervise<S: AsRef<OsStr>>(
     }
 }
 
-/// Waits for the child without polling in a loop of sleeps: its pidfd becomes readable when it
-/// ends.
+/// Waits for the child without polling: its pidfd becomes readable when it ends.
 fn wait(
     mut child: Child,
     stop: &Stop,
@@ -320,13 +317,13 @@ fn wait(
     let ended = watch(pid, stop, limit)
         .unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
     // The group: git's own children must not go on when the lock is gone, nor when git itself
-    // crashed. Mostly they ended by now. As nobody has waited for it yet, the number is still
-    // git's.
+    // crashed. Usually they have ended. Nobody has waited for git yet, so its number is still its
+    // own.
     let _may_be_gone = rustix::process::kill_process_group(pid, Signal::KILL);
     Ok((child.wait()?, ended))
 }
 
-/// Why the child must be ended; none when it ended by itself.
+/// Why the child must be ended; none if it ended by itself.
 fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     let began = Instant::now();
@@ -357,7 +354,7 @@ fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What git complained of, or else the end of what it said: enough to know, short enough for a row.
+/// Git's complaint, or else the end of its output: enough to understand, short enough for a row.
 /// Advice comes after the complaint.
 fn tail(file: &mut File) -> String {
     let text = read_all(file).unwrap_or_default();
@@ -393,10 +390,11 @@ fn tail(file: &mut File) -> String {
     }
 }
 
-/// The version of the git on the path: major and minor.
+/// Returns the version of the git on the path: major and minor; none if its answer isn't
+/// understood.
 ///
 /// # Errors
-/// [`GitError`] when git can't be started; none in the option when its answer isn't understood.
+/// [`GitError`] if git can't be started.
 pub fn version(stop: &Stop) -> Result<Option<(u32, u32)>, GitError> {
     let scratch = tempfile::tempdir().map_err(GitError::Start)?;
     let reach = Reach::of(scratch.path()).map_err(GitError::Start)?;
@@ -428,7 +426,7 @@ mod tests {
         assert_eq!(parse_version("nonsense"), None);
     }
 
-    /// Asks git for something in a scratch directory, under a short limit.
+    /// Runs git in a scratch directory, under a short limit.
     fn ask(prepare: impl FnOnce(&Path), setting: &str, args: &[&str]) -> Result<Vec<u8>, GitError> {
         let scratch = tempfile::tempdir().unwrap();
         prepare(scratch.path());

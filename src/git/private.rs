@@ -1,11 +1,11 @@
-//! A private git dir: the one that the caller's git obeys.
+//! A private git dir, which the caller's git obeys.
 //!
-//! Config, HEAD, refs, `shallow` and alternates stand in a scratch directory that is nobody else's,
+//! Config, HEAD, refs, `shallow` and alternates are in a scratch directory that is nobody else's,
 //! outside of the volume: agents write everywhere on the volume, also in the state directory, while
-//! git works. What is large stays on the volume and is reached through descriptors
-//! (`/proc/PID/fd/N`), so that no link that somebody plants leads git elsewhere: packs that are
-//! fetched go to one directory, and the objects of a repo are read from theirs, as data. It must
-//! never link to a path on the volume, nor show git another alternates file.
+//! git works. Large data stays on the volume and is reached through descriptors (`/proc/PID/fd/N`),
+//! so that no planted link leads git elsewhere: fetched packs go to one directory, and a repo's
+//! objects are read from theirs, as data. So nothing in it links to a path on the volume, and git
+//! sees no other alternates file.
 
 use super::GitError;
 use super::caller::Caller;
@@ -22,8 +22,8 @@ use std::time::Duration;
 const CONFIG: &str =
     "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tlogAllRefUpdates = false\n";
 
-/// What must hold for a git dir of this kind, whatever the caller's config says: all that is
-/// fetched is one pack, and the index is of the plain kind.
+/// Settings that win over the caller's config: everything fetched is one pack, and the index is of
+/// the plain kind.
 const SETTINGS: [(&str, &str); 8] = [
     ("fetch.unpackLimit", "1"),
     ("fetch.writeCommitGraph", "false"),
@@ -35,18 +35,18 @@ const SETTINGS: [(&str, &str); 8] = [
     ("index.version", "2"),
 ];
 
-/// A ref, and what it points to.
+/// A ref and its object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ref {
     /// Its full name.
     pub name: String,
     /// The object's id.
     pub id: String,
-    /// What an annotated tag leads to.
+    /// The object that an annotated tag peels to.
     pub peeled: Option<String>,
 }
 
-/// See above.
+/// A private git dir: see the module.
 pub struct Private {
     scratch: Scratch,
     held: Vec<OwnedFd>,
@@ -54,7 +54,7 @@ pub struct Private {
 }
 
 impl Private {
-    /// A new one, whose packs go to the directory `packs`.
+    /// Makes a new one, whose packs go to the directory `packs`.
     ///
     /// # Errors
     /// There is no scratch space.
@@ -76,7 +76,7 @@ impl Private {
         Ok(private)
     }
 
-    /// Has git read the objects of a store.
+    /// Lets git read the objects of a store.
     ///
     /// # Errors
     /// It can't be opened or listed.
@@ -99,7 +99,7 @@ impl Private {
             if !is_loose && name != "pack" {
                 continue;
             }
-            // Another one at the same name later on is not looked at.
+            // Another directory of the same name later on is not used.
             if let Some(directory) = found(
                 openat::below(objects, Path::new(&name), OFlags::PATH | OFlags::DIRECTORY)
                     .map_err(Into::into),
@@ -118,8 +118,8 @@ impl Private {
         )
     }
 
-    /// Where a descriptor's directory is to be found by other processes, whatever becomes of its
-    /// name.
+    /// Returns a path by which other processes can open a descriptor's directory, whatever becomes
+    /// of its name.
     fn hold(&mut self, directory: OwnedFd) -> PathBuf {
         let path = PathBuf::from(format!(
             "/proc/{}/fd/{}",
@@ -130,8 +130,8 @@ impl Private {
         path
     }
 
-    /// Tells git of refs that are there, so that it asks for what is new alone, and of the commits
-    /// where history was cut off.
+    /// Gives git the existing refs, so that it asks only for what is new, and the commits at which
+    /// history was cut off.
     ///
     /// # Errors
     /// There is no room.
@@ -146,15 +146,15 @@ impl Private {
         })
     }
 
-    /// Where git-lfs looks for large files before it fetches them. It counts on what it finds
-    /// there, whatever that is.
+    /// The directory in which git-lfs looks for large files before it fetches them. It trusts what
+    /// it finds there.
     pub fn large_files(&self) -> PathBuf {
         self.git_dir().join("lfs/objects")
     }
 
-    /// Moves what git-lfs has here, and what it fetched, to `room`; none where there is nothing. It
-    /// keeps that where it does by itself: a setting for it, git-lfs would take for one of a remote
-    /// in a directory, too.
+    /// Moves git-lfs's directory to `room`, with what it fetched; none if there is none. It stays
+    /// in its default place until then: git-lfs would take a setting for it for one of a remote in
+    /// a directory, too.
     ///
     /// # Errors
     /// It can't be moved.
@@ -173,8 +173,8 @@ impl Private {
             .place("GIT_WORK_TREE", tree)
     }
 
-    /// All refs, in the order of their names; if asked for, with what tags lead to, for which each
-    /// of them is read.
+    /// Returns all refs, sorted by name; if requested, with what tags peel to, for which each tag
+    /// is read.
     ///
     /// # Errors
     /// [`GitError`].
@@ -200,7 +200,7 @@ impl Private {
         Ok(listed.lines().filter_map(read).collect())
     }
 
-    /// The commits where history is cut off; none where it is whole.
+    /// Returns the commits at which history is cut off; none if it is complete.
     ///
     /// # Errors
     /// It can't be read.
@@ -208,8 +208,8 @@ impl Private {
         found(std::fs::read(self.git_dir().join("shallow")))
     }
 
-    /// The loose objects that a fetch by git's plain protocol leaves, as paths, and as they are
-    /// named below `objects`.
+    /// Returns the loose objects that a fetch by git's plain protocol leaves, as paths, and with
+    /// their names below `objects`.
     ///
     /// # Errors
     /// The scratch directory is gone.
@@ -231,7 +231,7 @@ impl Private {
         Ok(loose)
     }
 
-    /// The mode of a new directory, by the caller's own umask.
+    /// Returns the mode of a new directory, by the caller's own umask.
     ///
     /// # Errors
     /// The scratch directory is gone.
@@ -243,7 +243,7 @@ impl Private {
         self.scratch.path().join("git")
     }
 
-    /// An empty directory, where git may be started.
+    /// Returns an empty directory, in which git may be started.
     pub fn empty(&self) -> PathBuf {
         self.scratch.path().join("empty")
     }

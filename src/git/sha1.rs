@@ -1,17 +1,16 @@
-//! SHA-1 of what is too large to be held: git names objects by it, and ends its files with it.
+//! SHA-1 of data that is too large for memory: git names objects by it, and ends its files with it.
 //!
-//! It must never be what keeps anybody out: SHA-1 is broken for that, and good enough to tell that
-//! a disk gave back what it was given.
+//! SHA-1 is broken as a protection, but good enough to show that a disk returned what it was given.
 
 use crate::fs::stop::Stop;
 use git2::Oid;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use std::io::{self, Read};
 
-/// The name that git would give to a blob of so many bytes.
+/// Returns git's name for a blob of `size` bytes.
 ///
 /// # Errors
-/// It can't be read, or isn't of that length, or the run is to stop.
+/// It can't be read, or has another length, or the run is to stop.
 pub fn blob(size: u64, mut content: impl Read, stop: &Stop) -> io::Result<Oid> {
     let mut hash = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     hash.update(format!("blob {size}\0").as_bytes());

@@ -1,9 +1,10 @@
-//! A shadow git dir: the repo's objects, refs and worktrees behind a config of our own.
+//! The shadow, a sanitised git dir: the repo's objects, refs and worktrees behind a config of our
+//! own.
 //!
 //! Agents write `.git`, and git's own security page says that running git in an untrusted `.git` is
-//! not safe. So the real config is data, parsed and never obeyed; git and git2 see a directory in
-//! scratch space whose entries are links to the real ones (`docs/design/git.md#hostile-repos`). It
-//! must never hold `hooks/` or `info/`, and never be made for a repo that isn't what it should be.
+//! not safe. So the real config is data, parsed and never obeyed. Git and git2 see a directory in
+//! scratch space whose entries are links to the real ones (`docs/design/git.md#hostile-repos`),
+//! without `hooks/` and `info/`. A repo that isn't what it should be gets none.
 
 use crate::fs::budget::Budget;
 use crate::fs::openat::{self, found};
@@ -27,8 +28,8 @@ pub mod rooted;
 use loose::Loose;
 use prove::{Proven, at, prove, unreadable};
 
-/// Linked even where they don't exist yet: without the `packed-refs` link, pack-refs would move
-/// every ref into the shadow.
+/// Linked even if they don't exist yet: without the `packed-refs` link, pack-refs would move every
+/// ref into the shadow.
 const LINKED: [&str; 13] = [
     "objects",
     "refs",
@@ -45,8 +46,8 @@ const LINKED: [&str; 13] = [
     "REBASE_HEAD",
 ];
 
-/// libgit2 syncs loose objects and refs by the first key, git by `core.fsync` of `git`. Names
-/// that only other systems find dangerous (`git~1`) are fine in a rescue.
+/// libgit2 syncs loose objects and refs because of the first key, git because of `core.fsync`.
+/// Names that are dangerous only on other systems (`git~1`) are fine in a rescue.
 const CONFIG: &str = "[core]
 \trepositoryformatversion = 0
 \tbare = true
@@ -62,7 +63,7 @@ const PROMISOR: &str = "[remote \"treewarden-promisor\"]
 \turl = /dev/null/nowhere
 ";
 
-/// HEAD is a line; a config or an alternates file of this size is no honest one.
+/// Bytes. HEAD is one line, and no well-formed config or alternates file is larger.
 const SMALL: u64 = 4096;
 const CONFIG_CAP: u64 = 1 << 20;
 
@@ -73,17 +74,17 @@ pub struct Shadow {
     lenders: Vec<VolumePath>,
     theirs: config::Theirs,
     reach: Reach,
-    /// Loose objects that are not whole beyond doubt, and that git had no word against.
+    /// Loose objects that may not be whole, and about which git did not complain.
     doubtful: Vec<String>,
     handles: Mutex<Vec<git2::Repository>>,
-    /// What may be held for it.
+    /// The memory that may be used for it.
     budget: Budget,
 }
 
 /// Why a repo is left alone.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// It can't be looked at.
+    /// It can't be read.
     #[error("failed to read `{path}`: {cause}")]
     Unreadable {
         /// What.
@@ -94,16 +95,15 @@ pub enum Refusal {
     /// It is not what it should be.
     #[error("{0}")]
     Odd(String),
-    /// What git wrote there is not there any more, or not as it was written.
+    /// What git wrote there is missing or changed.
     #[error("damaged: {0}; run `git fsck`, restore or re-enroll it")]
     Damaged(String),
-    /// Git could not look at it.
+    /// Git could not read it.
     #[error(transparent)]
     Git(#[from] GitError),
 }
 
-/// Whether every loose object of a store that has no shadow is whole, so that libgit2 may read
-/// there.
+/// Whether every loose object of a store without a shadow is whole, so that libgit2 may read there.
 pub fn is_whole(objects: &VolumePath, stop: &Stop) -> bool {
     let loose = prove::prove_objects(objects).ok();
     loose.is_some_and(|loose| {
@@ -114,7 +114,7 @@ pub fn is_whole(objects: &VolumePath, stop: &Stop) -> bool {
 }
 
 impl Shadow {
-    /// Proves that `checkout/.git` is an honest git dir, and lays its shadow in scratch space.
+    /// Proves that `checkout/.git` is a well-formed git dir, and makes its shadow in scratch space.
     ///
     /// # Errors
     /// [`Refusal`] says what is wrong and what helps.
@@ -181,7 +181,7 @@ impl Shadow {
         crypt::judge(self, also, stop)
     }
 
-    /// A value of the repo's own config, as data; none where it has no such key.
+    /// Returns a value of the repo's own config, as data; none if it has no such key.
     ///
     /// # Errors
     /// The config can't be read.
@@ -207,8 +207,8 @@ impl Shadow {
         }
     }
 
-    /// Tells git that objects may be missing here, because a remote has promised them; there is
-    /// none that could be asked.
+    /// Tells git that objects may be missing here, because a remote has promised them. The remote
+    /// that git is given doesn't exist.
     fn is_partial(&self) -> io::Result<()> {
         std::fs::write(
             self.scratch.path().join("config"),
@@ -221,7 +221,7 @@ impl Shadow {
         self.theirs.promisor
     }
 
-    /// Directories of objects that it borrows, directly or through others.
+    /// The directories of objects that it borrows, directly or through others.
     pub fn alternates(&self) -> &[VolumePath] {
         &self.lenders
     }
@@ -261,8 +261,8 @@ impl Shadow {
         config::judge(listed.iter().map(|entry| &**entry))
     }
 
-    /// Sees that every loose object is whole before libgit2 meets it. What is not so beyond doubt
-    /// git reads, and says what is wrong.
+    /// Checks that every loose object is whole before libgit2 reads it. Git checks the doubtful
+    /// ones, and reports what is wrong.
     fn read_loose(&self, loose: &[Loose], stop: &Stop) -> Result<Vec<String>, Refusal> {
         let mut doubtful = Vec::new();
         for loose in loose.iter().filter(|loose| !loose.ids.is_empty()) {
@@ -287,7 +287,8 @@ impl Shadow {
         }
     }
 
-    /// The first loose object of the repo's own that is there as a file and that git finds nowhere.
+    /// Returns the first loose object of the repo's own that exists as a file and that git doesn't
+    /// find.
     ///
     /// # Errors
     /// Git could not be asked.
@@ -316,7 +317,7 @@ impl Shadow {
             .map(ToOwned::to_owned))
     }
 
-    /// What git says of the shadow, as said of the real thing.
+    /// Git's message about the shadow, with the real paths.
     fn real(&self, message: &str) -> String {
         message.replace(
             &self.scratch.path().display().to_string(),
@@ -324,7 +325,7 @@ impl Shadow {
         )
     }
 
-    /// What git says of the shadow, as said of the real thing.
+    /// Git's complaint about the shadow, with the real paths.
     fn complaint(&self, error: GitError, name: &str, what: &str, remedy: &str) -> Refusal {
         let GitError::Failed { message, .. } = error else {
             return error.into();
@@ -344,7 +345,7 @@ impl Shadow {
         Git::new(self.scratch.path(), &self.reach, stop, limit)
     }
 
-    /// The directories of objects that the repo borrows, as they were proven.
+    /// Returns the directories of objects that the repo borrows, as they were proven.
     ///
     /// # Errors
     /// There is no descriptor left.
@@ -352,15 +353,15 @@ impl Shadow {
         self.reach.reads.iter().map(OwnedFd::try_clone).collect()
     }
 
-    /// git2 on this repo. A handle is for one thread.
+    /// Opens the repo with git2. A handle is for one thread.
     ///
     /// # Errors
-    /// libgit2 can't make sense of the repo.
+    /// libgit2 can't read the repo.
     pub fn open(&self) -> Result<git2::Repository, git2::Error> {
         treewarden_unsafe::forget_machine_config();
         #[expect(clippy::disallowed_methods, reason = "this is the shadow")]
         let repo = git2::Repository::open(self.scratch.path())?;
-        // libgit2 reads no relative line of a lender's own list.
+        // libgit2 ignores relative lines in a lender's own list.
         for lender in &self.lenders {
             repo.odb()?
                 .add_disk_alternate(&lender.path().to_string_lossy())?;
@@ -368,8 +369,8 @@ impl Shadow {
         Ok(repo)
     }
 
-    /// Does the work with a handle that nobody else has meanwhile. A handle is for one thread, and
-    /// to open it costs more than most looks, so it waits for the next one who asks.
+    /// Runs `work` with a handle that nobody else uses meanwhile. A handle is for one thread, and
+    /// opening one costs more than most uses, so it is kept for the next caller.
     ///
     /// # Errors
     /// As [`Shadow::open`].
@@ -382,8 +383,8 @@ impl Shadow {
         Ok(done)
     }
 
-    /// Closes the handles that wait. They hold packs open, and what a repack deletes meanwhile
-    /// would stay on NFS.
+    /// Closes the kept handles. They keep packs open, which would stay on NFS when a repack deletes
+    /// them.
     pub fn close(&self) {
         self.handles().clear();
     }
@@ -392,8 +393,8 @@ impl Shadow {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs what changes the repo by way of libgit2, in a thread that can read the volume and
-    /// change this repo alone: a directory that somebody swaps for a link meanwhile leads nowhere.
+    /// Runs work that changes the repo by way of libgit2, in a thread that can read the volume and
+    /// change only this repo: a directory that somebody replaces by a link meanwhile leads nowhere.
     /// An error of the confinement itself is the repo's failure.
     ///
     /// # Errors

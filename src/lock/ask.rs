@@ -1,19 +1,20 @@
-//! Asking for a lock, without being held up by the one who is asked.
+//! Asks for a lock, without being blocked by a server that doesn't answer.
 //!
-//! On NFS an open or a lock call may take minutes, `LOCK_NB` or not: while the server's grace
-//! period lasts, while it takes back what it had delegated to a client that is cut off, or on v3
-//! always. The kernel's call can't be given up, so a thread makes it, and is left alone with it
-//! when nobody waits any more (`docs/design/nfs.md#locks`). It must never leave a lock taken for
-//! which nobody waits, nor take one that keeps out nobody but this machine.
+//! On NFS an open or a lock call may take minutes, with or without `LOCK_NB`: during the server's
+//! grace period, while it revokes a delegation from a client that is cut off, or on v3 always. The
+//! kernel's call can't be cancelled, so a thread makes it, and is abandoned when nobody waits any
+//! more (`docs/design/nfs.md#locks`). A lock that arrives then is released again, and one that
+//! excludes only this machine's processes is not taken.
 
 use super::{Holder, LockError, read_holder};
 use crate::fs::atomic;
 use crate::fs::mount;
-use rustix::fs::FlockOperation;
+use crate::fs::volume_path::VolumePath;
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::retry_on_intr;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -23,16 +24,16 @@ use std::time::{Duration, Instant};
 /// off, makes it 105 s (`docs/design/nfs.md#locks`).
 pub(super) const ANSWER: Duration = Duration::from_mins(2);
 
-/// How often a lock is asked for before it counts as busy, and how long after: a look takes some
-/// microseconds.
+/// How often a lock is tried before it counts as busy, and the pause between: another's look takes
+/// some microseconds.
 const LOOKS: usize = 5;
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 
-/// What comes of asking.
+/// The answer to asking.
 enum Answer {
     /// Somebody has it.
     Busy(Option<Holder>),
-    /// It is ours. Where nobody takes this, the file closes and the lock is free again.
+    /// It is ours. If nobody receives this, the file closes and the lock is free again.
     Ours(File),
 }
 
@@ -46,27 +47,24 @@ static TRUSTED: Mutex<Option<Trusted>> = Mutex::new(None);
 
 /// Takes the lock; or waits for it as long as `limit`, in the kernel's queue: woken as soon as it
 /// is free.
-pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockError> {
+pub(super) fn hold_within(place: &VolumePath, limit: Duration) -> Result<File, LockError> {
     let began = Instant::now();
     let (tell, told) = mpsc::channel();
-    let asked = path.to_owned();
+    let asked = place.clone();
     let asking = move || {
         if let Err(error) = ask(&asked, !limit.is_zero(), &tell) {
             let _nobody_waits = tell.send(Err(error));
         }
     };
-    if limit.is_zero() && prompt(path) {
+    if limit.is_zero() && prompt(place) {
         asking();
     } else {
         thread::Builder::new()
             .spawn(asking)
-            .map_err(|cause| LockError::Io {
-                path: path.to_owned(),
-                cause,
-            })?;
+            .map_err(failed(place))?;
     }
     let Ok(first) = told.recv_timeout(ANSWER.max(limit)) else {
-        return Err(LockError::Silent(path.to_owned(), began.elapsed()));
+        return Err(LockError::Silent(place.path(), began.elapsed()));
     };
     let holder = match first? {
         Answer::Ours(file) => return Ok(file),
@@ -80,54 +78,44 @@ pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockErro
 }
 
 /// A share of the lock, which any number may have at a time.
-pub(super) fn share_within(path: &Path) -> Result<File, LockError> {
-    look_within(path, ANSWER, |path| {
-        let failed = |cause| LockError::Io {
-            path: path.to_owned(),
-            cause,
-        };
-        reaches_others(path)?;
-        let file = open(path, true).map_err(failed)?;
-        if try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)? {
+pub(super) fn share_within(place: &VolumePath) -> Result<File, LockError> {
+    look_within(place, ANSWER, |place| {
+        reaches_others(place)?;
+        let file = open(place, true).map_err(failed(place))?;
+        if try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed(place))? {
             return Ok(file);
         }
         Err(LockError::Busy(read_holder(&file).ok().flatten()))
     })
 }
 
-/// One look at the lock, if it comes within `limit`.
+/// Inspects the lock, if the answer comes within `limit`.
 pub(super) fn look_within<T: Send + 'static>(
-    path: &Path,
+    place: &VolumePath,
     limit: Duration,
-    look: impl FnOnce(&Path) -> Result<T, LockError> + Send + 'static,
+    look: impl FnOnce(&VolumePath) -> Result<T, LockError> + Send + 'static,
 ) -> Result<T, LockError> {
     let (tell, told) = mpsc::channel();
-    let asked = path.to_owned();
+    let asked = place.clone();
     let asking = move || {
         let _nobody_waits = tell.send(look(&asked));
     };
     thread::Builder::new()
         .spawn(asking)
-        .map_err(|cause| LockError::Io {
-            path: path.to_owned(),
-            cause,
-        })?;
+        .map_err(failed(place))?;
     told.recv_timeout(limit)
-        .unwrap_or_else(|_| Err(LockError::Silent(path.to_owned(), limit)))
+        .unwrap_or_else(|_| Err(LockError::Silent(place.path(), limit)))
 }
 
 fn ask(
-    path: &Path,
+    place: &VolumePath,
     queue: bool,
     tell: &Sender<Result<Answer, LockError>>,
 ) -> Result<(), LockError> {
-    let failed = |cause| LockError::Io {
-        path: path.to_owned(),
-        cause,
-    };
-    reaches_others(path)?;
-    let file = open(path, true).map_err(failed)?;
-    if !hold(&file).map_err(failed)? {
+    let failed = failed(place);
+    reaches_others(place)?;
+    let file = open(place, true).map_err(&failed)?;
+    if !hold(&file).map_err(&failed)? {
         let _nobody_waits = tell.send(Ok(Answer::Busy(read_holder(&file).ok().flatten())));
         if !queue {
             return Ok(());
@@ -139,10 +127,11 @@ fn ask(
     Ok(())
 }
 
-/// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each
+/// The check before everything destructive: see [`mount::local_locks`]. Made once for each
 /// directory of locks.
-fn reaches_others(path: &Path) -> Result<(), LockError> {
-    let folder = path.parent().unwrap_or(path);
+fn reaches_others(place: &VolumePath) -> Result<(), LockError> {
+    let path = place.path();
+    let folder = path.parent().unwrap_or(&path);
     let known = || TRUSTED.lock().expect("nobody panics here");
     if known()
         .as_ref()
@@ -150,15 +139,9 @@ fn reaches_others(path: &Path) -> Result<(), LockError> {
     {
         return Ok(());
     }
-    let facts = mount::of(folder).map_err(|cause| LockError::Io {
-        path: path.to_owned(),
-        cause,
-    })?;
+    let facts = mount::of(folder).map_err(failed(place))?;
     if let Some(why) = mount::local_locks(&facts) {
-        return Err(LockError::Local {
-            path: path.to_owned(),
-            why,
-        });
+        return Err(LockError::Local { path, why });
     }
     *known() = Some(Trusted {
         folder: folder.to_owned(),
@@ -168,26 +151,32 @@ fn reaches_others(path: &Path) -> Result<(), LockError> {
 }
 
 /// Whether nobody is waited for there but this kernel: then a thread is more than the call costs.
-fn prompt(path: &Path) -> bool {
+fn prompt(place: &VolumePath) -> bool {
     let trusted = TRUSTED.lock().expect("nobody panics here");
     trusted
         .as_ref()
-        .is_some_and(|trusted| trusted.prompt && path.parent() == Some(&trusted.folder))
+        .is_some_and(|trusted| trusted.prompt && place.path().parent() == Some(&trusted.folder))
 }
 
 /// For writing, as NFS wants it for an exclusive lock.
-pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
-    atomic::open(
-        path,
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(create)
-            .truncate(false),
-    )
+pub(super) fn open(place: &VolumePath, create: bool) -> io::Result<File> {
+    let flags = if create {
+        OFlags::RDWR | OFlags::CREATE
+    } else {
+        OFlags::RDWR
+    };
+    atomic::open(place, flags)
 }
 
-/// Asked a few times: somebody may just be looking.
+/// What the file system's word becomes.
+pub(super) fn failed(place: &VolumePath) -> impl Fn(io::Error) -> LockError {
+    |cause| LockError::Io {
+        path: place.path(),
+        cause,
+    }
+}
+
+/// Tries a few times: somebody may just be inspecting the lock.
 fn hold(file: &File) -> io::Result<bool> {
     for again in (0..LOOKS).rev() {
         if try_flock(file, FlockOperation::NonBlockingLockExclusive)? {
@@ -209,12 +198,18 @@ pub(super) fn try_flock(file: &File, kind: FlockOperation) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    fn lock(root: &Path) -> VolumePath {
+        VolumePath::new(&Arc::from(root), Path::new("a.lock")).unwrap()
+    }
 
     #[test]
     fn who_gives_no_answer_is_given_up_on() {
         let look = |wait| {
             look_within(
-                Path::new("/data/a.lock"),
+                &lock(Path::new("/data")),
                 Duration::from_millis(200),
                 move |_| {
                     thread::sleep(wait);
@@ -235,13 +230,13 @@ mod tests {
     #[test]
     fn a_lock_that_came_too_late_is_free_again() {
         let locks = tempfile::tempdir().unwrap();
-        let path = locks.path().join("a.lock");
+        let path = lock(locks.path());
         let first = hold_within(&path, Duration::ZERO).unwrap();
         assert!(matches!(
             hold_within(&path, Duration::from_millis(50)),
             Err(LockError::Busy(_))
         ));
-        // The thread that still queues gets it now, finds nobody waiting, and lets go.
+        // The thread that still queues gets it now, finds nobody waiting, and releases it.
         drop(first);
         drop(hold_within(&path, Duration::from_mins(1)).unwrap());
         drop(hold_within(&path, Duration::from_mins(1)).unwrap());

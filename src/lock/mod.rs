@@ -1,9 +1,9 @@
 //! The lock that agents and the run share: an exclusive `flock(2)` on a file that is never deleted.
 //!
 //! `flock FILE CMD` in a shell takes the very same lock
-//! (`docs/design/contract.md#the-lock-protocol`). The kernel alone decides who holds it; what is
-//! written in the file only informs people. Nobody may take a second repo while holding one. Only a
-//! [`LockedRepo`] can be changed: taking the lock is what makes one.
+//! (`docs/design/contract.md#the-lock-protocol`). Only the kernel decides who has it; the text in
+//! the file informs people. Nobody may take a second repo while holding one. Only a [`LockedRepo`]
+//! can be changed, and taking the lock is what makes one.
 
 #![cfg_attr(
     not(test),
@@ -12,19 +12,20 @@
 
 use crate::fs::atomic;
 use crate::fs::clock;
+use crate::fs::mount::MountTrouble;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
-use ask::{ANSWER, hold_within, look_within, try_flock};
+use ask::{ANSWER, failed, hold_within, look_within, try_flock};
 use chrono::{DateTime, Utc};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::{Errno, FdFlags, retry_on_intr};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -33,22 +34,22 @@ mod volume;
 
 pub use volume::{LockedJournal, LockedVolume, shard, shards};
 
-/// The schema of what treewarden writes into a lock.
+/// The schema of treewarden's text in a lock file.
 const SCHEMA: &str = "treewarden.lock/1";
 
 /// The volume's lock, beside the repos'.
 const VOLUME: &str = "volume.lock";
 
-/// What an I/O error on a lock's file means.
+/// The meaning of an I/O error on a lock's file.
 const GIVEN_UP: &str =
     "the file server gave it up while it could not be reached, and somebody else may have had it";
 
-/// How often what is held is proven to the server: a lost lease takes it 90 s, and a run has a
-/// hundred thousand steps.
+/// How often a lock is proven to the server: losing a lease takes it 90 s, and a run has a hundred
+/// thousand steps.
 const PROOF: Duration = Duration::from_secs(1);
 
-/// What a holder writes about itself. It only informs: one of any schema is told as far as it can
-/// be read.
+/// What a holder writes about itself. It only informs: one of any schema is reported as far as it
+/// can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// `treewarden.lock/1`; agents may leave it out.
@@ -62,22 +63,22 @@ pub struct Holder {
     pub purpose: String,
     /// Since when.
     pub since: DateTime<Utc>,
-    /// What only this holder knows.
+    /// A token that only this holder knows.
     pub token: String,
 }
 
-/// The lock could not be had, or is gone.
+/// Why a lock was not taken, or is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody holds it.
+    /// Somebody has it.
     #[error("{}", describe(.0.as_ref()))]
     Busy(Option<Holder>),
-    /// The file under the lock is another one, or names another holder.
+    /// The lock file is another one, or names another holder.
     #[error("lost the lock `{}`: {why}; this repo stops here, the next run goes on", path.display())]
     Lost {
         /// The lock file.
         path: PathBuf,
-        /// What was seen.
+        /// What was found.
         why: String,
     },
     /// The file server doesn't answer.
@@ -87,13 +88,13 @@ pub enum LockError {
         .0.display()
     )]
     Silent(PathBuf, Duration),
-    /// It would keep nobody out who is on another machine.
+    /// It would exclude nobody on another machine.
     #[error("refused to lock `{}`: {why}", path.display())]
     Local {
         /// The lock file.
         path: PathBuf,
         /// Why it would not.
-        why: String,
+        why: MountTrouble,
     },
     /// The file system refused.
     #[error("failed to lock `{}`: {cause}; check that the volume is mounted with locks and writable", path.display())]
@@ -106,15 +107,15 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// Whether it may be had later: somebody has it, or the file server doesn't answer.
+    /// Whether it may be available later: somebody has it, or the file server doesn't answer.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Busy(_) | Self::Silent(..))
     }
 }
 
 impl Holder {
-    /// What a lock file's text says. None is somebody who left no name: the record is torn, or of a
-    /// shape that isn't known.
+    /// Parses a lock file's text. None for a holder without a name: the record is torn, or of an
+    /// unknown shape.
     pub fn read(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
@@ -140,11 +141,11 @@ fn describe(holder: Option<&Holder>) -> String {
     )
 }
 
-/// A lock that is held. Dropping it sets it free.
+/// A lock that we have. Dropping it releases it.
 #[derive(Debug)]
 struct Held {
     file: File,
-    path: PathBuf,
+    place: VolumePath,
     token: String,
     /// When it was last proven to be ours; none once it was lost.
     proven: Mutex<Option<Instant>>,
@@ -152,16 +153,16 @@ struct Held {
     shared: bool,
 }
 
-/// A repo, locked: the only thing that `apply` changes.
+/// A locked repo: the only thing that `apply` changes.
 #[derive(Debug)]
 pub struct LockedRepo {
     held: Held,
     place: VolumePath,
 }
 
-/// What is held proves itself before each destructive step.
+/// A lock that proves itself before each destructive step.
 pub trait StillHeld {
-    /// Whether the same file is still under the lock, with our own token in it.
+    /// Checks that the lock file is still the same, with our own token in it.
     ///
     /// # Errors
     /// [`LockError::Lost`] or [`LockError::Io`]: stop at once.
@@ -175,39 +176,39 @@ impl StillHeld for LockedRepo {
 }
 
 impl LockedRepo {
-    /// Takes the lock of the repo `name`, whose checkout is `place`, or says who holds it. Never
+    /// Takes the lock of the repo `name`, whose checkout is `place`, or returns who has it. Never
     /// waits.
     ///
     /// # Errors
     /// [`LockError`].
     pub fn take(
-        locks: &Path,
+        locks: &VolumePath,
         name: &str,
         place: &VolumePath,
         purpose: &str,
         now: DateTime<Utc>,
     ) -> Result<Self, LockError> {
-        let held = Held::take(&locks.join(file_name(name)), purpose, now)?;
+        let held = Held::take(&inside(locks, &file_name(name)), purpose, now)?;
         Ok(Self {
             held,
             place: place.clone(),
         })
     }
 
-    /// The same, but waits for it as long as `limit`, in the kernel's queue: woken as soon as it is
-    /// free. `now` is asked then.
+    /// The same, but waits as long as `limit`, in the kernel's queue, which wakes us as soon as the
+    /// lock is free. `now` is called then.
     ///
     /// # Errors
-    /// [`LockError`]; busy, when the time is over.
+    /// [`LockError`]; busy, if the time is over.
     pub fn wait(
-        locks: &Path,
+        locks: &VolumePath,
         name: &str,
         place: &VolumePath,
         purpose: &str,
         now: impl FnOnce() -> DateTime<Utc>,
         limit: Duration,
     ) -> Result<Self, LockError> {
-        let held = Held::wait(&locks.join(file_name(name)), purpose, now, limit)?;
+        let held = Held::wait(&inside(locks, &file_name(name)), purpose, now, limit)?;
         Ok(Self {
             held,
             place: place.clone(),
@@ -218,15 +219,15 @@ impl LockedRepo {
     /// has ended too, whatever becomes of us.
     ///
     /// # Errors
-    /// Whatever the kernel says.
+    /// Any error of the kernel.
     pub fn share(&mut self) -> io::Result<()> {
         rustix::io::fcntl_setfd(&self.held.file, FdFlags::empty())?;
         self.held.shared = true;
         Ok(())
     }
 
-    /// A sign of life: the record's time moves. On NFS it also tells whether the lock was lost
-    /// while the network was away.
+    /// Gives a sign of life by renewing the record's time. On NFS it also shows whether the lock
+    /// was lost while the network was away.
     ///
     /// # Errors
     /// As [`StillHeld::still_held`].
@@ -240,45 +241,44 @@ impl LockedRepo {
         &self.place
     }
 
-    /// What tells this repo from all others, as a file's name: the lock file's, without its ending.
+    /// A file name that is unique to this repo: the lock file's, without its extension.
     pub fn stem(&self) -> &OsStr {
-        self.held.path.file_stem().unwrap_or_default()
+        self.held.place.relative().file_stem().unwrap_or_default()
     }
 
-    /// The file server's clock: when it saw us write our name. Ages of files are measured against
-    /// it.
+    /// The file server's time when we wrote our name. Ages of files are measured against it.
     pub fn server_clock(&self) -> Option<DateTime<Utc>> {
         self.held.server_clock()
     }
 }
 
-/// A lock as the kernel and its file tell of it.
+/// The state of a lock, by the kernel and its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Whether the kernel says that somebody holds it.
+    /// Whether somebody has it, by the kernel.
     pub held: bool,
-    /// Who the file says it is; of a lock that is free, who died holding it.
+    /// The holder named in the file; if the lock is free, one that died with it.
     pub holder: Option<Holder>,
     /// The holder's last sign of life: when the file was last written.
     pub written: Option<DateTime<Utc>>,
 }
 
-/// Whether somebody holds the repo's lock, without leaving a trace: for a dry run.
+/// Whether somebody has the repo's lock, without leaving a trace: for a dry run.
 ///
 /// # Errors
 /// As [`look_at`].
-pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, LockError> {
+pub fn peek(locks: &VolumePath, name: &str) -> Result<Result<(), Option<Holder>>, LockError> {
     let seen = look_at(locks, Some(name))?;
     Ok(if seen.held { Err(seen.holder) } else { Ok(()) })
 }
 
-/// Looks at the lock of a repo, or of the volume.
+/// Returns the state of the lock of a repo, or of the volume.
 ///
 /// # Errors
 /// [`LockError::Io`] when the file is there and can't be asked.
-pub fn look_at(locks: &Path, name: Option<&str>) -> Result<Seen, LockError> {
+pub fn look_at(locks: &VolumePath, name: Option<&str>) -> Result<Seen, LockError> {
     look_within(
-        &locks.join(name.map_or_else(|| VOLUME.to_owned(), file_name)),
+        &inside(locks, &name.map_or_else(|| VOLUME.to_owned(), file_name)),
         ANSWER,
         look,
     )
@@ -287,21 +287,17 @@ pub fn look_at(locks: &Path, name: Option<&str>) -> Result<Seen, LockError> {
 /// Asks for a share of the lock, which any number may have at a time, and lets go of it at once:
 /// who looks disturbs nobody else who does, and who wants to hold it for a moment only (see
 /// [`ask`]).
-fn look(path: &Path) -> Result<Seen, LockError> {
-    let failed = |cause| LockError::Io {
-        path: path.to_owned(),
-        cause,
-    };
-    let Some(file) = found(atomic::open(path, OpenOptions::new().read(true))).map_err(failed)?
-    else {
+fn look(place: &VolumePath) -> Result<Seen, LockError> {
+    let failed = failed(place);
+    let Some(file) = found(atomic::open(place, OFlags::RDONLY)).map_err(&failed)? else {
         return Ok(Seen {
             held: false,
             holder: None,
             written: None,
         });
     };
-    let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)?;
-    try_flock(&file, FlockOperation::Unlock).map_err(failed)?;
+    let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(&failed)?;
+    try_flock(&file, FlockOperation::Unlock).map_err(&failed)?;
     let written = file
         .metadata()
         .and_then(|data| data.modified())
@@ -314,31 +310,38 @@ fn look(path: &Path) -> Result<Seen, LockError> {
     })
 }
 
-/// `owner/name` is locked by `owner__name.lock`.
+/// The lock file of `owner/name` is `owner__name.lock`.
 fn file_name(repo: &str) -> String {
     format!("{}.lock", repo.replace('/', "__"))
 }
 
+/// A lock by its file's name, which is one of ours or a repo's: neither has a slash.
+fn inside(locks: &VolumePath, name: &str) -> VolumePath {
+    locks.join(name).expect("a name alone stays inside")
+}
+
 impl Held {
-    fn take(path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
-        Self::wait(path, purpose, || now, Duration::ZERO)
+    fn take(place: &VolumePath, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        Self::wait(place, purpose, || now, Duration::ZERO)
     }
 
     fn wait(
-        path: &Path,
+        place: &VolumePath,
         purpose: &str,
         now: impl FnOnce() -> DateTime<Utc>,
         limit: Duration,
     ) -> Result<Self, LockError> {
-        Self::sign(hold_within(path, limit)?, path, purpose, now())
+        Self::sign(hold_within(place, limit)?, place, purpose, now())
     }
 
     /// Writes our name into the file that we hold.
-    fn sign(file: File, path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
-        let failed = |cause| LockError::Io {
-            path: path.to_owned(),
-            cause,
-        };
+    fn sign(
+        file: File,
+        place: &VolumePath,
+        purpose: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Self, LockError> {
+        let failed = failed(place);
         let holder = Holder {
             schema: SCHEMA.to_owned(),
             holder: host(),
@@ -349,18 +352,18 @@ impl Held {
         };
         let held = Self {
             file,
-            path: path.to_owned(),
+            place: place.clone(),
             token: holder.token.clone(),
             proven: Mutex::new(Some(Instant::now())),
             shared: false,
         };
         held.write(&serde_json::to_vec(&holder).map_err(|error| failed(error.into()))?)
-            .map_err(failed)?;
+            .map_err(&failed)?;
         held.check()?;
         Ok(held)
     }
 
-    /// Write and sync: on NFS only the sync tells that the lock was lost while the network was
+    /// Writes and syncs: on NFS only the sync shows that the lock was lost while the network was
     /// away.
     fn write(&self, text: &[u8]) -> io::Result<()> {
         self.file.set_len(0)?;
@@ -368,9 +371,10 @@ impl Held {
         self.file.sync_all()
     }
 
-    /// Writes the record's first byte as it is, so that no reader sees half a record, and syncs it:
-    /// on a lock that is lost that is EIO, once the network is back. A sync of nothing proves
-    /// nothing. Lost is lost: a server that gives it anew has had another holder meanwhile.
+    /// Writes the record's first byte unchanged, so that no reader sees half a record, and syncs
+    /// it: if the lock is lost that is EIO, once the network is back. A sync without a write proves
+    /// nothing. A lost lock stays lost: if the server grants it again, it has had another holder
+    /// meanwhile.
     fn prove(&self, every: Duration) -> Result<(), LockError> {
         let mut proven = self.proven.lock().expect("no holder panics here");
         let Some(last) = *proven else {
@@ -386,7 +390,7 @@ impl Held {
                 Err(cause) if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
                     return Err(self.lost(GIVEN_UP));
                 }
-                // A full volume is to be emptied under this lock, and says nothing against it.
+                // A full volume is to be emptied under this lock, so that error is none against it.
                 Err(cause)
                     if !matches!(
                         cause.kind(),
@@ -394,10 +398,7 @@ impl Held {
                     ) =>
                 {
                     *proven = Some(last);
-                    return Err(LockError::Io {
-                        path: self.path.clone(),
-                        cause,
-                    });
+                    return Err(failed(&self.place)(cause));
                 }
                 _ => *proven = Some(Instant::now()),
             }
@@ -416,25 +417,22 @@ impl Held {
 
     fn lost(&self, why: &str) -> LockError {
         LockError::Lost {
-            path: self.path.clone(),
+            path: self.place.path(),
             why: why.to_owned(),
         }
     }
 
     fn check(&self) -> Result<(), LockError> {
-        let failed = |cause| LockError::Io {
-            path: self.path.clone(),
-            cause,
-        };
+        let failed = failed(&self.place);
         let lost = |why: &str| Err(self.lost(why));
-        let ours = self.file.metadata().map_err(failed)?;
-        let Some(theirs) = found(std::fs::symlink_metadata(&self.path)).map_err(failed)? else {
+        let ours = self.file.metadata().map_err(&failed)?;
+        let Some(theirs) = found(openat::stat(&self.place)).map_err(&failed)? else {
             return lost("the file is gone");
         };
-        if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
+        if (ours.dev(), ours.ino()) != (theirs.st_dev, theirs.st_ino) {
             return lost("the file was replaced");
         }
-        match read_holder(&self.file).map_err(failed)? {
+        match read_holder(&self.file).map_err(&failed)? {
             Some(holder) if holder.token == self.token => self.prove(PROOF),
             _ => lost("it names another holder"),
         }
@@ -442,36 +440,36 @@ impl Held {
 }
 
 impl Drop for Held {
-    /// Takes our name out, so that a free lock doesn't look held; the kernel frees it as the file
+    /// Removes our name, so that a free lock doesn't look held; the kernel frees it when the file
     /// closes.
     fn drop(&mut self) {
-        // Our part is let go of first: who still has one holds on, and our name stays for him.
+        // Our part is released first: if a command still has the lock, our name stays for it.
         if self.shared && !self.take_alone().unwrap_or(false) {
             return;
         }
         if self.check().is_ok()
             && let Err(error) = self.file.set_len(0)
         {
-            tracing::warn!(path = %self.path.display(), %error, "failed to clear the lock file; the lock itself is free");
+            tracing::warn!(lock = %self.place, %error, "failed to clear the lock file; the lock itself is free");
         }
     }
 }
 
 impl Held {
     fn take_alone(&mut self) -> io::Result<bool> {
-        self.file = ask::open(&self.path, false)?;
+        self.file = ask::open(&self.place, false)?;
         try_flock(&self.file, FlockOperation::NonBlockingLockExclusive)
     }
 }
 
-/// None for a name that makes no sense, or none at all.
+/// Reads the holder; none if the name is malformed or missing.
 fn read_holder(file: &File) -> io::Result<Option<Holder>> {
     let mut text = [0; 4096];
     let length = retry_on_intr(|| rustix::io::pread(file, &mut text, 0))?;
     Ok(text.get(..length).and_then(Holder::read))
 }
 
-/// This machine's or pod's name.
+/// Returns this machine's or pod's name.
 pub fn host() -> String {
     rustix::system::uname()
         .nodename()
@@ -483,17 +481,26 @@ pub fn host() -> String {
 mod tests {
     use super::ask::LOOK;
     use super::*;
+    use std::path::Path;
     use std::sync::Arc;
 
-    fn take(locks: &Path) -> Result<LockedRepo, LockError> {
+    /// A volume with a directory of locks.
+    fn volume() -> (tempfile::TempDir, VolumePath) {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir(top.path().join("locks")).unwrap();
+        let locks = VolumePath::new(&Arc::from(top.path()), Path::new("locks")).unwrap();
+        (top, locks)
+    }
+
+    fn take(locks: &VolumePath) -> Result<LockedRepo, LockError> {
         let place = VolumePath::new(&Arc::from(Path::new("/data")), Path::new("a")).unwrap();
         LockedRepo::take(locks, "acme/shop", &place, "test", DateTime::UNIX_EPOCH)
     }
 
-    /// At once; but a child that another test starts just now has what we had open, until it is
-    /// another program.
+    /// At once, except that a child which another test is just starting has our open files until it
+    /// executes its program.
     #[track_caller]
-    fn becomes_free(locks: &Path) {
+    fn becomes_free(locks: &VolumePath) {
         let began = Instant::now();
         while !matches!(peek(locks, "acme/shop"), Ok(Ok(()))) {
             assert!(began.elapsed() < Duration::from_secs(5), "it stays held");
@@ -503,50 +510,50 @@ mod tests {
 
     #[test]
     fn one_holder_at_a_time_and_the_other_is_named() {
-        let locks = tempfile::tempdir().unwrap();
-        let held = take(locks.path()).unwrap();
-        let Err(LockError::Busy(Some(holder))) = take(locks.path()) else {
+        let (_top, locks) = volume();
+        let held = take(&locks).unwrap();
+        let Err(LockError::Busy(Some(holder))) = take(&locks) else {
             panic!("taken twice")
         };
         assert_eq!(
             (holder.pid, holder.purpose.as_str()),
             (std::process::id(), "test")
         );
-        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Err(Some(_)))));
+        assert!(matches!(peek(&locks, "acme/shop"), Ok(Err(Some(_)))));
         drop(held);
-        becomes_free(locks.path());
+        becomes_free(&locks);
         assert_eq!(
             std::fs::read(locks.path().join("acme__shop.lock")).unwrap(),
             b""
         );
-        drop(take(locks.path()).unwrap());
+        drop(take(&locks).unwrap());
     }
 
     #[test]
     fn who_only_looks_holds_up_nobody() {
-        let locks = tempfile::tempdir().unwrap();
-        drop(take(locks.path()).unwrap());
-        becomes_free(locks.path());
+        let (_top, locks) = volume();
+        drop(take(&locks).unwrap());
+        becomes_free(&locks);
         let looking = File::open(locks.path().join("acme__shop.lock")).unwrap();
         assert!(try_flock(&looking, FlockOperation::NonBlockingLockShared).unwrap());
         assert!(
-            matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))),
+            matches!(peek(&locks, "acme/shop"), Ok(Ok(()))),
             "another look"
         );
         let looker = std::thread::spawn(move || {
             std::thread::sleep(LOOK / 2);
             drop(looking);
         });
-        drop(take(locks.path()).unwrap());
+        drop(take(&locks).unwrap());
         looker.join().unwrap();
-        becomes_free(locks.path());
+        becomes_free(&locks);
     }
 
     #[test]
     fn a_replaced_or_rewritten_lock_file_is_lost() {
-        let locks = tempfile::tempdir().unwrap();
+        let (_top, locks) = volume();
         let path = locks.path().join("acme__shop.lock");
-        let held = take(locks.path()).unwrap();
+        let held = take(&locks).unwrap();
         held.still_held().unwrap();
         std::fs::write(&path, "{}").unwrap();
         assert!(matches!(held.still_held(), Err(LockError::Lost { .. })));
@@ -558,18 +565,18 @@ mod tests {
 
     #[test]
     fn what_a_lock_file_is_linked_to_is_not_written_over() {
-        let locks = tempfile::tempdir().unwrap();
+        let (_top, locks) = volume();
         let victim = locks.path().join("victim");
         std::fs::write(&victim, "precious").unwrap();
         std::fs::hard_link(&victim, locks.path().join("acme__shop.lock")).unwrap();
-        assert!(matches!(take(locks.path()), Err(LockError::Io { .. })));
+        assert!(matches!(take(&locks), Err(LockError::Io { .. })));
         assert_eq!(std::fs::read(victim).unwrap(), b"precious");
     }
 
     #[test]
     fn asking_a_lock_that_nobody_ever_took_leaves_no_trace() {
-        let locks = tempfile::tempdir().unwrap();
-        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
+        let (_top, locks) = volume();
+        assert!(matches!(peek(&locks, "acme/shop"), Ok(Ok(()))));
         assert_eq!(std::fs::read_dir(locks.path()).unwrap().count(), 0);
     }
 }

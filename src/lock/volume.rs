@@ -1,29 +1,26 @@
-//! The volume's lock: a run has the whole of it, or as one of several shards a share.
+//! The volume's lock: a plain run holds `volume.lock` exclusively, shards hold it shared.
 //!
-//! Shards keep other runs out by their shares of `volume.lock`, and one another's doubles by a lock
-//! of their own each, which tells besides who is still at work. Repos are locked as ever: who has a
-//! share of the volume must never take that for a lock on a repo.
+//! Each shard also holds a lock of its own, which prevents duplicates and shows which shards are
+//! still running. The volume's lock is no lock on a repo: those are taken as ever.
 
-use super::ask::{self, ANSWER, look_within};
-use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, look};
-use crate::fs::openat::found;
+use super::ask::{self, ANSWER, failed, look_within};
+use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, inside, look};
+use crate::fs::openat::{self, found};
+use crate::fs::volume_path::VolumePath;
 use crate::plan::shard::Shard;
 use chrono::{DateTime, Utc};
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A shard that waits for the others looks at their locks again and again, and must not pass for a
-/// double.
+/// A waiting shard inspects the others' locks repeatedly, and must not pass for a duplicate.
 const OWN_WAIT: Duration = Duration::from_secs(3);
 
 /// Shards that end together write one after the other.
 const JOURNAL: &str = "journal.lock";
 const JOURNAL_WAIT: Duration = Duration::from_mins(2);
 
-/// The volume, locked for a run or for one shard of it: the only one that evicts, for of several
-/// shards only the last one does.
+/// The volume, locked for a run or for one shard of it. Only its holder evicts; of several shards
+/// only the last one does.
 #[derive(Debug)]
 pub struct LockedVolume {
     held: Held,
@@ -31,7 +28,7 @@ pub struct LockedVolume {
     _share: Option<File>,
 }
 
-/// The journal, while shards may be at work.
+/// The locked journal, while shards may be at work.
 #[derive(Debug)]
 pub struct LockedJournal {
     _held: Held,
@@ -44,12 +41,12 @@ impl StillHeld for LockedVolume {
 }
 
 impl LockedVolume {
-    /// Takes the volume's lock, or says who holds it.
+    /// Takes the volume's lock, or returns who has it.
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn take(locks: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
-        match Held::take(&locks.join(VOLUME), purpose, now) {
+    pub fn take(locks: &VolumePath, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        match Held::take(&inside(locks, VOLUME), purpose, now) {
             // Shards leave no name there.
             Err(LockError::Busy(_)) => Err(LockError::Busy(holder(locks)?)),
             held => Ok(Self {
@@ -59,19 +56,23 @@ impl LockedVolume {
         }
     }
 
-    /// The file server's clock: when it saw us write our name.
+    /// The file server's time when we wrote our name.
     pub fn server_clock(&self) -> Option<DateTime<Utc>> {
         self.held.server_clock()
     }
 
-    /// Takes a share of it as one of several shards, or says who is in the way: a run that has it
-    /// whole, the same shard, or a run of another number of shards, which would have another share
-    /// of the repos.
+    /// Takes the lock shared as one of several shards, or returns who is in the way: a plain run,
+    /// the same shard, or a run with another number of shards, which would distribute the repos
+    /// differently.
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn take_shard(locks: &Path, shard: Shard, now: DateTime<Utc>) -> Result<Self, LockError> {
-        let part = ask::share_within(&locks.join(VOLUME))?;
+    pub fn take_shard(
+        locks: &VolumePath,
+        shard: Shard,
+        now: DateTime<Utc>,
+    ) -> Result<Self, LockError> {
+        let part = ask::share_within(&inside(locks, VOLUME))?;
         let held = Held::wait(
             &own(locks, shard),
             &format!("run --shard {shard}"),
@@ -102,70 +103,70 @@ impl LockedJournal {
     ///
     /// # Errors
     /// [`LockError`]; busy, when it can't be had for minutes.
-    pub fn wait(locks: &Path, now: DateTime<Utc>) -> Result<Self, LockError> {
+    pub fn wait(locks: &VolumePath, now: DateTime<Utc>) -> Result<Self, LockError> {
         Ok(Self {
-            _held: Held::wait(&locks.join(JOURNAL), "journal", || now, JOURNAL_WAIT)?,
+            _held: Held::wait(&inside(locks, JOURNAL), "journal", || now, JOURNAL_WAIT)?,
         })
     }
 }
 
 /// Who holds the volume: one of the shards at work, or who its file names.
-fn holder(locks: &Path) -> Result<Option<Holder>, LockError> {
+fn holder(locks: &VolumePath) -> Result<Option<Holder>, LockError> {
     let at_work = shards(locks)?.into_iter().find(|(_, seen)| seen.held);
-    // What a run that died left in the file says nothing of shards.
+    // What a run that died left in the file says nothing about shards.
     at_work.map_or_else(
-        || Ok(look_within(&locks.join(VOLUME), ANSWER, look)?.holder),
+        || Ok(look_within(&inside(locks, VOLUME), ANSWER, look)?.holder),
         |(_, seen)| Ok(seen.holder),
     )
 }
 
-/// Looks at a shard's lock.
+/// Returns the state of a shard's lock.
 ///
 /// # Errors
 /// [`LockError::Io`] when the file is there and can't be asked.
-pub fn shard(locks: &Path, shard: Shard) -> Result<Seen, LockError> {
+pub fn shard(locks: &VolumePath, shard: Shard) -> Result<Seen, LockError> {
     look_within(&own(locks, shard), ANSWER, look)
 }
 
-/// Looks at the locks of all shards that ever were, of any number, in order.
+/// Returns the states of the locks of all shards that ever were, of any number, in order.
 ///
 /// # Errors
 /// [`LockError::Io`].
-pub fn shards(locks: &Path) -> Result<Vec<(Shard, Seen)>, LockError> {
+pub fn shards(locks: &VolumePath) -> Result<Vec<(Shard, Seen)>, LockError> {
     all(locks)?
         .into_iter()
         .map(|it| Ok((it, shard(locks, it)?)))
         .collect()
 }
 
-fn all(locks: &Path) -> Result<Vec<Shard>, LockError> {
-    let failed = |cause| LockError::Io {
-        path: locks.to_owned(),
-        cause,
-    };
-    let Some(entries) = found(std::fs::read_dir(locks)).map_err(failed)? else {
+fn all(locks: &VolumePath) -> Result<Vec<Shard>, LockError> {
+    let Some(folder) = found(openat::dir(locks)).map_err(failed(locks))? else {
         return Ok(Vec::new());
     };
-    let names: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();
-    let mut shards: Vec<Shard> = names
-        .map_err(failed)?
+    let entries = openat::list(folder).map_err(|errno| failed(locks)(errno.into()))?;
+    let mut shards: Vec<Shard> = entries
         .iter()
-        .filter_map(|name| named(name.to_str()?))
+        .filter_map(|(name, _)| named(name.to_str()?))
         .collect();
     shards.sort_by_key(|shard| (shard.count(), shard.index()));
     Ok(shards)
 }
 
-fn own(locks: &Path, shard: Shard) -> PathBuf {
-    locks.join(format!("shard-{}-of-{}.lock", shard.index(), shard.count()))
+fn own(locks: &VolumePath, shard: Shard) -> VolumePath {
+    inside(locks, &called(shard))
 }
 
-/// The shard whose lock is called so; its own spelling alone, so that nobody is told of twice.
+fn called(shard: Shard) -> String {
+    format!("shard-{}-of-{}.lock", shard.index(), shard.count())
+}
+
+/// Returns the shard of a lock's file name; only in its canonical spelling, so that none is
+/// reported twice.
 fn named(name: &str) -> Option<Shard> {
     let (index, count) = name
         .strip_prefix("shard-")?
         .strip_suffix(".lock")?
         .split_once("-of-")?;
     let shard = Shard::new(index.parse().ok()?, count.parse().ok()?)?;
-    (own(Path::new(""), shard).to_str() == Some(name)).then_some(shard)
+    (called(shard) == name).then_some(shard)
 }

@@ -1,41 +1,28 @@
-//! What somebody should hear of: rules over a report.
+//! The alert rules over a report.
 //!
-//! Pure; delivery is somebody else's work. A dry run alerts nobody, and every summary is one
-//! escaped line. It must never quote a repo's text unescaped.
+//! Pure; the sinks deliver. A dry run raises no alerts, and every summary is one escaped line.
 
 use crate::plan::shard::Shard;
 use crate::report::troubles::{Kind, Trouble, amount, in_use, missing, troubles};
 use crate::report::{
-    Alert, Eviction, Repo, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, Unit,
-    VerdictName, Worktree, words,
+    Alert, Eviction, ReasonName, Repo, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome,
+    Unit, VerdictName, Worktree, words,
 };
 use std::collections::BTreeMap;
 
 /// An agent works through a night now and then; one that does so night after night hangs, or its
 /// busy probe fails.
 const BUSY_NIGHTS: u64 = 3;
-/// Seconds: a tree that is idle for 30 days would be gone by now, by the ages that a config has
-/// unless it says otherwise.
+/// Seconds: a tree that is idle for 30 days would be gone by the default ages.
 const STUCK: u64 = 30 * 86_400;
-/// Short names of reasons that pass by themselves, or are somebody's decision, and of what has an
-/// alert of its own.
-const PASSING: [&str; 7] = [
-    "recent",
-    "switched off",
-    "busy",
-    "missing",
-    "reaping not asked for",
-    "too many at once",
-    "fresh",
-];
 /// As many of the trees that never go are named.
 const NAMED: usize = 50;
-/// A summary's longest quotation.
+/// The longest quotation in a summary.
 const QUOTED: usize = 300;
-/// As many of the units that went are named.
+/// Evicted units that are named.
 const LARGEST: usize = 10;
 
-/// The report's alerts, the worst first.
+/// Returns the report's alerts, the worst first.
 pub fn alerts(report: &RunReport) -> Vec<Alert> {
     if report.run.dry_run {
         return Vec::new();
@@ -68,7 +55,7 @@ fn alert(name: &str, severity: Severity, summary: &str) -> Alert {
     }
 }
 
-/// The repo that an alert is about, when there is no other.
+/// The repo that an alert is about, if it is the only one.
 fn only<'a>(mut repos: impl Iterator<Item = &'a Repo>) -> Option<String> {
     repos
         .next()
@@ -116,7 +103,7 @@ fn shortfall(report: &RunReport) -> Option<Alert> {
     })
 }
 
-/// The largest units that went, and what stood in the way of more.
+/// The largest evicted units, and what prevented more.
 fn details(eviction: &Eviction) -> Vec<String> {
     let mut gone: Vec<&Unit> = eviction
         .units
@@ -139,7 +126,7 @@ fn details(eviction: &Eviction) -> Vec<String> {
         .collect()
 }
 
-/// What live trees need went: their next jobs fetch it again.
+/// Live trees' packages were evicted: their next jobs fetch them again.
 fn evicted_in_use(report: &RunReport) -> Option<Alert> {
     let summary = format!(
         "{} had to go, for nothing else was left",
@@ -148,7 +135,7 @@ fn evicted_in_use(report: &RunReport) -> Option<Alert> {
     Some(alert("EvictedInUse", Severity::Warning, &summary))
 }
 
-/// Something failed; the others went on.
+/// Something failed; the rest went on.
 fn failed(report: &RunReport) -> Option<Alert> {
     let failures: Vec<Trouble> = troubles(report)
         .into_iter()
@@ -178,8 +165,8 @@ fn interrupted(report: &RunReport) -> Option<Alert> {
         .then(|| alert("RunInterrupted", Severity::Warning, &summary()))
 }
 
-/// The volume is above its high mark even after the run. What a shard thinks of it that leaves the
-/// eviction to another says nothing.
+/// The volume is above its high watermark even after the run. A shard that leaves the eviction to
+/// another one doesn't count.
 fn still_high(report: &RunReport) -> Option<Alert> {
     let shard: Option<Shard> = report
         .run
@@ -226,7 +213,7 @@ fn missing_trees(report: &RunReport) -> Option<Alert> {
     (!said.is_empty()).then(alert)
 }
 
-/// Repos that nobody could look after for many runs.
+/// Repos that could not be maintained for many runs.
 fn busy(report: &RunReport) -> Option<Alert> {
     let repos = || {
         report.repos.iter().filter(|repo| {
@@ -260,7 +247,7 @@ fn busy(report: &RunReport) -> Option<Alert> {
 /// Trees that stay whatever their age: each waits for somebody, who may not know it.
 fn stuck(report: &RunReport) -> Option<Alert> {
     let never = |tree: &&Worktree| {
-        let waits = tree.verdict != VerdictName::Reap && !PASSING.contains(&tree.because.as_str());
+        let waits = tree.verdict != VerdictName::Reap && !passes(&tree.because);
         waits
             && tree.outcome == TreeOutcome::Kept
             && tree.idle_seconds.is_some_and(|idle| idle >= STUCK)
@@ -299,11 +286,24 @@ fn stuck(report: &RunReport) -> Option<Alert> {
     })
 }
 
+/// Whether a reason passes by itself, is somebody's decision, or has an alert of its own.
+fn passes(because: &ReasonName) -> bool {
+    matches!(
+        because,
+        ReasonName::Recent
+            | ReasonName::SwitchedOff
+            | ReasonName::Busy
+            | ReasonName::Missing
+            | ReasonName::NotAskedFor
+            | ReasonName::TooManyAtOnce
+    )
+}
+
 /// What would let a tree go; where nobody can tell what it holds, the reason says it itself.
 fn lets_go(tree: &Worktree) -> &'static str {
-    match tree.because.as_str() {
-        "locked" => "; `git worktree unlock` it",
-        "in progress" => {
+    match tree.because {
+        ReasonName::Locked => "; `git worktree unlock` it",
+        ReasonName::InProgress => {
             "; end it there, or drop it (`git bisect reset`, `git rebase --abort` and the like)"
         }
         _ if tree.verdict == VerdictName::Unknown => "",
@@ -353,7 +353,7 @@ fn evicted(report: &RunReport) -> Option<Alert> {
     })
 }
 
-/// Unsaved work was put under a ref: its owner may want it back.
+/// Unsaved work was rescued to a ref: its owner may want it back.
 fn rescues(report: &RunReport) -> Option<Alert> {
     let trees = report.worktrees().filter(|tree| tree.rescued());
     let names: Vec<String> = trees

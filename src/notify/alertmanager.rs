@@ -1,10 +1,10 @@
-//! Alerts to Alertmanager, by its API v2.
+//! Sends alerts to Alertmanager, by its API v2.
 //!
-//! A run speaks for a day: each alert stands until the next run has had time to tell anew, then it
-//! ends by itself. Its labels are what tells it from others, so what changes from run to run stands
-//! in annotations; a label must never hold a time or a number.
+//! A run speaks for a day: each alert is active until the next run has had time to send it again,
+//! then it ends by itself. Its labels identify it, so times and numbers, which change from run to
+//! run, are in annotations.
 
-use super::{http, runbook, volume};
+use super::{DeliveryError, http, runbook, volume};
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
 use crate::report::{Alert, RunReport, Severity};
@@ -20,7 +20,7 @@ pub(super) fn send(
     policy: &Policy,
     report: &RunReport,
     stop: &Stop,
-) -> Result<(), String> {
+) -> Result<(), DeliveryError> {
     let alerts: Vec<Value> = report
         .alerts
         .iter()
@@ -33,17 +33,13 @@ pub(super) fn send(
         content_type: "application/json",
         body: &Value::from(alerts).to_string(),
     };
-    http::send(&message, stop).map_err(|cause| {
-        format!(
-            "failed to send the alerts to alerts.alertmanager: {cause}; they stand in the report"
-        )
-    })
+    http::send(&message, stop).map_err(DeliveryError::Alertmanager)
 }
 
 fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
     let mut labels = Map::new();
     labels.insert("alertname".to_owned(), alert.name.clone().into());
-    // As with the metrics; other people's alerts may have the same name.
+    // As with the metrics; others' alerts may have the same name.
     labels.insert("job".to_owned(), "treewarden".into());
     labels.insert("severity".to_owned(), severity(alert.severity).into());
     labels.insert("volume".to_owned(), volume(policy).into());
@@ -72,7 +68,7 @@ fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
     json!({"labels": labels, "annotations": annotations, "startsAt": time(starts), "endsAt": time(ends)})
 }
 
-/// As Prometheus' people write it.
+/// The severity in Prometheus' convention.
 pub(super) fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Info => "info",

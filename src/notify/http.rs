@@ -1,7 +1,7 @@
 //! The one door to the network: sends a text to an address, with a time limit and a few tries.
 //!
-//! An address may be a secret, and so may what it leads to: it must never stand in an error, and a
-//! redirect is never followed. What the other side answers is not quoted, for it may repeat the
+//! An address may be a secret, and so may what it redirects to: neither is in an error, and a
+//! redirect is never followed. The other side's answer is not quoted, because it may repeat the
 //! address.
 
 use crate::fs::stop::Stop;
@@ -12,17 +12,17 @@ use ureq::{Agent, Error};
 
 /// One try, from the look-up of the name to the end of the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Waits before another try: one fewer than there are tries.
+/// Pauses before another try: one fewer than there are tries.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
-/// How a text is sent.
+/// The HTTP method.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Method {
     /// It is added.
     Post,
     /// It replaces what is there.
     Put,
-    /// Nothing is sent; what is there goes.
+    /// Nothing is sent; what is there is deleted.
     Delete,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Message<'a> {
 ///
 /// # Errors
 /// Why it was not taken, and what helps.
-pub(super) fn send(message: &Message<'_>, stop: &Stop) -> Result<(), String> {
+pub(super) fn send(message: &Message<'_>, stop: &Stop) -> Result<(), SendError> {
     let agent = agent(message.url.starts_with("https://"));
     let mut tries = 1;
     loop {
@@ -49,11 +49,11 @@ pub(super) fn send(message: &Message<'_>, stop: &Stop) -> Result<(), String> {
             Err(error) => Wrong::of(&error),
         };
         let Some(pause) = PAUSES.get(tries - 1).filter(|_| wrong.may_pass) else {
-            return Err(wrong.told(tries));
+            return Err(wrong.after(tries));
         };
         stop.sleep(*pause);
         if stop.reached().is_some() {
-            return Err(wrong.told(tries));
+            return Err(wrong.after(tries));
         }
         tries += 1;
     }
@@ -89,7 +89,7 @@ fn agent(secure: bool) -> Agent {
     .into()
 }
 
-/// Whom the machine trusts (`SSL_CERT_FILE` among them): a cluster has authorities of its own.
+/// The machine's certificates (`SSL_CERT_FILE` among them): a cluster has authorities of its own.
 fn tls() -> TlsConfig {
     let roots = rustls_native_certs::load_native_certs().certs;
     let roots: Vec<Certificate<'static>> = roots
@@ -103,10 +103,21 @@ fn tls() -> TlsConfig {
         .build()
 }
 
+/// A text was not taken, and why, in words without the address.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    /// Another try would not have gone better, or there was no time for it.
+    #[error("{0}")]
+    Once(String),
+    /// After so many tries.
+    #[error("{0} (tried {1} times)")]
+    Often(String, usize),
+}
+
 /// What went wrong, in words without the address.
 struct Wrong {
     what: String,
-    /// Whether another try may go better.
+    /// Whether another try may succeed.
     may_pass: bool,
 }
 
@@ -157,7 +168,7 @@ impl Wrong {
                 "its host's name is not known; see that the address is right".to_owned(),
                 true,
             ),
-            // The kind alone: the rest may name the host.
+            // Only the kind: the rest may name the host.
             Error::Io(error) => (format!("{}; see that it is up", error.kind()), true),
             Error::Protocol(_) => (
                 "it doesn't speak HTTP; see that the address is right".to_owned(),
@@ -179,16 +190,15 @@ impl Wrong {
         Self { what, may_pass }
     }
 
-    fn told(self, tries: usize) -> String {
-        if tries == 1 {
-            self.what
-        } else {
-            format!("{} (tried {tries} times)", self.what)
+    fn after(self, tries: usize) -> SendError {
+        match tries {
+            1 => SendError::Once(self.what),
+            _ => SendError::Often(self.what, tries),
         }
     }
 }
 
-/// What TLS finds wrong while data flows comes as an I/O error.
+/// A TLS error while data flows comes as an I/O error.
 fn of_tls(error: &Error) -> Option<&rustls::Error> {
     match error {
         Error::Rustls(error) => Some(error),

@@ -1,8 +1,8 @@
 //! A run as Prometheus metrics: names, labels and help.
 //!
 //! Pure. The names are those of `docs/design/contract.md#metrics`. All are gauges of the last run,
-//! in base units, without time stamps. It must never leave a series behind for a repo that the
-//! config no longer has, and never guess: what nobody knows has no sample.
+//! in base units, without timestamps. A repo that left the config has no series, and an unknown
+//! value has no sample.
 
 use super::volume;
 use crate::config::policy::{Marks, Policy};
@@ -17,7 +17,7 @@ use std::fmt;
 /// Labels, and a value.
 type Sample = (Vec<(&'static str, String)>, f64);
 
-/// A metric with all its samples, which stand in the text in this order.
+/// A metric with all its samples, in the order of the text.
 #[derive(Debug)]
 struct Family {
     name: &'static str,
@@ -36,10 +36,10 @@ impl Collector for Family {
     }
 }
 
-/// A run's metrics in the text format, which the Pushgateway, node-exporter and Prometheus read:
-/// the end mark and all else that is new in `OpenMetrics` are comments to them.
+/// Returns a run's metrics in the text format, which the Pushgateway, node-exporter and Prometheus
+/// read: the end mark and all else that is new in `OpenMetrics` are comments to them.
 ///
-/// `past` holds the earlier runs, the oldest first; where it isn't known, the metrics that need it
+/// `past` are the earlier runs, the oldest first; if they are unknown, the metrics that need them
 /// are left out.
 pub fn text(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> String {
     let labels = [("volume".into(), volume(policy).into())].into_iter();
@@ -197,7 +197,7 @@ fn trees(report: &RunReport) -> Vec<Family> {
         ("reap", VerdictName::Reap),
         ("unknown", VerdictName::Unknown),
     ];
-    // Of a repo that it could not look into, the run knows no trees: that is not the same as none.
+    // For a repo that it could not inspect, the run knows no trees: that is not the same as none.
     let looked_at = report
         .repos
         .iter()
@@ -325,8 +325,7 @@ fn last(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> Vec<
             .find(|run| so(run))
             .map_or(0.0, |run| seconds(run.run.finished))
     };
-    // A run of some repos alone looked after these; one that did a part of the work looked after
-    // nobody.
+    // A run of some repos maintained only these; one that did a part of the work maintained none.
     let all_of_it = |run: &RunReport| {
         run.run
             .asked
@@ -339,7 +338,7 @@ fn last(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> Vec<
             .any(|repo| repo.name == name && repo.outcome == RepoOutcome::Maintained)
     };
     let maintained = |name: &str| when(&|run| all_of_it(run) && looked_after(run, name));
-    // A shard speaks for its own repos alone.
+    // A shard speaks only for its own repos.
     let ours = |name: &str| {
         report.run.shard.is_none() || report.repos.iter().any(|repo| repo.name == name)
     };

@@ -1,9 +1,9 @@
-//! Tells others of a run: metrics to a textfile and a Pushgateway, alerts to Alertmanager, a
+//! Notifies others of a run: metrics to a textfile and a Pushgateway, alerts to Alertmanager, a
 //! webhook and the termination log.
 //!
-//! One file a sink, each a function; all of them go at once, so that a dead one holds up nobody. It
-//! speaks of what is over: it must never change how a run ended, tell of a dry run, or let an
-//! address out, for an address may be a secret.
+//! One file per sink, each a function; all are sent at once, so that a dead one delays nobody. The
+//! run is over by then, so a failed sink doesn't change its outcome. A dry run is not sent, and no
+//! address is shown, because it may be a secret.
 
 pub mod alert;
 mod alertmanager;
@@ -18,26 +18,80 @@ use crate::config::policy::{self, Policy};
 use crate::fs::stop::Stop;
 use crate::report::journal;
 use crate::report::{Alert, RunOutcome, RunReport, words};
+use http::SendError;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
+use webhook::WebhookError;
 
-/// With all its tries, no sink takes longer.
+/// No sink takes longer with all its tries.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A sink's work: none when all is told, else why it isn't.
-type Sink<'a> = Box<dyn FnOnce() -> Result<(), String> + Send + 'a>;
+type Sink<'a> = Box<dyn FnOnce() -> Result<(), DeliveryError> + Send + 'a>;
 
-/// Tells of a run wherever the config wants it, and gives a line for each that could not be told.
+/// Somebody could not be told. It must never hold an address.
+#[derive(Debug, thiserror::Error)]
+enum DeliveryError {
+    /// The kubelet's file.
+    #[error(
+        "failed to write `{}` (alerts.termination_log): {cause}; the report tells the same",
+        file.display()
+    )]
+    TerminationLog {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// node-exporter's file.
+    #[error(
+        "failed to write the metrics to `{}`: {cause}; see that its folder is there and writable",
+        file.display()
+    )]
+    Textfile {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The Pushgateway took no metrics.
+    #[error("failed to push the metrics to alerts.pushgateway: {0}; the next run pushes its own")]
+    Push(SendError),
+    /// It kept those of a shard that there is no longer.
+    #[error(
+        "failed to drop the metrics of {whose} from alerts.pushgateway: {cause}; the next run tries again"
+    )]
+    Drop {
+        /// The shard.
+        whose: String,
+        /// Why.
+        cause: SendError,
+    },
+    /// Alertmanager took no alerts.
+    #[error("failed to send the alerts to alerts.alertmanager: {0}; they stand in the report")]
+    Alertmanager(SendError),
+    /// The webhook took no message.
+    #[error("failed to call alerts.webhook: {0}; the alerts stand in the report")]
+    Webhook(WebhookError),
+    /// A sink panicked.
+    #[error("a sink of alerts broke; this is a bug")]
+    Broke,
+}
+
+/// Notifies every configured sink of a run, and returns a line for each that failed.
 pub fn tell(policy: &Policy, report: &RunReport, stop: &Stop) -> Vec<String> {
     if report.run.dry_run {
         return Vec::new();
     }
     // The deadline is the run's. Once a signal has come, each is tried once.
     let stop = &stop.anew(PATIENCE);
-    let notes = at_once(sinks(policy, report, stop));
-    for note in &notes {
-        tracing::warn!("{note}");
-    }
-    notes
+    let failed = at_once(sinks(policy, report, stop));
+    let told = |error: DeliveryError| {
+        tracing::warn!("{error}");
+        error.to_string()
+    };
+    failed.into_iter().map(told).collect()
 }
 
 fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<Sink<'a>> {
@@ -46,7 +100,7 @@ fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<S
     if alerts.textfile.is_some() || alerts.pushgateway.is_some() {
         match &report.run.asked {
             None => sinks.extend(of_metrics(policy, report, stop)),
-            // In the place of a whole run's, its metrics would say nothing of the rest.
+            // In place of a whole run's, its metrics would say nothing about the rest.
             Some(asked) => tracing::info!(
                 "the metrics stay those of the last whole night: this was {}",
                 words::asked(asked)
@@ -94,30 +148,26 @@ fn of_metrics<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> 
     file.into_iter().chain(gateway).collect()
 }
 
-fn at_once(sinks: Vec<Sink<'_>>) -> Vec<String> {
+fn at_once(sinks: Vec<Sink<'_>>) -> Vec<DeliveryError> {
     std::thread::scope(|scope| {
         let told: Vec<_> = sinks.into_iter().map(|sink| scope.spawn(sink)).collect();
         told.into_iter()
-            .filter_map(|sink| {
-                sink.join()
-                    .unwrap_or_else(|_| Err("a sink of alerts broke; this is a bug".to_owned()))
-                    .err()
-            })
+            .filter_map(|sink| sink.join().unwrap_or(Err(DeliveryError::Broke)).err())
             .collect()
     })
 }
 
-/// Earlier runs, the oldest first. None when nobody can tell: the journal can't be read, or the
-/// volume may not be ours.
+/// Earlier runs, the oldest first. None if unknown: the journal can't be read, or the volume may
+/// not be ours.
 fn past(policy: &Policy, report: &RunReport) -> Option<Vec<RunReport>> {
-    let file = journal::file(&policy.volume.state.path());
+    let file = journal::file(&policy.volume.state);
     (report.run.outcome != RunOutcome::Refused)
         .then(|| journal::read(&file).ok())
         .flatten()
         .map(|past| past.runs)
 }
 
-/// What others call the volume.
+/// The volume's name for others.
 fn volume(policy: &Policy) -> String {
     policy
         .alerts
@@ -126,7 +176,7 @@ fn volume(policy: &Policy) -> String {
         .unwrap_or_else(|| words::plain(&policy.volume.root.to_string_lossy()))
 }
 
-/// Where the runbook speaks of this alert: its heading is the alert's name.
+/// The runbook's section about this alert: its heading is the alert's name.
 fn runbook(policy: &Policy, alert: &Alert) -> String {
     format!(
         "{}#{}",

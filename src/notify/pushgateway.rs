@@ -1,10 +1,10 @@
-//! Metrics to a Pushgateway, which keeps them for Prometheus until the next run.
+//! Sends metrics to a Pushgateway, which keeps them for Prometheus until the next run.
 //!
 //! The group is the job, the volume and the shard. PUT replaces all of it, so that a repo that left
-//! the config leaves no series behind. It must never replace what this run knows nothing of: one
-//! that knows no earlier ones uses POST, which leaves other metrics alone.
+//! the config leaves no series behind. A run that doesn't know the earlier ones uses POST, which
+//! keeps the metrics that it can't know.
 
-use super::{http, volume};
+use super::{DeliveryError, http, volume};
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
 use crate::report::{RunReport, nights};
@@ -22,7 +22,7 @@ pub(super) struct Metrics<'a> {
 
 impl Metrics<'_> {
     /// Pushes the metrics, and drops those of shards that runs no longer have.
-    pub(super) fn push(&self, base: &str, stop: &Stop) -> Result<(), String> {
+    pub(super) fn push(&self, base: &str, stop: &Stop) -> Result<(), DeliveryError> {
         let message = http::Message {
             method: if self.past.is_some() {
                 http::Method::Put
@@ -33,11 +33,7 @@ impl Metrics<'_> {
             content_type: "text/plain; version=0.0.4; charset=utf-8",
             body: self.text,
         };
-        http::send(&message, stop).map_err(|cause| {
-            format!(
-                "failed to push the metrics to alerts.pushgateway: {cause}; the next run pushes its own"
-            )
-        })?;
+        http::send(&message, stop).map_err(DeliveryError::Push)?;
         for shard in nights::outdated(self.report, self.past.unwrap_or_default()) {
             let message = http::Message {
                 method: http::Method::Delete,
@@ -46,8 +42,10 @@ impl Metrics<'_> {
                 body: "",
             };
             http::send(&message, stop).map_err(|cause| {
-                let whose = shard.map_or("a night without shards".to_owned(), |shard| format!("shard {shard}"));
-                format!("failed to drop the metrics of {whose} from alerts.pushgateway: {cause}; the next run tries again")
+                let whose = shard.map_or("a night without shards".to_owned(), |shard| {
+                    format!("shard {shard}")
+                });
+                DeliveryError::Drop { whose, cause }
             })?;
         }
         Ok(())
@@ -64,8 +62,8 @@ impl Metrics<'_> {
     }
 }
 
-/// A label of the group. In base64, for the Pushgateway takes a slash for the next label's, however
-/// it is escaped.
+/// A label of the group. In base64, because the Pushgateway takes even an escaped slash for the
+/// next label's.
 fn group(name: &str, value: &str) -> String {
     format!("/{name}@base64/{}", URL_SAFE_NO_PAD.encode(value))
 }

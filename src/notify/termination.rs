@@ -1,10 +1,10 @@
 //! One line for `kubectl describe pod`, in the file that the kubelet reads when the container has
 //! ended.
 //!
-//! The kubelet takes 4096 bytes. The file is the kubelet's: it must never be made anew, only
-//! written to where it stands.
+//! The kubelet reads 4096 bytes. The file is the kubelet's, so it is written to and never replaced.
 
-use crate::fs::atomic;
+use super::DeliveryError;
+use crate::fs::atomic::outside;
 use crate::report::{RunOutcome, RunReport, words};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
@@ -14,17 +14,15 @@ use std::path::Path;
 const MOST: usize = 4096;
 
 /// Writes the line. Outside of a cluster there is no file, and nobody to tell.
-pub(super) fn write(file: &Path, report: &RunReport) -> Result<(), String> {
-    let written = match atomic::open(file, OpenOptions::new().write(true).truncate(true)) {
+pub(super) fn write(file: &Path, report: &RunReport) -> Result<(), DeliveryError> {
+    let written = match outside::open(file, OpenOptions::new().write(true).truncate(true)) {
         Ok(mut open) => open.write_all(line(report).as_bytes()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     };
-    written.map_err(|error| {
-        format!(
-            "failed to write `{}` (alerts.termination_log): {error}; the report tells the same",
-            file.display()
-        )
+    written.map_err(|cause| DeliveryError::TerminationLog {
+        file: file.to_owned(),
+        cause,
     })
 }
 

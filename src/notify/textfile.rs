@@ -1,9 +1,10 @@
-//! Metrics as a file for node-exporter's textfile collector.
+//! Writes metrics to a file for node-exporter's textfile collector.
 //!
-//! Replaced whole, so that a scrape sees the old metrics or the new ones; node-exporter runs as
-//! somebody else, so that anybody may read it. It must never write through a link.
+//! It is replaced as a whole, without following a link, so that a scrape sees the old metrics or
+//! the new ones. Anybody may read it, because node-exporter runs as another user.
 
-use crate::fs::atomic;
+use super::DeliveryError;
+use crate::fs::atomic::outside;
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
@@ -14,21 +15,25 @@ const LONGEST: u64 = 16 << 20;
 
 /// Writes the metrics. What this run knows nothing of, and the last one did, stays as it was: else
 /// the refusal of one run would take away when a run last went well.
-pub(super) fn write(file: &Path, metrics: &str) -> Result<(), String> {
+pub(super) fn write(file: &Path, metrics: &str) -> Result<(), DeliveryError> {
     let before = read(file).unwrap_or_default();
-    atomic::replace(file, with(&before, metrics).as_bytes())
-        .map_err(|error| format!("failed to write the metrics to `{}`: {error}; see that its folder is there and writable", file.display()))
+    outside::replace(file, with(&before, metrics).as_bytes()).map_err(|cause| {
+        DeliveryError::Textfile {
+            file: file.to_owned(),
+            cause,
+        }
+    })
 }
 
 fn read(file: &Path) -> io::Result<String> {
     let mut text = String::new();
-    atomic::open(file, OpenOptions::new().read(true))?
+    outside::open(file, OpenOptions::new().read(true))?
         .take(LONGEST)
         .read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// The metrics, with those of the file's that only an earlier run could know and these lack.
+/// The metrics, with those of the file that only an earlier run could know and these lack.
 fn with(before: &str, metrics: &str) -> String {
     const LAST: [&str; 2] = [
         "treewarden_last_success_timestamp_seconds",

@@ -1,25 +1,25 @@
-//! A message to a chat, or a run as JSON to whatever listens.
+//! Sends a message to a chat, or a run as JSON to any listener.
 //!
-//! The address is the secret: it is read when it is needed, and it must never get any further.
-//! Names in a message may be hostile: they stand in a block of code, where no chat takes them for
-//! links or for calls to people.
+//! The address is the secret: it is read when it is needed, and shown nowhere. Names in a message
+//! may be hostile: they are in a block of code, in which no chat makes links or mentions of them.
 
 use super::alertmanager::severity;
-use super::{http, runbook, volume};
+use super::http::SendError;
+use super::{DeliveryError, http, runbook, volume};
 use crate::config::policy::{Policy, UrlFrom, Webhook, WebhookFormat};
-use crate::fs::atomic;
+use crate::fs::atomic::outside;
 use crate::fs::stop::Stop;
 use crate::report::{RunOutcome, RunReport, json, words};
 use std::fs::OpenOptions;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
-/// An address is shorter.
+/// Bytes. An address is shorter.
 const LONGEST: u64 = 8 << 10;
-/// A message's longest list: chats cut longer texts, and nobody reads them.
+/// Bytes of a message's longest list: chats cut longer texts, and nobody reads them.
 const MOST: usize = 3000;
 
-/// Which of `when` each alert is: a run with any of those that are asked for is told of, whole.
+/// The event of each alert, as in `when`: a run with any configured event is sent as a whole.
 const EVENTS: [(&str, &[&str]); 4] = [
     (
         "failed",
@@ -36,20 +36,39 @@ const EVENTS: [(&str, &[&str]); 4] = [
     ("refused", &["RunRefused"]),
 ];
 
+/// Why the webhook took no message.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WebhookError {
+    /// The address is to stand in an environment variable.
+    #[error("the environment variable {0} is not set, or is no text; set it")]
+    Unset(String),
+    /// The address is to stand in a file.
+    #[error("failed to read {place}: {cause}; make it readable for treewarden")]
+    Unreadable {
+        /// The file.
+        place: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// What stands there is none.
+    #[error("{0} holds no address; write one that starts with https://")]
+    NoAddress(String),
+    /// It was not taken.
+    #[error("{0}")]
+    Send(#[from] SendError),
+}
+
 /// Sends a message, if the run had what the webhook is to be told of.
 pub(super) fn send(
     webhook: &Webhook,
     policy: &Policy,
     report: &RunReport,
     stop: &Stop,
-) -> Result<(), String> {
+) -> Result<(), DeliveryError> {
     if !is_wanted(webhook, report) {
         return Ok(());
     }
-    let failed = |cause: String| {
-        format!("failed to call alerts.webhook: {cause}; the alerts stand in the report")
-    };
-    let url = url(&webhook.url).map_err(failed)?;
+    let url = url(&webhook.url).map_err(DeliveryError::Webhook)?;
     let body = match webhook.format {
         WebhookFormat::Slack => json::line(&serde_json::json!({ "text": text(policy, report) })),
         WebhookFormat::Json => json::line(&whole(policy, report)),
@@ -60,7 +79,7 @@ pub(super) fn send(
         content_type: "application/json",
         body: &body,
     };
-    http::send(&message, stop).map_err(failed)
+    http::send(&message, stop).map_err(|error| DeliveryError::Webhook(error.into()))
 }
 
 fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {
@@ -73,44 +92,39 @@ fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {
 }
 
 /// The secret.
-fn url(from: &UrlFrom) -> Result<String, String> {
+fn url(from: &UrlFrom) -> Result<String, WebhookError> {
     let (url, place) = match from {
         UrlFrom::Env(name) => {
-            let url = std::env::var(name).map_err(|_| {
-                format!("the environment variable {name} is not set, or is no text; set it")
-            })?;
+            let url = std::env::var(name).map_err(|_| WebhookError::Unset(name.clone()))?;
             (url, name.clone())
         }
         UrlFrom::File(path) => {
             let place = format!("`{}`", path.display());
-            (
-                read(path).map_err(|error| {
-                    format!("failed to read {place}: {error}; make it readable for treewarden")
-                })?,
-                place,
-            )
+            let unreadable = |cause| WebhookError::Unreadable {
+                place: place.clone(),
+                cause,
+            };
+            (read(path).map_err(unreadable)?, place)
         }
     };
     let url = url.trim();
     if url.starts_with("https://") || url.starts_with("http://") {
         Ok(url.to_owned())
     } else {
-        Err(format!(
-            "{place} holds no address; write one that starts with https://"
-        ))
+        Err(WebhookError::NoAddress(place))
     }
 }
 
 /// Kubernetes mounts a secret as a link.
-fn read(path: &Path) -> std::io::Result<String> {
+fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    atomic::open(&std::fs::canonicalize(path)?, OpenOptions::new().read(true))?
+    outside::open(&std::fs::canonicalize(path)?, OpenOptions::new().read(true))?
         .take(LONGEST)
         .read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// What a person reads: what happened, then each alert with what belongs to it, the worst first.
+/// The text for people: what happened, then each alert with its details, the worst first.
 fn text(policy: &Policy, report: &RunReport) -> String {
     let verb = match report.run.outcome {
         RunOutcome::Ok => "went well",
@@ -142,7 +156,7 @@ fn text(policy: &Policy, report: &RunReport) -> String {
             alert.name,
             alert.summary
         ));
-        // Two alerts of one eviction have the same.
+        // Two alerts of one eviction have the same details.
         lines.extend(
             details
                 .into_iter()
@@ -161,7 +175,7 @@ fn text(policy: &Policy, report: &RunReport) -> String {
     )
 }
 
-/// Without what a chat reads as more than text: its escapes, and the end of a block of code.
+/// The text without what a chat interprets: its escapes, and the end of a block of code.
 fn inert(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -169,7 +183,7 @@ fn inert(text: &str) -> String {
         .replace('`', "'")
 }
 
-/// At most so many bytes of whole lines, and a word on the rest.
+/// At most so many bytes of whole lines, and how much is missing.
 fn cut(text: &str) -> String {
     let mut kept = String::new();
     for (number, line) in text.lines().enumerate() {
@@ -186,8 +200,8 @@ fn cut(text: &str) -> String {
     kept.trim_end().to_owned()
 }
 
-/// What a program reads: the report without its long lists, which no endpoint would take, and what
-/// people call the volume.
+/// The report for programs, with the volume's name and without long lists, which no endpoint would
+/// accept.
 fn whole(policy: &Policy, report: &RunReport) -> serde_json::Value {
     let mut whole = serde_json::json!({
         "schema": report.schema, "run": report.run, "volume": report.volume, "totals": report.totals, "alerts": report.alerts,

@@ -1,58 +1,89 @@
-//! Whether a run may believe its clock.
+//! Whether a run may trust its clock.
 //!
-//! Every age comes from it: a clock a year ahead makes trees of a minute ago stale, and rescues of
-//! yesterday expired; one that runs back dates rescues so that the next honest run takes them for
-//! old. So it is held against the file server's, which stamped a file just now, and against the
-//! last run's. It must never take a run for safe because one of the two is not to be had: the other
-//! still counts.
+//! Every age depends on it. A clock a year ahead makes trees of a minute ago stale, and rescues of
+//! yesterday expired; a clock that runs back dates rescues so that the next correct run takes them
+//! for old. So it is compared with the file server's clock, which stamped a file just now, and with
+//! the last run's. If one of the two is missing, the other still counts.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Two clocks may be this far apart: the shortest age that anything goes by is a day.
+/// How far two clocks may differ: the shortest age that matters is a day.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
-/// Runs follow one another; a run that is the first one for longer than this is more likely one
-/// with a wrong clock. It is less than any age that costs bytes: 14 days for objects that nothing
-/// reaches, 30 for unsaved trees and for rescues.
+/// A run that is the first for longer than this more likely has a wrong clock. It is less than any
+/// age that deletes something: 14 days for unreachable objects, 30 for unsaved trees and for
+/// rescues.
 const PAUSE: TimeDelta = TimeDelta::days(7);
 
-/// What a run knows of the time.
+/// The times that a run compares.
 #[derive(Debug, Clone, Copy)]
 pub struct Clocks {
-    /// What this machine says.
+    /// This machine's clock.
     pub now: DateTime<Utc>,
-    /// What the file server says; none where nothing was written.
+    /// The file server's clock; none if nothing was written.
     pub server: Option<DateTime<Utc>>,
     /// When the last run of the journal ended.
     pub last: Option<DateTime<Utc>>,
 }
 
+/// Why the clock is not to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClockDoubt {
+    /// The file server's says something else.
+    #[error(
+        "the clock says {}, and the volume's file server {}: everything would be taken for older or younger than it is; set this machine's clock, or the server's",
+        told(*now),
+        told(*server)
+    )]
+    Apart {
+        /// What this machine says.
+        now: DateTime<Utc>,
+        /// What the file server says.
+        server: DateTime<Utc>,
+    },
+    /// The last run ended later than now.
+    #[error(
+        "the clock says {}, and the last run ended at {}: the clock ran back, or was ahead then; set it right, or if it is right now, move `journal.jsonl` out of the state folder",
+        told(*now),
+        told(*last)
+    )]
+    RanBack {
+        /// What this machine says.
+        now: DateTime<Utc>,
+        /// When the last run ended.
+        last: DateTime<Utc>,
+    },
+    /// The last run ended long ago.
+    #[error(
+        "the clock says {}, and the last run ended at {}, more than {} days ago: the clock is ahead, or nights were missed; if it is right, `treewarden run --after-pause` goes on (`treewarden report` shows with what)",
+        told(*now),
+        told(*last),
+        PAUSE.num_days()
+    )]
+    Paused {
+        /// What this machine says.
+        now: DateTime<Utc>,
+        /// When the last run ended.
+        last: DateTime<Utc>,
+    },
+}
+
+fn told(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M UTC").to_string()
+}
+
 /// Why the clock is not to be believed; `after_pause` is the operator's word that runs were missed.
-pub fn implausible(clocks: Clocks, after_pause: bool) -> Option<String> {
+pub fn implausible(clocks: Clocks, after_pause: bool) -> Option<ClockDoubt> {
     let Clocks { now, server, last } = clocks;
-    let told = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M UTC");
     let since = |then: DateTime<Utc>| now.signed_duration_since(then);
     if let Some(server) = server.filter(|server| since(*server).abs() > SKEW) {
-        let remedy = "everything would be taken for older or younger than it is; set this machine's clock, or the server's";
-        return Some(format!(
-            "the clock says {}, and the volume's file server {}: {remedy}",
-            told(now),
-            told(server)
-        ));
+        return Some(ClockDoubt::Apart { now, server });
     }
     let last = last?;
     if since(last) < -SKEW {
-        let remedy = "the clock ran back, or was ahead then; set it right, or if it is right now, move `journal.jsonl` out of the state folder";
-        return Some(format!(
-            "the clock says {}, and the last run ended at {}: {remedy}",
-            told(now),
-            told(last)
-        ));
+        return Some(ClockDoubt::RanBack { now, last });
     }
-    (since(last) > PAUSE && !after_pause).then(|| {
-        let remedy = "the clock is ahead, or nights were missed; if it is right, `treewarden run --after-pause` goes on (`treewarden report` shows with what)";
-        format!("the clock says {}, and the last run ended at {}, more than {} days ago: {remedy}", told(now), told(last), PAUSE.num_days())
-    })
+    (since(last) > PAUSE && !after_pause).then_some(ClockDoubt::Paused { now, last })
 }
 
 #[cfg(test)]
@@ -71,23 +102,24 @@ mod tests {
             (None, None, false, None),
             (at(0), at(-24), false, None),
             (at(1), at(1), false, None),
-            (at(2), at(-24), false, Some("file server")),
-            (at(-2), None, true, Some("file server")),
-            (far, None, true, Some("file server")),
-            (at(0), at(2), true, Some("ran back")),
-            (at(0), far, true, Some("ran back")),
+            (at(2), at(-24), false, Some("server")),
+            (at(-2), None, true, Some("server")),
+            (far, None, true, Some("server")),
+            (at(0), at(2), true, Some("back")),
+            (at(0), far, true, Some("back")),
             (at(0), at(-7 * 24), false, None),
-            (at(0), at(-7 * 24 - 1), false, Some("--after-pause")),
-            (None, at(-365 * 24), false, Some("--after-pause")),
-            (at(0), least, false, Some("--after-pause")),
+            (at(0), at(-7 * 24 - 1), false, Some("pause")),
+            (None, at(-365 * 24), false, Some("pause")),
+            (at(0), least, false, Some("pause")),
             (at(0), at(-365 * 24), true, None),
         ] {
             let why = implausible(Clocks { now, server, last }, after_pause);
-            let as_expected = match word {
-                None => why.is_none(),
-                Some(word) => why.as_ref().is_some_and(|why| why.contains(word)),
-            };
-            assert!(as_expected, "{server:?} {last:?} {after_pause}: {why:?}");
+            let doubt = why.map(|why| match why {
+                ClockDoubt::Apart { .. } => "server",
+                ClockDoubt::RanBack { .. } => "back",
+                ClockDoubt::Paused { .. } => "pause",
+            });
+            assert_eq!(doubt, word, "{server:?} {last:?} {after_pause}");
         }
     }
 }

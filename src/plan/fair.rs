@@ -1,17 +1,16 @@
-//! Whose trees go when more would go than one run may take.
+//! Whose trees go if more would go than one run may take.
 //!
-//! Many trees at once are more likely a mistake than stale. Where the mistake is one repo's, it
-//! must not keep the others from theirs; where it seems to be everybody's, nobody's may go. It must
-//! never let more go in all than the run may take.
+//! Many trees at once are more likely a mistake than stale. A mistake in one repo keeps back only
+//! that repo's trees; if it seems to be everywhere, no tree goes.
 
-/// So many repos may each have a mistake of their own; where more of them do, and more than half,
-/// it is the whole volume's.
+/// So many repos may each have a mistake of their own. If more do, and more than half, it is the
+/// whole volume's.
 const FEW: usize = 3;
 
-/// How many trees a repo may have to go without being held back, of repos with so many each. If all
-/// of them together are no more than `most`, none is held back. Else those that have the most are,
-/// and those that have as many, until the rest is no more than `most`; and all of them, when that
-/// would be more than three, and more than half of those which have any.
+/// Returns how many trees a repo may have to go without being kept back; `due` has the number of
+/// each repo. If their total is at most `most`, none is kept back. Else those with the most trees
+/// are, and those with as many, until the rest is at most `most`. All are, if that would be more
+/// than three repos and more than half of those with any.
 pub fn most_of_one(due: impl Iterator<Item = usize>, most: usize) -> usize {
     let due: Vec<usize> = due.collect();
     let sum = |limit: usize| {
@@ -61,7 +60,7 @@ mod tests {
             (&[0, 1, 0], 0, &[1]),
             (&[usize::MAX, usize::MAX, 1], 50, &[0, 1]),
             (&[10, 10, 10, 10, 1, 1, 1, 1, 1, 0], 9, &[0, 1, 2, 3]),
-            // Those that have none don't count.
+            // Repos without such trees don't count.
             (&[10, 10, 10, 10, 1, 0, 0, 0, 0], 9, &[0, 1, 2, 3, 4]),
         ];
         for (due, most, expected) in table {

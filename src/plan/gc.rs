@@ -1,4 +1,4 @@
-//! What kind of repack a repo needs, from counts: nothing is done by the calendar alone.
+//! What kind of repack a repo needs, by counts: nothing is done by the calendar alone.
 //!
 //! The rules are GitLab Gitaly's, which run on millions of repos
 //! (`docs/design/git.md#what-kind-of-work-and-when`):
@@ -10,24 +10,25 @@
 //! | loose refs at or above max(16, log(bytes of packed-refs / 100) / log 1.15) | pack-refs |
 //! | nothing of these | nothing |
 //!
-//! It must never ask for a repack that the volume has no room for.
+//! A repack for which the volume has no room is left out.
 
 use crate::config::policy::GcStrategy;
 use crate::facts::repo::Store;
+use crate::fs::humanize;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// Above this many loose objects every lookup starts to feel them.
+/// Above this many loose objects look-ups become slow.
 const LOOSE_OBJECTS: u64 = 1024;
-/// A full repack rewrites everything: not more often.
+/// A full repack rewrites everything, so it runs no more often.
 const FULL_EVERY: TimeDelta = TimeDelta::days(5);
 
-/// What nothing reaches is deleted when nobody wrote it again for this long
+/// How long ago an unreachable object must have been written last to be deleted
 /// (`docs/design/git.md#grace`).
 pub const PRUNED_AFTER: TimeDelta = TimeDelta::days(14);
 
-/// What kind of repack.
+/// The kind of a repack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GcAction {
@@ -40,47 +41,46 @@ pub enum GcAction {
     Full,
 }
 
-/// A step of a repack, in the order in which they are done.
+/// A step of a repack, in the order of execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Drop reflog entries past the grace.
     ExpireReflogs,
-    /// Gather loose objects and small packs in a geometric row.
+    /// Gather loose objects and small packs in a geometric progression.
     Geometric,
-    /// One pack, a cruft pack for what nothing reaches, and a prune.
+    /// One pack, a cruft pack for unreachable objects, and a prune.
     Full,
-    /// The same, but all that nothing reaches stays in the cruft pack, whatever its age: somebody
-    /// borrows it, or may.
+    /// The same, but all unreachable objects stay in the cruft pack, whatever their age: somebody
+    /// borrows them, or may.
     FullKeepingAll,
     /// `git gc`.
     GitGc,
-    /// Delete loose objects that nothing reached for 14 days, as those of a rescue whose time is
-    /// over.
+    /// Delete loose objects that were unreachable for 14 days, such as those of an expired rescue.
     Prune,
     /// Gather loose refs.
     PackRefs,
     /// Add the new commits to the commit-graph.
     CommitGraph,
-    /// Write the commit-graph whole, so that every commit has its path filter: `git log -- PATH`
+    /// Write the whole commit-graph, so that every commit has its path filter: `git log -- PATH`
     /// asks it before it compares trees.
     WholeCommitGraph,
 }
 
-/// What is to be done to a repo's objects.
+/// What to do with a repo's objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gc {
     /// Its name in the report.
     pub action: GcAction,
-    /// Why, in words.
+    /// Why, for people.
     pub reason: String,
     /// Packs that a crashed git left without an index: they get one before the steps, which then
-    /// gather what they hold.
+    /// gather their objects.
     pub index: Vec<VolumePath>,
     /// The steps.
     pub steps: Vec<Step>,
-    /// It was called for and left out, because the volume has no room for it.
+    /// It was needed and left out, because the volume has no room for it.
     pub short_of_space: bool,
-    /// It need not come to anything: the counts alone don't call for these very steps.
+    /// It may turn out to do nothing: the counts alone don't require these very steps.
     pub may_be_idle: bool,
 }
 
@@ -106,7 +106,7 @@ impl Gc {
         }
     }
 
-    /// The same with all that nothing reaches kept, because of `why`.
+    /// The same with all unreachable objects kept, because of `why`.
     #[must_use]
     pub fn keep_unreachable(mut self, why: &str) -> Self {
         if !self.drops_objects() {
@@ -134,8 +134,8 @@ impl Gc {
         self
     }
 
-    /// The same, and what expired rescues alone held goes at once, as far as it can: a prune takes
-    /// no room.
+    /// The same, and objects that only expired rescues contained go at once, as far as possible: a
+    /// prune takes no room.
     #[must_use]
     pub fn prune(mut self) -> Self {
         if !self.drops_objects() {
@@ -151,7 +151,7 @@ impl Gc {
         self
     }
 
-    /// Whether it deletes what nothing reaches, once its grace is over.
+    /// Whether it deletes unreachable objects, once their grace is over.
     pub fn drops_objects(&self) -> bool {
         self.steps
             .iter()
@@ -176,7 +176,7 @@ impl Gc {
         }
     }
 
-    /// Nothing, because of `why`.
+    /// Does nothing, because of `why`.
     pub fn none(why: &str) -> Self {
         let (reason, index, steps) = (why.to_owned(), Vec::new(), Vec::new());
         Self {
@@ -190,7 +190,7 @@ impl Gc {
     }
 }
 
-/// Decides. `free_bytes` is what the volume has left.
+/// Decides. `free_bytes` is the volume's free space.
 pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Utc>) -> Gc {
     let (action, reason, steps) = match strategy {
         GcStrategy::Off => (
@@ -214,8 +214,8 @@ pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Ut
     if !steps.is_empty() && free_bytes < room {
         let reason = format!(
             "{reason}; but it needs {} free, and the volume has {}",
-            bytesize::ByteSize(room),
-            bytesize::ByteSize(free_bytes)
+            humanize::bytes(room),
+            humanize::bytes(free_bytes)
         );
         return Gc {
             short_of_space: true,
@@ -297,9 +297,9 @@ fn loose_ref_limit(packed_refs_bytes: u64) -> u64 {
     (refs.ln() / 1.15_f64.ln()).max(16.0) as u64
 }
 
-/// How many of these packs, by the number of their objects in ascending order, a geometric repack
-/// rolls up into one: git's rule, by which each pack that stays is at least twice as large as the
-/// next smaller one. None where they are in such a row.
+/// How many of these packs, given their numbers of objects in ascending order, a geometric repack
+/// combines into one. By git's rule, each pack that stays is at least twice as large as the next
+/// smaller one. 0 if they already are.
 pub fn rolled_up(counts: &[u64]) -> usize {
     let is_apart =
         |pair: &[u64]| matches!(pair, [smaller, larger] if *larger >= smaller.saturating_mul(2));
@@ -311,7 +311,7 @@ pub fn rolled_up(counts: &[u64]) -> usize {
         .iter()
         .take(split)
         .fold(0_u64, |sum, count| sum.saturating_add(*count));
-    // The new pack takes up those that it outgrows; where there is none, its sum is nothing.
+    // The new pack takes in those that it outgrows; without one, its sum is nothing.
     while let Some(count) = counts
         .get(split)
         .filter(|count| **count < sum.saturating_mul(2))

@@ -1,26 +1,25 @@
-//! How long what nothing reaches any more stays: the grace of `docs/design/git.md#grace`, or longer
-//! where the repo's own config says so.
+//! How long unreachable objects stay: the grace of `docs/design/git.md#grace`, or longer if the
+//! repo's own config says so.
 //!
-//! The config is an agent's, so it is data: it can only make things stay longer. Git is told points
-//! in time, for its own clock may be another. It must never shorten a grace, and never take a date
-//! that it doesn't understand for an early one.
+//! An agent may have written the config, so it can only make objects stay longer: a date that isn't
+//! understood means never. Git is given points in time, because its own clock may differ.
 
 use super::gc::PRUNED_AFTER;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Reflog entries stay for this long (`docs/design/git.md#grace`).
+/// How long reflog entries stay (`docs/design/git.md#grace`).
 const LOGGED_FOR: TimeDelta = TimeDelta::days(90);
 
-/// What is older goes; with none, nothing goes.
+/// What is older goes; if none, nothing goes.
 pub type Cutoff = Option<DateTime<Utc>>;
 
-/// When unreachable objects must have been written last to go.
+/// Returns when unreachable objects must have been written last to go.
 ///
-/// `settings` are the `gc.*` keys of the repo's config, each in lower case but for what stands
-/// between two dots, with its value.
+/// `settings` are the `gc.*` keys of the repo's config with their values. The keys are in lower
+/// case, except what is between two dots.
 pub fn objects(settings: &[(String, String)], now: DateTime<Utc>) -> Cutoff {
-    // A command that names more, which is not run; packs that stay with all that is in them for
-    // their size.
+    // A command that names more objects, which is not run; packs that stay whole because of their
+    // size.
     let keeps = |(key, value): &(String, String)| match key.as_str() {
         "gc.recentobjectshook" => !value.is_empty(),
         "gc.bigpackthreshold" => value != "0",
@@ -36,10 +35,10 @@ pub fn objects(settings: &[(String, String)], now: DateTime<Utc>) -> Cutoff {
     theirs.fold(before(now, PRUNED_AFTER), earlier)
 }
 
-/// When an entry of the reflog of `name` (`HEAD`, `refs/heads/main`, ...) must have been written to
-/// go: one that is reachable from where the ref stands, and one that isn't.
+/// Returns when an entry of the reflog of `name` (`HEAD`, `refs/heads/main`, ...) must have been
+/// written to go: an entry that is reachable from the ref, and one that isn't.
 pub fn log(settings: &[(String, String)], name: &str, now: DateTime<Utc>) -> (Cutoff, Cutoff) {
-    // Stashes have nothing else.
+    // Stashes are only in the reflog.
     if name == "refs/stash" {
         return (None, None);
     }
@@ -66,12 +65,12 @@ fn before(now: DateTime<Utc>, age: TimeDelta) -> Cutoff {
     now.checked_sub_signed(age)
 }
 
-/// The earlier of two, and of any and never it is never.
+/// The earlier of two, where never is the earliest.
 fn earlier(one: Cutoff, other: Cutoff) -> Cutoff {
     Some(one?.min(other?))
 }
 
-/// A date as git's config has it; what isn't one of the usual forms is never.
+/// Parses a date in git's config; any form but the usual ones is never.
 fn date(value: &str, now: DateTime<Utc>) -> Cutoff {
     let value = value.trim().to_ascii_lowercase();
     let words: Vec<&str> = value
@@ -101,12 +100,12 @@ fn date(value: &str, now: DateTime<Utc>) -> Cutoff {
     }
 }
 
-/// Whether a pattern of git's config could mean the ref: `*` and `?` stand for anything, slashes
-/// too. Of brackets and backslashes nobody here knows.
+/// Whether a pattern of git's config could match the ref: `*` and `?` match anything, slashes too.
+/// Brackets and backslashes count as a match.
 fn matches(pattern: &str, name: &str) -> bool {
     fn from(pattern: &[u8], name: &[u8]) -> bool {
         let (mut pattern, mut name) = (pattern, name);
-        // What stands behind the last star, and what of the name that one has not taken.
+        // What follows the last star, and the part of the name that the star has not taken.
         let mut star = None;
         while let [first, rest @ ..] = name {
             match pattern {

@@ -1,43 +1,42 @@
-//! One repack's share of the machine, as git's settings: several run at once, and together they
+//! The resource limits of one repack, as git's settings: several run at once, and together they
 //! must stay below the memory limit.
 //!
 //! Half of the memory is left for the tables of objects, which no setting bounds, for ourselves and
-//! for the file system; the other half is shared out. What git holds of large files counts several
-//! times: both sides of a delta, and an index of one of them. So a file that is large for the share
-//! is packed without one. It must never ask for more than git itself would.
+//! for the file system; the repacks share the other half. Large files count several times in git:
+//! both sides of a delta, and an index of one of them. So a file that is large for its share is
+//! packed without a delta. No limit is above git's own default.
 
-/// What one repack may use.
+/// The resource limits of one repack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResourceLimits {
     /// Threads for deltas.
     pub threads: usize,
-    /// Bytes.
+    /// Memory in bytes.
     pub memory: u64,
 }
 
-/// Where nobody knows of a limit.
+/// The memory that is assumed if no limit is known.
 const MEMORY: u64 = 4 << 30;
-/// Less than this and git reads in crumbs.
+/// With less than this git reads in tiny pieces.
 const LEAST: u64 = 1 << 20;
 
-/// Where there is less, a repo of some ten thousand files could not be looked at; it is half of
-/// what an idle run holds itself.
+/// With less, a repo of some ten thousand files could not be surveyed; it is half of what an idle
+/// run uses itself.
 const LEAST_FOR_A_REPO: u64 = 32 << 20;
 
-/// Bytes of objects that libgit2 keeps in mind for all repos together: no more than it would by
-/// itself.
+/// Bytes of objects that libgit2 caches for all repos together: no more than by its own default.
 pub fn objects(memory: Option<u64>) -> usize {
     usize::try_from((memory.unwrap_or(MEMORY) / 16).min(256 << 20)).unwrap_or(usize::MAX)
 }
 
 impl ResourceLimits {
-    /// Bytes that may be held for a repo while it is looked at. It is not repacked meanwhile, so
-    /// this is the same share.
+    /// Bytes that the survey of a repo may use. The repo is not repacked meanwhile, so this is the
+    /// same share.
     pub fn held(self) -> u64 {
         self.memory.max(LEAST_FOR_A_REPO)
     }
 
-    /// The share of each of `repos` that are repacked at once, of `memory` bytes and so many
+    /// The limits of each of `repos` that are repacked at once, with `memory` bytes and so many
     /// processors.
     pub fn of(processors: usize, memory: Option<u64>, repos: usize) -> Self {
         let threads = processors.checked_div(repos).unwrap_or(processors).max(1);

@@ -1,8 +1,8 @@
-//! Deciding: what goes, what stays, what kind of repack, which cache units.
+//! The decisions: what goes, what stays, what kind of repack, which cache units.
 //!
-//! A plan is made of facts and policy alone: no I/O, no clock (`now` is an argument), so that every
-//! decision can be tested with literals and a dry run decides exactly as the real run. A plan
-//! leaves `apply` no choices. It must never take an unknown for a yes.
+//! A plan is made of facts and policy alone: no I/O, no clock (`now` is an argument). So every
+//! decision can be tested with literals, and a dry run decides exactly as the real run. A plan
+//! leaves `apply` no choices. Unknown means keep.
 
 #![cfg_attr(
     not(test),
@@ -15,6 +15,7 @@ pub mod fair;
 pub mod gc;
 pub mod grace;
 pub mod limits;
+pub mod reason;
 pub mod repo;
 pub mod rescue;
 pub mod rest;

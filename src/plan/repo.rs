@@ -1,14 +1,14 @@
-//! A repo's run: which trees go, which registrations are dropped, which leftovers are cleared, what
-//! is repacked.
+//! The plan of a repo's run: which trees go, which registrations are dropped, which leftovers are
+//! cleared, what is repacked.
 //!
-//! The guards stand here as well: when too much goes missing between two runs, the volume is more
-//! likely half mounted than half deleted. A plan names only what was seen, and in the order in
-//! which it is to be done. It must never plan a repack, a clearing, a drop or an expiry in a repo
-//! that the busy probe calls busy.
+//! The guards are here as well: if too much goes missing between two runs, the volume is more
+//! likely half mounted than half deleted. A plan names only what was surveyed, in the order of
+//! execution. A repo that the busy probe calls busy gets no repack, clearing, drop or expiry.
 
 use super::gc::{Gc, gc};
+use super::reason::{GoneAtOnce, KeepReason, PruneRefusal};
 use super::rescue::{self, Because};
-use super::worktree::{Kept, Verdict, plural, verdict};
+use super::worktree::{Kept, Verdict, verdict};
 use crate::config::policy::{self, GcStrategy};
 use crate::facts::repo::{LeftoverKind, Missing, Repo};
 use crate::facts::rescue::Rescue;
@@ -16,29 +16,29 @@ use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// A registration whose tree is gone is dropped when nobody used it, and every run found the tree
+/// The registration of a missing tree is dropped if nobody used it, and every run found the tree
 /// missing, for this long: time for a moved tree to be repaired, and for a mount to come back
 /// (`docs/design/worktrees.md#missing-trees`).
 pub const PRUNE_GRACE: TimeDelta = TimeDelta::days(3);
-/// A lock that nobody wrote to for this long is a crashed git's: no git holds one longer than a
-/// write (`docs/design/git.md#leftovers`).
+/// A lock that nobody wrote to for this long was left by a crashed git: no git holds one longer
+/// than a write (`docs/design/git.md#leftovers`).
 pub const STALE_LOCK: TimeDelta = TimeDelta::minutes(15);
 /// An `index.lock` is an exception: `git commit -a` holds it for as long as its editor is open.
-/// While a process of this machine stands in the tree it is never a crashed git's. Where others may
-/// stand there unseen (on a network file system, or from within a container) it is one when it is
-/// older than anybody's run; git itself gives up on a `gc.pid` of another machine after 12 hours.
+/// While a process of this machine is in the tree it is in use. If others may be there unseen (on a
+/// network file system, or from within a container), it counts as a leftover when it is older than
+/// anybody's run; git itself gives up on a `gc.pid` of another machine after 12 hours.
 const STALE_UNSEEN: TimeDelta = TimeDelta::hours(24);
 /// A pack may take hours to write (`docs/design/git.md#leftovers`).
 const STALE_TEMPORARY: TimeDelta = TimeDelta::hours(24);
-/// More missing trees than this at once are refused; so are more than half of a repo's, when that
-/// is more than one.
+/// More missing trees than this at once are refused; so are more than half of a repo's, if that is
+/// more than one.
 const MISSING_AT_ONCE: usize = 5;
-/// The same for the whole volume, where a share of all its trees may be missing besides.
+/// The same for the whole volume, where a part of all its trees may be missing besides.
 const MISSING_AROUND: usize = 10;
-/// One in so many.
+/// One tree in so many.
 const SHARE_AROUND: usize = 10;
 
-/// What is to be done to a repo.
+/// What to do with a repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Every registered tree with its verdict: those that go first, longest idle first, then those
@@ -48,36 +48,36 @@ pub struct Plan {
     pub drop: Vec<Worktree>,
     /// Admin directories of trees that are missing for the first time: they get a mark.
     pub mark: Vec<(VolumePath, Grace)>,
-    /// Admin directories whose mark goes, because the tree is there again.
+    /// Admin directories whose mark is removed, because the tree is back.
     pub unmark: Vec<VolumePath>,
     /// Why missing trees keep their registration.
-    pub prune_refused: Option<String>,
+    pub prune_refused: Option<PruneRefusal>,
     /// Rescues to let go of, the oldest first.
     pub expire: Vec<(Rescue, Because)>,
-    /// Files of a crashed git to clear.
+    /// Leftovers of a crashed git to clear.
     pub clear: Vec<VolumePath>,
     /// The repack.
     pub gc: Gc,
 }
 
-/// What the mark of a missing tree says.
+/// The mark of a missing tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grace {
     /// Its registration goes when the grace is over.
     Begins,
     /// Too many went missing at once, as when a volume is half mounted: its registration stays
-    /// until somebody says otherwise.
+    /// until somebody decides otherwise.
     Refused,
 }
 
-/// The parts of a run that were asked for (`--only`).
+/// The parts of a run that were requested (`--only`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Only {
     /// Drop registrations of trees that are gone.
     pub prune: bool,
     /// Clear leftovers and repack.
     pub gc: bool,
-    /// Remove stale trees, and rescues that stood long enough.
+    /// Remove stale trees, and expired rescues.
     pub reap: bool,
     /// Evict cache units.
     pub evict: bool,
@@ -91,7 +91,7 @@ impl Only {
         reap: true,
         evict: true,
     };
-    /// Nothing of it.
+    /// None of it.
     pub const NONE: Self = Self {
         prune: false,
         gc: false,
@@ -99,14 +99,14 @@ impl Only {
         evict: false,
     };
 
-    /// Whether all is done that is done to a repo; evicting is the volume's affair.
+    /// Whether everything is done that is done to a repo; eviction is the volume's affair.
     pub fn all_of_a_repo(self) -> bool {
         self.prune && self.gc && self.reap
     }
 }
 
 impl Plan {
-    /// The same plan without the parts that nobody asked for.
+    /// The same plan without the parts that were not requested.
     #[must_use]
     pub fn only(mut self, only: Only) -> Self {
         if !only.prune {
@@ -119,11 +119,10 @@ impl Plan {
         if !only.reap {
             self.expire.clear();
             for (_, verdict) in &mut self.trees {
-                if let Verdict::Reap { class, reasons, .. } = verdict {
+                if let Verdict::Reap(work) = verdict {
                     *verdict = Verdict::Keep(Kept {
-                        class: Some(*class),
-                        reasons: std::mem::take(reasons),
-                        because: "reaping not asked for",
+                        reason: KeepReason::NotAskedFor,
+                        work: Some(work.clone()),
                     });
                 }
             }
@@ -138,7 +137,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     let judge = |tree: &Worktree| (tree.clone(), verdict(tree, &policy.worktrees, busy, now));
     let mut trees: Vec<_> = facts.worktrees.iter().map(judge).collect();
     trees.sort_by_key(|(tree, verdict)| match verdict {
-        Verdict::Reap { .. } => (0, Some(tree.active)),
+        Verdict::Reap(_) => (0, Some(tree.active)),
         _ => (1, None),
     });
     let too_many = too_many_missing(&trees, facts.around);
@@ -147,11 +146,12 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     } else {
         Grace::Begins
     };
-    let prune_refused = too_many.or_else(|| went_at_once(&trees)).map(|why| {
-        let name = &policy.name;
-        format!("{why}: is the volume mounted whole? If they were deleted on purpose, let go of each with `treewarden worktree remove {name} NAME --rescue`")
+    let gone = too_many.or_else(|| went_at_once(&trees));
+    let prune_refused = gone.map(|gone| PruneRefusal {
+        repo: policy.name.clone(),
+        gone,
     });
-    // What was found missing before goes on through its grace, whatever else went since.
+    // A tree that was missing before goes on through its grace, whatever else went missing since.
     let drop = if busy.is_some() {
         Vec::new()
     } else {
@@ -188,7 +188,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
             .map(|file| file.place.clone())
             .collect::<Vec<_>>()
     });
-    // A busy repo is let be: somebody who doesn't know our lock may be at work.
+    // A busy repo is left alone: somebody who doesn't know our lock may be at work.
     let gc = if busy.is_some() {
         Gc::none("somebody is working here")
     } else {
@@ -225,8 +225,8 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     }
 }
 
-/// A registration that can't be read: git passes over it as well, and a repack would drop what its
-/// tree needs.
+/// Returns a registration that can't be read: git skips it as well, and a repack would drop what
+/// its tree needs.
 fn unreadable(facts: &Repo) -> Option<&str> {
     facts
         .worktrees
@@ -237,41 +237,31 @@ fn unreadable(facts: &Repo) -> Option<&str> {
 
 /// A mass of trees that went missing since the last run, in the repo or around it, not counting
 /// those that an earlier run took to the trash itself.
-fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<String> {
+fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<GoneAtOnce> {
     let many = |so: fn(&Worktree) -> bool| trees.iter().filter(|(tree, _)| so(tree)).count();
     let here = Missing {
         missing: many(newly_missing),
         of: many(|tree| !missing(tree) || newly_missing(tree)),
     };
-    let told = |Missing { missing, of }: Missing, whose: &str| {
-        format!(
-            "{} of {of}{whose} went missing at once, since the last run",
-            plural(missing, "tree")
-        )
-    };
     if implausible(here, MISSING_AT_ONCE) {
-        Some(told(here, ""))
+        Some(GoneAtOnce::Here(here))
     } else if here.missing > 0 && implausible(around, MISSING_AROUND.max(around.of / SHARE_AROUND))
     {
-        Some(told(around, " on the volume"))
+        Some(GoneAtOnce::Around(around))
     } else {
         None
     }
 }
 
 /// Those of earlier runs, which are neither back nor let go.
-fn went_at_once(trees: &[(Worktree, Verdict)]) -> Option<String> {
+fn went_at_once(trees: &[(Worktree, Verdict)]) -> Option<GoneAtOnce> {
     let gone = trees
         .iter()
         .map(|(tree, _)| tree)
         .filter(|tree| missing(tree) && tree.missing_at_once);
     let since: Vec<DateTime<Utc>> = gone.filter_map(|tree| tree.missing_since).collect();
     let first = since.iter().min()?;
-    Some(format!(
-        "{} went missing at once, on {}",
-        plural(since.len(), "tree"),
-        first.format("%-d %b %Y")
-    ))
+    Some(GoneAtOnce::Earlier(since.len(), *first))
 }
 
 fn implausible(Missing { missing, of }: Missing, most: usize) -> bool {
@@ -320,7 +310,7 @@ fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree>
         .collect()
 }
 
-/// Whether a file that nobody wrote to for so long is a crashed git's.
+/// Whether a file that nobody wrote to for so long was left by a crashed git.
 pub fn is_stale(kind: LeftoverKind, age: TimeDelta) -> bool {
     age > match kind {
         LeftoverKind::Lock => STALE_LOCK,

@@ -1,25 +1,25 @@
-//! Which rescues have stood long enough: by age, and by what all of a repo hold together.
+//! Which rescues expire: by age, and by the total size of a repo's rescues.
 //!
-//! A rescue is somebody's lost work, so whatever makes no sense stays. It must never let go of one
-//! in the run that made it.
+//! A rescue is somebody's lost work, so one that makes no sense stays. A rescue never expires in
+//! the run that made it.
 
 use crate::config::policy::Worktrees;
 use crate::facts::rescue::Rescue;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// What becomes of a rescue.
+/// The fate of a rescue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It stands until then, unless the budget is passed earlier.
+    /// It stays until then, unless the budget is exceeded earlier.
     Until(DateTime<Utc>),
     /// It goes.
     Expired(Because),
-    /// It stands for good, because of what makes no sense about it.
+    /// It stays for good, because of what is odd about it.
     Odd(&'static str),
 }
 
-/// Why a rescue goes.
+/// Why a rescue expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Because {
@@ -29,15 +29,15 @@ pub enum Because {
     Budget,
 }
 
-/// Decides, for each in the order given.
+/// Decides, for each in the given order.
 ///
 /// | what was seen | fate |
 /// | --- | --- |
-/// | its time or size can't be told, or it is from the future | stands, and doesn't count |
-/// | made in this run | stands |
+/// | its time or size is unknown, or it is from the future | stays, and doesn't count |
+/// | made in this run | stays |
 /// | older than `rescue_keep` | goes |
 /// | with all younger ones it is more than `rescue_budget` | goes: the oldest first |
-/// | else | stands |
+/// | else | stays |
 pub fn fates(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<Fate> {
     let keep = TimeDelta::from_std(policy.rescue_keep).unwrap_or(TimeDelta::MAX);
     let mut fates: Vec<Fate> = rescues
@@ -62,7 +62,7 @@ pub fn fates(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<
     fates
 }
 
-/// Those that go, the oldest first.
+/// Returns those that go, the oldest first.
 pub fn expired(
     rescues: &[Rescue],
     policy: &Worktrees,
@@ -93,7 +93,7 @@ fn by_age(rescue: &Rescue, keep: TimeDelta, now: DateTime<Utc>) -> Fate {
     }
 }
 
-/// A ref's name tells whole seconds.
+/// Whether it was made in this run. A ref's name has whole seconds.
 fn is_new(rescue: &Rescue, now: DateTime<Utc>) -> bool {
     rescue
         .taken
@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// `name` stands for itself, `age` in days, `bytes` what it holds.
+    /// `name` is arbitrary, `age` in days, `bytes` its size.
     fn rescue(name: &str, age: f64, bytes: u64) -> Rescue {
         #[expect(clippy::cast_possible_truncation, reason = "a few days")]
         let taken = now() - TimeDelta::seconds((age * 86_400.0) as i64);

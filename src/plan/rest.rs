@@ -1,7 +1,7 @@
-//! How long a repo may rest: until when its plan, made of the same facts, asks for nothing.
+//! How long a repo may be skipped: until its plan, made of the same facts, has something to do.
 //!
-//! It asks the plan itself, hour by hour ahead, so that the two can't disagree. It must never let a
-//! repo rest in which something is due, odd or unknown today.
+//! It asks the plan itself, hour by hour ahead, so that the two can't disagree. A repo with
+//! anything due, odd or unknown today is never skipped.
 
 use super::repo::{Plan, plan};
 use super::worktree::{Verdict, shortest};
@@ -10,12 +10,12 @@ use crate::facts::repo::Repo;
 use crate::facts::worktree::State;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// After so many hours a repo is looked at again, whatever its fingerprint says: nobody's work is
-/// hidden from a look for longer than this.
+/// Hours after which a repo is surveyed again, whatever its fingerprint: nobody's work is hidden
+/// from a survey for longer.
 pub const LONGEST: i64 = 7 * 24;
 
-/// Until when nothing will be due in a repo that was seen like this, in whole hours from now; none
-/// when something is, or is by the next hour.
+/// Returns until when nothing will be due in a repo with these facts, in whole hours from now; none
+/// if something is due within the hour.
 pub fn until(
     facts: &Repo,
     policy: &policy::Repo,
@@ -35,7 +35,7 @@ pub fn until(
         )
     };
     let hours: Vec<i64> = (0..=LONGEST).collect();
-    // All that is due by its age stays due, so the hours at which nothing is come first.
+    // What is due by its age stays due, so the hours without anything come first.
     let count = hours.partition_point(|hours| rests(*hours));
     hours
         .get(..count)?
@@ -44,8 +44,8 @@ pub fn until(
         .map(|hours| at(*hours))
 }
 
-/// Whether a look that was kept at `from` may still hold. One from the future is nobody's; an hour
-/// is for clocks that differ.
+/// Whether a survey that was kept at `from` may still count. One from the future doesn't; an hour
+/// is allowed for differing clocks.
 pub fn holds(from: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     let age = now.signed_duration_since(from);
     age >= TimeDelta::hours(-1) && age < TimeDelta::hours(LONGEST)
@@ -72,11 +72,11 @@ fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -
         .iter()
         .all(|(tree, verdict)| match (&tree.state, verdict) {
             (State::Looked(_), Verdict::Keep(_)) => true,
-            // What kept it from being looked at must do so yet.
+            // What kept it from being inspected must still do so.
             (State::NotLooked, Verdict::Keep(_)) => {
                 let young = shortest(&policy.worktrees)
                     .is_none_or(|age| now.signed_duration_since(tree.active) < age);
-                // Who is at work there may be gone in an hour, and nothing of that shows in a file.
+                // Whoever is at work there may be gone in an hour, which no file shows.
                 tree.in_use.is_none()
                     && (young
                         || (tree.locked.is_some() && tree.dead_lock.is_none())

@@ -1,9 +1,9 @@
-//! Which of several machines looks after which repo, and which one of them evicts.
+//! Which of several machines maintains which repo, and which one of them evicts.
 //!
-//! Repos are shared out by rendezvous hashing: each shard draws a number for each repo, and the
-//! highest has it. So a repo that comes or goes moves no other, and one more shard takes only what
-//! it is to have. The numbers are the same on every machine and in every version: they must never
-//! come from a hasher that somebody else may change.
+//! Repos are distributed by rendezvous hashing: each shard draws a number for each repo, and the
+//! highest wins. So a repo that comes or goes moves no other, and one more shard takes only its own
+//! part. The numbers are the same on every machine and in every version, so the hash is written out
+//! here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// More machines than this would only wait for one another.
 const MOST: u32 = 1000;
 
-/// One of `count` machines that share a run, counted from 0 as `JOB_COMPLETION_INDEX` is.
+/// One of `count` machines that share a run, counted from 0 as in `JOB_COMPLETION_INDEX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard {
     index: u32,
@@ -19,7 +19,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Shard `index` of `count`; none where there is no such one.
+    /// Shard `index` of `count`; none if there is no such shard.
     pub fn new(index: u32, count: u32) -> Option<Self> {
         (index < count && count <= MOST).then_some(Self { index, count })
     }
@@ -29,20 +29,20 @@ impl Shard {
         self.index
     }
 
-    /// How many there are.
+    /// The number of shards.
     pub fn count(self) -> u32 {
         self.count
     }
 
-    /// Whether this repo is its own.
+    /// Whether it maintains this repo.
     pub fn has(self, repo: &str) -> bool {
-        // Of equal numbers the first counts.
+        // Of equal numbers the first shard's counts.
         (0..self.count).max_by_key(|&index| (drawn(repo, index), std::cmp::Reverse(index)))
             == Some(self.index)
     }
 
-    /// The one that ends the run: it waits for the others, empties the trash and evicts. The last,
-    /// because an Indexed Job begins it last.
+    /// The shard that ends the run: it waits for the others, empties the trash and evicts. It is
+    /// the last, because an Indexed Job starts it last.
     #[must_use]
     pub fn last(self) -> Self {
         Self {
@@ -51,19 +51,19 @@ impl Shard {
         }
     }
 
-    /// Whether it is that one.
+    /// Whether it is the last.
     pub fn is_last(self) -> bool {
         self == self.last()
     }
 
-    /// All but itself.
+    /// All shards but itself.
     pub fn others(self) -> impl Iterator<Item = Self> {
         (0..self.count)
             .filter(move |index| *index != self.index)
             .map(move |index| Self { index, ..self })
     }
 
-    /// Its part of a number that all share: together they have that number, and no more.
+    /// Its part of a number that all share: the parts add up to that number.
     pub fn part(self, of: usize) -> usize {
         let (count, index) = (self.count as usize, self.index as usize);
         let [all, rest] =
@@ -78,10 +78,17 @@ impl fmt::Display for Shard {
     }
 }
 
-impl FromStr for Shard {
-    type Err = String;
+/// What was typed is no shard.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no shard; write I/N, counted from 0: of 4 shards the first is 0/4, and the last 3/4 (at most {MOST} shards)"
+)]
+pub struct NoShard(String);
 
-    fn from_str(typed: &str) -> Result<Self, String> {
+impl FromStr for Shard {
+    type Err = NoShard;
+
+    fn from_str(typed: &str) -> Result<Self, NoShard> {
         let number = |text: &str| {
             text.bytes()
                 .all(|byte| byte.is_ascii_digit())
@@ -89,17 +96,16 @@ impl FromStr for Shard {
                 .flatten()
         };
         let read = |(index, count)| Self::new(number(index)?, number(count)?);
-        typed.split_once('/').and_then(read).ok_or_else(|| {
-            format!(
-                "`{typed}` is no shard; write I/N, counted from 0: of 4 shards the first is 0/4, and the last 3/4 (at most {MOST} shards)"
-            )
-        })
+        typed
+            .split_once('/')
+            .and_then(read)
+            .ok_or_else(|| NoShard(typed.to_owned()))
     }
 }
 
-/// What a shard draws for a repo: FNV-1a over the name and the shard's number, 4 bytes, lowest
-/// first; then `MurmurHash3`'s finalizer, since FNV alone hardly moves the high bits for the last
-/// bytes.
+/// The number that a shard draws for a repo: FNV-1a over the name and the shard's number, 4 bytes,
+/// lowest first; then `MurmurHash3`'s finalizer, since FNV alone hardly moves the high bits for the
+/// last bytes.
 fn drawn(repo: &str, index: u32) -> u64 {
     let bytes = repo.bytes().chain(index.to_le_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -172,14 +178,15 @@ mod tests {
                 wrong
                     .parse::<Shard>()
                     .unwrap_err()
+                    .to_string()
                     .contains("write I/N, counted from 0"),
                 "{wrong}"
             );
         }
     }
 
-    /// Pods of two versions may share a run, and a volume's history is read by shard: these must
-    /// never change.
+    /// Pods of two versions may share a run, and a volume's history is read by shard, so these are
+    /// fixed.
     #[test]
     fn the_split_is_the_same_everywhere_and_for_ever() {
         let split = [

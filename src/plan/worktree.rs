@@ -1,15 +1,16 @@
-//! A worktree's fate: the one function that decides it, for the dry run and the real run alike.
+//! A worktree's verdict: the one function that decides its fate, for the dry run and the real run
+//! alike.
 //!
-//! Any doubt keeps the tree (`docs/design/worktrees.md#the-verdict`). It must never look at a
-//! path's name or at the root directory's write time (deep edits don't touch it).
+//! Any doubt keeps the tree (`docs/design/worktrees.md#the-verdict`). A path's name and the root
+//! directory's write time don't count: deep edits don't touch it.
 
+use super::reason::{KeepReason, Obstacle, ReapReason};
 use crate::config::policy::{Age, Worktrees};
-use crate::facts::worktree::{Contents, DeadLock, Landed, State, Worktree};
-use bytesize::ByteSize;
+use crate::facts::worktree::{Contents, DeadLock, State, Worktree};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// What a tree's work is known to be.
+/// The class of a tree's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -17,10 +18,22 @@ pub enum Class {
     Landed,
     /// Clean, and every commit is on a branch or a remote.
     Saved,
-    /// It holds what nothing else has.
+    /// It contains what nothing else has.
     Unsaved,
     /// Clean, and nothing was ever committed in it: somebody made it to work there.
     Fresh,
+}
+
+impl Class {
+    /// The name that it has on the wire, too.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Landed => "landed",
+            Self::Saved => "saved",
+            Self::Unsaved => "unsaved",
+            Self::Fresh => "fresh",
+        }
+    }
 }
 
 /// What becomes of a worktree.
@@ -29,14 +42,7 @@ pub enum Verdict {
     /// It stays.
     Keep(Kept),
     /// It goes; an unsaved one is rescued first.
-    Reap {
-        /// What its work is known to be.
-        class: Class,
-        /// Why, in words.
-        reasons: Vec<String>,
-        /// The decisive reason's short name.
-        because: &'static str,
-    },
+    Reap(Work),
     /// Nobody can tell: it stays.
     Unknown(String),
     /// There is no tree: only the registration is left, and pruning decides about that.
@@ -46,12 +52,41 @@ pub enum Verdict {
 /// Why a tree stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Its class, where it was looked at.
-    pub class: Option<Class>,
+    /// The decisive reason.
+    pub reason: KeepReason,
+    /// Its work, where it was looked at.
+    pub work: Option<Work>,
+}
+
+/// What a tree's work is known to be, and what says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Work {
+    /// Its class.
+    pub class: Class,
+    /// The decisive reason.
+    pub reason: ReapReason,
+    /// What else says so.
+    pub besides: Vec<ReapReason>,
+}
+
+impl Kept {
     /// Why, in words; the first is the decisive one.
-    pub reasons: Vec<String>,
-    /// The decisive reason's short name.
-    pub because: &'static str,
+    pub fn sentences(&self) -> Vec<String> {
+        // When nobody asked, what it would go for says more than that nobody did.
+        let decisive = (self.reason != KeepReason::NotAskedFor).then(|| self.reason.to_string());
+        let work = self.work.iter().flat_map(Work::sentences);
+        decisive.into_iter().chain(work).collect()
+    }
+}
+
+impl Work {
+    /// Why, in words; the first is the decisive one.
+    pub fn sentences(&self) -> Vec<String> {
+        std::iter::once(&self.reason)
+            .chain(&self.besides)
+            .map(ToString::to_string)
+            .collect()
+    }
 }
 
 /// Decides.
@@ -60,11 +95,11 @@ pub struct Kept {
 /// | --- | --- |
 /// | something could not be read, or isn't what it should be | unknown |
 /// | `git worktree lock`, whatever the reason; an operation under way | keep |
-/// | the same where the reason names a process of this machine that is dead | keep, until `dead_locks` after it was made, which by default is never |
+/// | the same if the reason names a process of this machine that is dead | keep, until `dead_locks` after it was made, which by default is never |
 /// | the repo's busy probe says so | keep |
-/// | a process of this machine stands in it, or has a file of it open | keep |
+/// | a process of this machine is in it, or has a file of it open | keep |
 /// | last active in the future, by more than clocks differ | keep, and say so |
-/// | it holds what a rescue can't; it must be rescued, and a rescue can't hold its index | keep |
+/// | it contains what a rescue can't; it must be rescued, and a rescue can't contain its index | keep |
 /// | it needs a rescue, and a file can't be read, or the files are more than `rescue_max` | keep |
 /// | active within its class's age, or the class is switched off | keep |
 /// | else | reap |
@@ -72,7 +107,7 @@ pub struct Kept {
 /// | its class | what was seen |
 /// | --- | --- |
 /// | unsaved | files that HEAD doesn't bring back; commits that only it reaches; a stash on its branch |
-/// | fresh | none of that, and no reflog of it tells of a commit |
+/// | fresh | none of that, and no reflog of it records a commit |
 /// | landed | none of that, and HEAD is in a default branch upstream |
 /// | saved | else |
 pub fn verdict(
@@ -81,39 +116,35 @@ pub fn verdict(
     busy: Option<&str>,
     now: DateTime<Utc>,
 ) -> Verdict {
-    let keep = |because, why: String| {
-        Verdict::Keep(Kept {
-            class: None,
-            reasons: vec![why],
-            because,
-        })
-    };
-    match &tree.state {
+    let keep = |reason| Verdict::Keep(Kept { reason, work: None });
+    let contents = match &tree.state {
         State::Unknown(cause) | State::Unreadable(cause) => return Verdict::Unknown(cause.clone()),
         State::Missing { .. } => return Verdict::Missing,
-        State::NotLooked | State::Looked(_) => {}
+        State::NotLooked => None,
+        State::Looked(contents) => Some(contents),
+    };
+    if let Some(reason) = locked(tree, policy, now) {
+        return keep(reason);
     }
-    if let Some(kept) = locked(tree, policy, now) {
-        return Verdict::Keep(kept);
+    if !tree.in_progress.is_empty() {
+        return keep(KeepReason::InProgress(tree.in_progress.clone()));
     }
-    match &tree.state {
-        _ if !tree.in_progress.is_empty() => keep(
-            "in progress",
-            format!("{} under way", tree.in_progress.join(" and ")),
-        ),
-        _ if busy.is_some() => keep("busy", busy.unwrap_or_default().to_owned()),
-        _ if tree.in_use.is_some() => keep("in use", tree.in_use.clone().unwrap_or_default()),
-        _ if tree.active.signed_duration_since(now) > SKEW => {
-            keep("in the future", in_the_future(tree.active))
-        }
-        State::NotLooked => keep("recent", "active too recently for any class".to_owned()),
-        State::Looked(contents) => looked(tree, contents, policy, now),
-        // Answered above.
-        State::Missing { .. } | State::Unknown(_) | State::Unreadable(_) => Verdict::Missing,
+    if let Some(why) = busy {
+        return keep(KeepReason::Busy(why.to_owned()));
     }
+    if let Some(who) = &tree.in_use {
+        return keep(KeepReason::InUse(who.clone()));
+    }
+    if tree.active.signed_duration_since(now) > SKEW {
+        return keep(KeepReason::InTheFuture(tree.active));
+    }
+    contents.map_or_else(
+        || keep(KeepReason::TooYoung),
+        |contents| looked(tree, contents, policy, now),
+    )
 }
 
-/// The shortest idle time after which any class may go: younger trees need no closer look.
+/// The shortest idle time after which any class may go: younger trees need no closer inspection.
 pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
     [policy.landed, policy.saved, policy.unsaved, policy.fresh]
         .into_iter()
@@ -121,199 +152,101 @@ pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
         .min()
 }
 
-/// Whether a tree would go by what was seen of it, nobody being busy in it: then it must be looked
-/// at whole before anything is decided.
+/// Whether a tree would go by its survey, with nobody busy in it: then all of it must be inspected
+/// before anything is decided.
 pub fn is_due(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> bool {
-    matches!(verdict(tree, policy, None, now), Verdict::Reap { .. })
+    matches!(verdict(tree, policy, None, now), Verdict::Reap(_))
 }
 
-/// Why nothing lands in a repo.
-pub const NO_DEFAULT_BRANCH: &str = "no default branch is known, so no worktree counts as landed: run `git remote set-head REMOTE --auto` in the checkout";
 /// Machines' clocks may differ by so much.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
-fn in_the_future(active: DateTime<Utc>) -> String {
-    // A time that can't be told stands for the latest there is.
-    let when = if active == DateTime::<Utc>::MAX_UTC {
-        "a time that can't be told".to_owned()
-    } else {
-        active.format("%Y-%m-%d").to_string()
-    };
-    format!(
-        "last active in the future ({when}), by its time stamps; `touch` its files and those of its registration"
-    )
-}
-
 /// Why a lock holds the tree; none without one, or when it counts no longer.
-fn locked(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> Option<Kept> {
-    let reason = tree.locked.as_deref()?;
-    let told = if reason.is_empty() {
-        "with `git worktree lock`, without a reason"
-    } else {
-        reason
-    };
+fn locked(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> Option<KeepReason> {
+    let reason = tree.locked.clone()?;
     let Some(DeadLock { pid, since }) = tree.dead_lock else {
-        return Some(Kept {
-            class: None,
-            reasons: vec![told.to_owned()],
-            because: "locked",
-        });
+        return Some(KeepReason::Locked(reason));
     };
     let idle = now.signed_duration_since(since.max(tree.active));
-    let remedy = match delta(policy.dead_locks) {
-        Some(age) if idle >= age => return None,
-        Some(age) => format!("such a lock holds for {}", days(age)),
-        None => "`git worktree unlock` lets it go, or `worktrees.dead_locks` all such".to_owned(),
-    };
-    let why = format!(
-        "process {pid} is dead on this machine, and nothing happened for {}; {remedy}",
-        days(idle.max(TimeDelta::zero()))
-    );
-    Some(Kept {
-        class: None,
-        reasons: vec![format!("{told}: {why}")],
-        because: "locked by a dead process",
+    let holds_for = delta(policy.dead_locks);
+    (holds_for.is_none_or(|age| idle < age)).then(|| KeepReason::LockedByDeadProcess {
+        reason,
+        pid,
+        idle: idle.max(TimeDelta::zero()),
+        holds_for,
     })
 }
 
 fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTime<Utc>) -> Verdict {
-    let (class, because, mut reasons) = classify(tree, contents);
-    let keep = |because, mut reasons: Vec<String>, why: String| {
-        reasons.insert(0, why);
-        Verdict::Keep(Kept {
-            class: Some(class),
-            reasons,
-            because,
-        })
-    };
-    if !contents.blockers.is_empty() {
-        return keep("can't be rescued", reasons, contents.blockers.join("; "));
-    }
-    if class == Class::Unsaved
-        && let Some(why) = no_rescue(contents, policy)
-    {
-        return keep("can't be rescued", reasons, why);
-    }
+    let work = classify(tree, contents);
+    let class = work.class;
     let age = match class {
         Class::Landed => policy.landed,
         Class::Saved => policy.saved,
         Class::Unsaved => policy.unsaved,
         Class::Fresh => policy.fresh,
     };
-    let name = name(class);
-    match delta(age) {
-        None => keep(
-            "switched off",
-            reasons,
-            format!("{name} trees are never reaped here"),
-        ),
-        Some(age) if now.signed_duration_since(tree.active) < age => keep(
-            "recent",
-            reasons,
-            format!("{name} trees go when idle for {}", days(age)),
-        ),
-        Some(_) => {
-            reasons.truncate(4);
-            Verdict::Reap {
-                class,
-                reasons,
-                because,
-            }
+    let reason = match (obstacle(class, contents, policy), delta(age)) {
+        (Some(obstacle), _) => KeepReason::CannotBeRescued(obstacle),
+        (None, None) => KeepReason::SwitchedOff(class),
+        (None, Some(age)) if now.signed_duration_since(tree.active) < age => {
+            KeepReason::Recent(class, age)
         }
-    }
+        (None, Some(_)) => return Verdict::Reap(work),
+    };
+    Verdict::Keep(Kept {
+        reason,
+        work: Some(work),
+    })
 }
 
 /// Why a rescue would fail, as far as can be known without making one.
-fn no_rescue(contents: &Contents, policy: &Worktrees) -> Option<String> {
-    if contents.unholdable_index.is_some() {
-        return contents.unholdable_index.clone();
+fn obstacle(class: Class, contents: &Contents, policy: &Worktrees) -> Option<Obstacle> {
+    let (bytes, most) = (contents.rescue.bytes, policy.rescue_max);
+    if !contents.blockers.is_empty() {
+        Some(Obstacle::Contents(contents.blockers.clone()))
+    } else if class != Class::Unsaved {
+        None
+    } else if let Some(why) = &contents.unholdable_index {
+        Some(Obstacle::Index(why.clone()))
+    } else if let Some(file) = &contents.unreadable {
+        Some(Obstacle::Unreadable(file.clone()))
+    } else {
+        (bytes > most).then_some(Obstacle::TooLarge { bytes, most })
     }
-    if let Some(unreadable) = &contents.unreadable {
-        return Some(format!(
-            "its unsaved work can't be rescued: failed to read {unreadable}; make the file readable, or remove it"
-        ));
-    }
-    let [bytes, most] =
-        [contents.rescue.bytes, policy.rescue_max].map(|bytes| ByteSize(bytes).display().iec());
-    let what = "raise rescue_max, or save the work by hand";
-    (contents.rescue.bytes > policy.rescue_max)
-        .then(|| format!("its unsaved files hold {bytes}, more than rescue_max ({most}): {what}"))
 }
 
-fn classify(tree: &Worktree, contents: &Contents) -> (Class, &'static str, Vec<String>) {
-    let mut unsaved = Vec::new();
-    if contents.dirty_count > 0 {
-        let rest = contents.dirty_count.saturating_sub(contents.dirty.len());
-        let more = if rest > 0 {
-            format!(" and {rest} more")
-        } else {
-            String::new()
+fn classify(tree: &Worktree, contents: &Contents) -> Work {
+    let uncommitted = (contents.dirty_count > 0).then(|| ReapReason::Uncommitted {
+        named: contents.dirty.clone(),
+        count: contents.dirty_count,
+    });
+    let commits = (!contents.unreached.is_empty())
+        .then_some(ReapReason::UnsavedCommits(contents.unreached.len()));
+    let stash = contents.stashed.then_some(ReapReason::Stash);
+    let mut unsaved = [uncommitted, commits, stash].into_iter().flatten();
+    if let Some(reason) = unsaved.next() {
+        return Work {
+            class: Class::Unsaved,
+            reason,
+            besides: unsaved.collect(),
         };
-        unsaved.push(format!("{}{more}", contents.dirty.join(", ")));
     }
-    if !contents.unreached.is_empty() {
-        unsaved.push(format!(
-            "only this tree reaches {}",
-            plural(contents.unreached.len(), "commit")
-        ));
-    }
-    if contents.stashed {
-        unsaved.push("a stash was made on its branch".to_owned());
-    }
-    if !unsaved.is_empty() {
-        let because = if contents.dirty_count > 0 {
-            "uncommitted work"
-        } else {
-            "unsaved commits"
-        };
-        return (Class::Unsaved, because, unsaved);
-    }
-    if !tree.worked_in && tree.head.is_some() {
-        return (
-            Class::Fresh,
-            "no commit yet",
-            vec!["clean, and nothing was ever committed in it".to_owned()],
-        );
-    }
-    if let Some(landed) = contents.landed {
-        return (
-            Class::Landed,
-            landed_name(landed),
-            vec![landed_words(landed).to_owned()],
-        );
-    }
-    let mut reasons = vec!["clean, and its commits are on a branch that stays".to_owned()];
-    reasons.extend(
-        contents
-            .no_default_branch
-            .then(|| NO_DEFAULT_BRANCH.to_owned()),
-    );
-    (Class::Saved, "saved on its branch", reasons)
-}
-
-fn landed_name(landed: Landed) -> &'static str {
-    match landed {
-        Landed::Ancestor => "merged",
-        Landed::SameTree | Landed::SamePatch => "squash-merged",
-        Landed::EmptyDiff => "no changes",
-    }
-}
-
-fn landed_words(landed: Landed) -> &'static str {
-    match landed {
-        Landed::Ancestor => "merged: HEAD is in the default branch",
-        Landed::SameTree => "merged: the default branch had the very same files",
-        Landed::SamePatch => "merged as a squash or rebase: the default branch has the same patch",
-        Landed::EmptyDiff => "its commits change nothing",
-    }
-}
-
-fn name(class: Class) -> &'static str {
-    match class {
-        Class::Landed => "landed",
-        Class::Saved => "saved",
-        Class::Unsaved => "unsaved",
-        Class::Fresh => "fresh",
+    let (class, reason) = if !tree.worked_in && tree.head.is_some() {
+        (Class::Fresh, ReapReason::NoCommitYet)
+    } else if let Some(landed) = contents.landed {
+        (Class::Landed, ReapReason::Landed(landed))
+    } else {
+        (Class::Saved, ReapReason::Saved)
+    };
+    let unsure = class == Class::Saved && contents.no_default_branch;
+    Work {
+        class,
+        reason,
+        besides: unsure
+            .then_some(ReapReason::NoDefaultBranch)
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -321,22 +254,6 @@ fn delta(age: Age) -> Option<TimeDelta> {
     match age {
         Age::After(age) => Some(TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX)),
         Age::Never => None,
-    }
-}
-
-fn days(age: TimeDelta) -> String {
-    match (age.num_days(), age.num_hours()) {
-        (0, 0) => plural(usize::try_from(age.num_minutes()).unwrap_or(0), "minute"),
-        (0, hours) => plural(usize::try_from(hours).unwrap_or(0), "hour"),
-        (days, _) => plural(usize::try_from(days).unwrap_or(0), "day"),
-    }
-}
-
-pub(super) fn plural(count: usize, what: &str) -> String {
-    if count == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{count} {what}s")
     }
 }
 

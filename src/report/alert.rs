@@ -1,11 +1,10 @@
-//! The shape of an alert; the rules that raise one stand in `src/notify/alert.rs`.
+//! The shape of an alert; `src/notify/alert.rs` has the rules that raise one.
 //!
-//! Names are fixed: others route by them. Its texts are escaped already, and must never be made of
-//! anything that isn't.
+//! Names are fixed, because others route by them. All texts are escaped already.
 
 use serde::{Deserialize, Serialize};
 
-/// What somebody should hear of.
+/// Something that somebody should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// A fixed name: `RunFailed`, `EvictionShortfall`, ...
@@ -14,10 +13,10 @@ pub struct Alert {
     pub severity: Severity,
     /// One line that a tired person understands.
     pub summary: String,
-    /// The repo, where it is about exactly one.
+    /// The repo, if it is about exactly one.
     #[serde(default)]
     pub repo: Option<String>,
-    /// More of it, line by line: the largest units that went, what stood in the way.
+    /// More of it, line by line: the largest evicted units, and what prevented more.
     #[serde(default)]
     pub details: Vec<String>,
 }
@@ -28,8 +27,8 @@ pub struct Alert {
 pub enum Severity {
     /// Good to know.
     Info,
-    /// To be looked at in the day.
+    /// To be checked during the day.
     Warning,
-    /// To be looked at now.
+    /// To be checked now.
     Critical,
 }

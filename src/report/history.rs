@@ -1,8 +1,8 @@
-//! Past runs as a table, the newest last: what went, what it freed, what stood in the way; and
-//! where the volume is going. Shards of a run come as [one](super::nights).
+//! Past runs as a table, the newest last: what went, what it freed, what went wrong; and where the
+//! volume is going. Shards of a run appear as [one](super::nights).
 //!
-//! Pure, and a rendering only: which runs are shown is the caller's choice. It must never hide that
-//! lines of the journal were skipped.
+//! A pure rendering: the caller chooses the runs. It says how many lines of the journal were
+//! skipped.
 
 use super::look::Look;
 use super::nights::{merged as merged_night, nights};
@@ -14,21 +14,21 @@ use super::{RunOutcome, RunReport, words};
 use anstyle::Style;
 use serde::Serialize;
 
-/// The same for programs.
+/// Past runs for programs.
 #[derive(Debug, Serialize)]
 pub struct History<'a> {
     /// `treewarden.history/1`.
     pub schema: &'static str,
-    /// As they stand in the journal, the oldest first: each shard of a run for itself.
+    /// As in the journal, the oldest first: each shard of a run by itself.
     pub runs: &'a [RunReport],
     /// Lines of the journal that could not be read.
     pub skipped: u64,
-    /// Where the volume is going, from these runs; none where they are too few.
+    /// Where the volume is going, by these runs; none if they are too few.
     pub trends: Option<Trends>,
 }
 
 impl<'a> History<'a> {
-    /// Of these runs.
+    /// The history of these runs.
     pub fn of(runs: &'a [RunReport], skipped: u64) -> Self {
         Self {
             schema: "treewarden.history/1",
@@ -46,7 +46,7 @@ fn as_nights(runs: &[RunReport]) -> Vec<RunReport> {
         .collect()
 }
 
-/// The table, a line of sums, and how many lines of the journal could not be read.
+/// Renders the table, a line of sums, and how many lines of the journal could not be read.
 pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
     let runs = as_nights(runs);
     let mut page = Page::new(look);
@@ -69,7 +69,7 @@ pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
     page.finish()
 }
 
-/// How many lines of the journal could not be read.
+/// Says how many lines of the journal could not be read.
 pub(super) fn left_out(skipped: u64) -> String {
     let text = format!(
         "{} of the journal could not be read and were left out.",

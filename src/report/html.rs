@@ -1,9 +1,9 @@
 //! A report as one HTML file, for people who would rather see it: on a phone, in the dark, on
 //! paper.
 //!
-//! Pure, and a rendering only: what it says is what the text says, by the same functions. The file
-//! needs nothing but itself, and is whole without its script. It must never let a string from a
-//! repo become markup: the template writes nothing but through [`Plain`].
+//! A pure rendering that says what the text says, by the same functions. The file needs nothing
+//! else, and works without its script. The template writes only through [`Plain`], so a string from
+//! a repo can't become markup.
 
 mod fills;
 mod level;
@@ -24,14 +24,14 @@ use nights::Nights;
 use std::fmt::{self, Write};
 use table::Table;
 
-/// How many rows a long table has.
+/// Rows of a long table.
 const SHOWN: usize = 500;
 
-/// The whole report as a file. `past` are the journal's runs, oldest first; `skipped` is how many
-/// of its lines could not be read.
+/// Renders the whole report. `past` are the journal's runs, oldest first; `skipped` is the number
+/// of its lines that could not be read.
 ///
 /// # Panics
-/// Never: a string takes all there is.
+/// Never: writing to a string succeeds.
 pub fn render(report: &RunReport, past: &[RunReport], skipped: u64) -> String {
     Page::of(report, past, skipped)
         .render()
@@ -43,7 +43,7 @@ pub fn render(report: &RunReport, past: &[RunReport], skipped: u64) -> String {
 struct Page {
     style: &'static str,
     script: &'static str,
-    /// Lets our style and script run, and nothing else. A run's id is made when the run begins:
+    /// Allows our style and script, and nothing else. A run's id is made when the run begins, so
     /// nobody who writes to the volume before knows it.
     nonce: String,
     headline: String,
@@ -65,7 +65,7 @@ struct Page {
     schema: String,
 }
 
-/// A word with a sign: nothing is said by colour alone.
+/// A word with a sign: colour alone says nothing.
 struct Badge {
     text: String,
     tone: &'static str,
@@ -82,14 +82,14 @@ impl Badge {
     }
 }
 
-/// Something to look at.
+/// Something that needs attention.
 struct Look {
     about: String,
     why: String,
     badge: Badge,
 }
 
-/// What became of the caches.
+/// The outcome of the caches.
 struct Caches {
     said: String,
     why: String,
@@ -136,7 +136,7 @@ impl Page {
         }
     }
 
-    /// Whether there is anything to say of caches: a refused run didn't look at them.
+    /// Whether there is anything to say about caches: a refused run didn't survey them.
     fn has_caches(&self) -> bool {
         !self.caches.said.is_empty() || !self.caches.stays.is_empty()
     }
@@ -158,7 +158,7 @@ fn look(trouble: Trouble) -> Look {
     }
 }
 
-/// `and 4,500 more, 3 GiB`; none where all are shown.
+/// `and 4,500 more, 3 GiB`; none if all are shown.
 fn more(all: usize, rest: &str) -> Option<String> {
     let more = all.saturating_sub(SHOWN);
     (more > 0).then(|| {
@@ -169,7 +169,7 @@ fn more(all: usize, rest: &str) -> Option<String> {
     })
 }
 
-/// The text's colours, as the page calls them.
+/// The text's colours, by their names on the page.
 fn tone(style: Style) -> &'static str {
     match style {
         s if s == GOOD => "good",
@@ -179,13 +179,13 @@ fn tone(style: Style) -> &'static str {
     }
 }
 
-/// A share as a place in a picture that is as wide as its page.
+/// A fraction as a position in a picture that is as wide as its page.
 fn place(share: f64) -> String {
     format!("{:.2}%", share.clamp(0.0, 1.0) * 100.0)
 }
 
-/// How everything that is filled in is written: what steers is shown as `\u{..}`, as in the text,
-/// and no character is markup.
+/// Escapes everything that is filled in: control characters become `\u{..}`, as in the text, and no
+/// character is markup.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Plain;
 

@@ -1,9 +1,9 @@
-//! The journal: one line of JSON a run, so that tomorrow's person can ask what went on which run.
+//! The journal: one line of JSON per run, so that somebody can ask later what went in which run.
 //!
-//! Runs are added at its end. A run that is killed while it writes leaves a torn line: the next one
-//! starts on a line of its own, and the torn one is skipped. When it has grown too long, the oldest
-//! runs go. One writer at a time is the caller's promise: a run holds the volume's lock, a shard
-//! the journal's. What a run wrote must never be changed.
+//! Runs are appended. A run that is killed while it writes leaves a torn line: the next one starts
+//! on a line of its own, and the torn one is skipped. When the journal is too long, the oldest runs
+//! are removed; the others stay unchanged. The caller ensures that there is one writer at a time: a
+//! run holds the volume's lock, a shard the journal's.
 
 #![cfg_attr(
     not(test),
@@ -11,38 +11,40 @@
 )]
 
 use crate::fs::atomic;
+use crate::fs::volume_path::VolumePath;
 use crate::report::{
     Eviction, RepoOutcome, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree, json,
 };
 use chrono::{DateTime, Utc};
+use rustix::fs::OFlags;
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// A longer line was not written by us: it is skipped, not read.
+/// Bytes. A longer line was not written by us: it is skipped, not read.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// A run's line may be this long. Few ever are: a thousand evicted units take a quarter of a
-/// megabyte.
+/// Bytes of a run's line, at most. Few are ever that long: a thousand evicted units take a quarter
+/// of a megabyte.
 const LONG: usize = 8 << 20;
 
 /// More units than fit in such a line are not even copied.
 const MANY: usize = LONG / 128;
 
-/// A journal longer than this loses its oldest runs: what stays is at most half as long, which is
-/// years of runs.
+/// Bytes. A longer journal loses its oldest runs: at most half as much stays, which is years of
+/// runs.
 const FULL: u64 = 64 << 20;
 
-/// The journal could not be used.
+/// Why the journal could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// It could not be added to.
+    /// It could not be appended to.
     #[error("failed to append to `{}`: {cause}; make the state folder writable for treewarden (`treewarden check` tells more)", path.display())]
     Append {
         /// The journal.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// It could not be read.
@@ -50,7 +52,7 @@ pub enum JournalError {
     Read {
         /// The journal.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
 }
@@ -60,18 +62,20 @@ pub enum JournalError {
 pub struct Past {
     /// Oldest first.
     pub runs: Vec<RunReport>,
-    /// Lines that could not be read: torn, or of a schema that isn't known.
+    /// Lines that could not be read: torn, or of an unknown schema.
     pub skipped: u64,
 }
 
 /// Where the journal stands, in the volume's state directory.
-pub fn file(state: &Path) -> PathBuf {
-    state.join("journal.jsonl")
+pub fn file(state: &VolumePath) -> VolumePath {
+    state
+        .join("journal.jsonl")
+        .expect("a fixed name stays inside")
 }
 
-/// The run as the journal's line, without the line's end: what stays as it was is left out, so that
-/// the line stays small. When a line is long even so, the units that went are told by their sums;
-/// at worst, everything is.
+/// Returns the run as the journal's line, without the line end. What is unchanged is left out, so
+/// that the line stays small. If it is still long, units are replaced by their sums; at worst,
+/// everything is.
 pub fn line(report: &RunReport) -> String {
     let mut small = if report.eviction.units.len() > MANY {
         without_units(report)
@@ -89,7 +93,7 @@ pub fn line(report: &RunReport) -> String {
     line
 }
 
-/// A copy, but for the units that went.
+/// A copy without the evicted units.
 fn without_units(report: &RunReport) -> RunReport {
     let units = report
         .eviction
@@ -159,27 +163,24 @@ fn all_but_the_sums(report: &mut RunReport) {
     };
 }
 
-/// Adds a run, in one write, and waits until it is on the disk.
+/// Appends a run, in one write, and waits until it is on the disk.
 ///
 /// # Errors
 /// [`JournalError::Append`], which names the journal.
-pub fn append(file: &Path, report: &RunReport) -> Result<(), JournalError> {
+pub fn append(file: &VolumePath, report: &RunReport) -> Result<(), JournalError> {
     add(file, &line(report), FULL).map_err(|cause| JournalError::Append {
-        path: file.to_owned(),
+        path: file.path(),
         cause,
     })
 }
 
-fn add(path: &Path, line: &str, full: u64) -> io::Result<()> {
-    let mut file = atomic::open(
-        path,
-        OpenOptions::new().read(true).append(true).create(true),
-    )?;
+fn add(place: &VolumePath, line: &str, full: u64) -> io::Result<()> {
+    let mut file = atomic::open(place, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)?;
     let length = file.seek(SeekFrom::End(0))?;
     if length > full {
         let newest = newest(&mut file, length, full / 2)?;
         return atomic::replace(
-            path,
+            place,
             &[&newest, end(&newest), line.as_bytes(), b"\n"].concat(),
         );
     }
@@ -187,13 +188,13 @@ fn add(path: &Path, line: &str, full: u64) -> io::Result<()> {
     file.write_all(&[end(&last), line.as_bytes(), b"\n"].concat())?;
     file.sync_all()?;
     if length == 0 {
-        atomic::sync_folder(path)
+        atomic::sync_folder(place)
     } else {
         Ok(())
     }
 }
 
-/// The end of a line that lacks it.
+/// The line end that a torn line lacks.
 fn end(written: &[u8]) -> &'static [u8] {
     if written.last().is_none_or(|last| *last == b'\n') {
         b""
@@ -202,7 +203,7 @@ fn end(written: &[u8]) -> &'static [u8] {
     }
 }
 
-/// The last bytes of a file.
+/// Returns the last bytes of a file.
 fn tail(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(length.saturating_sub(wanted)))?;
@@ -210,7 +211,7 @@ fn tail(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The last whole lines of a file that is longer than what is wanted of it.
+/// Returns the last whole lines of a file that is longer than `wanted`.
 fn newest(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
     let bytes = tail(file, length, wanted)?;
     Ok(bytes
@@ -221,7 +222,7 @@ fn newest(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
 }
 
 /// When the last run that stands there ended; none where there is none, or none can be read.
-pub fn last(path: &Path) -> Option<DateTime<Utc>> {
+pub fn last(place: &VolumePath) -> Option<DateTime<Utc>> {
     #[derive(serde::Deserialize)]
     struct Line {
         run: Times,
@@ -230,7 +231,7 @@ pub fn last(path: &Path) -> Option<DateTime<Utc>> {
     struct Times {
         finished: DateTime<Utc>,
     }
-    let mut file = atomic::open(path, OpenOptions::new().read(true)).ok()?;
+    let mut file = atomic::open(place, OFlags::RDONLY).ok()?;
     let length = file.seek(SeekFrom::End(0)).ok()?;
     let read = |line: &[u8]| {
         serde_json::from_slice::<Line>(line)
@@ -247,23 +248,24 @@ pub fn last(path: &Path) -> Option<DateTime<Utc>> {
     within(64 << 10).or_else(|| within((LONG as u64).saturating_mul(3)))
 }
 
-/// Every run that can be read; a journal that isn't there yet is an empty past.
+/// Returns every readable run; a missing journal is an empty past.
 ///
 /// # Errors
 /// [`JournalError::Read`], which names the journal.
-pub fn read(file: &Path) -> Result<Past, JournalError> {
-    let past = match atomic::open(file, OpenOptions::new().read(true)) {
+pub fn read(file: &VolumePath) -> Result<Past, JournalError> {
+    let past = match atomic::open(file, OFlags::RDONLY) {
         Ok(open) => read_end(open),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Past::default()),
         Err(error) => Err(error),
     };
     past.map_err(|cause| JournalError::Read {
-        path: file.to_owned(),
+        path: file.path(),
         cause,
     })
 }
 
-/// We never let it grow so long that its beginning is left out here; somebody else may.
+/// Reads the end of a journal. We never let it grow so long that its beginning is left out here;
+/// somebody else may.
 fn read_end(mut file: File) -> io::Result<Past> {
     let from = file.metadata()?.len().saturating_sub(2 * FULL);
     file.seek(SeekFrom::Start(from))?;
@@ -278,10 +280,10 @@ fn read_end(mut file: File) -> io::Result<Past> {
     })
 }
 
-/// Reads a journal's lines, none longer than `longest`. A run that stands there twice is told once.
+/// Parses a journal's lines, none longer than `longest`. A duplicate run counts once.
 ///
 /// # Errors
-/// Whatever reading says.
+/// Any error of reading.
 pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
     let (mut past, mut known) = (Past::default(), HashSet::new());
     let mut line = Vec::new();
@@ -306,9 +308,9 @@ pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
     }
 }
 
-/// For how many runs in a row, this run's included, the repo has been busy, when it is so in this
-/// run. Runs of one day (UTC) count once; one that was stopped before the repo's turn, or that
-/// didn't have it, says nothing.
+/// Returns for how many runs in a row, including this one, the repo has been busy; 0 if it isn't
+/// busy in this run. Runs of one day (UTC) count once. A run that was stopped before the repo's
+/// turn, or that didn't include it, doesn't count.
 pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u64 {
     let mut nights = HashSet::from([tonight.date_naive()]);
     for run in past.iter().rev() {
@@ -330,7 +332,7 @@ pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u6
 mod tests {
     use super::*;
 
-    /// A journal of runs that are told apart by their ids.
+    /// A run with this id: runs are identified by their ids.
     fn night(id: &str) -> RunReport {
         let text = include_str!("../../fuzz/seeds/journal/night.jsonl");
         let mut night: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();
@@ -351,7 +353,8 @@ mod tests {
     #[test]
     fn a_full_journal_loses_its_oldest_runs_and_no_part_of_one() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = file(folder.path());
+        let root = std::sync::Arc::from(folder.path());
+        let journal = VolumePath::new(&root, std::path::Path::new("journal.jsonl")).unwrap();
         let full = line(&night("00")).len() as u64 * 6;
         let mut longest = 0;
         for number in 10..99 {

@@ -1,14 +1,14 @@
 //! Reports as JSON, in plain characters.
 //!
-//! JSON itself asks for escapes below U+0020 only; a terminal also obeys U+0080 to U+009F, and bidi
-//! marks turn what it shows. People look at these texts with `cat`, `kubectl logs` and `tail`. It
-//! must never let a character that a repo supplied reach them raw.
+//! JSON itself requires escapes only below U+0020; a terminal also obeys U+0080 to U+009F, and bidi
+//! marks reorder what it shows. People read these texts with `cat`, `kubectl logs` and `tail`, so
+//! every such character is escaped.
 
 use super::words::steers;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// On one line.
+/// Returns it on one line.
 ///
 /// # Panics
 /// Never: a report has only string keys, and its paths are written lossily.
@@ -18,7 +18,7 @@ pub fn line(what: &impl Serialize) -> String {
     String::from_utf8(line).expect("JSON is UTF-8")
 }
 
-/// On many lines, for people.
+/// Returns it on many lines, for people.
 ///
 /// # Panics
 /// As [`line()`]: never.
@@ -28,10 +28,10 @@ pub fn pretty(what: &impl Serialize) -> String {
     String::from_utf8(text).expect("JSON is UTF-8")
 }
 
-/// The same, bit by bit: a report of a hundred thousand units need not be held as a text, too.
+/// Writes it in pieces: a report of a hundred thousand units need not be in memory as text, too.
 ///
 /// # Errors
-/// Whatever `to` says.
+/// Any error of `to`.
 pub fn write(what: &impl Serialize, to: impl Write) -> io::Result<()> {
     let mut to = Plain(io::BufWriter::new(to));
     serde_json::to_writer_pretty(&mut to, what)?;
@@ -41,12 +41,12 @@ pub fn write(what: &impl Serialize, to: impl Write) -> io::Result<()> {
 
 const WRITABLE: &str = "a report has only string keys, and its paths are written lossily";
 
-/// Writes the same JSON: outside of strings there is nothing but ASCII, and inside of them an
-/// escape is as good as its character.
+/// Writes the same JSON escaped: outside of strings there is only ASCII, and inside of them an
+/// escape equals its character.
 struct Plain<W>(W);
 
 impl<W: Write> Write for Plain<W> {
-    /// Takes what it is given as a whole: serde hands over whole characters.
+    /// Accepts its input as a whole: serde passes whole characters.
     fn write(&mut self, json: &[u8]) -> io::Result<usize> {
         let text = std::str::from_utf8(json).map_err(io::Error::other)?;
         let mut rest = text;

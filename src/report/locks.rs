@@ -1,7 +1,7 @@
-//! What `treewarden locks` tells: the shape of its JSON, and its text.
+//! The output of `treewarden locks`: the shape of its JSON, and its text.
 //!
-//! Pure. Whoever can write to the volume can write a holder's name: it must never reach a terminal
-//! unescaped, nor pass for what the kernel says.
+//! Whoever can write to the volume can write a holder's name, so it is escaped, and shown apart
+//! from the kernel's answer.
 
 use super::look::Look;
 use super::page::{BAD, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};
@@ -16,23 +16,22 @@ pub const SCHEMA: &str = "treewarden.locks/1";
 pub struct Locks {
     /// Always [`SCHEMA`].
     pub schema: &'static str,
-    /// The volume's first, then those of shards at work and of shards that died, then the repos' in
-    /// the config's order.
+    /// The volume's first, then those of shards at work and of dead shards, then the repos' in the
+    /// config's order.
     pub locks: Vec<Lock>,
 }
 
 /// One lock.
 #[derive(Debug, Serialize)]
 pub struct Lock {
-    /// `owner/name`; none for the volume's and a shard's.
+    /// `owner/name`; none for the volume and for a shard.
     pub repo: Option<String>,
     /// `I/N`, for a shard's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard: Option<String>,
-    /// What the kernel says.
+    /// The state by the kernel.
     pub state: State,
-    /// Who the lock's file names: of one that is left, who held it last. None where he left no
-    /// name.
+    /// The holder in the lock's file; for a leftover, the last holder. None if it left no name.
     pub holder: Option<Holder>,
     /// The holder's last sign of life.
     pub beat: Option<DateTime<Utc>>,
@@ -40,14 +39,14 @@ pub struct Lock {
     pub error: Option<String>,
 }
 
-/// A holder, as he tells of himself.
+/// A holder, by its own account.
 #[derive(Debug, Serialize)]
 pub struct Holder {
     /// `pod/host`, or one of the two.
     pub holder: String,
-    /// The machine: what stands behind the slash.
+    /// The machine: what follows the slash.
     pub host: String,
-    /// His process there.
+    /// Its process there.
     pub pid: u32,
     /// `run`, `exec`, ...
     pub purpose: String,
@@ -55,7 +54,7 @@ pub struct Holder {
     pub since: DateTime<Utc>,
 }
 
-/// What the kernel says of a lock, and what its file adds.
+/// The state of a lock by the kernel and its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -63,7 +62,7 @@ pub enum State {
     Held,
     /// Nobody has it.
     Free,
-    /// Nobody has it; who had it last died before he could take his name out.
+    /// Nobody has it; its last holder died before it could remove its name.
     Left,
     /// It could not be asked.
     Unknown,

@@ -1,11 +1,10 @@
-//! How a rendering should look: how wide, and whether in colour.
-//!
-//! It only asks where the text goes. It must never change what a report says.
+//! The look of a rendering: how wide, and whether in colour. It depends only on where the text
+//! goes, and never changes what a report says.
 
 use rustix::termios::tcgetwinsize;
 use std::io::{IsTerminal as _, stdout};
 
-/// How wide a rendering may be, and whether it is coloured.
+/// The look of a rendering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     /// Columns.
@@ -21,15 +20,15 @@ impl Look {
         colour: false,
     };
 
-    /// What suits the standard output of this process.
+    /// Returns what suits the standard output of this process.
     pub fn of_stdout() -> Self {
         let out = stdout();
         let columns = tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col));
         Self::suiting(out.is_terminal(), columns, |name| std::env::var(name).ok())
     }
 
-    /// Colour needs a terminal that isn't dumb, and no `NO_COLOR`; `COLUMNS` wins over what the
-    /// terminal says of its width.
+    /// Colour needs a terminal that isn't dumb, and no `NO_COLOR`; `COLUMNS` wins over the
+    /// terminal's own width.
     fn suiting(
         terminal: bool,
         columns: Option<usize>,

@@ -1,7 +1,5 @@
-//! Paths as JSON strings: what isn't UTF-8 becomes `\u{fffd}`.
-//!
-//! serde refuses such a path, and one odd file name must never keep a whole report from being
-//! written.
+//! Paths as JSON strings: what isn't UTF-8 becomes `\u{fffd}`. serde refuses such a path, and one
+//! odd file name would keep a whole report from being written.
 
 use serde::{Serialize as _, Serializer};
 use std::path::{Path, PathBuf};
@@ -16,7 +14,7 @@ pub(super) fn paths<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S:
     to.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
 }
 
-/// One that may be missing.
+/// An optional one.
 #[expect(clippy::ref_option, reason = "the form that serde asks for")]
 pub(super) fn maybe<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
     path.as_ref()

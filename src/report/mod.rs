@@ -1,9 +1,9 @@
-//! What a run tells: done, kept, failed, and why.
+//! The report of a run: what was done, kept, failed, and why.
 //!
 //! The shapes are those of `docs/design/contract.md#the-report` (`treewarden.report/1`): fields are
-//! added, never renamed. Text is a rendering of them. It must never hold a secret, and every string
-//! that a repo supplied is escaped when it is rendered. The journal holds reports of older
-//! versions: a field that is added needs `#[serde(default)]`, or history forgets them.
+//! added, never renamed. Text is a rendering of them. A report contains no secret, and every string
+//! from a repo is escaped when it is rendered. The journal contains reports of older versions, so
+//! an added field needs `#[serde(default)]`.
 
 mod alert;
 pub mod history;
@@ -29,6 +29,7 @@ pub use self::alert::{Alert, Severity};
 pub use crate::apply::evict::UnitOutcome;
 use crate::facts::cache::UsedFrom;
 pub use crate::plan::gc::GcAction;
+pub use crate::plan::reason::ReasonName;
 pub use crate::plan::rescue::Because;
 pub use crate::plan::worktree::Class;
 use chrono::{DateTime, Utc};
@@ -45,24 +46,24 @@ pub struct RunReport {
     pub schema: String,
     /// The run itself.
     pub run: Run,
-    /// How full the volume was and is.
+    /// The volume's usage before and after.
     pub volume: Volume,
-    /// A row a repo, in the config's order.
+    /// A row per repo, in the config's order.
     pub repos: Vec<Repo>,
     /// The cache eviction.
     pub eviction: Eviction,
-    /// What fills the volume, biggest first; empty but in what `treewarden report` makes.
+    /// What fills the volume, biggest first; only in the output of `treewarden report`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<usage::Used>,
     /// The sums.
     pub totals: Totals,
-    /// What somebody should hear of.
+    /// What somebody should know.
     pub alerts: Vec<Alert>,
     /// What failed outside of any repo row or unit: a trash entry, the journal. Each names its
     /// remedy.
     pub failures: Vec<String>,
-    /// What could not be told to somebody: a dead Pushgateway, an unset variable. No failure; not
-    /// in the journal, which is written before.
+    /// Notifications that could not be sent: a dead Pushgateway, an unset variable. These are no
+    /// failures, and not in the journal, which is written before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -76,14 +77,14 @@ pub struct Run {
     pub started: DateTime<Utc>,
     /// When it ended.
     pub finished: DateTime<Utc>,
-    /// The time that a dry run was made for, with `--as-of`: it told what would go by then.
+    /// The time of a dry run with `--as-of`: it reports what would go by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<DateTime<Utc>>,
-    /// Whether nothing was to be changed: outcomes then say what would be done.
+    /// Whether it is a dry run: outcomes then say what would be done.
     pub dry_run: bool,
     /// `I/N`.
     pub shard: Option<String>,
-    /// What was asked for, where that was less than the whole run.
+    /// What was requested, if less than the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
     /// The machine's or pod's name.
@@ -96,7 +97,7 @@ pub struct Run {
     pub reason: Option<String>,
 }
 
-/// A part of a run. It speaks neither for the other repos nor for the other parts of the work.
+/// A part of a run. It says nothing about the other repos and the other parts of the work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The repos of `--repo`; all when empty.
@@ -115,11 +116,11 @@ pub enum RunOutcome {
     Failed,
     /// The volume is not what the config says: nothing was touched.
     Refused,
-    /// A signal or the deadline.
+    /// It was stopped by a signal or the deadline.
     Interrupted,
 }
 
-/// How full the volume was and is.
+/// The volume's usage before and after.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Volume {
     /// Its root.
@@ -127,13 +128,14 @@ pub struct Volume {
     pub root: PathBuf,
     /// Bytes of the whole file system.
     pub total_bytes: u64,
-    /// Inodes of the whole file system; 0 where it has no fixed number.
+    /// Inodes of the whole file system; 0 if it has no fixed number.
     pub total_inodes: u64,
     /// Before the run.
     pub before: Level,
-    /// After the run; in a dry run, what is foreseen.
+    /// After the run; in a dry run, as projected.
     pub after: Level,
-    /// The marks that start and end an eviction, as fractions of bytes: for the bar in the text.
+    /// The watermarks that start and end an eviction, as fractions of bytes: for the bar in the
+    /// text.
     pub high: f64,
     /// See `high`.
     pub low: f64,
@@ -144,13 +146,13 @@ pub struct Volume {
 pub struct Level {
     /// Bytes in use.
     pub used_bytes: u64,
-    /// Bytes that can still be had.
+    /// Bytes that are available.
     pub free_bytes: u64,
     /// Inodes in use.
     pub used_inodes: u64,
 }
 
-/// A row a repo.
+/// A row per repo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Repo {
     /// `owner/name`.
@@ -158,11 +160,11 @@ pub struct Repo {
     /// The checkout.
     #[serde(serialize_with = "lossy::path")]
     pub path: PathBuf,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: RepoOutcome,
     /// Why it is busy, refused or failed, with the remedy.
     pub reason: Option<String>,
-    /// Nothing has changed since the look at this time, so the repo was not looked at again.
+    /// Nothing has changed since the survey at this time, so the repo was not surveyed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unchanged_since: Option<DateTime<Utc>>,
     /// Time spent on it.
@@ -182,7 +184,7 @@ pub struct Repo {
     pub failures: Vec<String>,
 }
 
-/// What became of a repo.
+/// The outcome of a repo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RepoOutcome {
@@ -190,7 +192,7 @@ pub enum RepoOutcome {
     Maintained,
     /// A dry run: the work is planned.
     Planned,
-    /// Somebody holds its lock, or its busy probe says so.
+    /// Somebody holds its lock, or its busy probe says that somebody works in it.
     Busy,
     /// It is not what it should be, or the run stopped first: nothing was touched.
     Refused,
@@ -205,7 +207,7 @@ pub struct Lock {
     pub waited_seconds: f64,
     /// Who holds it, for a busy repo.
     pub holder: Option<String>,
-    /// For how many runs in a row the repo has been busy, this one included; 0 when it isn't.
+    /// For how many runs in a row the repo has been busy, including this one; 0 if it isn't.
     #[serde(default)]
     pub busy_nights: u64,
 }
@@ -213,30 +215,30 @@ pub struct Lock {
 /// Registrations of trees that are gone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Prune {
-    /// The paths whose registration went.
+    /// The paths whose registration was dropped.
     #[serde(serialize_with = "lossy::paths")]
     pub dropped: Vec<PathBuf>,
-    /// Why none went: too many were missing at once.
+    /// Why none was dropped: too many were missing at once.
     pub refused: Option<String>,
 }
 
 /// What earlier runs rescued.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rescues {
-    /// Those that were let go, or in a dry run would be, the oldest first.
+    /// Those that expired, or in a dry run would, the oldest first.
     pub expired: Vec<Expired>,
 }
 
-/// A rescue that stood long enough.
+/// An expired rescue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expired {
-    /// The ref that held it.
+    /// Its ref.
     pub rescue_ref: String,
-    /// The commit that the ref named, in hex: it can be had until a repack drops it.
+    /// The ref's commit, in hex: it is available until a repack drops it.
     pub commit: String,
     /// When it was made.
     pub taken: Option<DateTime<Utc>>,
-    /// Bytes of the files that it alone held.
+    /// Bytes of the files that only it contained.
     pub bytes: u64,
     /// Why it went: `age` or `budget`.
     pub because: Because,
@@ -269,32 +271,32 @@ pub struct Counts {
     pub bytes: u64,
 }
 
-/// A worktree, or a stray directory in a worktree root.
+/// A worktree, or an unregistered directory in a worktree root.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Worktree {
-    /// Where it stands.
+    /// Its path.
     #[serde(serialize_with = "lossy::path")]
     pub path: PathBuf,
-    /// Short branch name; none when HEAD is detached.
+    /// Short branch name; none if HEAD is detached.
     pub branch: Option<String>,
     /// HEAD's commit, in hex.
     pub head: Option<String>,
-    /// `landed`, `saved`, `unsaved`, `fresh`; none where it wasn't looked at or could not be.
+    /// `landed`, `saved`, `unsaved`, `fresh`; none if it wasn't or couldn't be inspected.
     pub class: Option<Class>,
-    /// What was decided.
+    /// The verdict.
     pub verdict: VerdictName,
-    /// Why, in words; the first is the decisive one.
+    /// Why, for people; the first is the decisive one.
     pub reasons: Vec<String>,
     /// A short name for the decisive reason, the same for all trees kept or reaped for it
     /// (`recent`, `locked`, `in progress`, `dangling`, `squash-merged`): what the text groups by.
-    pub because: String,
+    pub because: ReasonName,
     /// Time since the last sign of activity.
     pub idle_seconds: Option<u64>,
     /// What its removal frees, less what its rescue takes at most; none for a tree that stays.
     pub bytes: Option<u64>,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: TreeOutcome,
-    /// The ref that holds its unsaved work.
+    /// The ref of the rescue of its unsaved work.
     pub rescue_ref: Option<String>,
 }
 
@@ -306,35 +308,35 @@ pub enum VerdictName {
     Keep,
     /// It goes.
     Reap,
-    /// Nobody can tell: it stays.
+    /// Its state is unknown: it stays.
     Unknown,
 }
 
-/// What became of a tree.
+/// The outcome of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TreeOutcome {
-    /// It stands as before.
+    /// It is unchanged.
     Kept,
     /// A dry run: it would go.
     Planned,
-    /// It went.
+    /// It was removed.
     Reaped,
-    /// It should have gone, or should have been looked at, and stands as before; the text says what
-    /// stood in the way and what helps.
+    /// It should have gone, or should have been inspected, and is unchanged; the text says what
+    /// went wrong and what helps.
     Failed(String),
 }
 
 /// The cache eviction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct Eviction {
-    /// Whether a mark or the budget was passed.
+    /// Whether a watermark or the budget was passed.
     pub triggered: bool,
     /// Why, or why not.
     pub reason: String,
-    /// Bytes to free, to reach the low mark.
+    /// Bytes to free, to reach the low watermark.
     pub wanted_bytes: u64,
-    /// Bytes freed, measured; in a dry run, foreseen.
+    /// Bytes freed, as measured; in a dry run, as projected.
     pub freed_bytes: u64,
     /// What is missing.
     pub shortfall_bytes: u64,
@@ -342,11 +344,11 @@ pub struct Eviction {
     pub wanted_inodes: u64,
     /// Inodes freed.
     pub freed_inodes: u64,
-    /// What was missing in inodes.
+    /// Missing inodes.
     pub shortfall_inodes: u64,
-    /// What stood in the way of more: units too young, a reserve, an unreadable cache.
+    /// What prevented more: units too young, a reserve, an unreadable cache.
     pub obstacles: Vec<String>,
-    /// The units that went, in order.
+    /// The evicted units, in order.
     pub units: Vec<Unit>,
 }
 
@@ -365,23 +367,23 @@ pub struct Unit {
     pub inodes: u64,
     /// The newest sign of use.
     pub last_used: DateTime<Utc>,
-    /// How that is known.
+    /// The kind of that sign.
     pub last_used_from: UsedFrom,
-    /// Whose lock file named it last, where any did.
+    /// The repo whose lock file named it last, if any did.
     #[serde(default)]
     pub named_by: Option<String>,
     /// A live tree's lock file names it today: it went because nothing else was left, and the
     /// config allows it.
     #[serde(default)]
     pub in_use: bool,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: UnitOutcome,
 }
 
 /// The sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Totals {
-    /// Bytes freed in all; in a dry run, foreseen.
+    /// Bytes freed in all; in a dry run, as projected.
     pub freed_bytes: u64,
     /// Of these: by reaping trees.
     pub freed_by_reap: u64,
@@ -391,11 +393,11 @@ pub struct Totals {
     pub freed_by_evict: u64,
     /// By emptying what earlier runs left in the trash.
     pub freed_by_trash: u64,
-    /// Trees that went.
+    /// Trees that were removed.
     pub reaped: u64,
     /// Trees whose work was rescued first.
     pub rescued: u64,
-    /// Units that went.
+    /// Units that were evicted.
     pub evicted: u64,
     /// Failed repos, trees, units and steps.
     pub failures: u64,

@@ -1,17 +1,17 @@
-//! Runs of several shards as the run that they were together.
+//! Combines the shards of a run into the run that they were together.
 //!
-//! Pure. A journal's lines are in the order in which runs ended. What belongs together is told by
-//! their shards and times; a run must never hide that shards are missing in it.
+//! A journal's lines are in the order in which runs ended; shards and times show which belong
+//! together. If shards are missing in a run, it says so.
 
 use super::{Eviction, RunOutcome, RunReport, Totals};
 use crate::plan::shard::Shard;
 use chrono::TimeDelta;
 use std::collections::BTreeSet;
 
-/// A shard that begins later than this after the others ended is another run's.
+/// A shard that begins later than this after the others ended belongs to another run.
 const APART: TimeDelta = TimeDelta::hours(1);
 
-/// One after the other, oldest first; a run that is no shard is a run of its own.
+/// Groups runs, oldest first; one that is no shard is a run of its own.
 pub fn nights(runs: Vec<RunReport>) -> Vec<Vec<RunReport>> {
     let mut nights: Vec<Vec<RunReport>> = Vec::new();
     for run in runs {
@@ -38,8 +38,8 @@ fn shard(run: &RunReport) -> Option<Shard> {
     run.run.shard.as_deref()?.parse().ok()
 }
 
-/// A run as one run: whose shard says how many there were, `8 shards` or `7 of 8 shards`. None for
-/// no runs.
+/// Merges the shards of a run: its shard says how many there were, `8 shards` or `7 of 8 shards`.
+/// None for no runs.
 pub fn merged(night: &[RunReport]) -> Option<RunReport> {
     let first = night.iter().min_by_key(|run| run.run.started)?;
     let Some(count) = shard(first).map(Shard::count) else {
@@ -71,8 +71,8 @@ pub fn merged(night: &[RunReport]) -> Option<RunReport> {
     Some(all)
 }
 
-/// What the last week's runs were shared as, and in this run is not: shards of another number, or
-/// none for a plain run. Only who ends the run can say so.
+/// Returns the shards of the last week's runs that this run doesn't have: those of another number,
+/// or none for a plain run. Only for the shard that ends the run; for others it is empty.
 pub fn outdated<'a>(tonight: &RunReport, past: &'a [RunReport]) -> BTreeSet<Option<&'a str>> {
     let count = |run: &RunReport| shard(run).map(Shard::count);
     let is_old = |run: &&RunReport| {
@@ -147,7 +147,7 @@ mod tests {
             told(&[("1/3", 1, 5), ("0/3", 0, 9), ("2/3", 1, 12)]),
             ["3 shards: 3 in 12"]
         );
-        // Where only two find room at a time.
+        // Only two find room at a time.
         assert_eq!(
             told(&[("0/3", 0, 5), ("1/3", 0, 9), ("2/3", 6, 12)]),
             ["3 shards: 3 in 12"]

@@ -1,8 +1,7 @@
-//! A page of text: paragraphs that wrap, tables whose columns stand in line, and colour where it is
-//! wanted.
+//! A page of text: paragraphs that wrap, tables with aligned columns, and colour if wanted.
 //!
-//! Every text that enters is made [`words::plain`] here, so nothing that a repo supplied can steer
-//! a terminal. It must never know what a report is.
+//! Every text is made [`words::plain`] here, so nothing from a repo can control a terminal. Nothing
+//! here knows what a report is.
 
 use super::look::Look;
 use super::words;
@@ -10,9 +9,9 @@ use anstyle::{AnsiColor, Color, Style};
 
 /// Ordinary text.
 pub(crate) const BODY: Style = Style::new();
-/// What a section is about.
+/// The subject of a section.
 pub(crate) const STRONG: Style = Style::new().bold();
-/// What only a curious reader needs.
+/// For curious readers.
 pub(crate) const FAINT: Style = Style::new().dimmed();
 /// All is well.
 pub(crate) const GOOD: Style = Style::new().fg_color(Some(Color::Ansi(AnsiColor::Green)));
@@ -23,7 +22,7 @@ pub(crate) const BAD: Style = Style::new()
     .bold()
     .fg_color(Some(Color::Ansi(AnsiColor::Red)));
 
-/// Narrower than this nothing can be laid out; wider, the eye loses its line.
+/// A narrower page can't be laid out; a wider one is hard to read.
 const WIDTHS: std::ops::RangeInclusive<usize> = 40..=120;
 const GAP: usize = 2;
 
@@ -35,16 +34,16 @@ pub(crate) struct Span {
     fit: Fit,
 }
 
-/// What a cell does about its column's width.
+/// How a cell fits its column's width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
-    /// It stands at the left, and needs all its room.
+    /// At the left, never shortened.
     Left,
-    /// It stands at the right, and needs all its room.
+    /// At the right, never shortened.
     Right,
-    /// Its middle may go.
+    /// Its middle may be cut out.
     Shorten,
-    /// It may go on in the next line: for the last cell of a row.
+    /// It may wrap: for the last cell of a row.
     Wrap,
 }
 
@@ -71,7 +70,7 @@ impl Span {
         }
     }
 
-    /// The same, with a middle that may go.
+    /// The same, with a middle that may be cut out.
     pub(crate) fn shorten(self) -> Self {
         Self {
             fit: Fit::Shorten,
@@ -79,7 +78,7 @@ impl Span {
         }
     }
 
-    /// The same, going on in the next line where it must.
+    /// The same, wrapping if it must.
     pub(crate) fn wrap(self) -> Self {
         Self {
             fit: Fit::Wrap,
@@ -92,7 +91,7 @@ impl Span {
     }
 }
 
-/// A row of a table, and what stands indented below it.
+/// A row of a table, and the lines indented below it.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) cells: Vec<Span>,
@@ -126,7 +125,7 @@ impl Page {
         }
     }
 
-    /// Its columns.
+    /// The page's width in columns.
     pub(crate) fn width(&self) -> usize {
         self.width
     }
@@ -143,14 +142,14 @@ impl Page {
         }
     }
 
-    /// A section's first line, after an empty one: what it is about, and what is to be said of it
-    /// at once.
+    /// A section's first line, after an empty one: its subject, and what is to be said about it at
+    /// once.
     pub(crate) fn heading(&mut self, title: &str, rest: Span) {
         self.gap();
         self.labelled(0, &[Span::new(title, STRONG)], rest);
     }
 
-    /// A line as it is.
+    /// A line without wrapping.
     pub(crate) fn line(&mut self, indent: usize, spans: &[Span]) {
         self.pad(indent);
         for span in spans {
@@ -164,7 +163,7 @@ impl Page {
         self.labelled(indent, &[], text);
     }
 
-    /// A text that wraps and hangs behind what stands before it in the line.
+    /// A text that wraps and hangs after the label in its line.
     pub(crate) fn labelled(&mut self, indent: usize, label: &[Span], text: Span) {
         let mut cells = label.to_vec();
         cells.push(text.wrap());
@@ -176,7 +175,7 @@ impl Page {
         );
     }
 
-    /// Rows whose columns stand in line.
+    /// Rows with aligned columns.
     pub(crate) fn table(&mut self, indent: usize, rows: &[Row]) {
         let columns = self.columns(indent, rows);
         for row in rows {
@@ -238,7 +237,7 @@ impl Page {
         self.out.push('\n');
     }
 
-    /// Writes a cell's text, over several lines where it may; tells the column after it.
+    /// Writes a cell's text, over several lines if it may; returns the column after it.
     fn flow(&mut self, text: &str, cell: &Span, starts: usize) -> usize {
         let room = if cell.fit == Fit::Wrap {
             self.width.saturating_sub(starts).max(20)
@@ -273,8 +272,8 @@ impl Page {
     }
 }
 
-/// The text in lines of at most `room` columns. A word longer than that stays whole: it may be a
-/// path to copy.
+/// The text in lines of at most `room` columns. A longer word stays whole: it may be a path to
+/// copy.
 fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;

@@ -1,7 +1,7 @@
-//! What `treewarden rescue list` and `show` tell: the shapes of their JSON, and their text.
+//! The output of `treewarden rescue list` and `show`: the shapes of their JSON, and their text.
 //!
-//! Pure. A rescue is an agent's word from its paths to its commits' subjects: it must never reach a
-//! terminal unescaped.
+//! Agents wrote everything in a rescue, from its paths to its commits' subjects, so all of it is
+//! escaped.
 
 use super::look::Look;
 use super::lossy;
@@ -14,9 +14,9 @@ use std::path::PathBuf;
 
 /// The schema's name and version.
 pub const SCHEMA: &str = "treewarden.rescues/1";
-/// How much of a commit's id is shown.
+/// Digits of a commit's id that are shown.
 const SHORT: usize = 10;
-/// How many paths or commits of a kind the text names.
+/// Paths or commits of a kind that the text names.
 const NAMED: usize = 200;
 
 /// All rescues of some repos.
@@ -35,37 +35,37 @@ pub struct Rescues {
 pub struct Entry {
     /// `owner/name:worktree/time`.
     pub id: String,
-    /// The commit, in hex: any beginning of it that no other has is an id as well.
+    /// The commit, in hex: any unique beginning of it is an id as well.
     pub commit: String,
-    /// The ref that holds it.
+    /// Its ref.
     pub rescue_ref: String,
     /// `owner/name`.
     pub repo: String,
     /// The worktree's name in the repo's registry.
     pub worktree: String,
-    /// Where the tree stood; none where the rescue can't be read.
+    /// Where the tree was; none if the rescue can't be read.
     #[serde(serialize_with = "lossy::maybe")]
     pub path: Option<PathBuf>,
-    /// Short branch name; none when HEAD was detached.
+    /// Short branch name; none if HEAD was detached.
     pub branch: Option<String>,
     /// HEAD's commit then, in hex.
     pub head: Option<String>,
-    /// When it was made; none where nobody can tell.
+    /// When it was made; none if unknown.
     pub taken: Option<DateTime<Utc>>,
-    /// Files that it alone holds.
+    /// Files that only it contains.
     pub files: Option<u64>,
     /// Their bytes.
     pub bytes: Option<u64>,
-    /// When it goes by its age; none where it stands for good, or goes with the next run.
+    /// When it expires by its age; none if it stays for good, or goes with the next run.
     pub expires: Option<DateTime<Utc>>,
-    /// Why it still stands, in words.
+    /// Why it is still there, for people.
     pub stands: String,
 }
 
-/// One rescue, looked into.
+/// One rescue, with its contents.
 #[derive(Debug, Serialize)]
 pub struct Shown {
-    /// What the list says of it.
+    /// Its entry in the list.
     #[serde(flatten)]
     pub entry: Entry,
     /// What differs from HEAD.
@@ -82,10 +82,10 @@ pub struct Shown {
 /// A file that differs from HEAD.
 #[derive(Debug, Serialize)]
 pub struct Change {
-    /// As `git status` has it: `M` modified, `T` another kind, `A` staged as new, `D` deleted, `?`
+    /// As in `git status`: `M` modified, `T` another kind, `A` staged as new, `D` deleted, `?`
     /// untracked.
     pub status: char,
-    /// Which file.
+    /// The file.
     #[serde(serialize_with = "lossy::path")]
     pub path: PathBuf,
 }
@@ -99,7 +99,7 @@ pub struct Lonely {
     pub subject: String,
 }
 
-/// Why a rescue stands, in words.
+/// Why a rescue is still there, for people.
 pub fn stands(fate: Fate, now: DateTime<Utc>) -> (Option<DateTime<Utc>>, String) {
     match fate {
         Fate::Until(until) if until <= now => (None, "made by the run at work".to_owned()),

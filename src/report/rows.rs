@@ -1,9 +1,8 @@
-//! Rows: what was seen and decided of a repo, as the report tells it.
-//!
-//! It must never soften a fact: an unknown stays unknown, a failure keeps its words.
+//! Rows: the survey and the plan of a repo, as the report has them. An unknown stays unknown, and a
+//! failure keeps its words.
 
 use super::{
-    Class, Counts, Eviction, Expired, Gc, Prune, Rescues, TreeOutcome, Unit, UnitOutcome,
+    Counts, Eviction, Expired, Gc, Prune, ReasonName, Rescues, TreeOutcome, Unit, UnitOutcome,
     VerdictName, Worktree,
 };
 use crate::facts::cache::{self, Size};
@@ -12,10 +11,11 @@ use crate::facts::worktree::{self, Stray, StrayKind};
 use crate::fs::volume_path::VolumePath;
 use crate::plan::evict;
 use crate::plan::repo::Plan;
-use crate::plan::worktree::Verdict;
+use crate::plan::worktree::{Verdict, Work};
 use chrono::{DateTime, Utc};
 
-/// A row for each tree of the plan, in its order, then for each stray. What is to go is `Planned`.
+/// A row for each tree of the plan, in its order, then for each unregistered directory. What is to
+/// go is `Planned`.
 pub fn worktrees(plan: &Plan, strays: &[Stray], now: DateTime<Utc>) -> Vec<Worktree> {
     let trees = plan
         .trees
@@ -28,23 +28,19 @@ pub fn worktrees(plan: &Plan, strays: &[Stray], now: DateTime<Utc>) -> Vec<Workt
 }
 
 fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Worktree {
-    let (name, class, reasons, because, outcome): (_, Option<Class>, _, _, _) = match verdict {
+    let (name, work, reasons, because, outcome): (_, Option<&Work>, _, _, _) = match verdict {
         Verdict::Keep(kept) => (
             VerdictName::Keep,
-            kept.class,
-            kept.reasons.clone(),
-            kept.because,
+            kept.work.as_ref(),
+            kept.sentences(),
+            kept.reason.name(),
             TreeOutcome::Kept,
         ),
-        Verdict::Reap {
-            class,
-            reasons,
-            because,
-        } => (
+        Verdict::Reap(work) => (
             VerdictName::Reap,
-            Some(*class),
-            reasons.clone(),
-            *because,
+            Some(work),
+            work.sentences(),
+            work.reason.name(),
             TreeOutcome::Planned,
         ),
         Verdict::Unknown(cause) => {
@@ -58,7 +54,7 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
                 VerdictName::Unknown,
                 None,
                 vec![cause.clone()],
-                "unknown",
+                ReasonName::Unknown,
                 outcome,
             )
         }
@@ -66,7 +62,7 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
             VerdictName::Keep,
             None,
             vec!["gone from the disk; its registration stays for now".to_owned()],
-            "missing",
+            ReasonName::Missing,
             TreeOutcome::Kept,
         ),
     };
@@ -79,10 +75,10 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
                 .to_owned()
         }),
         head: tree.head.clone(),
-        class,
+        class: work.map(|work| work.class),
         verdict: name,
         reasons,
-        because: because.to_owned(),
+        because,
         idle_seconds: idle(tree, now),
         bytes: None,
         outcome,
@@ -90,7 +86,7 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
     }
 }
 
-/// None where nothing told of any activity.
+/// The idle time; none without any sign of activity.
 fn idle(tree: &worktree::Worktree, now: DateTime<Utc>) -> Option<u64> {
     (tree.active > DateTime::UNIX_EPOCH)
         .then(|| u64::try_from((now - tree.active).num_seconds()).unwrap_or(0))
@@ -99,12 +95,12 @@ fn idle(tree: &worktree::Worktree, now: DateTime<Utc>) -> Option<u64> {
 fn stray(stray: &Stray) -> Worktree {
     let (because, why) = match stray.kind {
         StrayKind::Dangling => (
-            "dangling",
+            ReasonName::Dangling,
             "a worktree whose registration is gone; `git worktree repair` may bring it back, or delete it by hand",
         ),
-        StrayKind::Foreign => ("foreign", "a worktree of another repo"),
-        StrayKind::Empty => ("empty", "an empty folder"),
-        StrayKind::NotGit => ("not git", "a folder that is no worktree"),
+        StrayKind::Foreign => (ReasonName::Foreign, "a worktree of another repo"),
+        StrayKind::Empty => (ReasonName::Empty, "an empty folder"),
+        StrayKind::NotGit => (ReasonName::NotGit, "a folder that is no worktree"),
     };
     Worktree {
         path: stray.path.clone(),
@@ -113,7 +109,7 @@ fn stray(stray: &Stray) -> Worktree {
         class: None,
         verdict: VerdictName::Keep,
         reasons: vec![why.to_owned()],
-        because: because.to_owned(),
+        because,
         idle_seconds: None,
         bytes: None,
         outcome: TreeOutcome::Kept,
@@ -121,15 +117,15 @@ fn stray(stray: &Stray) -> Worktree {
     }
 }
 
-/// What the plan says of registrations.
+/// The plan's registrations.
 pub fn prune(plan: &Plan) -> Prune {
     Prune {
         dropped: plan.drop.iter().map(|tree| tree.path.clone()).collect(),
-        refused: plan.prune_refused.clone(),
+        refused: plan.prune_refused.as_ref().map(ToString::to_string),
     }
 }
 
-/// What the plan says of rescues.
+/// The plan's rescues.
 pub fn rescues(plan: &Plan) -> Rescues {
     let expired = plan.expire.iter().map(|(rescue, because)| Expired {
         rescue_ref: rescue.name.clone(),
@@ -143,7 +139,7 @@ pub fn rescues(plan: &Plan) -> Rescues {
     }
 }
 
-/// What the plan says of repacking; `after` is filled in by who does it.
+/// The plan's repack; whoever executes it fills in `after`.
 pub fn gc(plan: &Plan, store: &Store) -> Gc {
     let counts = counts(store);
     Gc {
@@ -164,7 +160,7 @@ pub fn counts(store: &Store) -> Counts {
     }
 }
 
-/// What became of units.
+/// The outcomes of units.
 pub fn units(units: Vec<cache::Unit>, outcomes: Vec<UnitOutcome>) -> impl Iterator<Item = Unit> {
     units
         .into_iter()
@@ -173,7 +169,7 @@ pub fn units(units: Vec<cache::Unit>, outcomes: Vec<UnitOutcome>) -> impl Iterat
 }
 
 /// What was evicted: the rows of `units` are in the plan's order, `freed` is measured (or, in a dry
-/// run, foreseen).
+/// run, projected).
 pub fn eviction(plan: evict::Eviction, units: Vec<Unit>, freed: Size) -> Eviction {
     let wanted = plan.wanted.total();
     Eviction {

@@ -1,8 +1,8 @@
 //! A report as text, to be read at seven in the morning: what was freed and what needs a look comes
 //! first, the reasons follow.
 //!
-//! Pure. What is empty is left out, nothing is said twice, and no failure is missing: the last
-//! section gathers them all. It must never look at anything but the report.
+//! A pure rendering of the report. What is empty is left out, nothing is said twice, and no failure
+//! is missing: the last section gathers them all.
 
 pub(super) mod caches;
 pub(super) mod level;
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::facts::rescue::REFS;
 
-/// The whole report as text.
+/// Renders the whole report.
 pub fn render(report: &RunReport, look: Look) -> String {
     let mut page = Page::new(look);
     let troubles = merged(troubles(report));
@@ -58,7 +58,7 @@ fn headline(page: &mut Page, report: &RunReport, looks: u64) {
     }
 }
 
-/// `2 things need a look`; none where nothing does.
+/// `2 things need a look`; none if nothing does.
 pub(super) fn need_a_look(looks: u64) -> Option<String> {
     match looks {
         0 => None,
@@ -126,7 +126,7 @@ pub(super) fn occasion(report: &RunReport) -> String {
     )
 }
 
-/// Whether there is nothing to tell but that all is well.
+/// Whether there is nothing to report but that all is well.
 fn is_idle(report: &RunReport, troubles: &[Trouble]) -> bool {
     let quiet = |repo: &Repo| {
         matches!(repo.outcome, RepoOutcome::Maintained | RepoOutcome::Planned)
@@ -173,7 +173,7 @@ fn quiet(page: &mut Page, report: &RunReport) {
     caches::untouched(page, report);
 }
 
-/// What was tidied away beside trees: registrations, and what a crashed git left.
+/// What was tidied away besides trees: registrations, and leftovers of a crashed git.
 fn leftovers(page: &mut Page, report: &RunReport) {
     let would = if report.run.dry_run { "to be " } else { "" };
     paths(
@@ -191,7 +191,7 @@ fn leftovers(page: &mut Page, report: &RunReport) {
     rescues(page, report, would);
 }
 
-/// Rescues that stood long enough: the next repacks drop what they alone held.
+/// Expired rescues: the next repacks drop what only they contained.
 fn rescues(page: &mut Page, report: &RunReport, would: &str) {
     let rows: Vec<Row> = report
         .repos
@@ -219,7 +219,7 @@ fn expired(repo: &Repo) -> Row {
     .into()
 }
 
-/// A rescue's name below all rescues, and why it goes where that isn't its age.
+/// A rescue's name below all rescues, and why it goes if not because of its age.
 pub(super) fn expired_name(rescue: &Expired) -> String {
     let name = rescue
         .rescue_ref
@@ -266,7 +266,7 @@ fn row(report: &RunReport, repo: &Repo, paths: &[std::path::PathBuf]) -> Row {
     .into()
 }
 
-/// Every failure with its remedy, numbered so that people can talk of them.
+/// Every failure with its remedy, numbered so that people can refer to them.
 fn to_look_at(page: &mut Page, troubles: &[Trouble]) {
     if troubles.is_empty() {
         return;

@@ -1,7 +1,5 @@
-//! The sums of a run, and how it ended.
-//!
-//! Pure: everything is read off the report's own rows, so a sum can't say what no row says. It must
-//! never call a run with a failure a success.
+//! The sums of a run, and how it ended: computed from the report's own rows, so that a sum says
+//! nothing that no row says. A run with a failure is no success.
 
 use super::troubles::{Kind, troubles};
 use super::{
@@ -30,8 +28,8 @@ impl Totals {
 impl RunReport {
     /// Fills in the sums and the outcome, once every row is there.
     ///
-    /// What repacking and emptying the trash freed stands in no row, and is passed in. A run that
-    /// was refused or stopped early stays that: what failed in it is in the rows.
+    /// What repacking and emptying the trash freed is in no row, and is passed in. A run that was
+    /// refused or stopped early stays that: what failed in it is in the rows.
     pub fn tally(&mut self, freed_by_gc: u64, freed_by_trash: u64) {
         self.totals = totals(self, freed_by_gc, freed_by_trash);
         let short = self.eviction.shortfall_bytes > 0 || self.eviction.shortfall_inodes > 0;
@@ -47,7 +45,7 @@ impl RunReport {
         }
     }
 
-    /// This run's exit code, by `docs/design/contract.md#exit-codes`.
+    /// Returns this run's exit code, by `docs/design/contract.md#exit-codes`.
     pub fn exit_code(&self) -> u8 {
         match self.run.outcome {
             RunOutcome::Ok => 0,
@@ -84,9 +82,8 @@ impl UnitOutcome {
 }
 
 impl Volume {
-    /// The share of the volume's bytes in use at this level, of those that anybody but root may
-    /// fill: what df and the kubelet say, and what the marks are held against. None where the size
-    /// is unknown.
+    /// The fraction of the volume's bytes in use at this level, of those that others than root may
+    /// fill, as in df and the kubelet, and as the watermarks count. None if the size is unknown.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a share of petabytes is still exact to far more digits than anybody reads"
@@ -96,7 +93,7 @@ impl Volume {
             .then(|| level.used_bytes as f64 / (level.used_bytes + level.free_bytes) as f64)
     }
 
-    /// The share of its inodes; none where it has no fixed number.
+    /// The fraction of its inodes; none if it has no fixed number.
     #[expect(clippy::cast_precision_loss, reason = "as above")]
     pub fn inode_share(&self, level: Level) -> Option<f64> {
         (self.total_inodes > 0).then(|| level.used_inodes as f64 / self.total_inodes as f64)
@@ -134,7 +131,7 @@ pub fn totals(report: &RunReport, freed_by_gc: u64, freed_by_trash: u64) -> Tota
     }
 }
 
-/// A length as the report's numbers are.
+/// The length as a number of the report.
 pub(super) fn how_many(items: impl Iterator) -> u64 {
     items.map(|_| 1).sum()
 }

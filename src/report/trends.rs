@@ -1,30 +1,29 @@
-//! Where the volume is going, from the journal's runs: growth a day, how long until the marks, and
-//! the repos that grow fastest.
+//! Where the volume is going, by the journal's runs: growth a day, how long until the watermarks,
+//! and the repos that grow fastest.
 //!
-//! Pure. A pace is the median of the slopes between all pairs of runs (Theil and Sen), so that one
-//! odd run, or one large clean-up, does not bend it. It must never foretell from less than three
-//! runs over two days.
+//! A pace is the median of the slopes between all pairs of runs (Theil and Sen), so that one odd
+//! run, or one large clean-up, does not bend it. It needs at least three runs over two days.
 
 use super::{RepoOutcome, RunOutcome, RunReport, words};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Runs that are looked at, the newest.
+/// Runs that are used, the newest.
 const NIGHTS: usize = 60;
 /// Repos that are named.
 const NAMED: usize = 5;
-/// Days between two runs whose slope counts: closer together, noise is all there is.
+/// Days between two runs whose slope counts: shorter distances are only noise.
 const APART: f64 = 0.5;
-/// Longer than this is not foretold.
+/// Days. Nothing later is projected.
 const FORETOLD: f64 = 3650.0;
 
 /// Where the volume is going.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trends {
-    /// Runs that it is known from.
+    /// The number of runs used.
     pub nights: usize,
-    /// Bytes a day that agents and jobs add between one run's end and the next one's begin, the
+    /// Bytes a day that agents and jobs add between one run's end and the next one's beginning, the
     /// median.
     #[serde(rename = "added_bytes_per_day")]
     pub added: f64,
@@ -34,7 +33,7 @@ pub struct Trends {
     /// Bytes a day that stay.
     #[serde(rename = "growth_bytes_per_day")]
     pub pace: f64,
-    /// Days until the high mark; none where it is never reached at this pace, 0 where it is passed.
+    /// Days until the high watermark; none if it is never reached at this pace, 0 if it is passed.
     #[serde(rename = "days_until_high")]
     pub until_high: Option<f64>,
     /// Days until the volume is full.
@@ -56,7 +55,7 @@ pub struct Growing {
     pub bytes: u64,
 }
 
-/// None where there are too few runs.
+/// Returns the trends; none if there are too few runs.
 pub fn trends(runs: &[RunReport]) -> Option<Trends> {
     let whole = |run: &RunReport| {
         !run.run.dry_run && run.run.asked.is_none() && run.run.outcome != RunOutcome::Refused
@@ -111,7 +110,7 @@ fn days(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
     (to - from).as_seconds_f64() / 86_400.0
 }
 
-/// Bytes a day; none where no two points lie far enough apart.
+/// Bytes a day; none if no two points are far enough apart.
 fn slope(points: &[(DateTime<Utc>, u64)]) -> Option<f64> {
     let pairs = points
         .iter()
@@ -120,7 +119,7 @@ fn slope(points: &[(DateTime<Utc>, u64)]) -> Option<f64> {
     median(pairs.map(|(a, b)| (days(a.0, b.0), float(b.1) - float(a.1))))
 }
 
-/// Of all paces, each from its days and its bytes.
+/// The median of all paces, each from its days and its bytes.
 fn median(spans: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     let mut paces: Vec<f64> = spans
         .filter(|(days, _)| *days >= APART)
@@ -130,7 +129,7 @@ fn median(spans: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     paces.get(paces.len() / 2).copied()
 }
 
-/// By their stores, which every run measures.
+/// The fastest growing repos, by their stores, which every run measures.
 fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
     let mut stores: BTreeMap<&str, Vec<(DateTime<Utc>, u64)>> = BTreeMap::new();
     for night in nights {
@@ -153,7 +152,7 @@ fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
             bytes: points.last()?.1,
         })
     });
-    // Less than that is not worth a line.
+    // A smaller pace is not mentioned.
     let mut growing: Vec<_> = growing
         .filter(|repo| repo.pace >= 1024.0 * 1024.0)
         .collect();
@@ -163,7 +162,7 @@ fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
 }
 
 impl Trends {
-    /// Some sentences.
+    /// The trends in a few sentences.
     pub fn told(&self) -> Vec<String> {
         let nights = words::count(self.nights as u64, "night");
         let added = format!(

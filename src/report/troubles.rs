@@ -1,7 +1,5 @@
-//! Everything in a report that a person should look at, gathered from wherever it stands.
-//!
-//! Pure. It must never leave a failure out, and it must never count one that isn't: a busy repo, a
-//! tree that stays.
+//! Everything in a report that a person should check, gathered from all its parts. No failure is
+//! left out, and a busy repo or a kept tree is none.
 
 use super::{
     Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome,
@@ -10,12 +8,12 @@ use super::{
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-/// One thing to look at.
+/// One thing to check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// What it is about: a repo, a tree, a unit; empty where `why` says it all.
+    /// What it is about: a repo, a tree, a unit; empty if `why` says it all.
     pub about: String,
-    /// What stood in the way, and what helps.
+    /// What went wrong, and what helps.
     pub why: String,
     /// How it counts.
     pub kind: Kind,
@@ -59,7 +57,7 @@ pub fn troubles(report: &RunReport) -> Vec<Trouble> {
     found
 }
 
-/// The same, with what is due to one cause said once.
+/// The same, with troubles of one cause merged.
 pub fn merged(troubles: Vec<Trouble>) -> Vec<Trouble> {
     let mut kept: Vec<(Vec<String>, Trouble)> = Vec::new();
     let mut places: HashMap<(String, Kind), usize> = HashMap::new();
@@ -100,7 +98,7 @@ fn shortfall(eviction: &Eviction) -> Option<Trouble> {
     })
 }
 
-/// `12 units, 1.4 GiB, that lock files of live trees name`; none when nothing in use went.
+/// `12 units, 1.4 GiB, that lock files of live trees name`; none if nothing in use went.
 pub(crate) fn in_use(eviction: &Eviction) -> Option<String> {
     let gone: Vec<&Unit> = eviction
         .units
@@ -134,14 +132,14 @@ fn in_use_went(report: &RunReport) -> Option<Trouble> {
     })
 }
 
-/// What an eviction fell short by, in words; none when it didn't.
+/// The shortfall of an eviction, for people; none if there is none.
 pub(crate) fn missing(eviction: &Eviction) -> Option<String> {
     amount(eviction.shortfall_bytes, eviction.shortfall_inodes)
 }
 
 impl Eviction {
-    /// What stood in the way of more: the plan's obstacles, and units that were used again when
-    /// their turn came.
+    /// What prevented more: the plan's obstacles, and units that were used again when their turn
+    /// came.
     pub fn in_the_way(&self) -> Vec<String> {
         let mut skipped: BTreeMap<&str, u64> = BTreeMap::new();
         for unit in &self.units {
@@ -156,7 +154,7 @@ impl Eviction {
     }
 }
 
-/// Bytes and inodes as one amount; none when both are 0.
+/// Bytes and inodes as one amount; none if both are 0.
 pub(crate) fn amount(bytes: u64, inodes: u64) -> Option<String> {
     let bytes = (bytes > 0).then(|| words::size(bytes));
     let inodes = (inodes > 0).then(|| words::count(inodes, "inode"));
@@ -212,7 +210,7 @@ fn has_parts(repo: &Repo) -> bool {
             .any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)))
 }
 
-/// A repo that is not what it should be is a failure; one that a run didn't get to, because it was
+/// A repo that is not what it should be is a failure; one that a run didn't reach, because it was
 /// stopped, is not.
 fn refusal(report: &RunReport) -> Kind {
     if report.run.outcome == RunOutcome::Interrupted {

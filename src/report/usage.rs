@@ -1,8 +1,7 @@
-//! What fills the volume, as a report tells it: repos, worktrees, caches, biggest first.
+//! What fills the volume, in a report: repos, worktrees, caches, biggest first.
 //!
-//! Only `treewarden report` asks, for it costs a walk over everything. It must never add up to more
-//! than there is: bytes of files that have links elsewhere stand on their own, for they may be
-//! another part's as well.
+//! Only `treewarden report` measures it, because it costs a walk over everything. Bytes of files
+//! with links elsewhere are counted separately, since they may belong to another part as well.
 
 use super::lossy;
 use serde::{Deserialize, Serialize};
@@ -13,9 +12,9 @@ use std::path::PathBuf;
 pub struct Used {
     /// What it is.
     pub what: Part,
-    /// The repo it belongs to, or the cache's name; none for what belongs to neither.
+    /// The repo it belongs to, or the cache's name; none if it belongs to neither.
     pub name: Option<String>,
-    /// Where it stands.
+    /// Its path.
     #[serde(serialize_with = "lossy::path")]
     pub path: PathBuf,
     /// Bytes that its deletion would free.
@@ -27,7 +26,7 @@ pub struct Used {
     pub shared_bytes: u64,
 }
 
-/// What a part of the volume is.
+/// The kind of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {

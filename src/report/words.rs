@@ -1,114 +1,12 @@
 //! Numbers, times and names as people say them.
 //!
-//! Pure: no clock, no I/O, no colour. It must never let a string from a repo reach a terminal
-//! unescaped: [`plain`] is the one way there, and it may be applied twice without harm.
+//! Pure: no clock, no I/O, no colour. Strings from a repo reach a terminal only through [`plain`],
+//! which may be applied twice without harm.
 
 use super::Asked;
-use bytesize::ByteSize;
+pub use crate::fs::humanize::{age, and, count, few, number, percent, size, took};
 use std::path::Path;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
-const MINUTE: u64 = 60;
-const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
-const WEEK: u64 = 7 * DAY;
-const MONTH: u64 = 30 * DAY;
-const YEAR: u64 = 365 * DAY;
-
-/// A size: `1.2 GiB`, `34 MiB`, `148 GiB`.
-pub fn size(bytes: u64) -> String {
-    let exact = format!("{:.1}", ByteSize(bytes).display().iec());
-    match exact.split_once('.') {
-        // A third digit before the point makes the one behind it noise; so does a zero.
-        Some((whole, rest)) if whole.len() > 2 || rest.starts_with('0') => {
-            format!("{:.0}", ByteSize(bytes).display().iec())
-        }
-        _ => exact,
-    }
-}
-
-/// An age, in the one unit that a person would choose: `42 seconds`, `3 days`, `5 weeks`.
-///
-/// The next larger unit is used from about two of it on, so that rounding down never hides much.
-pub fn age(seconds: u64) -> String {
-    let (unit, name) = match seconds {
-        0 => return "no time".to_owned(),
-        s if s < 2 * MINUTE => (1, "second"),
-        s if s < 2 * HOUR => (MINUTE, "minute"),
-        s if s < 2 * DAY => (HOUR, "hour"),
-        s if s < 2 * WEEK => (DAY, "day"),
-        s if s < 2 * MONTH => (WEEK, "week"),
-        s if s < 2 * YEAR => (MONTH, "month"),
-        _ => (YEAR, "year"),
-    };
-    count(seconds / unit, name)
-}
-
-/// How long something took: `0.4 s`, `41 s`, `12 min`, `1 h 5 min`; nothing for what took no time.
-pub fn took(seconds: f64) -> String {
-    match seconds {
-        s if s < 0.05 => String::new(),
-        s if s < 9.95 => format!("{} s", format!("{s:.1}").trim_end_matches(".0")),
-        s if s < 119.5 => format!("{s:.0} s"),
-        s if s < 7200.0 => format!("{:.0} min", (s / 60.0).floor()),
-        s => format!(
-            "{:.0} h {:.0} min",
-            (s / 3600.0).floor(),
-            (s % 3600.0 / 60.0).floor()
-        )
-        .replace(" 0 min", ""),
-    }
-}
-
-/// A share: `88 %`.
-pub fn percent(fraction: f64) -> String {
-    format!("{:.0} %", fraction * 100.0)
-}
-
-/// A number with its thousands set apart: `1,204`.
-pub fn number(n: u64) -> String {
-    let digits = n.to_string();
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// A number and what it counts: `1 pack`, `9 packs`, `2 entries`.
-pub fn count(n: u64, noun: &str) -> String {
-    if n == 1 {
-        return format!("1 {noun}");
-    }
-    match noun.strip_suffix('y') {
-        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{} {stem}ies", number(n)),
-        _ => format!("{} {noun}s", number(n)),
-    }
-}
-
-/// The first few of many: `a, b, c and 11 more`.
-pub fn few(names: &[String], at_most: usize) -> String {
-    match names.len().saturating_sub(at_most) {
-        0 | 1 => and(names),
-        more => format!(
-            "{} and {} more",
-            names[..names.len() - more].join(", "),
-            number(more as u64)
-        ),
-    }
-}
-
-/// A list as it is said: `a`, `a and b`, `a, b and c`.
-pub fn and(names: &[String]) -> String {
-    match names {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
 
 /// What part of a run was asked for: `gc of acme/shop alone`.
 pub fn asked(asked: &Asked) -> String {
@@ -118,8 +16,8 @@ pub fn asked(asked: &Asked) -> String {
     format!("{} alone", of.collect::<Vec<_>>().join(" of "))
 }
 
-/// A path as it is read: relative to the volume's root where it lies below it, escaped, and lossy
-/// where it isn't UTF-8.
+/// A path for people: relative to the volume's root if it is below it, escaped, and lossy if it
+/// isn't UTF-8.
 pub fn below(root: &Path, path: &Path) -> String {
     let inner = path
         .strip_prefix(root)
@@ -152,7 +50,7 @@ pub fn plain(text: &str) -> String {
     safe
 }
 
-/// Whether a character could do more on a terminal than stand there.
+/// Whether a character could control a terminal.
 pub fn steers(c: char) -> bool {
     c.is_control() || is_treacherous(c)
 }
@@ -171,8 +69,8 @@ pub fn width(text: &str) -> usize {
 
 /// The text in at most `columns`, with `…` for its middle.
 ///
-/// A path loses whole directories where that is enough. Else more of its end stays: that is what it
-/// is known by.
+/// A path loses whole directories if that is enough. Else more of its end stays, by which it is
+/// known.
 pub fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -207,94 +105,6 @@ fn fitting(text: impl Iterator<Item = char>, columns: usize) -> impl Iterator<It
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(list: &[&str]) -> Vec<String> {
-        list.iter().map(|&name| name.to_owned()).collect()
-    }
-
-    #[test]
-    fn sizes_have_two_or_three_digits() {
-        let cases = [
-            (0, "0 B"),
-            (1, "1 B"),
-            (412, "412 B"),
-            (1024, "1 KiB"),
-            (1290, "1.3 KiB"),
-            (34 << 20, "34 MiB"),
-            ((12 << 30) + (410 << 20), "12.4 GiB"),
-            ((148 << 30) + (300 << 20), "148 GiB"),
-            (3 << 40, "3 TiB"),
-        ];
-        for (bytes, said) in cases {
-            assert_eq!(size(bytes), said);
-        }
-    }
-
-    #[test]
-    fn ages_are_said_in_one_unit() {
-        let cases = [
-            (0, "no time"),
-            (1, "1 second"),
-            (119, "119 seconds"),
-            (120, "2 minutes"),
-            (2 * HOUR - 1, "119 minutes"),
-            (30 * HOUR, "30 hours"),
-            (3 * DAY + HOUR, "3 days"),
-            (13 * DAY, "13 days"),
-            (36 * DAY, "5 weeks"),
-            (59 * DAY, "8 weeks"),
-            (61 * DAY, "2 months"),
-            (729 * DAY, "24 months"),
-            (800 * DAY, "2 years"),
-        ];
-        for (seconds, said) in cases {
-            assert_eq!(age(seconds), said);
-        }
-    }
-
-    #[test]
-    fn times_shares_and_numbers_are_short() {
-        let times = [
-            0.0, 0.42, 3.99, 9.97, 41.2, 119.4, 125.0, 7199.0, 7800.0, 14_400.0,
-        ]
-        .map(took);
-        assert_eq!(
-            times,
-            [
-                "",
-                "0.4 s",
-                "4 s",
-                "10 s",
-                "41 s",
-                "119 s",
-                "2 min",
-                "119 min",
-                "2 h 10 min",
-                "4 h"
-            ]
-        );
-        assert_eq!([0.0, 0.884, 1.0].map(percent), ["0 %", "88 %", "100 %"]);
-        assert_eq!(
-            [0, 999, 1000, 1_204_000].map(number),
-            ["0", "999", "1,000", "1,204,000"]
-        );
-    }
-
-    #[test]
-    fn one_is_singular_and_the_rest_plural() {
-        assert_eq!(count(1, "pack"), "1 pack");
-        assert_eq!(count(0, "pack"), "0 packs");
-        assert_eq!(count(2, "entry"), "2 entries");
-        assert_eq!(count(2, "day"), "2 days");
-    }
-
-    #[test]
-    fn a_list_is_cut_only_where_that_saves_more_than_one_name() {
-        assert_eq!(few(&names(&[]), 2), "");
-        assert_eq!(few(&names(&["a"]), 2), "a");
-        assert_eq!(few(&names(&["a", "b", "c"]), 2), "a, b and c");
-        assert_eq!(few(&names(&["a", "b", "c", "d"]), 2), "a, b and 2 more");
-    }
 
     #[test]
     fn nothing_that_steers_a_terminal_stays() {

@@ -1,6 +1,5 @@
-//! What `treewarden worktree list` tells: the shape of its JSON, and its text.
-//!
-//! Pure. Paths and branches are agents' words: they must never reach a terminal unescaped.
+//! The output of `treewarden worktree list`: the shape of its JSON, and its text. Agents choose
+//! paths and branches, so these are escaped.
 
 use super::words;
 use super::{Class, VerdictName, Worktree};
@@ -61,12 +60,7 @@ pub fn text(listing: &Listing) -> String {
 }
 
 fn row(Listed { repo, tree }: &Listed) -> [String; 7] {
-    let class = tree.class.map_or("-", |class| match class {
-        Class::Landed => "landed",
-        Class::Saved => "saved",
-        Class::Unsaved => "unsaved",
-        Class::Fresh => "fresh",
-    });
+    let class = tree.class.map_or("-", Class::name);
     let verdict = match tree.verdict {
         VerdictName::Keep => "keep",
         VerdictName::Reap => "reap",
@@ -85,6 +79,6 @@ fn row(Listed { repo, tree }: &Listed) -> [String; 7] {
         class.to_owned(),
         verdict.to_owned(),
         idle,
-        words::plain(&tree.because),
+        words::plain(tree.because.as_str()),
     ]
 }

@@ -1,44 +1,46 @@
-//! How a run begins: the volume is proven, measured and locked, or the run is refused.
+//! The beginning of a run: the volume is proven, measured and locked, or the run is refused.
 //!
-//! Ballast goes first where not even a lock could be written. It must never touch anything else
-//! before the volume's lock is had.
+//! If not even a lock could be written, the reserved space is deleted first. Nothing else is
+//! touched before the volume is locked.
 
+use super::Request;
 use super::mode::Mode;
-use super::{Request, locks};
 use crate::apply::ballast;
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
 use crate::facts::volume::Usage;
 use crate::fs::clock;
-use crate::fs::mount;
+use crate::fs::mount::{self, MountTrouble};
 use crate::fs::scratch;
 use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockError, LockedVolume};
 use crate::plan;
+use crate::plan::clock::ClockDoubt;
 use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
 use crate::report::Asked;
 use crate::report::journal;
-use crate::state::volume;
+use crate::state::volume::{self, VolumeError};
 use crate::survey;
 use chrono::{DateTime, Utc};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::io;
 
-/// What the command line asks of a run.
+/// The run's options from the command line.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Change nothing; tell what would be done.
+    /// Change nothing; report what would be done.
     pub dry_run: bool,
-    /// The repos to work on; all when empty.
+    /// The repos to maintain; all if empty.
     pub repos: Vec<String>,
     /// The parts of the work.
     pub only: Only,
-    /// Tell what would be done at this time; a dry run's alone.
+    /// Report what would be done at this time; only for a dry run.
     pub as_of: Option<DateTime<Utc>>,
-    /// Tell what fills the volume, too: a walk over all of it.
+    /// Also report what fills the volume, by a walk over all of it.
     pub usage: bool,
-    /// Which of several machines this is; none is the only one.
+    /// Which of several machines this is; none if it is the only one.
     pub shard: Option<Shard>,
     /// The operator's word that runs were missed, and that the clock is right.
     pub after_pause: bool,
@@ -56,12 +58,12 @@ impl Options {
         }
     }
 
-    /// Whether the run ends with this run: it empties the trash and evicts.
+    /// Whether this shard ends the run for all: it empties the trash and evicts.
     pub(super) fn ends_the_night(&self) -> bool {
         self.shard.is_none_or(Shard::is_last)
     }
 
-    /// None for a whole run.
+    /// What was requested; none for a whole run.
     pub(super) fn asked(&self) -> Option<Asked> {
         let Only {
             prune,
@@ -91,7 +93,7 @@ impl Options {
         (!asked.repos.is_empty() || self.only != Only::ALL).then_some(asked)
     }
 
-    /// Whether others are to be waited for.
+    /// Whether to wait for other shards.
     pub(super) fn waits(&self) -> bool {
         !self.dry_run
             && self
@@ -111,29 +113,63 @@ pub(super) struct Begun {
     pub(super) io: ThreadPool,
 }
 
-/// Proves that the volume is the right one and ours alone. An error is a refusal: nothing was
-/// touched.
-pub(super) fn begin(request: &Request<'_>) -> Result<Begun, String> {
+/// The volume is not what the config says, or not ours alone: nothing was touched.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// It is another one, or none.
+    #[error("{0}")]
+    Volume(#[from] VolumeError),
+    /// The state directory can't be used.
+    #[error("failed to use the volume's state folder `{state}`: {cause}")]
+    State {
+        /// The directory.
+        state: VolumePath,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The machine has no threads for it.
+    #[error("failed to start threads: {0}")]
+    Threads(#[from] ThreadPoolBuildError),
+    /// A lock would keep nobody out.
+    #[error("refused to lock the volume: {0}")]
+    LocalLocks(MountTrouble),
+    /// Another run has it.
+    #[error("another run has the volume: {0}; wait for it to end")]
+    Busy(LockError),
+    /// The lock is not to be had.
+    #[error("{0}")]
+    Lock(LockError),
+    /// The clock is not to be believed.
+    #[error("{0}")]
+    Clock(ClockDoubt),
+}
+
+impl From<LockError> for Refusal {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Busy(_) => Self::Busy(error),
+            error => Self::Lock(error),
+        }
+    }
+}
+
+/// Proves that the volume is the right one and ours alone.
+pub(super) fn begin(request: &Request<'_>) -> Result<Begun, Refusal> {
     let Request {
         policy,
         options,
         stop,
         ..
     } = *request;
-    volume::prove(&policy.volume).map_err(|error| error.to_string())?;
-    let pool = |threads| {
-        ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|error| format!("failed to start threads: {error}"))
-    };
+    volume::prove(&policy.volume)?;
+    let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build();
     let (repos, io) = (
         pool(policy.run.repos_in_parallel)?,
         pool(policy.run.io_threads)?,
     );
     let (before, mut unmeasured) =
         measure(policy, options.only.evict && !options.waits(), &io, stop)
-            .map_err(|error| unusable(policy, &error))?;
+            .map_err(|cause| unusable(policy, cause))?;
     let mode = if options.dry_run {
         unmeasured.extend(
             implausible(policy, options, None).map(|why| format!("a run would be refused: {why}")),
@@ -152,7 +188,7 @@ pub(super) fn begin(request: &Request<'_>) -> Result<Begun, String> {
 }
 
 /// Makes room for the volume's lock and takes it: from here on the run may change things.
-fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, String> {
+fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, Refusal> {
     let Request {
         policy,
         options,
@@ -160,25 +196,25 @@ fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, String> {
         stop,
         ..
     } = *request;
-    let unusable = |error: io::Error| unusable(policy, &error);
+    let unusable = |cause| unusable(policy, cause);
     scratch::clear(now);
     // Here already, for the lock is taken only when it has room.
     if let Some(why) = mount::of(&policy.volume.root)
         .map(|facts| mount::local_locks(&facts))
         .map_err(unusable)?
     {
-        return Err(format!("refused to lock the volume: {why}"));
+        return Err(Refusal::LocalLocks(why));
     }
     ballast::drop_when_scarce(&policy.volume.state, before, stop).map_err(unusable)?;
-    let locks = locks(policy);
+    let locks = policy.volume.locks();
     let lock = options.shard.map_or_else(
         || LockedVolume::take(&locks, "run", now),
         |it| LockedVolume::take_shard(&locks, it, now),
     );
-    let lock = lock.map_err(not_to_be_had)?;
+    let lock = lock?;
     // The lock's file was written just now.
     if let Some(why) = implausible(policy, options, lock.server_clock()) {
-        return Err(why);
+        return Err(Refusal::Clock(why));
     }
     Ok(Mode::Apply {
         lock,
@@ -186,11 +222,11 @@ fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, String> {
     })
 }
 
-fn unusable(policy: &Policy, error: &io::Error) -> String {
-    format!(
-        "failed to use the volume's state folder `{}`: {error}",
-        policy.volume.state
-    )
+fn unusable(policy: &Policy, cause: io::Error) -> Refusal {
+    Refusal::State {
+        state: policy.volume.state.clone(),
+        cause,
+    }
 }
 
 /// Why this machine's clock is not to be believed.
@@ -198,8 +234,8 @@ fn implausible(
     policy: &Policy,
     options: &Options,
     server: Option<DateTime<Utc>>,
-) -> Option<String> {
-    let last = journal::last(&journal::file(&policy.volume.state.path()));
+) -> Option<ClockDoubt> {
+    let last = journal::last(&journal::file(&policy.volume.state));
     plan::clock::implausible(
         plan::clock::Clocks {
             now: clock::now(),
@@ -210,8 +246,8 @@ fn implausible(
     )
 }
 
-/// How full the volume is; where a budget is to be held, by weighing all that stands there, and
-/// then with what could not be weighed.
+/// Returns the volume's usage. If there is a budget, everything on the volume is measured, too, and
+/// the lines are about what could not be measured.
 pub(super) fn measure(
     policy: &Policy,
     evicts: bool,
@@ -226,11 +262,4 @@ pub(super) fn measure(
     usage.standing_bytes = Some(standing.bytes);
     let told = |problem| format!("{problem}; it counts for nothing against the budget");
     Ok((usage, problems.into_iter().map(told).collect()))
-}
-
-fn not_to_be_had(error: LockError) -> String {
-    match error {
-        LockError::Busy(_) => format!("another run has the volume: {error}; wait for it to end"),
-        error => error.to_string(),
-    }
 }

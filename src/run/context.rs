@@ -1,4 +1,4 @@
-//! What the work on all repos shares, and what comes of each.
+//! What the work on all repos shares, and the result of each.
 
 use crate::apply::repo::StepError;
 use crate::apply::trash::Emptied;
@@ -6,9 +6,10 @@ use crate::config::policy::Policy;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::locks::Locks;
 use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
-use crate::report;
+use crate::report::{self, ReasonName};
 use crate::run::Options;
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;
@@ -31,21 +32,21 @@ pub struct RunContext<'a> {
     pub stop: &'a Stop,
     /// The whole policy.
     pub policy: &'a Policy,
-    /// What the command line asks.
+    /// The command line's options.
     pub options: &'a Options,
-    /// Where a person watches.
+    /// The progress bar, where a person watches.
     pub bar: &'a ProgressBar,
     /// Whether anything is changed.
     pub mode: &'a Mode,
-    /// What the rest of the volume tells of a repo's trees.
+    /// What the survey of a repo needs to know of the rest of the volume.
     pub around: VolumeContext,
-    /// Who borrows from the repos: looked for when something is first to be dropped.
+    /// Who borrows from the repos: searched when something is to be dropped for the first time.
     pub borrowers: Arc<OnceLock<Borrowers>>,
-    /// The parts of the work that were asked for.
+    /// The requested parts of the work.
     pub only: Only,
-    /// What the volume has left.
+    /// The volume's free space.
     pub free_bytes: u64,
-    /// What earlier runs know of lock files; none where nobody needs to look for them.
+    /// What earlier runs know of lock files; none if it isn't needed.
     pub ledger: Option<&'a Ledger>,
     /// Threads that work on repos.
     pub repos: &'a ThreadPool,
@@ -59,18 +60,18 @@ pub struct RunContext<'a> {
 pub struct RepoResult {
     /// The row.
     pub row: report::Repo,
-    /// Trees that were idle when they were looked at, by their path: see [`RepoResult::idle`].
+    /// Trees that were idle in the survey, by their path: see [`RepoResult::idle`].
     pub idle: Vec<(PathBuf, IdleTree)>,
-    /// What its lock files name, also those of trees that were to go; none where they weren't
-    /// looked for.
+    /// What its lock files name, including those of trees that were to go; none if they weren't
+    /// surveyed.
     pub locks: Option<Locks>,
-    /// What went with trees, registrations and leftovers; in a dry run, what would go.
+    /// What was freed with trees, registrations and leftovers; in a dry run, what would be.
     pub freed: Size,
     /// What rescues wrote, or would write, at most.
     pub written: Size,
-    /// Nothing has changed since an earlier run, so nothing was looked at.
+    /// It is unchanged since an earlier run, so it was not surveyed.
     pub skipped: bool,
-    /// The repack was left out for want of space.
+    /// The repack was left out because the volume had no room.
     pub short_of_space: bool,
     /// What could not be deleted at once and waits in the trash.
     pub left: Vec<String>,
@@ -78,13 +79,13 @@ pub struct RepoResult {
 
 impl RunContext<'_> {
     /// Where repos are locked.
-    pub fn locks(&self) -> PathBuf {
-        super::locks(self.policy)
+    pub fn locks(&self) -> VolumePath {
+        self.policy.volume.locks()
     }
 
-    /// Work for the threads that wait on the network. A rayon thread that waits for another pool
-    /// takes up its own pool's next item meanwhile: the next repo, while this one is locked. So a
-    /// thread of its own does the waiting, and this one sleeps.
+    /// Runs work on the threads that wait on the network. A rayon thread that waits for another
+    /// pool would take up its own pool's next item meanwhile: the next repo, while this one is
+    /// locked. So a thread of its own does the waiting, and this one sleeps.
     pub(super) fn on_io<T: Send>(&self, stop: &Stop, work: impl FnOnce() -> T + Send) -> T {
         let span = tracing::Span::current();
         let work = || {
@@ -97,7 +98,7 @@ impl RunContext<'_> {
 }
 
 impl RepoResult {
-    /// A row of which nothing more is known.
+    /// A result with nothing but a row.
     pub(super) fn of(row: report::Repo) -> Self {
         let (freed, written) = (Size::default(), Size::default());
         Self {
@@ -112,10 +113,10 @@ impl RepoResult {
         }
     }
 
-    /// Trees that are idle and stay: their build output may be evicted. By what became of each, for
-    /// one that was to go may have stayed after all.
+    /// Trees that are idle and stay: their build output may be evicted. The rows decide, because a
+    /// tree that was to go may have stayed after all.
     pub fn idle(&self) -> impl Iterator<Item = &IdleTree> {
-        let other = |row: &report::Worktree| row.goes() || row.because == "busy";
+        let other = |row: &report::Worktree| row.goes() || row.because == ReasonName::Busy;
         let gone: HashSet<&Path> = self
             .row
             .worktrees
@@ -129,7 +130,7 @@ impl RepoResult {
             .map(|(_, tree)| tree)
     }
 
-    /// Takes in what a small step freed, or its failure as a row.
+    /// Adds what a small step freed, or its failure as a row.
     pub(super) fn did(&mut self, what: &Path, done: Result<Emptied, StepError>) -> bool {
         match done {
             Ok(Emptied { freed, left }) => {

@@ -1,8 +1,8 @@
-//! The eviction stage: reckon what is wanted, list and order units, weigh as many as needed, evict
-//! them, tell.
+//! The eviction stage: compute what is wanted, list and order units, measure as many as needed,
+//! evict them, report.
 //!
-//! Below the marks it costs nothing beyond the statvfs that the run made already, save for the
-//! caches that have a budget of their own. It must never end the run: what fails is a row.
+//! Below the watermarks it costs nothing beyond the statvfs that the run made already, except for
+//! caches with a budget of their own. A failure is a row, and the run goes on.
 
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
@@ -24,11 +24,11 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-/// Units held at once, of the many that a survey lists. A run that takes more of them looks again
-/// for the next.
+/// Units in memory at once, of the many that a survey lists. A run that takes more of them surveys
+/// again.
 const AT_ONCE: usize = 70_000;
 
-/// The ledger with what this run saw of lock files, and lines about what it could not see.
+/// Returns the ledger with what this run saw of lock files, and lines about what it could not see.
 pub fn remember<'a>(
     mut ledger: Ledger,
     context: &RunContext<'_>,
@@ -43,7 +43,8 @@ pub fn remember<'a>(
         let Some(mut locks) = result.locks.take() else {
             continue;
         };
-        // What went needs nothing any more; what was to go and stays needs what it needed.
+        // A tree that went needs nothing any more; one that was to go and stays needs what it
+        // needed.
         for tree in result.row.worktrees.iter().filter(|tree| tree.goes()) {
             let name = tree
                 .path
@@ -63,10 +64,9 @@ pub fn remember<'a>(
     (ledger.tidied(&enrolled, context.now), lines)
 }
 
-/// Whether units may be wanted in this run, so that trees and lock files have to be looked at: a
-/// volume as full as this, or a cache over a budget of its own. What such a cache holds is listed
-/// and weighed for that alone; what goes is chosen from what is seen after the look. Works in the
-/// caller's rayon pool.
+/// Whether units may be wanted in this run, so that trees and lock files have to be surveyed: the
+/// volume is too full, or a cache is over a budget of its own. Such a cache is listed and measured
+/// only for that answer; what goes is chosen after the survey. Works in the caller's rayon pool.
 pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     let budgeted: Vec<policy::Cache> = policy
         .caches
@@ -78,7 +78,7 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     if wanted || budgeted.is_empty() {
         return wanted;
     }
-    // What stands in the trees, and what can't be seen, only the eviction itself can tell.
+    // Only the eviction itself knows about caches in the trees, and about unreadable ones.
     let placed = budgeted.iter().all(|cache| cache.place.is_some());
     let Some(probe) = LastUseProbe::open(&policy.volume.root, false)
         .ok()
@@ -91,7 +91,7 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     evict::with_budgets(None, &caches).is_some()
 }
 
-/// A run that evicts nothing, on a volume as full as this.
+/// The report of a run that evicts nothing, with the volume this full.
 fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
     report::Eviction {
         reason: evict::calm(usage, &policy.eviction),
@@ -99,18 +99,18 @@ fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
     }
 }
 
-/// The same, where the volume wants nothing by its marks.
+/// The same, if the volume is below its watermarks; else none.
 pub fn none_wanted(policy: &Policy, usage: &Usage) -> Option<report::Eviction> {
     evict::wanted(usage, &policy.eviction)
         .is_none()
         .then(|| calm(policy, usage))
 }
 
-/// What an eviction is decided by.
+/// The inputs of an eviction.
 pub struct Stage<'a> {
     /// The run.
     pub context: &'a RunContext<'a>,
-    /// How full the volume is.
+    /// The volume's usage.
     pub usage: &'a Usage,
     /// Trees from which build output may go.
     pub idle: &'a [IdleTree],
@@ -119,8 +119,8 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Evicts, least recently used first, until the marks are reached. A dry run only tells what
-    /// would go.
+    /// Evicts, least recently used first, until the watermarks are reached. A dry run only reports
+    /// what would go.
     pub fn evict(&self, failures: &mut Vec<String>) -> report::Eviction {
         let root = &self.context.policy.volume.root;
         let access_times = self
@@ -163,7 +163,7 @@ impl Stage<'_> {
                 let (units, problems) = sizing::weigh(batch, stop);
                 queue.choose(units, problems);
             }
-            // What was listed or measured is then not all there is, and a plan made of it would be
+            // Then the listing or the measuring is incomplete, and a plan made from it would be
             // another run's.
             match stop.reached() {
                 Some(why) if rows.is_empty() => return not_begun(why),

@@ -1,4 +1,4 @@
-//! A repo's part of a run, from the first look to its row in the report.
+//! A repo's part of a run, from the cached survey to its row in the report.
 
 use super::Request;
 use super::context::{RepoResult, RunContext};
@@ -12,13 +12,13 @@ use rayon::prelude::*;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// How long to wait before a busy repo is asked for again.
+/// The pause before a busy repo is tried again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A repo to be maintained.
 pub(super) struct RepoJob<'a> {
     pub(super) policy: &'a policy::Repo,
-    /// What an earlier run saw, if the repo is unchanged since then and nothing is due.
+    /// The survey of an earlier run, if the repo is unchanged since then and nothing is due.
     pub(super) cached: Option<CachedSurvey>,
 }
 
@@ -28,8 +28,8 @@ pub(super) struct DoneJob<'a> {
     pub(super) result: RepoResult,
 }
 
-/// A job for each repo. None is skipped while a crashed run's trees wait in the trash: they may be
-/// some repo's.
+/// Makes a job for each repo. None is skipped while a crashed run's trees wait in the trash: they
+/// may be some repo's.
 pub(super) fn jobs<'a>(
     request: &Request<'a>,
     repos: Vec<&'a policy::Repo>,
@@ -50,7 +50,7 @@ pub(super) fn jobs<'a>(
         .collect()
 }
 
-/// How many trees of the whole volume are missing; none is in a repo that is skipped.
+/// Counts the missing trees of the whole volume; a repo that is skipped has none.
 pub(super) fn missing(
     request: &Request<'_>,
     jobs: &[RepoJob<'_>],
@@ -79,8 +79,7 @@ pub(super) fn missing(
     }
 }
 
-/// Maintains every repo in parallel. Those that are busy are asked for again until their
-/// `lock_wait` is over.
+/// Maintains every repo in parallel. Busy ones are tried again until their `lock_wait` is over.
 pub(super) fn maintain<'a>(context: &RunContext<'_>, jobs: Vec<RepoJob<'a>>) -> Vec<DoneJob<'a>> {
     let began = Instant::now();
     let first = |RepoJob { policy, cached }: RepoJob<'a>| {
@@ -106,7 +105,7 @@ fn logged<'a>(context: &RunContext<'_>, job: DoneJob<'a>) -> DoneJob<'a> {
     job
 }
 
-/// A dry run doesn't wait: it only looks.
+/// Waits for a busy repo. A dry run doesn't: it only surveys.
 fn wait<'a>(context: &RunContext<'_>, mut job: DoneJob<'a>, began: Instant) -> DoneJob<'a> {
     if job.result.row.outcome != RepoOutcome::Busy || context.mode.trash().is_none() {
         return job;
@@ -125,7 +124,7 @@ fn wait<'a>(context: &RunContext<'_>, mut job: DoneJob<'a>, began: Instant) -> D
     job
 }
 
-/// Looks again at repos that were skipped: what may be evicted depends on what is idle and in use
+/// Surveys the repos that were skipped: what may be evicted depends on what is idle and in use
 /// there.
 pub(super) fn rescan(context: &RunContext<'_>, jobs: &mut [DoneJob<'_>]) {
     jobs.par_iter_mut()
@@ -137,7 +136,7 @@ pub(super) fn rescan(context: &RunContext<'_>, jobs: &mut [DoneJob<'_>]) {
         });
 }
 
-/// Gives repos whose repack had no room before the eviction another chance.
+/// Repacks the repos for which there was no room before the eviction.
 pub(super) fn repack_again<'a>(
     context: &RunContext<'_>,
     jobs: Vec<DoneJob<'a>>,

@@ -1,4 +1,4 @@
-//! One run over all repos, on one screen: look, decide, act, tell.
+//! One run over all repos, on one screen: survey, decide, act, report.
 //!
 //! A run proves and locks the volume, maintains every repo in parallel, reaps stale worktrees once
 //! it is known how many would go in all, empties the trash, and evicts. A dry run is the same run
@@ -23,7 +23,6 @@ use crate::survey;
 use crate::survey::context::VolumeContext;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
-use std::path::PathBuf;
 
 mod begin;
 mod context;
@@ -47,17 +46,17 @@ use job::{DoneJob, RepoJob, jobs, maintain, missing, repack_again};
 use reaping::reap;
 use room::Room;
 
-/// What a run was asked for, and who watches it.
+/// The request for a run, and who watches it.
 struct Request<'a> {
     policy: &'a Policy,
     options: &'a Options,
-    /// The time that ages are measured by; a dry run may be asked for another than the clock's.
+    /// The time from which ages are measured; a dry run may be given another one than the clock's.
     now: DateTime<Utc>,
     stop: &'a Stop,
     bar: &'a ProgressBar,
 }
 
-/// A whole run. Whatever happens is in the report.
+/// Runs everything. Whatever happens is in the report.
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
     let started = clock::now();
     let mut report = record::blank(policy, options, started);
@@ -73,14 +72,15 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
     let from_trash = match begin(&request) {
         Ok(begun) => work(&request, begun, &mut report),
         Err(refusal) => {
-            (report.run.outcome, report.run.reason) = (RunOutcome::Refused, Some(refusal));
+            (report.run.outcome, report.run.reason) =
+                (RunOutcome::Refused, Some(refusal.to_string()));
             0
         }
     };
     record::finish(&request, from_trash, report)
 }
 
-/// The run itself, into the report. Returns the bytes that the trash of earlier runs freed.
+/// Does the work and fills in the report. Returns the bytes that the trash of earlier runs freed.
 fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
     let Begun {
         mode,
@@ -131,7 +131,7 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
     from_trash
 }
 
-/// What is known before a repo is locked: which repos are unchanged, and what stands where.
+/// Surveys what is known before a repo is locked: which repos are unchanged, and what is where.
 fn survey_volume<'a>(
     request: &Request<'a>,
     own: Vec<&'a policy::Repo>,
@@ -149,7 +149,7 @@ fn survey_volume<'a>(
     (jobs, around)
 }
 
-/// Repacks what had no room before, and takes on ballast again.
+/// Repacks what had no room before, and restores the reserved space.
 fn repack_with_room<'a>(
     context: RunContext<'_>,
     jobs: Vec<DoneJob<'a>>,
@@ -176,8 +176,8 @@ fn repack_with_room<'a>(
     (jobs, after)
 }
 
-/// Directories that the config gives to somebody; a repo's own `.git` among them, for it must never
-/// be taken for one of its trees.
+/// The directories that the config assigns. A repo's own `.git` is among them, so that it is never
+/// taken for one of its trees.
 pub(crate) fn reserved(policy: &Policy) -> Vec<VolumePath> {
     let repos = policy
         .repos
@@ -189,10 +189,6 @@ pub(crate) fn reserved(policy: &Policy) -> Vec<VolumePath> {
         .chain([Some(policy.volume.state.clone())])
         .flatten()
         .collect()
-}
-
-fn locks(policy: &Policy) -> PathBuf {
-    policy.volume.state.path().join("locks")
 }
 
 fn limits(policy: &Policy) -> ResourceLimits {

@@ -1,23 +1,23 @@
-//! Whether a run changes anything.
+//! The mode of a run: whether it changes anything.
 
 use crate::apply::trash::Trash;
 use crate::lock::LockedVolume;
 
-/// A dry run has neither a lock nor a trash, so it can only look.
+/// The mode of a run. A dry run has neither a lock nor a trash, so it can't change anything.
 pub enum Mode {
-    /// It tells what would be done.
+    /// It reports what would be done.
     DryRun,
     /// It holds the volume's lock, and has a trash to put things in.
     Apply {
         /// The volume's lock.
         lock: LockedVolume,
-        /// Where trees and cache entries go.
+        /// Where trees and cache units go.
         trash: Trash,
     },
 }
 
 impl Mode {
-    /// The trash, where things may go.
+    /// The trash, unless it is a dry run.
     pub fn trash(&self) -> Option<&Trash> {
         match self {
             Self::DryRun => None,

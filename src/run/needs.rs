@@ -1,5 +1,5 @@
-//! What a repo tells the eviction: which trees are idle, what their lock files name, and what goes
-//! anyway.
+//! What the eviction needs to know of a repo: which trees are idle, what their lock files name, and
+//! what goes anyway.
 
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Size};
@@ -9,6 +9,7 @@ use crate::facts::worktree::{Contents, LockFile, State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
 use crate::plan::gc::PRUNED_AFTER;
+use crate::plan::reason::KeepReason;
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
 use crate::survey;
@@ -17,15 +18,19 @@ use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 
-/// Trees that nobody is working in, and that were looked at, by their path. Those that are to go
-/// are among them: whether they went, their rows tell.
+/// Returns the surveyed trees that nobody is working in, by their path. Trees that are to go are
+/// among them: their rows show whether they went.
 pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)> {
     let idle = plan
         .trees
         .iter()
         .filter_map(|(tree, verdict)| match (verdict, &tree.state) {
-            (Verdict::Keep(kept), State::Looked(_)) if kept.because == "busy" => None,
-            (Verdict::Keep(_) | Verdict::Reap { .. }, State::Looked(contents)) => {
+            (Verdict::Keep(kept), State::Looked(_))
+                if matches!(kept.reason, KeepReason::Busy(_)) =>
+            {
+                None
+            }
+            (Verdict::Keep(_) | Verdict::Reap(_), State::Looked(contents)) => {
                 Some((tree, contents.as_ref()))
             }
             _ => None,
@@ -50,7 +55,7 @@ pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)>
     idle.map(facts).collect()
 }
 
-/// What goes with the rescues whose time is over, before any cache does.
+/// Returns the size of what goes with expired rescues, before any cache does.
 pub(super) fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
     let rescues: Vec<&Rescue> = plan
         .expire

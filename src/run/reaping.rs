@@ -1,19 +1,20 @@
 //! The second pass over the repos: the trees go, unless there are so many that the plan is more
 //! likely wrong than the trees.
 //!
-//! Whose are held back is [decided elsewhere](crate::plan::fair).
+//! [`crate::plan::fair`] decides whose trees are kept back.
 
 use super::context::{RepoResult, RunContext};
 use super::job::DoneJob;
+use crate::fs::humanize;
 use crate::plan::fair;
-use crate::report::{RunReport, TreeOutcome};
+use crate::report::{ReasonName, RunReport, TreeOutcome};
 use rayon::prelude::*;
 
-/// As many of the repos that are held back are named.
+/// Repos that are named, of those that are kept back.
 const NAMED: usize = 10;
 
-/// Every repo's trees that are to go, but for those of repos that are held back: these are named in
-/// the report.
+/// Reaps every repo's trees that are to go. Repos that are kept back are named in the report
+/// instead.
 pub(super) fn reap<'a>(
     context: &RunContext<'_>,
     jobs: Vec<DoneJob<'a>>,
@@ -30,10 +31,6 @@ pub(super) fn reap<'a>(
             .take(NAMED)
             .map(|job| format!("{} ({})", job.policy.name, job.due()))
             .collect();
-        let more = match held.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
         let count: usize = jobs.iter().map(DoneJob::due).sum();
         let of = shard
             .map(|shard| format!("; shard {shard} has {part} of them"))
@@ -43,7 +40,7 @@ pub(super) fn reap<'a>(
         } else {
             "the others went, none of these did"
         };
-        let whose = format!("{}{more}", named.join(", "));
+        let whose = humanize::of_all(&named, held.len());
         let remedy = "look at a dry run, then raise max_reaped, or run with --repo";
         report.failures.push(format!("{count} trees would go, more than max_reaped ({most}{of}), of {whose}: {went}; {remedy}"));
     }
@@ -66,7 +63,7 @@ fn hold_back(mut result: RepoResult) -> RepoResult {
         .filter(|tree| tree.outcome == TreeOutcome::Planned)
     {
         tree.outcome = TreeOutcome::Kept;
-        "too many at once".clone_into(&mut tree.because);
+        tree.because = ReasonName::TooManyAtOnce;
         tree.reasons.insert(
             0,
             "kept, because too many trees of this repo would go at once".to_owned(),

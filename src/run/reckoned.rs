@@ -1,16 +1,15 @@
-//! How full the volume is, reckoned from how full it was and from what a run did since.
+//! The volume's usage as projected from its first measurement and what the run did since.
 //!
-//! It must never measure: a dry run has nothing to measure, and the run must decide as its dry run
-//! did.
+//! It is not measured again: a dry run has nothing to measure, and the run must decide as its dry
+//! run did.
 
 use crate::apply::trash::Emptied;
 use crate::facts::cache::Size;
 use crate::facts::volume::Usage;
 use crate::run::context::RepoResult;
 
-/// How full the volume is once trees and trash are gone, reckoned from how full it was: the dry run
-/// has nothing better, and a run must decide as its dry run did. What a repack gained is not
-/// foreseen, and comes on top.
+/// Projects the volume's usage once trees and trash are gone. What a repack gains is not projected,
+/// and comes on top.
 pub(super) fn reckon<'a>(
     mut usage: Usage,
     results: impl Iterator<Item = &'a RepoResult>,
@@ -24,7 +23,7 @@ pub(super) fn reckon<'a>(
     usage
 }
 
-/// So much came.
+/// Adds a size to the usage.
 fn take(usage: &mut Usage, size: Size) {
     usage.used_bytes = usage.used_bytes.saturating_add(size.bytes);
     usage.free_bytes = usage.free_bytes.saturating_sub(size.bytes);
@@ -34,7 +33,7 @@ fn take(usage: &mut Usage, size: Size) {
         .map(|bytes| bytes.saturating_add(size.bytes));
 }
 
-/// So much went.
+/// Removes a size from the usage.
 pub(super) fn free(usage: &mut Usage, size: Size) {
     usage.used_bytes = usage.used_bytes.saturating_sub(size.bytes);
     usage.free_bytes = usage.free_bytes.saturating_add(size.bytes);

@@ -1,17 +1,17 @@
 //! What a run writes down: its report from the first line to the last, and the journal.
 
 use super::job::DoneJob;
-use super::{Options, Request, locks};
+use super::{Options, Request};
 use crate::config::policy::Policy;
 use crate::facts::volume::Usage;
 use crate::fs::clock;
-use crate::lock::{self, LockedJournal};
+use crate::lock::{self, LockError, LockedJournal};
 use crate::notify::alert;
-use crate::report::journal;
+use crate::report::journal::{self, JournalError};
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA};
 use chrono::{DateTime, Utc};
 
-/// A report of which only the beginning is known.
+/// A report with only its beginning.
 pub(super) fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
     RunReport {
         schema: SCHEMA.to_owned(),
@@ -69,7 +69,7 @@ fn level(usage: &Usage) -> Level {
     }
 }
 
-/// The rows of the repos, and how full the volume was and is.
+/// Fills in the rows of the repos, and the volume's usage before and after.
 pub(super) fn describe(
     report: &mut RunReport,
     jobs: Vec<DoneJob<'_>>,
@@ -86,7 +86,7 @@ pub(super) fn describe(
         (before.total_bytes, before.total_inodes);
 }
 
-/// Outcome, sums, alerts, and the journal's line.
+/// Fills in outcome, sums and alerts, and writes the journal's line.
 pub(super) fn finish(request: &Request<'_>, from_trash: u64, mut report: RunReport) -> RunReport {
     if let Some(why) = request
         .stop
@@ -105,7 +105,7 @@ pub(super) fn finish(request: &Request<'_>, from_trash: u64, mut report: RunRepo
         && report.run.outcome != RunOutcome::Refused
         && let Err(error) = write_down(request, &report)
     {
-        report.failures.push(error);
+        report.failures.push(error.to_string());
         tally(&mut report, from_trash);
     }
     report
@@ -121,19 +121,30 @@ fn tally(report: &mut RunReport, from_trash: u64) {
     report.alerts = alert::alerts(report);
 }
 
+/// The run is not in the journal.
+#[derive(Debug, thiserror::Error)]
+enum Unwritten {
+    /// Another shard writes there, and doesn't end.
+    #[error("failed to write the journal: {0}")]
+    Turn(#[from] LockError),
+    /// The journal takes nothing.
+    #[error("{0}")]
+    Journal(#[from] JournalError),
+}
+
 /// Shards share the volume's lock, so they write one after the other.
-fn write_down(request: &Request<'_>, report: &RunReport) -> Result<(), String> {
+fn write_down(request: &Request<'_>, report: &RunReport) -> Result<(), Unwritten> {
     let turn = request
         .options
         .shard
-        .map(|_| LockedJournal::wait(&locks(request.policy), clock::now()))
+        .map(|_| LockedJournal::wait(&request.policy.volume.locks(), clock::now()))
         .transpose();
-    let _turn = turn.map_err(|error| format!("failed to write the journal: {error}"))?;
-    journal::append(&journal::file(&request.policy.volume.state.path()), report)
-        .map_err(|error| error.to_string())
+    let _turn = turn?;
+    let file = journal::file(&request.policy.volume.state);
+    Ok(journal::append(&file, report)?)
 }
 
-/// What earlier runs tell of the repos that are busy.
+/// Counts in how many runs the busy repos were busy.
 fn count_busy_nights(policy: &Policy, report: &mut RunReport) {
     let started = report.run.started;
     let mut busy = report
@@ -145,7 +156,7 @@ fn count_busy_nights(policy: &Policy, report: &mut RunReport) {
         return;
     }
     // A journal that can't be read is told of when this run is to be written there.
-    let past = journal::read(&journal::file(&policy.volume.state.path())).unwrap_or_default();
+    let past = journal::read(&journal::file(&policy.volume.state)).unwrap_or_default();
     busy.for_each(|repo| {
         repo.lock.busy_nights = journal::busy_nights(&past.runs, started, &repo.name);
     });

@@ -1,9 +1,9 @@
-//! One repo's run: lock → survey → plan → apply → unlock, and the row that tells of it.
+//! One repo's run: lock → survey → plan → apply → unlock, and its row in the report.
 //!
-//! It is done in two passes. [`RunContext::maintain`] looks, prunes and repacks, and names the
-//! trees that would go; when their number over all repos is plausible, [`RunContext::reap`] locks
-//! the repo again, looks again, decides again, and only then removes. It must never let one repo's
-//! failure reach another.
+//! There are two passes. [`RunContext::maintain`] surveys, prunes and repacks, and names the trees
+//! that would go. If their number over all repos is plausible, [`RunContext::reap`] locks the repo
+//! again, surveys again, decides again, and only then removes. One repo's failure, even a panic, is
+//! a row and doesn't reach another repo.
 
 use crate::config::policy;
 use crate::facts::worktree::State;
@@ -29,9 +29,9 @@ use reap::{reaps, to_write};
 use row::blank;
 
 impl RunContext<'_> {
-    /// The first pass.
+    /// Runs the first pass.
     pub fn maintain(&self, repo: &policy::Repo) -> RepoResult {
-        // What other shards have, and what was skipped, is looked at without a lock.
+        // Repos of other shards, and skipped ones, are surveyed without a lock.
         let only_looks = self.mode.trash().is_none() && !self.options.dry_run;
         let stage = if only_looks { "look" } else { "maintain" };
         self.row(repo, stage, |row| {
@@ -63,7 +63,7 @@ impl RunContext<'_> {
         })
     }
 
-    /// The result for a repo that is unchanged, by what an earlier run saw of it.
+    /// The result for an unchanged repo, from an earlier run's survey.
     pub fn skip(&self, repo: &policy::Repo, cached: CachedSurvey) -> RepoResult {
         self.row(repo, "skip", |row| {
             Ok(RepoResult {
@@ -73,8 +73,8 @@ impl RunContext<'_> {
         })
     }
 
-    /// Keeps what was seen for the next run, which may find nothing changed. A part of a run has no
-    /// row for that.
+    /// Keeps the survey for the next run, which may find nothing changed. A run with only a part of
+    /// the work has no row for that.
     fn keep(&self, repo: &policy::Repo, decided: &Decided, row: &report::Repo, lock: &LockedRepo) {
         if let Some(clock) = lock
             .server_clock()
@@ -93,7 +93,7 @@ impl RunContext<'_> {
         }
     }
 
-    /// Runs a pass, and makes a row of whatever ends it early, a panic too.
+    /// Runs a pass, and makes a row of whatever ends it early, even a panic.
     fn row(
         &self,
         repo: &policy::Repo,
@@ -138,7 +138,7 @@ impl RunContext<'_> {
         result
     }
 
-    /// A dry run: what would be freed.
+    /// Projects what a dry run's plan would free.
     fn foresee(&self, result: &mut RepoResult, plan: &Plan) {
         let size = |paths: &[VolumePath]| {
             self.on_io(self.stop, || survey::size::size(paths, self.stop))

@@ -1,8 +1,8 @@
-//! Room on the volume once the repos are done: what the trash frees, what is expected to be free
-//! then, and what is evicted.
+//! Room on the volume after the repos are done: what the trash frees, how much is then expected to
+//! be free, and what is evicted.
 //!
-//! How full the volume will be is reckoned, not measured: a dry run has nothing to measure, and a
-//! run must decide as its dry run did.
+//! The usage is projected, not measured: a dry run has nothing to measure, and a run must decide as
+//! its dry run did.
 
 use super::context::{RepoResult, RunContext};
 use super::eviction;
@@ -22,10 +22,10 @@ use crate::state::trial;
 use crate::survey;
 use std::io;
 
-/// What room is made by.
+/// The inputs for making room.
 pub(super) struct Room<'a> {
     pub(super) context: &'a RunContext<'a>,
-    /// How full the volume was at first.
+    /// The volume's usage at the beginning.
     pub(super) before: Usage,
     /// Repos of other shards.
     pub(super) others: Vec<&'a policy::Repo>,
@@ -34,8 +34,8 @@ pub(super) struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Empties the trash and evicts. Returns how full the volume is then, and the bytes that the
-    /// trash freed.
+    /// Empties the trash and evicts. Returns the volume's usage then, and the bytes that the trash
+    /// freed.
     pub(super) fn make(self, jobs: &mut [DoneJob<'_>], report: &mut RunReport) -> (Usage, u64) {
         let context = self.context;
         let (options, mut unknown) = (context.options, self.unknown.clone());
@@ -75,8 +75,8 @@ impl Room<'_> {
         (after, emptied.freed.bytes)
     }
 
-    /// What the repos of other shards need, and whether units may be wanted at all. If so, repos
-    /// that were skipped are looked at, too.
+    /// Surveys the repos of other shards, and returns whether units may be wanted at all. If so,
+    /// skipped repos are surveyed, too.
     fn look(&self, jobs: &mut [DoneJob<'_>]) -> (Vec<RepoResult>, bool) {
         let context = self.context;
         if !context.options.only.evict || context.policy.caches.is_empty() {
@@ -112,7 +112,7 @@ fn evict(stage: &eviction::Stage<'_>, evicts: bool, report: &mut RunReport) {
     report.eviction = calm.unwrap_or_else(evicted);
 }
 
-/// The results of this run's repos, and of those that other shards have.
+/// The results of this run's repos, and of other shards' repos.
 fn all_of<'a>(
     jobs: &'a mut [DoneJob<'_>],
     others: &'a mut [RepoResult],
@@ -120,13 +120,13 @@ fn all_of<'a>(
     jobs.iter_mut().map(|job| &mut job.result).chain(others)
 }
 
-/// The shard that ends the run for all begins to do so when the others are done. Returns who is
-/// still at work.
+/// Waits until the other shards are done, if this one ends the run for all. Returns who is still at
+/// work.
 fn wait_for_others(context: &RunContext<'_>, report: &mut RunReport) -> Vec<String> {
     let Some(shard) = context.options.shard.filter(|_| context.options.waits()) else {
         return Vec::new();
     };
-    // What can't be asked may be at work.
+    // One that can't be asked may be at work.
     let others = shards::wait(context, shard).unwrap_or_else(|error| Others {
         at_work: vec![error.to_string()],
         missing: Vec::new(),
@@ -135,21 +135,24 @@ fn wait_for_others(context: &RunContext<'_>, report: &mut RunReport) -> Vec<Stri
     others.at_work
 }
 
-/// What earlier runs know of lock files, where a cache asks for it, and why it is less than it was.
-/// Only a run may try how the volume treats access times.
+/// Returns what earlier runs know of lock files, if a cache needs it, and why it is less than it
+/// was. Only a run may probe how the volume treats access times.
 pub(super) fn ledger(request: &Request<'_>, mode: &Mode) -> (Option<Ledger>, Vec<String>) {
     let policy = request.policy;
     if !request.options.only.evict || policy.caches.is_empty() {
         return (None, Vec::new());
     }
     let (mut ledger, why) = Ledger::read(&policy.volume.state);
+    if let Some(why) = &why {
+        tracing::warn!("{why}");
+    }
     if mode.trash().is_some() {
         ledger.access_times = trial::keeps_access_times(&policy.volume.state).ok();
     }
     (Some(ledger), why.into_iter().collect())
 }
 
-/// The ledger with what this run saw; a run keeps it for the next one.
+/// Returns the ledger with what this run saw; a run keeps it for the next one.
 fn remember<'a>(
     context: &RunContext<'_>,
     results: impl Iterator<Item = &'a mut RepoResult>,
@@ -169,7 +172,7 @@ fn remember<'a>(
     ledger
 }
 
-/// What fills the volume, into the report. Returns what is in the trash.
+/// Reports what fills the volume. Returns the size of the trash.
 fn used(context: &RunContext<'_>, report: &mut RunReport) -> Size {
     context.bar.set_message("usage");
     let usage = context
@@ -180,7 +183,7 @@ fn used(context: &RunContext<'_>, report: &mut RunReport) -> Size {
     usage.trash
 }
 
-/// What other shards did to the volume, only a new look tells.
+/// Measures again after other shards worked on the volume.
 fn measure_again(context: &RunContext<'_>, report: &mut RunReport) -> Option<Usage> {
     let evicts = context.options.only.evict;
     match begin::measure(context.policy, evicts, context.io, context.stop) {
@@ -197,7 +200,8 @@ fn measure_again(context: &RunContext<'_>, report: &mut RunReport) -> Option<Usa
     }
 }
 
-/// What earlier runs left. A dry run measures it, unless it is known already.
+/// Empties the trash of what earlier runs left. A dry run measures it, unless its size is known
+/// already.
 fn empty_trash(context: &RunContext<'_>, known: Option<Size>, report: &mut RunReport) -> Emptied {
     let emptied = match context.mode {
         // If the lock was lost, the trash is another run's by now.

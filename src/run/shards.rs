@@ -1,12 +1,12 @@
 //! A run that several machines share: each shard has its own repos, and the last one ends the run
 //! for all.
 //!
-//! That one waits for the others, but not beyond three quarters of its time, then empties the trash
-//! and evicts. Who is at work is told by the locks alone; what the others' repos need and name it
-//! sees for itself, for anybody could write a note of that. It must never change anything in a repo
-//! that isn't its own.
+//! The last shard waits for the others, up to three quarters of its time, then empties the trash
+//! and evicts. Only the locks show who is at work. It surveys the others' repos itself, since
+//! anybody could write a note about them. A shard changes nothing in a repo that isn't its own.
 
 use crate::config::policy::{self, Policy};
+use crate::fs::volume_path::VolumePath;
 use crate::lock::{self, Holder, LockError, Seen};
 use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
@@ -15,22 +15,21 @@ use crate::run::context::{RepoResult, RunContext};
 use crate::run::mode::Mode;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
-use std::path::Path;
 use std::time::Duration;
 
-/// How long to wait before the others are looked for again.
+/// The pause before the others are checked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// What the others came to, where it isn't well.
+/// What went wrong with the others.
 #[derive(Debug, Default)]
 pub struct Others {
-    /// Some are at work yet: what they have in the trash is theirs.
+    /// Those still at work: what they have in the trash is theirs.
     pub at_work: Vec<String>,
-    /// Some died or never began.
+    /// Those that died or never began.
     pub missing: Vec<String>,
 }
 
-/// A shard in this run.
+/// The state of a shard in this run.
 enum State {
     AtWork,
     Ended,
@@ -38,7 +37,7 @@ enum State {
     NotBegun,
 }
 
-/// The repos that a run is to work on, and those that other shards have.
+/// Splits the repos into this shard's and the other shards'.
 pub fn split<'a>(
     policy: &'a Policy,
     options: &Options,
@@ -55,9 +54,9 @@ pub fn split<'a>(
 /// Waits until all others have ended, or it is late, or the run is to stop.
 ///
 /// # Errors
-/// A lock can't be looked at.
+/// A lock can't be read.
 pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError> {
-    // Runs are a day apart, and no shard of this run's began longer ago than a whole run takes.
+    // Runs are a day apart, and no shard of this run began longer ago than a whole run takes.
     let longest =
         chrono::TimeDelta::from_std(context.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
     let since = context
@@ -80,7 +79,7 @@ pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError>
 }
 
 /// A lock file is written when its shard begins, and again when it ends.
-fn state(locks: &Path, shard: Shard, since: DateTime<Utc>) -> Result<State, LockError> {
+fn state(locks: &VolumePath, shard: Shard, since: DateTime<Utc>) -> Result<State, LockError> {
     Ok(match lock::shard(locks, shard)? {
         Seen { held: true, .. } => State::AtWork,
         Seen {
@@ -111,8 +110,8 @@ fn told(states: Vec<(Shard, State)>) -> Others {
     others
 }
 
-/// Looks at the repos of other shards, without a lock and without changing anything, for what is
-/// idle there and what their lock files name. A dry run foresees besides what will go there.
+/// Surveys the repos of other shards, without a lock and without changing anything, for what is
+/// idle there and what their lock files name. A dry run also projects what will go there.
 pub fn look(context: &RunContext<'_>, repos: &[&policy::Repo]) -> Vec<RepoResult> {
     let only = if context.mode.trash().is_none() {
         context.only

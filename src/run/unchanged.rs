@@ -1,15 +1,15 @@
-//! Repos that rest: since a run looked, nothing has changed there that git writes, and nothing is
-//! due yet.
+//! Unchanged repos: nothing that git writes has changed since the last survey, and nothing is due
+//! yet. They are skipped.
 //!
 //! Such a repo costs a listing of its refs, packs and registrations: no lock, no process, no walk.
-//! What that run saw is told again from a file in the state directory, where agents can write as
-//! well. So it must never be the reason to change anything: when something is due the repo is
-//! locked and looked at anew. A file that is lost or forged costs a look, or a week in which
-//! nothing is done; a forger must come back each week.
+//! Its last survey is reported again from a file in the state directory, where agents can write as
+//! well. So that file is never a reason to change anything: if something is due the repo is locked
+//! and surveyed anew. A lost or forged file costs a survey, or a week in which nothing is done; a
+//! forger must come back each week.
 
 use crate::config::policy::{self, Policy};
 use crate::facts::repo::Repo;
-use crate::fs::atomic;
+use crate::fs::atomic::{self, Draft};
 use crate::fs::clock;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -19,29 +19,30 @@ use crate::plan;
 use crate::report::{self, TreeOutcome, VerdictName};
 use crate::survey::{fingerprint, probe};
 use chrono::{DateTime, TimeDelta, Utc};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The schema's name and version.
 const SCHEMA: &str = "treewarden.look/1";
 /// Bytes. A thousand worktrees take one.
 const LARGEST: u64 = 4 << 20;
-/// What changed this long before a look may have changed again in the same tick of the server's
+/// What changed this long before a survey may have changed again in the same tick of the server's
 /// clock: git calls such files racy, and gives them a second (`docs/design/git.md#racy-files`).
 const RACY: TimeDelta = TimeDelta::seconds(2);
 
-/// What a look found in a repo where nothing is to be done.
+/// The survey of a repo in which nothing is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CachedSurvey {
     schema: String,
-    /// When it was.
+    /// When it was made.
     at: DateTime<Utc>,
     /// Until when nothing will be due.
     until: DateTime<Utc>,
     fingerprint: String,
-    /// Where its trees stand.
+    /// The places of its trees.
     places: Vec<PathBuf>,
     /// Why nothing was repacked.
     gc: String,
@@ -50,20 +51,21 @@ pub struct CachedSurvey {
 }
 
 impl CachedSurvey {
-    /// The look that a file holds; none for what is no look of this version.
+    /// Parses a file's survey; none if it is none of this version.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes)
             .ok()
             .filter(|look: &Self| look.schema == SCHEMA)
     }
 
-    /// How many worktrees it has, all of them in their places.
+    /// The number of its worktrees, all in their places.
     pub fn trees(&self) -> usize {
-        // Where the same is named again and again, fewer than that are missing of so many.
+        // A place that is named repeatedly counts once, so that no more can be missing than there
+        // are.
         self.places.iter().collect::<HashSet<_>>().len()
     }
 
-    /// The row of a run in which the repo rests: whatever the file says, nothing was done in it.
+    /// The row of a run that skips the repo: whatever the file says, nothing was done.
     pub fn row(self, blank: report::Repo, now: DateTime<Utc>) -> report::Repo {
         let since = u64::try_from(now.signed_duration_since(self.at).num_seconds()).unwrap_or(0);
         let gc = report::Gc {
@@ -80,7 +82,7 @@ impl CachedSurvey {
         };
         for tree in &mut row.worktrees {
             (tree.outcome, tree.bytes, tree.rescue_ref) = (TreeOutcome::Kept, None, None);
-            // A repo in which a tree is to go doesn't rest.
+            // A repo in which a tree is to go isn't skipped.
             if tree.verdict == VerdictName::Reap {
                 tree.verdict = VerdictName::Unknown;
             }
@@ -89,50 +91,46 @@ impl CachedSurvey {
         row
     }
 
-    /// Replaces the file in one step. It need not outlive a crash, so nobody waits for the disk.
+    /// Replaces the file in one step. It need not outlive a crash, so it isn't synced.
     fn write(&self, state: &VolumePath, repo: &policy::Repo) -> io::Result<()> {
-        let to = file(state, repo).ok_or(io::ErrorKind::InvalidInput)?.path();
-        atomic::make_folder(to.parent().unwrap_or(Path::new("/")))?;
-        let trash = state.join("trash").map_err(io::Error::other)?.path();
+        atomic::make_folder(&state.join("looks")?)?;
+        let trash = state.join("trash")?;
         atomic::make_folder(&trash)?;
-        let mut new = tempfile::NamedTempFile::new_in(trash)?;
-        atomic::json(&mut new, self)?;
-        new.persist(to).map_err(|error| error.error)?;
-        Ok(())
+        let mut new = Draft::private(&trash)?;
+        atomic::json(new.file(), self)?;
+        new.put(&file(state, repo).ok_or(io::ErrorKind::InvalidInput)?)
     }
 }
 
-/// What a run saw of the repo that may rest after it.
+/// The survey of a repo that may be skipped after it.
 pub struct Seen<'a> {
     /// The facts.
     pub facts: &'a Repo,
-    /// What the report tells of them.
+    /// Its row in the report.
     pub row: &'a report::Repo,
     /// The run's time.
     pub now: DateTime<Utc>,
     /// The file server's clock, before anything was looked at.
     pub clock: DateTime<Utc>,
-    /// What the volume has left.
+    /// The volume's free space.
     pub free_bytes: u64,
 }
 
-/// The last look at a repo, where it still holds.
+/// Returns the last survey of a repo, if it still counts.
 pub fn holds(
     policy: &Policy,
     repo: &policy::Repo,
     now: DateTime<Utc>,
     stop: &Stop,
 ) -> Option<CachedSurvey> {
-    let file = openat::file(&file(&policy.volume.state, repo)?).ok()?;
+    let file = atomic::open(&file(&policy.volume.state, repo)?, OFlags::RDONLY).ok()?;
     let written = clock::of_server(file.metadata().ok()?.modified().ok()?);
     let look = CachedSurvey::parse(&openat::content(file, LARGEST).ok()?)?;
-    // Whatever it says of itself: nobody's word holds for longer than a look, counted from when it
-    // was given.
+    // Whatever the file claims, no survey counts for longer than the longest skip, from when it was
+    // made.
     let holds = |from: DateTime<Utc>| plan::rest::holds(from, now);
     let in_time = look.at <= now && now < look.until && holds(look.at) && holds(written);
-    let free = || {
-        peek(&policy.volume.state.path().join("locks"), &repo.name).is_ok_and(|lock| lock.is_ok())
-    };
+    let free = || peek(&policy.volume.locks(), &repo.name).is_ok_and(|lock| lock.is_ok());
     let same = || {
         fingerprint::of(repo, &look.places, stop).is_ok_and(|found| found.id == look.fingerprint)
     };
@@ -152,13 +150,13 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Sto
         .map(|tree| tree.path.clone())
         .collect();
     let kept = fingerprint::of(repo, &places, stop).and_then(|found| {
-        // Also what changed while we looked.
+        // This includes what changed during the survey.
         if seen.clock.signed_duration_since(found.newest) <= RACY {
             return Ok(());
         }
         let report::Repo { gc, worktrees, .. } = seen.row.clone();
         let (schema, fingerprint) = (SCHEMA.to_owned(), found.id);
-        CachedSurvey {
+        let look = CachedSurvey {
             schema,
             at: seen.now,
             until,
@@ -167,8 +165,16 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Sto
             gc: gc.reason,
             store: gc.before,
             worktrees,
+        };
+        // Whatever stands in its place has to go, or this repo is looked at in every run.
+        if let Err(error) = look.write(state, repo) {
+            let place = file(state, repo).map_or_else(String::new, |place| place.to_string());
+            tracing::warn!(
+                repo = repo.name,
+                "failed to keep what was seen in `{place}`: {error}"
+            );
         }
-        .write(state, repo)
+        Ok(())
     });
     if let Err(error) = kept {
         tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next run looks again");

@@ -1,7 +1,7 @@
-//! What fills the volume: its parts, in one walk over all of it.
+//! What fills the volume, by parts, in one walk over all of it.
 //!
-//! A repo's parts are its store, its checkout and its registered worktrees, wherever these stand.
-//! It must never open a repo with git: even one that is busy, refused or broken takes its room.
+//! A repo's parts are its store, its checkout and its registered worktrees, wherever these are. No
+//! repo is opened with git: one that is busy, refused or broken takes room as well.
 
 use crate::config::policy::Policy;
 use crate::facts::cache::Size;
@@ -13,18 +13,18 @@ use crate::survey::{registry, size, worktree};
 use std::collections::HashMap;
 use std::io;
 
-/// What the walk found.
+/// The result of the walk.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// Everything that stands in the volume, biggest first.
+    /// Everything on the volume, biggest first.
     pub used: Vec<Used>,
-    /// What of it waits in the trash: as much as emptying it would free.
+    /// The part of it that is in the trash: as much as emptying it would free.
     pub trash: Size,
-    /// A line for each directory that could not be read, which weighs nothing.
+    /// A line for each directory that could not be read, which counts as nothing.
     pub problems: Vec<String>,
 }
 
-/// Walks over everything that stands in the volume.
+/// Walks over everything on the volume.
 pub fn usage(policy: &Policy, stop: &Stop) -> Usage {
     weigh(policy, stop).unwrap_or_else(|error| {
         let problem = format!("failed to list `{}`: {error}", policy.volume.root.display());
@@ -40,11 +40,7 @@ type Owner = (Part, Option<String>);
 
 fn weigh(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     let mut known = known(policy);
-    let trash = policy
-        .volume
-        .state
-        .join("trash")
-        .map_err(io::Error::other)?;
+    let trash = policy.volume.state.join("trash")?;
     known.insert(trash.clone(), (Part::State, None));
     let places: Vec<VolumePath> = known.keys().cloned().collect();
     let (mut parts, problems) = size::parts(&policy.volume.root, &places, stop)?;

@@ -1,29 +1,30 @@
 //! The ledger: which package was last named by whose lock file, run by run.
 //!
-//! It is one file in the volume's state directory, replaced whole. A repo that a run could not look
-//! at keeps what it named then. Losing the ledger costs a worse choice for some weeks and nothing
-//! else, so what can't be read is started anew, with a word. It must never grow without bound, and
-//! never be written by a dry run.
+//! It is one file in the volume's state directory, replaced as a whole. A repo that a run could not
+//! survey keeps what it named before. Losing the ledger costs a worse choice for some weeks and
+//! nothing else, so an unreadable one is replaced by an empty one, with a message. Its size is
+//! bounded, and a dry run doesn't write it.
 
 use crate::facts::locks::{Files, Locks, Names, Naming, Seen};
 use crate::facts::package::Package;
-use crate::fs::atomic;
-use crate::fs::openat::{self, found};
+use crate::fs::atomic::{self, Draft};
+use crate::fs::openat::found;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 
 /// The schema's name and version.
 const SCHEMA: &str = "treewarden.ledger/1";
 
+/// What it is called in the state directory.
+pub const NAME: &str = "ledger.json";
+
 /// Nobody asks what was last named longer ago.
 const REMEMBERED: TimeDelta = TimeDelta::days(90);
 
-/// Bytes. Ten times what a large fleet's takes.
+/// Bytes. Ten times a large fleet's ledger.
 const LARGEST: u64 = 256 << 20;
 
 /// Packages that are remembered though no lock file names them any more, the latest first; and
@@ -31,19 +32,30 @@ const LARGEST: u64 = 256 << 20;
 const MOST_PAST: usize = 500_000;
 const MOST_OF_A_REPO: usize = 500_000;
 
-/// What is remembered of lock files, and of the mount.
+/// What is remembered about lock files, and about the mount.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Ledger {
     schema: String,
-    /// Whether the volume keeps access times, as a run found out by trying.
+    /// Whether the volume keeps access times, as a run's probe found.
     pub access_times: Option<bool>,
-    /// By the repo's name.
+    /// The last survey of each repo, by its name.
     repos: BTreeMap<String, Seen>,
-    /// What each content names, by the package's place in `packages`.
+    /// The packages that each content names, by their index in `packages`.
     contents: BTreeMap<String, Vec<u32>>,
     packages: Vec<Entry>,
     #[serde(skip)]
     places: HashMap<Package, u32>,
+}
+
+/// What stands there is no ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It is no JSON, or of another form.
+    #[error("{0}")]
+    Form(#[from] serde_json::Error),
+    /// It is of another version, or its parts don't fit one another.
+    #[error("it is of another version, or damaged")]
+    Unsound,
 }
 
 /// A package, when it was last named (in seconds since 1970), and by which repo.
@@ -51,28 +63,32 @@ pub struct Ledger {
 struct Entry(Package, i64, String);
 
 impl Ledger {
-    /// Reads the ledger of the volume whose state directory is `state`; an empty one, and why, when
-    /// what stands there is none.
+    /// Reads the ledger of the volume whose state directory is `state`; an empty one, and why, if
+    /// it is unreadable.
     pub fn read(state: &VolumePath) -> (Self, Option<String>) {
-        let read = file(state).and_then(|file| found(openat::read(&file, LARGEST)));
+        let read = file(state).and_then(|file| found(atomic::read(&file, LARGEST)));
         let (ledger, why) = match read {
             Ok(None) => (Self::default(), None),
             Ok(Some(bytes)) => match Self::parse(&bytes) {
                 Ok(ledger) => (ledger, None),
-                Err(why) => (Self::default(), Some(why)),
+                Err(why) => (Self::default(), Some(why.to_string())),
             },
             Err(error) => (Self::default(), Some(error.to_string())),
         };
-        let why = why
-            .map(|why| format!("failed to read the ledger of lock files: {why}; it starts anew, so for a while less is known of last use"));
+        let why = why.map(|why| {
+            format!(
+                "failed to read the ledger of lock files `{state}/{NAME}`: {why}; \
+                 it starts anew, so for a while less is known of last use"
+            )
+        });
         (ledger, why)
     }
 
     /// The ledger that holds these bytes.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let ledger: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LedgerError> {
+        let ledger: Self = serde_json::from_slice(bytes)?;
         if ledger.schema != SCHEMA || !ledger.is_sound() {
-            return Err("it is of another version, or damaged".to_owned());
+            return Err(LedgerError::Unsound);
         }
         let places = ledger
             .packages
@@ -86,28 +102,24 @@ impl Ledger {
     /// Replaces the ledger on the disk, in one step.
     ///
     /// # Errors
-    /// It can't be written; the old one stands.
+    /// It can't be written; the old one stays.
     pub fn write(&self, state: &VolumePath) -> io::Result<()> {
         let to = file(state)?;
         // In the trash, under a name that nobody could plant a link at: what a kill leaves behind
         // is gone the next run.
-        let trash = state.join("trash").map_err(io::Error::other)?.path();
+        let trash = state.join("trash")?;
         atomic::make_folder(&trash)?;
-        let mut new = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o644))
-            .tempfile_in(trash)?;
-        atomic::json(&mut new, self)?;
-        if new.as_file().metadata()?.len() > LARGEST {
+        let mut new = Draft::readable(&trash)?;
+        atomic::json(new.file(), self)?;
+        if new.file().metadata()?.len() > LARGEST {
             return Err(io::Error::other(
                 "the next run could not read so large a one",
             ));
         }
-        new.as_file().sync_all()?;
-        new.persist(to.path()).map_err(|error| error.error)?;
-        Ok(rustix::fs::fsync(openat::dir(state)?)?)
+        new.put_durably(&to)
     }
 
-    /// What is known of a repo's lock files.
+    /// Returns the last survey of a repo's lock files.
     pub fn seen(&self, repo: &str) -> Option<&Seen> {
         self.repos.get(repo)
     }
@@ -117,8 +129,8 @@ impl Ledger {
         self.contents.contains_key(content)
     }
 
-    /// Takes in what a run saw of a repo: all that its lock files name is named now. What could not
-    /// be read stays as it was seen last. Gives a line where there was too much of it.
+    /// Adds what a run saw of a repo: all that its lock files name is named now. What could not be
+    /// read stays as in the last survey. Returns a line if there was too much.
     pub fn note(&mut self, repo: &str, locks: Locks, now: DateTime<Utc>) -> Option<String> {
         for (content, packages) in locks.contents {
             let places = packages
@@ -175,7 +187,7 @@ impl Ledger {
         too_much
     }
 
-    /// What a repo's lock files named last is named now, too: nothing has changed there.
+    /// Counts what a repo's lock files named last as named now: nothing has changed there.
     pub fn again(&mut self, repo: &str, now: DateTime<Utc>) {
         let contents = self
             .repos
@@ -198,7 +210,7 @@ impl Ledger {
         }
     }
 
-    /// Forgets repos that nobody enrols any more, contents that no tree holds, and packages that
+    /// Forgets repos that are no longer enrolled, contents that no tree has, and packages that
     /// nobody named for long.
     #[must_use]
     pub fn tidied(mut self, enrolled: &BTreeSet<&str>, now: DateTime<Utc>) -> Self {
@@ -243,8 +255,8 @@ impl Ledger {
         self
     }
 
-    /// When each package was last named, and whether it is in use: named by a lock file as it was
-    /// seen last. To be asked of a tidied ledger: a content that no tree holds any more would still
+    /// Returns when each package was last named, and whether it is in use: named by a lock file in
+    /// its last survey. Only for a tidied ledger: a content that no tree has any more would still
     /// count.
     pub fn names(&self) -> Names {
         let worked = self.worked();
@@ -263,7 +275,7 @@ impl Ledger {
             .collect()
     }
 
-    /// What is in use, each with the last work in a repo that names it.
+    /// Returns what is in use, each with the last work in a repo that names it.
     fn worked(&self) -> HashMap<u32, Option<DateTime<Utc>>> {
         let mut worked = HashMap::new();
         for seen in self.repos.values() {
@@ -294,7 +306,7 @@ impl Ledger {
         })
     }
 
-    /// Every number leads somewhere: the file may have been changed by anybody.
+    /// Whether every index is valid: anybody may have changed the file.
     fn is_sound(&self) -> bool {
         self.contents
             .values()
@@ -304,7 +316,7 @@ impl Ledger {
 }
 
 fn file(state: &VolumePath) -> io::Result<VolumePath> {
-    state.join("ledger.json").map_err(io::Error::other)
+    state.join(NAME).map_err(io::Error::from)
 }
 
 #[cfg(test)]
@@ -336,7 +348,7 @@ mod tests {
         }
     }
 
-    /// `name: night, repo`, with a star for what is in use.
+    /// `name: run, repo`, with a star for what is in use.
     fn told(ledger: &Ledger) -> Vec<String> {
         let names = ledger.names();
         let told = |(package, naming): (&Package, &Naming)| {

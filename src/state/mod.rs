@@ -1,6 +1,6 @@
 //! treewarden's own files in the volume's state directory.
 //!
-//! Agents can write there as well: what stands here informs, and is never a reason to delete
+//! Agents can write there as well, so these files only inform, and are never a reason to delete
 //! (`docs/design/threat-model.md#the-state-directory`).
 
 #![cfg_attr(

@@ -1,12 +1,12 @@
-//! Finds out by trying whether the volume keeps access times: mount options don't tell, for an NFS
-//! client can't see what the server does.
+//! The atime probe: whether the volume keeps access times. Mount options don't show it, because an
+//! NFS client can't see what the server does.
 //!
-//! A small file of our own is read, and its access time must move, as under `relatime`, which moves
-//! one that is older than the write. Where the read is answered from a cache it doesn't move; then
-//! access times count as not kept, which costs knowledge and nothing else. `strictatime` is not
-//! told from `relatime`: whoever uses access times takes them for up to a day old. It must never
-//! touch a file that isn't ours.
+//! A small file of our own is read, and its access time must move, as it does under `relatime` if
+//! it is older than the write. If a cache answers the read it doesn't move; then access times count
+//! as not kept, which costs knowledge and nothing else. The probe doesn't distinguish `strictatime`
+//! from `relatime`, so access times count as up to a day old.
 
+use crate::fs::atomic;
 use crate::fs::volume_path::VolumePath;
 use rustix::fs::{Advice, fadvise};
 use std::fs::{File, FileTimes};
@@ -16,10 +16,10 @@ use std::time::{Duration, SystemTime};
 /// Whether reading a file in the volume's state directory moves its access time.
 ///
 /// # Errors
-/// The file can't be made, read or looked at.
+/// The file can't be made, read or inspected.
 pub fn keeps_access_times(state: &VolumePath) -> io::Result<bool> {
     // It has no name that anybody could plant a link at, and is gone with its descriptor.
-    let mut file = tempfile::tempfile_in(state.path())?;
+    let mut file = atomic::nameless(state)?;
     file.write_all(b"read me\n")?;
     file.sync_all()?;
     let long_ago = |hours| {
@@ -36,7 +36,7 @@ pub fn keeps_access_times(state: &VolumePath) -> io::Result<bool> {
     Ok(file.metadata()?.accessed()? > long_ago(24))
 }
 
-/// From the disk or the server, as far as the kernel heeds the advice.
+/// Reads from the disk or the server, if the kernel follows the advice.
 fn read(file: &mut File) -> io::Result<()> {
     fadvise(&*file, 0, None, Advice::DontNeed)?;
     file.rewind()?;

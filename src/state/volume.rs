@@ -1,21 +1,22 @@
-//! The volume's sentinel: what tells the mounted volume from an empty mount point.
+//! The volume's sentinel, which distinguishes the mounted volume from an empty mount point.
 //!
-//! Without it a run on an unmounted or wrongly mounted volume would find every worktree missing. It
-//! must never be made by anything but `treewarden init`.
+//! Without it a run on an unmounted or wrongly mounted volume would find every worktree missing.
+//! Only `treewarden init` makes it.
 
 use crate::config::policy;
 use crate::fs::atomic;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "volume.json";
 const SCHEMA: &str = "treewarden.volume/1";
+/// Bytes. Ours has some two hundred.
+const LARGEST: u64 = 64 << 10;
 /// What the state directory holds besides.
 const FOLDERS: [&str; 2] = ["locks", "trash"];
 
@@ -32,17 +33,17 @@ pub struct Sentinel {
     pub created: DateTime<Utc>,
 }
 
-/// A text that is no sentinel, or none that is known.
+/// Why a text is no sentinel, or no known one.
 #[derive(Debug)]
 pub enum SentinelError {
-    /// It makes no sense.
+    /// It is malformed.
     Nonsense(serde_json::Error),
-    /// It says that it is of another schema.
+    /// It has another schema.
     Other(String),
 }
 
 impl Sentinel {
-    /// Reads a sentinel's text. The schema comes first: a later one may have another shape.
+    /// Parses a sentinel. The schema is checked first: a later one may have another shape.
     ///
     /// # Errors
     /// [`SentinelError`].
@@ -60,7 +61,7 @@ impl Sentinel {
     }
 }
 
-/// The volume is not what the config says: nothing may be touched.
+/// Why the volume is not what the config says: nothing may be touched.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// There is no directory.
@@ -96,17 +97,17 @@ pub enum VolumeError {
         /// What it says it is.
         schema: String,
     },
-    /// Root would read and write for somebody what he can't, and leave behind what he can't use.
+    /// Root would read and write what the owner can't, and leave behind what the owner can't use.
     #[error("`{}` belongs to user {owner}, and this is root: agents could have it read for them what they can't; run as user {owner} (in a pod `runAsUser: {owner}`, else `setpriv --reuid {owner} --regid {group} --clear-groups treewarden ..`)", place.display())]
     Owner {
         /// The volume's root or state directory.
         place: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
-        /// And his group.
+        /// Its group.
         group: u32,
     },
-    /// What git obeys would stand where agents write.
+    /// The scratch space is on the volume: git would obey files that agents can write.
     #[error("the scratch folder `{}` lies on the volume, where agents can write: set TMPDIR to one outside of it", .0.display())]
     Scratch(PathBuf),
     /// Locks or trash would lead elsewhere.
@@ -137,7 +138,7 @@ pub enum VolumeError {
     },
 }
 
-/// Proves that this is the volume that the config means. A look: it changes nothing.
+/// Proves that this is the volume that the config means. It changes nothing.
 ///
 /// # Errors
 /// [`VolumeError`].
@@ -152,7 +153,7 @@ pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
         path: path.clone(),
         cause,
     };
-    let Some(text) = found(openat::read(&path, 64 << 10)).map_err(unreadable)? else {
+    let Some(text) = found(atomic::read(&path, LARGEST)).map_err(unreadable)? else {
         return Err(VolumeError::NoSentinel(path, root.display().to_string()));
     };
     let sentinel = Sentinel::read(&text).map_err(|error| match error {
@@ -171,27 +172,28 @@ pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
     FOLDERS.iter().try_for_each(|name| {
         prove_folder(&volume.state.join(name).expect("a fixed name stays inside"))
     })?;
-    prove_owner(&volume.state.path()).and_then(|()| prove_scratch(root))?;
+    prove_owner(volume.state.path(), openat::stat(&volume.state))
+        .and_then(|()| prove_scratch(root))?;
     Ok(sentinel)
 }
 
 /// Root works for nobody but root.
-fn prove_owner(path: &Path) -> Result<(), VolumeError> {
-    let seen = std::fs::symlink_metadata(path).map_err(|cause| VolumeError::Root {
-        root: path.to_owned(),
-        cause,
-    })?;
-    if rustix::process::geteuid().is_root() && seen.uid() != 0 {
+fn prove_owner(place: PathBuf, seen: io::Result<Stat>) -> Result<(), VolumeError> {
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(cause) => return Err(VolumeError::Root { root: place, cause }),
+    };
+    if rustix::process::geteuid().is_root() && seen.st_uid != 0 {
         return Err(VolumeError::Owner {
-            place: path.to_owned(),
-            owner: seen.uid(),
-            group: seen.gid(),
+            place,
+            owner: seen.st_uid,
+            group: seen.st_gid,
         });
     }
     Ok(())
 }
 
-/// Git dirs of our own are made there; agents write everywhere on the volume.
+/// Our own git dirs are made in scratch space; agents write everywhere on the volume.
 fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
     let scratch = std::env::temp_dir();
     let stands = |path: &Path| path.canonicalize();
@@ -213,16 +215,31 @@ fn prove_folder(place: &VolumePath) -> Result<(), VolumeError> {
     }
 }
 
+/// Makes a directory and those above it.
+fn make_folders(place: &VolumePath) -> io::Result<()> {
+    let mut above: Vec<&Path> = place.relative().ancestors().collect();
+    // The root itself, which is there.
+    above.pop();
+    above.into_iter().rev().try_for_each(|path| {
+        VolumePath::new(place.root(), path)
+            .map_err(io::Error::other)
+            .and_then(|place| atomic::make_folder(&place))
+    })
+}
+
 /// Makes the state directory with its directories and the sentinel.
 ///
 /// # Errors
-/// [`VolumeError`]; a prepared volume is left as it is.
+/// [`VolumeError`]; a prepared volume is left unchanged.
 pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
-    openat::root(&volume.root).map_err(|cause| VolumeError::Root {
+    let root = openat::root(&volume.root).map_err(|cause| VolumeError::Root {
         root: volume.root.to_path_buf(),
         cause,
     })?;
-    prove_owner(&volume.root)?;
+    prove_owner(
+        volume.root.to_path_buf(),
+        rustix::fs::fstat(root).map_err(io::Error::from),
+    )?;
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |cause| VolumeError::Prepare { path, cause }
@@ -235,8 +252,8 @@ pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, 
         return Err(VolumeError::Prepared(place));
     }
     for name in FOLDERS {
-        let path = volume.state.path().join(name);
-        std::fs::create_dir_all(&path).map_err(failed(&path))?;
+        let place = volume.state.join(name).expect("a fixed name stays inside");
+        make_folders(&place).map_err(failed(&place.path()))?;
     }
     let sentinel = Sentinel {
         schema: SCHEMA.to_owned(),
@@ -246,7 +263,7 @@ pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, 
     };
     let text = serde_json::to_vec_pretty(&sentinel)
         .map_err(|error| failed(&place.path())(error.into()))?;
-    match atomic::create(&place.path(), &text) {
+    match atomic::create(&place, &text) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(VolumeError::Prepared(place));
         }

@@ -1,8 +1,8 @@
-//! Walks the directories that tools make, and asks each tool's own account
+//! The walk through directories that tools make. It asks each tool's account
 //! (`ecosystems::account`) which files are its own: every other file is somebody's work
 //! (`docs/design/worktrees.md#whose-file-is-it`).
 //!
-//! What can't be read is an error, and then nobody knows what stands there.
+//! Anything unreadable is an error, and then the contents of the directory are unknown.
 
 use super::go_on;
 use crate::ecosystems;
@@ -19,16 +19,15 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Whether the directory `name` in `parent` is one to which a tool gives that name. An error is a
-/// no.
+/// Whether a tool gives its directories the name `name`, and the one in `parent` is one. False on
+/// an error.
 pub(super) fn is_named(parent: BorrowedFd<'_>, name: &str) -> bool {
     tools(parent, name, |tool| tool.signs.is_empty())
         .next()
         .is_some()
 }
 
-/// Whether the directory `name` in `parent`, which lists all `names`, is one in which a tool leaves
-/// its sign.
+/// Whether the directory `name` in `parent`, whose entries are `names`, contains a tool's sign.
 pub(super) fn is_signed<'a>(
     parent: BorrowedFd<'_>,
     name: &str,
@@ -41,8 +40,7 @@ pub(super) fn is_signed<'a>(
             .is_some()
 }
 
-/// Whether an untracked file, by its name and by what it holds, is one that a tool writes among the
-/// sources.
+/// Whether an untracked file is one that a tool writes among the sources, by its name and contents.
 pub(super) fn is_made_file(parent: BorrowedFd<'_>, name: &str) -> bool {
     let is_it = |file: &MadeFile| (file.may_be)(name) && (file.is_one)(parent, name);
     ecosystems::made_files().any(is_it)
@@ -56,22 +54,22 @@ fn tools<'a>(
     ecosystems::output().filter(move |tool| asked(tool) && (tool.made)(parent, name))
 }
 
-/// What stands in a tool's directory and isn't the tool's.
+/// What is in a tool's directory and isn't the tool's.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Files and directories that no account speaks for, by their path in the directory, in order.
+    /// Files and directories that no account claims, by their path in the directory, sorted.
     pub(super) somebodys: Vec<PathBuf>,
-    /// Repos: directories with one's own history.
+    /// Repos: directories with a history of their own.
     pub(super) repos: Vec<PathBuf>,
-    /// Directories that are the tool's, with all that is in them: nobody looked further.
+    /// Directories that are the tool's with all their contents: they are not walked further.
     pub(super) whole: Vec<VolumePath>,
 }
 
-/// Looks through a tool's directory, and stops at the `first` thing that is somebody's if that is
-/// enough. Links hold nothing, and sockets and pipes neither.
+/// Walks a tool's directory. If `first`, it stops at the first file that is somebody's. Links,
+/// sockets and pipes are ignored.
 ///
 /// # Errors
-/// Something can't be read, or the run is to stop: nobody knows what stands there.
+/// Something can't be read, or the run is to stop: the contents are unknown.
 pub(super) fn look_through(place: &VolumePath, first: bool, stop: &Stop) -> io::Result<Found> {
     let (parent, name) = openat::parent(place)?;
     let trouble = Trouble::default();
@@ -87,12 +85,17 @@ pub(super) fn look_through(place: &VolumePath, first: bool, stop: &Stop) -> io::
         stop,
         held: stop.hold(),
     };
-    search.directory(&directory, Path::new(""), &tools.unwrap_or_default(), 0)?;
+    search.directory(&Level {
+        directory: &directory,
+        path: Path::new(""),
+        opinions: &tools.unwrap_or_default(),
+        depth: 0,
+    })?;
     trouble.told()?;
     Ok(search.found)
 }
 
-/// No tool nests its directories so deep: what does is somebody's.
+/// The deepest directory that is still a tool's: no tool nests its directories so deep.
 const DEEPEST: usize = 200;
 
 struct Search<'a> {
@@ -102,71 +105,69 @@ struct Search<'a> {
     held: Held,
 }
 
+/// A directory that is looked through.
+struct Level<'a> {
+    directory: &'a Directory,
+    /// Its path in the tool's directory, and how deep that is.
+    path: &'a Path,
+    depth: usize,
+    /// The accounts that may speak for what is in it.
+    opinions: &'a [Opinion],
+}
+
 impl Search<'_> {
-    fn directory(
-        &mut self,
-        directory: &Directory,
-        path: &Path,
-        opinions: &[Opinion],
-        depth: usize,
-    ) -> io::Result<()> {
-        if directory.is_repo() {
-            self.held.path(path)?;
-            self.found.repos.push(path.to_owned());
+    fn directory(&mut self, level: &Level<'_>) -> io::Result<()> {
+        if level.directory.is_repo() {
+            self.held.path(level.path)?;
+            self.found.repos.push(level.path.to_owned());
             return Ok(());
         }
-        for (name, kind) in directory.entries() {
+        for (name, kind) in level.directory.entries() {
             go_on(Some(self.stop))?;
             if self.first && !self.found.somebodys.is_empty() {
                 return Ok(());
             }
             if matches!(kind, FileType::RegularFile | FileType::Directory) {
-                self.entry(directory, name, *kind, &path.join(name), opinions, depth)?;
+                self.entry(level, name, *kind)?;
             }
         }
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        directory: &Directory,
-        name: &OsString,
-        kind: FileType,
-        path: &Path,
-        opinions: &[Opinion],
-        depth: usize,
-    ) -> io::Result<()> {
-        let text = name.to_str().filter(|_| depth < DEEPEST);
-        let said = opinions
-            .iter()
-            .filter_map(|opinion| match opinion(directory, text?, kind) {
-                Says::Nothing => None,
-                said => Some(said),
-            });
+    fn entry(&mut self, level: &Level<'_>, name: &OsString, kind: FileType) -> io::Result<()> {
+        let directory = level.directory;
+        let path = level.path.join(name);
+        let text = name.to_str().filter(|_| level.depth < DEEPEST);
+        let said =
+            level
+                .opinions
+                .iter()
+                .filter_map(|opinion| match opinion(directory, text?, kind) {
+                    Says::Nothing => None,
+                    said => Some(said),
+                });
         let mut below = Vec::new();
         for says in said {
             match says {
                 Says::Below(opinion) if kind.is_dir() => below.push(opinion),
                 _ if kind.is_dir() => {
-                    self.held.path(path)?;
-                    self.found
-                        .whole
-                        .push(directory.place().join(name).map_err(io::Error::other)?);
+                    self.held.path(&path)?;
+                    self.found.whole.push(directory.place().join(name)?);
                     return Ok(());
                 }
                 _ => return Ok(()),
             }
         }
         if below.is_empty() {
-            self.held.path(path)?;
-            self.found.somebodys.push(path.to_owned());
+            self.held.path(&path)?;
+            self.found.somebodys.push(path);
             return Ok(());
         }
-        self.directory(
-            &directory.below(OsStr::new(name))?,
-            path,
-            &below,
-            depth.saturating_add(1),
-        )
+        self.directory(&Level {
+            directory: &directory.below(OsStr::new(name))?,
+            path: &path,
+            opinions: &below,
+            depth: level.depth.saturating_add(1),
+        })
     }
 }

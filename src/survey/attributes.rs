@@ -1,9 +1,7 @@
-//! Which files get other line endings when they are checked out, by the attributes that HEAD holds
-//! and by the repo's own settings.
+//! Line endings of checked-out files, by the attributes in HEAD and the repo's own settings.
 //!
 //! Both are data: a pattern is matched, nothing is run. A line that isn't understood makes the
-//! whole answer unknown. It must never claim that a checkout would change a file if git might leave
-//! it as it is.
+//! whole answer unknown, because a false "a checkout changes this file" would let work be lost.
 
 use super::known::Files;
 use crate::fs::budget::Held;
@@ -16,39 +14,39 @@ use globset::{GlobBuilder, GlobMatcher};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// More such files, or larger ones, or more rules than this are no honest ones.
+/// Well-formed repos have fewer such files, smaller ones, and fewer rules.
 const MOST_FILES: usize = 1000;
 const LARGEST: usize = 1 << 20;
 const MOST_RULES: usize = 20_000;
-/// Bytes that a pattern takes once it is compiled.
+/// Bytes that a compiled pattern takes.
 const A_RULE: usize = 8 << 10;
-/// Bytes of a config.
+/// Bytes of a config, at most.
 const LARGEST_CONFIG: u64 = 4 << 20;
 const NAME: &str = ".gitattributes";
 
-/// Attributes of a commit's files, as far as they tell of line endings.
+/// The attributes of a commit's files, as far as they concern line endings.
 #[derive(Default)]
 pub(super) struct Attributes {
-    /// In the order in which they count: the last that matches wins.
+    /// In order of precedence: the last match wins.
     rules: Vec<Rule>,
     /// `core.autocrlf` is true.
     auto: bool,
-    /// Text that has no `eol` of its own gets line endings of two characters.
+    /// Text without an `eol` of its own gets CRLF.
     crlf: bool,
     held: Held,
 }
 
 struct Rule {
-    /// The directory of the file in which it stands.
+    /// The directory of its attributes file.
     folder: PathBuf,
-    /// Whether the pattern is for a name in any directory below, or for a path from there.
+    /// Whether the pattern matches a name in any directory below, instead of a path from there.
     by_name: bool,
     pattern: GlobMatcher,
     text: Option<Text>,
     eol: Option<Eol>,
 }
 
-/// What `eol` says of a file.
+/// The value of `eol`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Eol {
     Crlf,
@@ -56,7 +54,7 @@ enum Eol {
     Unspecified,
 }
 
-/// What `text` says of a file.
+/// The value of `text`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Text {
     Set,
@@ -66,7 +64,7 @@ enum Text {
 }
 
 impl Attributes {
-    /// Those of a commit with these files; none when something of them isn't understood.
+    /// Reads the attributes of a commit with these files; none if a part of them isn't understood.
     ///
     /// # Errors
     /// Something can't be read.
@@ -76,7 +74,7 @@ impl Attributes {
         committed: &Files,
         stop: &Stop,
     ) -> io::Result<Option<Self>> {
-        let at = |name: &str| git_dir.join(name).map_err(io::Error::other);
+        let at = |name: &str| git_dir.join(name).map_err(io::Error::from);
         let config = found(openat::read(&at("config")?, LARGEST_CONFIG))?.unwrap_or_default();
         let Some(entries) = config::plain(&config) else {
             return Ok(None);
@@ -104,7 +102,7 @@ impl Attributes {
         let mut files: Vec<_> = named
             .map(|(path, (_, blob))| (path.parent().unwrap_or(Path::new("")), *blob))
             .collect();
-        // A deeper one wins.
+        // A deeper one takes precedence.
         files.sort_by_key(|(folder, _)| folder.components().count());
         for (folder, blob) in files.iter().take(MOST_FILES + 1) {
             let blob = repo.find_blob(*blob).map_err(io::Error::other)?;
@@ -116,7 +114,7 @@ impl Attributes {
         Ok(attributes.add(Path::new(""), &own).then_some(attributes))
     }
 
-    /// Adds a file's rules; false when one of them isn't understood.
+    /// Adds a file's rules; false if one of them isn't understood.
     fn add(&mut self, folder: &Path, text: &[u8]) -> bool {
         let Some(text) = str::from_utf8(text).ok().filter(|_| text.len() <= LARGEST) else {
             return false;
@@ -126,7 +124,7 @@ impl Attributes {
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
         for line in lines {
-            // Names for several attributes, quotes, and what git itself forbids.
+            // Macros, quotes, and what git itself forbids.
             if line.starts_with(['[', '"', '!']) || self.rules.len() >= MOST_RULES {
                 return false;
             }
@@ -146,8 +144,7 @@ impl Attributes {
         true
     }
 
-    /// Whether a checkout of `blob` at `path` writes line endings of two characters where the blob
-    /// has one.
+    /// Whether a checkout of `blob` at `path` writes CRLF where the blob has LF.
     pub(super) fn lengthens(&self, path: &Path, blob: &[u8]) -> bool {
         let (mut text, mut eol) = (Text::Unspecified, Eol::Unspecified);
         for rule in self.rules.iter().filter(|rule| rule.matches(path)) {
@@ -155,7 +152,7 @@ impl Attributes {
             eol = rule.eol.unwrap_or(eol);
         }
         let text = match (text, eol) {
-            // `eol` alone says that it is text.
+            // `eol` alone marks it as text.
             (Text::Unspecified, Eol::Crlf | Eol::Lf) => Text::Set,
             (Text::Unspecified, Eol::Unspecified) if self.auto => Text::Auto,
             (text, _) => text,
@@ -174,8 +171,8 @@ impl Attributes {
 }
 
 impl Rule {
-    /// As gitignore's patterns, but that one with a slash at its end matches nothing. None when it
-    /// isn't understood.
+    /// Parses a pattern as in gitignore, except that one with a trailing slash matches nothing.
+    /// None if it isn't understood.
     fn of(folder: &Path, pattern: &str) -> Option<Self> {
         let by_name = !pattern.trim_end_matches('/').contains('/');
         let glob = GlobBuilder::new(pattern.strip_prefix('/').unwrap_or(pattern))
@@ -183,7 +180,7 @@ impl Rule {
             .backslash_escape(true)
             .build()
             .ok()?;
-        // Braces mean nothing to git.
+        // Braces have no meaning to git.
         let odd = pattern.contains(['{', '}']);
         (!odd).then(|| Self {
             folder: folder.to_owned(),
@@ -197,8 +194,8 @@ impl Rule {
     fn say(&mut self, word: &str) {
         match word {
             "text" => self.text = Some(Text::Set),
-            // `crlf` is an older word for `text`: whatever it says, such a file is looked at as if
-            // nobody had said that it is text.
+            // `crlf` is an older word for `text`. Whatever its value, such a file is treated as if
+            // nobody had marked it as text.
             "-text" | "binary" | "crlf" | "-crlf" | "crlf=input" => self.text = Some(Text::Unset),
             "text=auto" => self.text = Some(Text::Auto),
             "!text" => self.text = Some(Text::Unspecified),
@@ -222,7 +219,7 @@ impl Rule {
     }
 }
 
-/// As git guesses: a NUL, or more than one odd character in 128.
+/// Git's guess: a NUL, or more than one non-printable character in 128.
 fn is_binary(blob: &[u8]) -> bool {
     let odd = |byte: u8| {
         byte == 127 || (byte < 32 && !matches!(byte, b'\n' | b'\r' | b'\t' | 8 | 12 | 27))

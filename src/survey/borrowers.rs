@@ -1,25 +1,24 @@
-//! Who borrows objects from the enrolled repos, found on the whole volume: nothing in a lender
-//! tells of it.
+//! Borrowers of objects from the enrolled repos (git alternates), found by a walk of the whole
+//! volume: nothing in the lender shows them.
 //!
 //! | a borrower | is known by |
 //! | --- | --- |
 //! | a clone made with `--shared` or `--reference`, bare or not, a submodule's repo below `modules` | `info/alternates` in its object directory |
 //! | a `git-new-workdir` | `objects` that is a link |
-//! | a worktree's admin directory that stands in no registry | `commondir` |
+//! | a worktree's admin directory that is in no registry | `commondir` |
 //!
-//! Lenders are compared by device and inode, so that it makes no difference by which links, `..` or
-//! relative line a borrower reaches them. Every directory below the root is listed, `node_modules`
-//! and caches too, for somebody may have cloned into them; only the fan-out and the packs of an
-//! object directory are not, and what is mounted there. What can't be read may borrow from anybody.
-//! It must never be asked where nothing is to be dropped: it costs three round trips for each
-//! directory of the volume.
+//! Lenders are compared by device and inode, so links, `..` and relative lines make no difference.
+//! Every directory below the root is listed, `node_modules` and caches too, since somebody may have
+//! cloned into them; only the fan-out and the packs of an object directory and other mounts are
+//! not. An unreadable directory may borrow from any lender. The walk costs three round trips per
+//! directory of the volume, so it runs only if something is to be dropped.
 
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::fs::walk::{Anchor, LISTING, spread};
 use rayon::Scope;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RawDirEntry, Stat};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -31,15 +30,15 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// No honest list is longer: a line names one lender.
+/// Bytes. A line names one lender, so no well-formed list is longer.
 const CAP: u64 = 1 << 20;
 const LINES: usize = 1000;
-/// A search that takes more than this part of a run's time is given up: the run has more to do.
+/// The search gives up after this part of a run's time: the run has more to do.
 const PART: u32 = 4;
-/// Git follows borrowed objects to others' borrowed objects this deep.
+/// The depth to which git follows alternates of alternates.
 const DEEPEST: usize = 5;
 
-/// What is known of who borrows.
+/// What is known about borrowers.
 #[derive(Debug, Default)]
 pub struct Borrowers {
     lenders: Vec<Lender>,
@@ -49,27 +48,28 @@ pub struct Borrowers {
 /// An enrolled repo.
 #[derive(Debug)]
 struct Lender {
-    /// Its object directory.
+    /// Its object directory's path.
     objects: PathBuf,
-    /// The same, as the kernel knows it.
+    /// Its object directory's device and inode.
     id: Option<(u64, u64)>,
-    /// The name of the directory that its checkout stands in.
+    /// The name of the directory that contains its checkout.
     called: Option<std::ffi::OsString>,
 }
 
 #[derive(Debug, Default)]
 struct Found {
-    /// By the lender's place in the list: the first borrower by its name.
+    /// The alphabetically first borrower, by the lender's index in the list.
     borrowers: BTreeMap<usize, PathBuf>,
-    /// Why nobody can tell what else there is: the first reason by its letters.
+    /// Why there may be more borrowers: the alphabetically first reason.
     unknown: Option<String>,
-    /// The lists outside the volume that were read, and how much deeper one might go from there.
+    /// The lists outside the volume that were read, and how much deeper the search may go from
+    /// each.
     lists: HashSet<((u64, u64), usize)>,
 }
 
 impl Borrowers {
-    /// Looks for them on the whole volume, in as many threads as the current rayon pool has.
-    /// `repos` are the enrolled ones by name and checkout.
+    /// Searches the whole volume, in as many threads as the current rayon pool has. `repos` are the
+    /// enrolled repos by name and checkout.
     pub fn find(root: &Arc<Path>, repos: &[(&str, &VolumePath)], stop: &Stop) -> Self {
         let lender = |(_, place): &(&str, &VolumePath)| {
             let objects = place.path().join(".git/objects");
@@ -85,10 +85,10 @@ impl Borrowers {
             found: Mutex::default(),
         };
         for (name, place) in repos {
-            // One that isn't there may be there again tomorrow.
+            // A missing one may be back tomorrow.
             if place
                 .join(".git/objects")
-                .map_err(io::Error::other)
+                .map_err(io::Error::from)
                 .and_then(|objects| openat::dir(&objects))
                 .is_err_and(|it| !is_odd(&it))
             {
@@ -117,7 +117,8 @@ impl Borrowers {
         all
     }
 
-    /// Why what nothing reaches in the repo with this git dir may yet be needed.
+    /// Why unreachable objects of the repo with this git dir may still be needed; none if they
+    /// aren't.
     pub fn need(&self, git_dir: &VolumePath) -> Option<String> {
         let objects = git_dir.path().join("objects");
         let found = self.found();
@@ -125,7 +126,7 @@ impl Borrowers {
             .lenders
             .iter()
             .position(|lender| lender.objects == objects);
-        // Of one that nobody asked for, nothing is known.
+        // A repo that was not asked about is unknown.
         let Some(place) = place else {
             return Some("nobody looked who borrows its objects".to_owned());
         };
@@ -165,14 +166,14 @@ impl Borrowers {
         }
     }
 
-    /// Takes in that `borrower` reaches `objects`, by whatever path. Gives the directory, where it
-    /// is one.
+    /// Records that `borrower` uses `objects`, by whatever path. Returns whether that is a
+    /// directory.
     fn reaches(&self, borrower: &Path, objects: &Path) -> io::Result<bool> {
         let plain = plain(objects);
         let looked = rustix::fs::statat(CWD, objects, AtFlags::NO_AUTOMOUNT);
         for (number, lender) in self.lenders.iter().enumerate() {
-            // What doesn't stand there for us may be the volume by another name that only agents
-            // have.
+            // A directory that is missing for us may be on the volume under another name that only
+            // agents have.
             let named = match &looked {
                 Ok(stat) => lender.id == Some(id(stat)),
                 Err(_) => lender
@@ -196,15 +197,15 @@ fn id(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
-/// Something stands there, and it isn't what it should be: then git borrows nothing there either,
-/// and the walk sees what else there is.
+/// Whether something of another kind is there: git borrows nothing there either, and the walk sees
+/// whatever else there is.
 fn is_odd(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, InvalidData, NotADirectory};
     matches!(error.kind(), NotADirectory | InvalidData | CrossesDevices)
         || Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
-/// The path without `.` and `..`, by its letters.
+/// The path without `.` and `..`, resolved lexically.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -232,7 +233,7 @@ struct Walk<'a> {
     all: &'a Borrowers,
 }
 
-/// Directories that are to be listed next, seen from the root, and what they are opened from.
+/// Directories to list next, relative to the root, and the descriptor that they are opened from.
 struct Listed {
     anchor: Arc<Anchor>,
     names: Vec<PathBuf>,
@@ -269,13 +270,13 @@ impl<'a> Walk<'a> {
                     self.directory(scope, &listed, number);
                 });
             }
-            // It went while we looked, or something else is mounted there.
+            // It was removed meanwhile, or something is mounted there.
             Err(Errno::NOENT | Errno::XDEV) => {}
             Err(errno) => self.all.unreadable(path, &errno.into()),
         }
     }
 
-    /// Lists a directory, takes in what borrows there, and gives the directories in it.
+    /// Lists a directory, records what borrows there, and returns the directories in it.
     fn list(&self, directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, Errno> {
         if rustix::fs::fstat(directory)?.st_dev != self.device {
             return Err(Errno::XDEV);
@@ -289,34 +290,14 @@ impl<'a> Walk<'a> {
             if openat::is_dots(name) {
                 continue;
             }
-            let kind = match entry.file_type() {
-                FileType::Unknown => match rustix::fs::statat(
-                    directory,
-                    name,
-                    AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
-                ) {
-                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                    Err(Errno::NOENT) => continue,
-                    Err(errno) => return Err(errno),
-                },
-                kind => kind,
+            let Some(kind) = kind_of(directory, &entry)? else {
+                continue;
             };
             let name = OsStr::from_bytes(name.to_bytes());
-            let taken = match (name.as_bytes(), kind) {
-                (_, FileType::Directory) => {
-                    below.push(path.join(name));
-                    Ok(())
-                }
-                (b"alternates", _) if path.file_name() == Some(OsStr::new("info")) => {
-                    self.alternates(directory, path)
-                }
-                (b"objects", FileType::Symlink) => self
-                    .all
-                    .reaches(path, &self.root.join(path).join(name))
-                    .map(drop),
-                (b"commondir", FileType::RegularFile) => self.commondir(directory, path),
-                _ => Ok(()),
-            };
+            if kind.is_dir() {
+                below.push(path.join(name));
+            }
+            let taken = self.take_in(directory, path, name, kind);
             if let Err(error) = taken {
                 self.all.unreadable(&path.join(name), &error);
             }
@@ -327,6 +308,28 @@ impl<'a> Walk<'a> {
                 .all(|name| below.iter().any(|directory| directory.ends_with(name)));
         below.retain(|directory| !is_store || !is_full_of_objects(directory));
         Ok(below)
+    }
+
+    /// Takes in an entry of a directory by which something borrows.
+    fn take_in(
+        &self,
+        directory: &OwnedFd,
+        path: &Path,
+        name: &OsStr,
+        kind: FileType,
+    ) -> io::Result<()> {
+        match (name.as_bytes(), kind) {
+            (_, FileType::Directory) => Ok(()),
+            (b"alternates", _) if path.file_name() == Some(OsStr::new("info")) => {
+                self.alternates(directory, path)
+            }
+            (b"objects", FileType::Symlink) => self
+                .all
+                .reaches(path, &self.root.join(path).join(name))
+                .map(drop),
+            (b"commondir", FileType::RegularFile) => self.commondir(directory, path),
+            _ => Ok(()),
+        }
     }
 
     /// A list of lenders stands in `info` of the object directory whose objects are short of
@@ -347,8 +350,8 @@ impl<'a> Walk<'a> {
         self.lines(borrower, &self.root.join(objects), &text, DEEPEST)
     }
 
-    /// An admin directory's `commondir` leads to the repo whose objects its HEAD, index and reflog
-    /// need. Those in the repo's own registry git knows of.
+    /// Records the repo in an admin directory's `commondir`: its HEAD, index and reflog need that
+    /// repo's objects. Git knows the worktrees in the repo's own registry.
     fn commondir(&self, admin: &OwnedFd, path: &Path) -> io::Result<()> {
         let text = text_of(File::from(openat::below(
             admin,
@@ -369,9 +372,9 @@ impl<'a> Walk<'a> {
         self.all.reaches(path, &common.join("objects")).map(drop)
     }
 
-    /// Takes in the lines of a list that stands in `objects`, and of the lists of lenders outside
-    /// the volume: no walk comes there. Each of those is read once at each depth, for they may name
-    /// one another, and the volume itself by another name.
+    /// Records the lenders in a list that is in `objects`, and in the lists of lenders outside the
+    /// volume, where no walk comes. Each of those is read once per depth: they may name one
+    /// another, and the volume under another name.
     fn lines(&self, borrower: &Path, objects: &Path, text: &[u8], deep: usize) -> io::Result<()> {
         let lines = text
             .split(|&byte| byte == b'\n')
@@ -415,12 +418,28 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Why the search is to end before it is at its end.
+    /// Why the search ends early.
     fn late(&self) -> Option<&'static str> {
         self.stop.reached().or_else(|| {
             (self.began.elapsed().saturating_mul(PART) > self.stop.limit())
                 .then_some("it took too long, raise `run.deadline`")
         })
+    }
+}
+
+/// What an entry of a directory is; none when it went meanwhile.
+fn kind_of(directory: &OwnedFd, entry: &RawDirEntry<'_>) -> Result<Option<FileType>, Errno> {
+    if entry.file_type() != FileType::Unknown {
+        return Ok(Some(entry.file_type()));
+    }
+    match rustix::fs::statat(
+        directory,
+        entry.file_name(),
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+    ) {
+        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 

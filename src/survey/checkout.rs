@@ -1,9 +1,9 @@
-//! What a checkout makes of a blob: other line endings, and a large file in the place of its
+//! What a checkout makes of a blob: other line endings, or a large file in place of its git-lfs
 //! pointer.
 //!
-//! Git hides the difference once its index has seen the file; here it is known for what it is.
-//! Everything else that a filter did counts as work, for nobody can tell what it dropped. It must
-//! never run a filter, and never take a file for safe that only the tree holds.
+//! Git hides the difference once its index has seen the file; here it is recognised. Every other
+//! effect of a filter counts as work, since nobody knows what it dropped. No filter is run, and a
+//! file that only the tree has is never safe.
 
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -11,61 +11,74 @@ use crate::fs::volume_path::VolumePath;
 use rustix::fs::FileType;
 use std::io::{self, BufRead};
 
-/// A pointer of git-lfs is shorter than this, by its specification.
+/// Bytes. A git-lfs pointer is shorter, by its specification.
 const LONGEST_POINTER: usize = 1024;
-/// How a pointer begins, by its specification; older ones are too rare to matter, and count as
-/// work.
+/// The beginning of a pointer, by its specification. Older ones are too rare to matter, and count
+/// as work.
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\n";
-/// A text with other line endings than its blob's is read whole up to this size.
+/// Bytes up to which a text with other line endings than its blob is read.
 pub const LONGEST_TEXT: u64 = 64 << 20;
 
-/// Whether a checkout would make the file at `place`, of `size` bytes, from `blob` again. Either
-/// git's index vouches that it did; or, for an index knows nothing of a copy (`cp -a`), the file is
-/// read, and `lengthens` says whether a checkout changes line endings there.
-///
-/// # Errors
-/// The file can't be read.
-pub fn makes(
-    blob: &[u8],
-    git_dir: &VolumePath,
-    (place, size): (&VolumePath, u64),
-    vouched: bool,
-    lengthens: impl FnOnce() -> io::Result<bool>,
-    stop: &Stop,
-) -> io::Result<bool> {
-    if let Some(pointer) = pointer(blob) {
-        return Ok(pointer.size == size
-            && is_stored(git_dir, &pointer)
-            && (vouched || names(&pointer, &sha256(place, stop)?)));
-    }
-    let lines = blob.split(|&byte| byte == b'\n').skip(1).count() as u64;
-    if blob.contains(&b'\r')
-        || (blob.len() as u64).saturating_add(lines) != size
-        || size > LONGEST_TEXT
-    {
-        return Ok(false);
-    }
-    if !vouched && !lengthens()? {
-        return Ok(false);
-    }
-    let text = openat::read(place, size)?;
-    let ended = blob
-        .split_inclusive(|&byte| byte == b'\n')
-        .flat_map(|line| match line.split_last() {
-            Some((b'\n', line)) => [line, b"\r\n"],
-            _ => [line, b""],
-        });
-    Ok(ended.flatten().eq(&text))
+/// A file that stands where a checkout would put a blob.
+pub struct CheckedOut<'a> {
+    /// The repo's git dir, with the store of git-lfs.
+    pub git_dir: &'a VolumePath,
+    /// The file.
+    pub place: &'a VolumePath,
+    /// Its bytes.
+    pub size: u64,
+    /// Whether git's index vouches that a checkout made it from the blob.
+    pub vouched: bool,
 }
 
-/// What a git-lfs pointer names.
+impl CheckedOut<'_> {
+    /// Whether a checkout would make the file from `blob` again. Either git's index vouches that it
+    /// did; or, for an index knows nothing of a copy (`cp -a`), the file is read, and `lengthens`
+    /// says whether a checkout changes line endings there.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn comes_from(
+        &self,
+        blob: &[u8],
+        lengthens: impl FnOnce() -> io::Result<bool>,
+        stop: &Stop,
+    ) -> io::Result<bool> {
+        if let Some(pointer) = pointer(blob) {
+            return Ok(pointer.size == self.size
+                && is_stored(self.git_dir, &pointer)
+                && (self.vouched || names(&pointer, &sha256(self.place, stop)?)));
+        }
+        let lines = blob.split(|&byte| byte == b'\n').skip(1).count() as u64;
+        if blob.contains(&b'\r')
+            || (blob.len() as u64).saturating_add(lines) != self.size
+            || self.size > LONGEST_TEXT
+        {
+            return Ok(false);
+        }
+        if !self.vouched && !lengthens()? {
+            return Ok(false);
+        }
+        let text = openat::read(self.place, self.size)?;
+        let ended = blob
+            .split_inclusive(|&byte| byte == b'\n')
+            .flat_map(|line| match line.split_last() {
+                Some((b'\n', line)) => [line, b"\r\n"],
+                _ => [line, b""],
+            });
+        Ok(ended.flatten().eq(&text))
+    }
+}
+
+/// The content that a git-lfs pointer names.
 #[derive(Debug, PartialEq, Eq)]
 struct Pointer<'a> {
     oid: &'a str,
     size: u64,
 }
 
-/// Only the plain form: extensions (`ext-0-...`) change the content on its way into the store.
+/// Parses the plain form only: extensions (`ext-0-...`) change the content on its way into the
+/// store.
 fn pointer(blob: &[u8]) -> Option<Pointer<'_>> {
     let text = std::str::from_utf8(blob)
         .ok()
@@ -107,8 +120,8 @@ fn sha256(place: &VolumePath, stop: &Stop) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Whether the repo has the content itself. The store is the main checkout's and stays when the
-/// tree goes; nothing of ours empties it.
+/// Whether the repo has the content itself. The store belongs to the main checkout, so it stays
+/// when the tree goes, and treewarden never empties it.
 fn is_stored(git_dir: &VolumePath, Pointer { oid, size }: &Pointer<'_>) -> bool {
     let object = git_dir.join(format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
     object.is_ok_and(|object| {
@@ -162,15 +175,14 @@ mod tests {
         ] {
             std::fs::write(place.path(), file).unwrap();
             let made = |vouched, lengthens| {
-                makes(
-                    blob.as_bytes(),
-                    &place,
-                    (&place, file.len() as u64),
+                let file = CheckedOut {
+                    git_dir: &place,
+                    place: &place,
+                    size: file.len() as u64,
                     vouched,
-                    || Ok(lengthens),
-                    &Stop::never(),
-                )
-                .unwrap()
+                };
+                file.comes_from(blob.as_bytes(), || Ok(lengthens), &Stop::never())
+                    .unwrap()
             };
             assert_eq!(
                 [made(true, false), made(false, true), made(false, false)],

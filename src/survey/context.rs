@@ -1,4 +1,4 @@
-//! What a survey of a repo needs to know of the run, the volume and the repo itself.
+//! The context of a repo's survey: what it needs to know of the run, the volume and the repo.
 
 use super::{landed::Upstream, objects::Objects, processes::Processes, reach::Kept};
 use crate::facts::repo::{LeftoverKind, Missing};
@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// What a look at a repo needs to know.
+/// The context of a repo's survey.
 pub struct Context<'a> {
     /// The repo behind its shadow.
     pub repo: &'a git2::Repository,
@@ -17,48 +17,49 @@ pub struct Context<'a> {
     pub place: &'a VolumePath,
     /// The file server's clock, against which files are old or young.
     pub clock: DateTime<Utc>,
-    /// Trees active since are settled by that alone.
+    /// Trees that were active since then are not inspected further.
     pub look_before: DateTime<Utc>,
-    /// Whether a lock file of that age is a crashed git's.
+    /// Whether a lock file of that age was left by a crashed git.
     pub is_stale: IsStale,
-    /// What the rest of the volume tells.
+    /// The rest of the volume.
     pub around: &'a VolumeContext,
-    /// What the operator says that tools make again.
+    /// The operator's rules about regenerable paths.
     pub made_again: &'a Arc<[MadeAgain]>,
-    /// What a stash was made on: full names of branches, ids of commits.
+    /// The bases of stashes: full names of branches, ids of commits.
     pub stashed: &'a HashSet<String>,
-    /// Where branches, remote-tracking refs and tags stand; where nobody can tell, every tree that
-    /// needs to know is unknown.
+    /// The tips of branches, remote-tracking refs and tags. If they can't be read, every tree that
+    /// needs them is unknown.
     pub kept: &'a Kept,
-    /// What was asked of its objects.
+    /// The answers so far about the repo's objects.
     pub objects: &'a Arc<Objects>,
     /// Its upstream's default branch.
     pub upstream: &'a Upstream<'a>,
-    /// When to stop looking: what was seen by then is worth nothing.
+    /// When to stop. A survey that was stopped is worth nothing.
     pub stop: &'a Stop,
-    /// Whether a tree's time has come, by what was seen of it: then it is looked at whole.
+    /// Whether a tree's time has come, judged by its survey: then all of it is inspected.
     pub due: &'a (dyn Fn(&Worktree) -> bool + Sync),
 }
 
-/// What the rest of the volume tells of a repo's trees.
+/// What the survey of a repo's trees needs to know of the rest of the volume.
 #[derive(Debug, Clone, Default)]
 pub struct VolumeContext {
-    /// Places whose tree an earlier run took to the trash.
+    /// Places whose tree an earlier run moved to the trash.
     pub trashed: HashSet<VolumePath>,
-    /// The state directory, caches and checkouts: no worktree may stand there, whatever a
-    /// registration says.
+    /// The state directory, caches and checkouts: no worktree may be there, whatever a registration
+    /// says.
     pub reserved: Vec<VolumePath>,
     /// How many of all registered trees are missing.
     pub missing: Missing,
-    /// Who is at work on this machine.
+    /// The processes at work on this machine.
     pub processes: Processes,
-    /// The volume was made to look old by touching its files, which shows in their change times:
-    /// those don't count.
+    /// The volume was made to look old by touching its files, which moves their change times: those
+    /// don't count.
     pub touched: bool,
 }
 
 impl VolumeContext {
-    /// What `place`, as a worktree of the checkout `own`, would take along or intrude on.
+    /// The reserved place that `place`, as a worktree of the checkout `own`, would contain or be
+    /// in.
     pub fn in_the_way(&self, place: &VolumePath, own: &VolumePath) -> Option<&VolumePath> {
         let [place, own] = [place, own].map(VolumePath::relative);
         self.reserved.iter().find(|other| {
@@ -68,19 +69,19 @@ impl VolumeContext {
     }
 }
 
-/// The plan's rule, whether a file that nobody wrote to for so long is a crashed git's.
+/// The plan's rule: whether a file that nobody wrote to for so long was left by a crashed git.
 pub type IsStale = fn(LeftoverKind, TimeDelta) -> bool;
 
-/// Times that a survey is made with.
+/// The times of a survey.
 #[derive(Clone, Copy)]
 pub struct Times {
     /// The file server's clock.
     pub clock: DateTime<Utc>,
-    /// Trees active since need no closer look.
+    /// Trees that were active since then need no closer inspection.
     pub look_before: DateTime<Utc>,
     /// See [`Context::is_stale`].
     pub is_stale: IsStale,
-    /// Since when a run that was killed was at work here.
+    /// When the run that was killed here was at work, if there was one.
     pub killed: Option<DateTime<Utc>>,
 }
 

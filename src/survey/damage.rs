@@ -1,19 +1,19 @@
-//! Damage to a repo that shows without reading its store: what a run must not repack, remove or
-//! clear anything beside.
+//! Damage to a repo that shows without reading its store. A run repacks, removes and clears nothing
+//! in a damaged repo.
 //!
-//! | looked at | must be so |
+//! | inspected | must be so |
 //! | --- | --- |
-//! | a pack and its index | both begin as git begins them, name as many objects, and the pack's end is the sum that its index holds |
-//! | an index without a pack | all that it lists is elsewhere: then a git that was killed left it |
+//! | a pack and its index | both have git's headers and the same number of objects, and the pack's end is the sum in its index |
+//! | an index without a pack | all that it lists is elsewhere: then a killed git left it |
 //! | a loose object that doesn't inflate to its end (`Shadow::doubtful`) | git finds the object even so, in a pack |
-//! | a ref, `packed-refs` and HEAD | they parse, and what they name is there; of HEAD and a branch the tree too |
+//! | a ref, `packed-refs` and HEAD | they parse, and what they name is there; for HEAD and a branch the tree too |
 //! | HEAD's branch | it is there, or has no reflog |
 //!
-//! A pack without an index is what a killed git leaves while it writes or deletes one: all that it
-//! holds is elsewhere. It is damage only where something that a ref names is missing. It costs some
-//! ten calls a pack and two a loose ref, where `git fsck` reads everything: what lies deeper is
-//! found by whoever needs it. It must never mend anything, and never call damaged what an agent's
-//! git changes meanwhile.
+//! A killed git leaves a pack without an index while it writes or deletes one: all its objects are
+//! elsewhere. It is damage only if something that a ref names is missing. The inspection costs some
+//! ten calls per pack and two per loose ref, while `git fsck` reads everything; whoever needs an
+//! object finds deeper damage. Nothing is repaired here, and concurrent changes by an agent's git
+//! are no damage.
 
 use super::go_on;
 use crate::fs::budget::Held;
@@ -29,30 +29,30 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// A ref is a line.
+/// Bytes of a ref: it is one line.
 const LINE: u64 = 4096;
-/// As `shadow` has proven.
+/// Bytes, as proven by `shadow`.
 const PACKED_REFS: u64 = 32 << 20;
-/// Bytes that a ref takes beside its name.
+/// Bytes that a ref takes besides its name.
 const A_REF: usize = 96;
 /// Bytes of a SHA-1.
 const HASH: u64 = 20;
 type Sum = [u8; 20];
-/// Bytes that a pack begins with: `PACK`, its version, how many objects it holds.
+/// Bytes of a pack's header: `PACK`, its version, its number of objects.
 const PACK_HEADER: u64 = 12;
-/// Bytes of a fan-out table, whose last number is that of all objects.
+/// Bytes of a fan-out table, whose last number is the number of all objects.
 const FANOUT: u64 = 1024;
-/// What an index of version 2 begins with; one of version 1 begins with its fan-out.
+/// The header of an index of version 2. Version 1 begins with its fan-out.
 const INDEX_HEADER: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
-/// So many objects a task.
+/// Objects per task.
 const A_TASK: usize = 64;
 
-/// Sees that a repo is whole as far as that is cheap to see. Works in the caller's rayon pool.
+/// Checks that a repo is whole, as far as that is cheap. Works in the caller's rayon pool.
 ///
 /// # Errors
-/// [`Refusal::Damaged`] with what is wrong; another when it can't be looked at.
+/// [`Refusal::Damaged`] with the damage; another refusal if the repo can't be inspected.
 pub fn prove_whole(shadow: &Shadow, stop: &Stop) -> Result<(), Refusal> {
     let git_dir = shadow.git_dir();
     let unreadable = |cause: io::Error| match cause.downcast::<Damage>() {
@@ -86,7 +86,7 @@ pub fn prove_whole(shadow: &Shadow, stop: &Stop) -> Result<(), Refusal> {
     })
 }
 
-/// What is wrong, as an error among others.
+/// Damage, as an error among others.
 #[derive(Debug, thiserror::Error)]
 #[error("damaged: {0}")]
 struct Damage(String);
@@ -95,25 +95,23 @@ fn damage<T>(what: String) -> io::Result<T> {
     Err(io::Error::other(Damage(what)))
 }
 
-/// What was seen beside damage.
+/// What was learned about the packs, besides damage.
 #[derive(Default)]
 struct Packs {
     /// The first pack without an index.
     unindexed: Option<VolumePath>,
-    /// It is a partial clone: what is missing a remote has promised, but for what the refs name.
+    /// It is a partial clone: a remote has promised what is missing, except what the refs name.
     promised: bool,
 }
 
-/// Looks at all packs.
+/// Inspects all packs.
 fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
-    let place = shadow
-        .git_dir()
-        .join("objects/pack")
-        .map_err(io::Error::other)?;
-    let Some(folder) = found(openat::dir(&place))? else {
+    let place = shadow.git_dir().join("objects/pack")?;
+    let Some(fd) = found(openat::dir(&place))? else {
         return Ok(Packs::default());
     };
-    let listed = openat::list(rustix::io::dup(&folder)?)?;
+    let listed = openat::list(rustix::io::dup(&fd)?)?;
+    let folder = PackFolder { fd, place };
     let names: BTreeSet<&str> = listed
         .iter()
         .filter_map(|(name, _)| name.to_str())
@@ -128,33 +126,19 @@ fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
     let (packs, indexes) = (stems(".pack"), stems(".idx"));
     let both: Vec<&&str> = packs.intersection(&indexes).collect();
     both.into_par_iter()
-        .try_for_each(|stem| pair(&folder, &place, stem))?;
+        .try_for_each(|stem| folder.pair(stem))?;
     for stem in indexes.difference(&packs) {
-        alone(shadow, &folder, &place, stem, stop)?;
+        folder.alone(shadow, stem, stop)?;
     }
     let unindexed = packs
         .difference(&indexes)
         .next()
-        .map(|stem| place.join(format!("{stem}.pack")));
+        .map(|stem| folder.place.join(format!("{stem}.pack")));
     let promised = names.iter().any(|name| name.ends_with(".promisor"));
     Ok(Packs {
         unindexed: unindexed.transpose().map_err(io::Error::other)?,
         promised,
     })
-}
-
-/// None when it went meanwhile.
-fn open(folder: &OwnedFd, name: &str) -> io::Result<Option<(File, u64)>> {
-    let Some(file) = found(
-        openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK)
-            .map_err(io::Error::from),
-    )?
-    else {
-        return Ok(None);
-    };
-    let file = File::from(file);
-    let length = file.metadata()?.len();
-    Ok(Some((file, length)))
 }
 
 fn bytes<const MANY: usize>(file: &File, at: u64) -> io::Result<[u8; MANY]> {
@@ -163,15 +147,15 @@ fn bytes<const MANY: usize>(file: &File, at: u64) -> io::Result<[u8; MANY]> {
     Ok(bytes)
 }
 
-/// What an index says of itself.
+/// The header of an index.
 struct Index {
-    /// Where its ids begin, and how far they are apart.
+    /// Where its ids begin, and the distance between them, in bytes.
     ids: (u64, u64),
-    /// How many there are.
+    /// The number of ids.
     count: u64,
 }
 
-/// None where it is no index.
+/// Reads the header; none if it is no index.
 fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     if length < FANOUT + 2 * HASH {
         return Ok(None);
@@ -182,14 +166,14 @@ fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     } else {
         0
     };
-    // Where the counts by the first byte end: the last is that of all.
+    // The end of the fan-out, whose last number is that of all objects.
     let counted = FANOUT.saturating_add(header);
     let count = u64::from(u32::from_be_bytes(bytes(file, counted.saturating_sub(4))?));
     let rest = length
         .checked_sub(counted)
         .and_then(|rest| rest.checked_sub(2 * HASH));
     let all = |each: u64| count.saturating_mul(each);
-    // Of version 2: an id, a sum and a place each, and a place in eight bytes for those far behind.
+    // In version 2: an id, a sum and an offset each, and an eight-byte offset for large ones.
     let fits = match rest {
         Some(rest) if is_second => {
             rest.checked_sub(all(HASH + 8))
@@ -207,137 +191,122 @@ fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     Ok(fits.then_some(Index { ids, count }))
 }
 
-fn pair(folder: &OwnedFd, place: &VolumePath, stem: &str) -> io::Result<()> {
-    let (pack, idx) = (format!("{stem}.pack"), format!("{stem}.idx"));
-    let (Some((pack_file, pack_length)), Some((idx_file, idx_length))) =
-        (open(folder, &pack)?, open(folder, &idx)?)
-    else {
-        return Ok(());
-    };
-    let Some(index) = index(&idx_file, idx_length)? else {
-        return damage(format!(
-            "`{place}/{idx}` is no index of a pack: it is cut short, or overwritten"
-        ));
-    };
-    let header: Option<[u8; 12]> = (pack_length >= PACK_HEADER + HASH)
-        .then(|| bytes(&pack_file, 0))
-        .transpose()?;
-    let Some(header) =
-        header.filter(|header| header.starts_with(b"PACK\0\0\0") && matches!(header[7], 2 | 3))
-    else {
-        return damage(format!(
-            "`{place}/{pack}` is no pack: it is cut short, or overwritten"
-        ));
-    };
-    let count = u64::from(u32::from_be_bytes([
-        header[8], header[9], header[10], header[11],
-    ]));
-    if count != index.count {
-        return damage(format!(
-            "`{place}/{pack}` and its index hold {count} and {} objects",
-            index.count
-        ));
-    }
-    let (end, sum): (Sum, Sum) = (
-        bytes(&pack_file, pack_length.saturating_sub(HASH))?,
-        bytes(&idx_file, idx_length.saturating_sub(2 * HASH))?,
-    );
-    if end != sum {
-        return damage(format!(
-            "`{place}/{pack}` doesn't end as its index says: it is cut short, or another's"
-        ));
-    }
-    Ok(())
+/// The directory that packs stand in.
+struct PackFolder {
+    fd: OwnedFd,
+    place: VolumePath,
 }
 
-/// An index without its pack: what it lists must be elsewhere. One that makes no sense tells
-/// nothing.
-fn alone(
-    shadow: &Shadow,
-    folder: &OwnedFd,
-    place: &VolumePath,
-    stem: &str,
-    stop: &Stop,
-) -> io::Result<()> {
-    let Some((file, length)) = open(folder, &format!("{stem}.idx"))? else {
-        return Ok(());
-    };
-    let Some(Index {
-        ids: (begin, apart),
-        count,
-    }) = index(&file, length)?
-    else {
-        return Ok(());
-    };
-    // It was written since the directory was listed.
-    if open(folder, &format!("{stem}.pack"))?.is_some() {
-        return Ok(());
+impl PackFolder {
+    /// None when it went meanwhile.
+    fn open(&self, name: &str) -> io::Result<Option<(File, u64)>> {
+        let Some(file) = found(
+            openat::below(&self.fd, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK)
+                .map_err(io::Error::from),
+        )?
+        else {
+            return Ok(None);
+        };
+        let file = File::from(file);
+        let length = file.metadata()?.len();
+        Ok(Some((file, length)))
     }
-    let mut ids = Vec::with_capacity(A_TASK);
-    for number in 0..count {
-        ids.push(
-            Oid::from_bytes(&bytes::<20>(
-                &file,
-                number.saturating_mul(apart).saturating_add(begin),
-            )?)
-            .map_err(io::Error::other)?,
-        );
-        if ids.len() == A_TASK || number.saturating_add(1) == count {
-            go_on(Some(stop))?;
-            let all =
-                shadow.with(|repo| repo.odb().map(|odb| ids.iter().all(|id| odb.exists(*id))));
-            if !all.and_then(|all| all).map_err(io::Error::other)? {
-                return damage(format!(
-                    "the pack `{place}/{stem}.pack` is gone, and with it what only it held"
-                ));
-            }
-            ids.clear();
+
+    fn pair(&self, stem: &str) -> io::Result<()> {
+        let place = &self.place;
+        let (pack, idx) = (format!("{stem}.pack"), format!("{stem}.idx"));
+        let (Some((pack_file, pack_length)), Some((idx_file, idx_length))) =
+            (self.open(&pack)?, self.open(&idx)?)
+        else {
+            return Ok(());
+        };
+        let Some(index) = index(&idx_file, idx_length)? else {
+            return damage(format!(
+                "`{place}/{idx}` is no index of a pack: it is cut short, or overwritten"
+            ));
+        };
+        let header: Option<[u8; 12]> = (pack_length >= PACK_HEADER + HASH)
+            .then(|| bytes(&pack_file, 0))
+            .transpose()?;
+        let Some(header) =
+            header.filter(|header| header.starts_with(b"PACK\0\0\0") && matches!(header[7], 2 | 3))
+        else {
+            return damage(format!(
+                "`{place}/{pack}` is no pack: it is cut short, or overwritten"
+            ));
+        };
+        let count = u64::from(u32::from_be_bytes([
+            header[8], header[9], header[10], header[11],
+        ]));
+        if count != index.count {
+            return damage(format!(
+                "`{place}/{pack}` and its index hold {count} and {} objects",
+                index.count
+            ));
         }
+        let (end, sum): (Sum, Sum) = (
+            bytes(&pack_file, pack_length.saturating_sub(HASH))?,
+            bytes(&idx_file, idx_length.saturating_sub(2 * HASH))?,
+        );
+        if end != sum {
+            return damage(format!(
+                "`{place}/{pack}` doesn't end as its index says: it is cut short, or another's"
+            ));
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// An index without its pack: what it lists must be elsewhere. One that makes no sense tells
+    /// nothing.
+    fn alone(&self, shadow: &Shadow, stem: &str, stop: &Stop) -> io::Result<()> {
+        let Some((file, length)) = self.open(&format!("{stem}.idx"))? else {
+            return Ok(());
+        };
+        let Some(Index {
+            ids: (begin, apart),
+            count,
+        }) = index(&file, length)?
+        else {
+            return Ok(());
+        };
+        // It was written since the directory was listed.
+        if self.open(&format!("{stem}.pack"))?.is_some() {
+            return Ok(());
+        }
+        let mut ids = Vec::with_capacity(A_TASK);
+        for number in 0..count {
+            ids.push(
+                Oid::from_bytes(&bytes::<20>(
+                    &file,
+                    number.saturating_mul(apart).saturating_add(begin),
+                )?)
+                .map_err(io::Error::other)?,
+            );
+            if ids.len() == A_TASK || number.saturating_add(1) == count {
+                go_on(Some(stop))?;
+                let all =
+                    shadow.with(|repo| repo.odb().map(|odb| ids.iter().all(|id| odb.exists(*id))));
+                if !all.and_then(|all| all).map_err(io::Error::other)? {
+                    return damage(format!(
+                        "the pack `{}/{stem}.pack` is gone, and with it what only it held",
+                        self.place
+                    ));
+                }
+                ids.clear();
+            }
+        }
+        Ok(())
+    }
 }
 
-/// What names an object: its place, and the object.
+/// Objects by what names them.
 type Refs = BTreeMap<String, Oid>;
 
 /// Reads all refs and HEAD.
 fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> {
-    let top = git_dir.join("refs").map_err(io::Error::other)?;
-    let mut names = Vec::new();
-    for entry in walkdir::WalkDir::new(top.path()).follow_links(false) {
-        go_on(Some(stop))?;
-        match entry {
-            // A lock, or what a file server calls a file that somebody has open: no ref may be
-            // called so.
-            Ok(entry)
-                if entry.file_type().is_file()
-                    && !entry.path().to_string_lossy().ends_with(".lock") =>
-            {
-                let name = entry
-                    .path()
-                    .strip_prefix(git_dir.path())
-                    .map_err(io::Error::other)?;
-                // A run's own, which go with it: one that a crash left is cleared, whatever it
-                // holds.
-                let passing = name.starts_with("refs/treewarden/shield");
-                if !passing && !entry.file_name().as_encoded_bytes().starts_with(b".") {
-                    // With what it names.
-                    held.path(name)?;
-                    held.path(name)?;
-                    names.push(name.to_owned());
-                }
-            }
-            Ok(_) => {}
-            Err(error)
-                if error
-                    .io_error()
-                    .is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let names = loose_refs(git_dir, stop, held)?;
     // The loose ones first: what is packed meanwhile is seen twice, not never.
-    let read =
-        |name: &std::path::PathBuf| Ok((name.to_string_lossy().into_owned(), one(git_dir, name)?));
+    let read = |name: &PathBuf| Ok((name.to_string_lossy().into_owned(), one(git_dir, name)?));
     let loose: Vec<(String, Named)> = names.par_iter().map(read).collect::<io::Result<_>>()?;
     let mut refs = packed(git_dir, held)?;
     for (name, named) in loose {
@@ -355,20 +324,53 @@ fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> 
     Ok(refs)
 }
 
+/// The names of the refs that stand in files of their own.
+fn loose_refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Vec<PathBuf>> {
+    let top = git_dir.join("refs").map_err(io::Error::other)?;
+    let mut names = Vec::new();
+    for entry in walkdir::WalkDir::new(top.path()).follow_links(false) {
+        go_on(Some(stop))?;
+        match entry {
+            // A lock, or an NFS client's name for an open file: no ref may have such a name.
+            Ok(entry)
+                if entry.file_type().is_file()
+                    && !entry.path().to_string_lossy().ends_with(".lock") =>
+            {
+                let name = entry
+                    .path()
+                    .strip_prefix(git_dir.path())
+                    .map_err(io::Error::other)?;
+                // A run's own refs, which go with the run. Those that a crash left are cleared,
+                // whatever they name.
+                let passing = name.starts_with("refs/treewarden/shield");
+                if !passing && !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                    // Counted with the object that it names.
+                    held.path(name)?;
+                    held.path(name)?;
+                    names.push(name.to_owned());
+                }
+            }
+            Ok(_) => {}
+            Err(error)
+                if error
+                    .io_error()
+                    .is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(names)
+}
+
 enum Named {
     Object(Oid),
     Ref(String),
-    /// It went meanwhile.
+    /// It was removed meanwhile.
     Nothing,
 }
 
 /// Reads a ref.
 fn one(git_dir: &VolumePath, name: &Path) -> io::Result<Named> {
-    let Some(text) = found(openat::read(
-        &git_dir.join(name).map_err(io::Error::other)?,
-        LINE,
-    ))?
-    else {
+    let Some(text) = found(openat::read(&git_dir.join(name)?, LINE))? else {
         return Ok(Named::Nothing);
     };
     let named = match text.strip_prefix(b"ref:") {
@@ -376,7 +378,7 @@ fn one(git_dir: &VolumePath, name: &Path) -> io::Result<Named> {
             String::from_utf8_lossy(other.trim_ascii()).into_owned(),
         ))
         .filter(|_| !other.trim_ascii().is_empty()),
-        // Git reads no further than a space.
+        // Git reads up to a space.
         None => id(text
             .split(u8::is_ascii_whitespace)
             .next()
@@ -402,7 +404,7 @@ fn id(hex: &[u8]) -> Option<Oid> {
 }
 
 fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
-    let file = git_dir.join("packed-refs").map_err(io::Error::other)?;
+    let file = git_dir.join("packed-refs")?;
     let Some(length) = found(openat::stat(&file))?.map(|stat| stat.st_size) else {
         return Ok(Refs::new());
     };
@@ -410,7 +412,7 @@ fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
     let Some(text) = found(openat::read(&file, PACKED_REFS))? else {
         return Ok(Refs::new());
     };
-    // Git begins it with a line about itself, even where no ref is left.
+    // Git begins the file with a header line, even if no ref is left.
     let Some(text) = text.strip_suffix(b"\n") else {
         return damage(format!(
             "`{file}` is {}",
@@ -426,7 +428,7 @@ fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
         let (hex, name) = line.split_at_checked(40).unwrap_or((line, b""));
         match (line.first(), id(hex), name) {
             (Some(b'#'), ..) => {}
-            // What the tag above names in the end.
+            // The object that the tag above peels to.
             (Some(b'^'), ..) if line.get(1..).and_then(id).is_some() => {}
             (_, Some(id), [b' ', name @ ..]) if !name.is_empty() => {
                 held.more(name.len().saturating_add(A_REF))?;
@@ -438,7 +440,7 @@ fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
     Ok(refs)
 }
 
-/// HEAD's branch isn't there: it was never born, or its file was lost, and then its reflog wasn't.
+/// Checks a HEAD whose branch is missing. If it was never born it has no reflog; a lost one does.
 fn unborn(git_dir: &VolumePath, branch: &str) -> io::Result<()> {
     let Ok(log) = git_dir.join("logs").and_then(|logs| logs.join(branch)) else {
         return Ok(());
@@ -455,7 +457,7 @@ fn unborn(git_dir: &VolumePath, branch: &str) -> io::Result<()> {
     }
 }
 
-/// The first object that a ref names and that isn't there.
+/// Returns the first missing object that a ref names.
 fn objects(
     shadow: &Shadow,
     refs: &Refs,

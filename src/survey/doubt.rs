@@ -1,8 +1,8 @@
-//! Why nobody can tell what is to become of a tree, in words that somebody can act on: what was
-//! tried, what stood in the way, what helps.
+//! Why a tree's state is unknown, in words that somebody can act on: what was tried, what went
+//! wrong, what helps.
 //!
-//! libgit2's own words name a class and a code, and say nothing to whoever has to mend a tree. It
-//! must never swallow what was found.
+//! libgit2's own words name a class and a code, which doesn't help whoever has to mend a tree. They
+//! are quoted after the explanation.
 
 use crate::fs::openat;
 use git2::{ErrorClass, ErrorCode};
@@ -17,9 +17,9 @@ pub(super) fn told(what: &str, error: &io::Error) -> String {
     format!("failed to {what}: {cause}{remedy}")
 }
 
-/// Whether the file system failed: then somebody should look into that, and not into the tree.
+/// Whether the file system failed: then somebody should check that, and not the tree.
 pub(super) fn failed(error: &io::Error) -> bool {
-    // Of no name in std, as EIO is.
+    // std has no name for EIO.
     let nameless = io::Error::from(Errno::IO).kind();
     matches!(
         error.kind(),
@@ -34,7 +34,7 @@ fn by_git(error: &io::Error) -> Option<&git2::Error> {
     error.get_ref().and_then(|cause| cause.downcast_ref())
 }
 
-/// The cause, and what helps where the cause doesn't say so itself.
+/// The cause, and the remedy unless the cause already names it.
 fn plain(error: &io::Error) -> (String, Option<&'static str>) {
     const BY_HAND: &str = "look at it with `git status` there, and mend it by hand";
     const FAILED: &str = "the file system failed: look after it, the next run tries again";
@@ -76,7 +76,7 @@ fn plain(error: &io::Error) -> (String, Option<&'static str>) {
         ),
         Some(_) if failed(error) => (error.to_string(), Some(FAILED)),
         Some(_) => (error.to_string(), Some(BY_HAND)),
-        // Ours says what helps behind a semicolon.
+        // Our own errors name the remedy after a semicolon.
         None => (
             error.to_string(),
             (!error.to_string().contains("; ")).then_some(BY_HAND),

@@ -1,8 +1,5 @@
-//! Untracked files and links that lose nothing with their tree: a copy of what the main checkout
-//! has at the same path, byte for byte, and a link that leads out of the tree, which holds nothing.
-//!
-//! It must never take a file for a copy that it has not compared, nor a link for one that leads out
-//! because its text is long.
+//! Untracked files and links whose loss with their tree loses nothing: a copy of the main
+//! checkout's file at the same path, compared byte for byte, and a link that leads out of the tree.
 
 use super::tree::{self, Stamp};
 use crate::fs::openat;
@@ -15,22 +12,22 @@ use std::io::{self, BufRead, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Bytes of a file that is worth comparing.
+/// Bytes of the largest file that is worth comparing.
 const LARGEST: u64 = 64 << 20;
 /// Bytes compared at once.
 const AT_ONCE: usize = 64 << 10;
 
-/// The main checkout, asked path by path in their order.
+/// The main checkout, asked path by path in sorted order.
 pub(super) struct Elsewhere<'a> {
-    /// Where the tree is registered: it may stand in the trash by now.
+    /// Where the tree is registered: by now it may be in the trash.
     tree: &'a Path,
     checkout: Option<VolumePath>,
-    /// The directory there that was asked for last, where there is one.
+    /// The directory that was asked for last, opened if it is there.
     last: Option<(PathBuf, Option<OwnedFd>)>,
 }
 
 impl<'a> Elsewhere<'a> {
-    /// The checkout of the repo with this git dir, and one of its trees.
+    /// Returns the checkout of the repo with this git dir, to compare one of its trees with.
     pub(super) fn of(git_dir: &VolumePath, tree: &'a Path) -> Self {
         let checkout = git_dir
             .relative()
@@ -43,7 +40,7 @@ impl<'a> Elsewhere<'a> {
         }
     }
 
-    /// Whether what stands at `path` in the tree at `place` stands elsewhere as well.
+    /// Whether the file or link at `path` in the tree at `place` is elsewhere, too.
     ///
     /// # Errors
     /// The file can't be read.
@@ -54,7 +51,7 @@ impl<'a> Elsewhere<'a> {
         stamp: &Stamp,
         stop: &Stop,
     ) -> io::Result<bool> {
-        let here = place.join(path).map_err(io::Error::other)?;
+        let here = place.join(path)?;
         if stamp.is_link() {
             let target = PathBuf::from(std::ffi::OsString::from_vec(tree::link_target(&here)?));
             return Ok(leads_out(self.tree, path, &target));
@@ -102,7 +99,7 @@ impl<'a> Elsewhere<'a> {
     }
 }
 
-/// What can't be read there is no copy.
+/// Whether both are equal. An unreadable file there is no copy.
 fn equal(here: impl Read, mut there: File) -> io::Result<bool> {
     let (mut here, mut theirs) = (io::BufReader::with_capacity(AT_ONCE, here), Vec::new());
     loop {
@@ -118,11 +115,11 @@ fn equal(here: impl Read, mut there: File) -> io::Result<bool> {
     }
 }
 
-/// Whether a link at `path` in the tree at `top` leads out of it, by its letters.
+/// Whether a link at `path` in the tree at `top` leads out of it, resolved lexically.
 fn leads_out(top: &Path, path: &Path, target: &Path) -> bool {
     let mut to = top.join(path);
     to.pop();
-    // An absolute one begins anew.
+    // An absolute target starts over.
     for part in target.components() {
         match part {
             Component::ParentDir => drop(to.pop()),

@@ -1,21 +1,22 @@
-//! What follows the entries of an index: its extensions.
+//! The extensions of an index, which follow its entries.
 //!
-//! Some of them name objects: what a merge left behind of its conflicts (`REUC`), trees that git
-//! computed once (`TREE`). A rescue must hold what it names, or not name it. It must never trust a
-//! length: an index is an agent's word.
+//! Some of them name objects: conflicts that a merge resolved (`REUC`), trees that git has computed
+//! (`TREE`). A rescue must contain what it names, or not name it. An agent may have written the
+//! index, so no length in it is trusted.
 
 use super::known::Files;
 use super::tree;
 use git2::Oid;
 use std::io;
 
-/// What was resolved, and from which three versions.
+/// The extension of resolved conflicts, with three versions each.
 pub const RESOLVED: &[u8; 4] = b"REUC";
 
 const CHECKSUM: usize = 20;
-/// Bytes of an entry before its name, two of flags at their end; two more where it has more flags.
+/// Bytes of an entry before its name, including two of flags at the end; two more with extended
+/// flags.
 const FIXED: usize = 62;
-/// In the first byte of the flags: there are more.
+/// The bit in the first byte of the flags that says that more follow.
 const EXTENDED: u8 = 0x40;
 
 fn odd() -> io::Error {
@@ -28,14 +29,14 @@ fn number(rest: &mut &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(*word))
 }
 
-/// What stands before the next NUL; that is read, too.
+/// Takes the bytes before the next NUL, and the NUL.
 fn word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (word, behind) = rest.split_at_checked(rest.iter().position(|byte| *byte == 0)?)?;
     *rest = behind.strip_prefix(b"\0")?;
     Some(word)
 }
 
-/// What follows the first entry.
+/// Returns what follows the first entry.
 fn behind_entry(version: u32, entries: &[u8]) -> Option<&[u8]> {
     let (fixed, rest) = entries.split_first_chunk::<FIXED>()?;
     let more = if version >= 3 && fixed[FIXED - 2] & EXTENDED != 0 {
@@ -45,7 +46,7 @@ fn behind_entry(version: u32, entries: &[u8]) -> Option<&[u8]> {
     };
     let mut name = rest.get(more..)?;
     if version == 4 {
-        // A number first, seven bits a byte: how much of the last name goes.
+        // First a number, seven bits a byte: how much of the previous name is dropped.
         while let (byte, behind) = name.split_first()?
             && byte & 0x80 != 0
         {
@@ -59,18 +60,18 @@ fn behind_entry(version: u32, entries: &[u8]) -> Option<&[u8]> {
         .len()
         .saturating_add(FIXED)
         .saturating_add(more);
-    // With NULs up to the next eighth byte, and one at least.
+    // Padded with NULs to a multiple of eight bytes, and at least one.
     entries.get(length.saturating_add(8) & !7..)
 }
 
-/// An extension as it stands in the index: its name, its length, what it holds.
+/// An extension in the index: its name, its length, its contents.
 struct Extension<'a> {
     name: &'a [u8; 4],
     holds: &'a [u8],
     whole: &'a [u8],
 }
 
-/// The index up to where its entries end, and its extensions.
+/// Splits an index into the part up to the end of its entries, and its extensions.
 fn parts(index: &[u8]) -> Option<(&[u8], Vec<Extension<'_>>)> {
     let (body, _sum) = index.split_last_chunk::<CHECKSUM>()?;
     let mut rest = body.strip_prefix(b"DIRC")?;
@@ -92,10 +93,10 @@ fn parts(index: &[u8]) -> Option<(&[u8], Vec<Extension<'_>>)> {
     rest.is_empty().then_some((entries, found))
 }
 
-/// The three versions of each file whose conflict was resolved, by stage.
+/// Returns the three versions of each file whose conflict was resolved, by stage.
 ///
 /// # Errors
-/// The index makes no sense.
+/// The index is malformed.
 pub fn resolved(index: &[u8]) -> io::Result<[Files; 3]> {
     let mut stages = <[Files; 3]>::default();
     for extension in parts(index)
@@ -127,11 +128,11 @@ pub fn resolved(index: &[u8]) -> io::Result<[Files; 3]> {
     Ok(stages)
 }
 
-/// The index with these extensions alone: git makes the others again, or does without. Those that
-/// it can't do without (in small letters) stay.
+/// Returns the index with only these extensions: git regenerates the others, or does without.
+/// Mandatory ones (in lower case) stay.
 ///
 /// # Errors
-/// The index makes no sense.
+/// The index is malformed.
 pub fn with(index: &[u8], keep: &[&[u8; 4]]) -> io::Result<Vec<u8>> {
     let (entries, extensions) = parts(index).ok_or_else(odd)?;
     let mut bytes = entries.to_vec();
@@ -141,7 +142,7 @@ pub fn with(index: &[u8], keep: &[&[u8; 4]]) -> io::Result<Vec<u8>> {
     for extension in extensions.iter().filter(stays) {
         bytes.extend_from_slice(extension.whole);
     }
-    // Git leaves it out where it is told to.
+    // Git writes zeros instead of a sum if configured so.
     let unsigned = index.ends_with(&[0; CHECKSUM]);
     bytes.extend(if unsigned {
         vec![0; CHECKSUM]

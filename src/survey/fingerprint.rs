@@ -1,8 +1,8 @@
-//! A repo's fingerprint: what its registry, refs, packs and trees look like from outside. No file
-//! is read, no tree is walked, no process started.
+//! A repo's fingerprint: the metadata of its registry, refs, packs and trees. No file is read, no
+//! tree is walked, no process started.
 //!
-//! Equal fingerprints say that nothing has changed of what git writes. An edited file does not show
-//! here, so a fingerprint must never stand for a look when something is to be removed.
+//! If two fingerprints are equal, nothing that git writes has changed. An edited file doesn't show,
+//! so before anything is removed the repo is surveyed whatever its fingerprint.
 
 use super::{go_on, tree, unregistered};
 use crate::config::policy;
@@ -20,33 +20,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Directories of a git dir that are listed to their depth. Of the others it counts when they were
-/// written to.
+/// Directories of a git dir that are listed recursively. Of the others only the write time counts.
 const LISTED: [&str; 4] = ["refs", "logs", "worktrees", "info"];
 /// The same in `objects`: a new loose object shows in its directory's own times.
 const LISTED_OBJECTS: [&str; 2] = ["pack", "info"];
-/// A repo with more files of that kind than this is looked at each run.
+/// A repo with more files of that kind is surveyed in each run.
 const MOST: usize = 100_000;
-/// Deeper than any ref's name.
+/// Deeper than the name of any ref.
 const DEEPEST: usize = 64;
 
-/// How a repo looks from outside.
+/// The metadata of a repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// A hash of it.
+    /// Its hash.
     pub id: String,
-    /// The latest change of anything that was seen. What changed within a tick of the server's
-    /// clock before it was seen may change again unseen.
+    /// The latest change of anything in it. What changed within a tick of the server's clock before
+    /// it was read may change again unseen.
     pub newest: DateTime<Utc>,
 }
 
-/// Takes it, for a repo whose trees stand at `places`. It waits for the network in as many threads
-/// as the current rayon pool has.
+/// Takes the fingerprint of a repo whose trees are at `places`. Waits for the network in as many
+/// threads as the current rayon pool has.
 ///
 /// # Errors
-/// Something can't be listed, isn't there, or is too much; or the run is to stop.
+/// Something can't be listed, is missing, or is too large; or the run is to stop.
 pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<Fingerprint> {
-    let git_dir = policy.place.join(".git").map_err(io::Error::other)?;
+    let git_dir = policy.place.join(".git")?;
     let look = Fingerprinter {
         stop,
         count: AtomicUsize::new(0),
@@ -83,9 +82,9 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
     })
 }
 
-/// A tree's directory and its `.git` file: that they are there, and the same.
+/// The metadata of a tree's directory and its `.git` file.
 fn tree_at(root: &Arc<Path>, place: &Path) -> io::Result<Seen> {
-    let tree = openat::dir(&VolumePath::new(root, place).map_err(io::Error::other)?)?;
+    let tree = openat::dir(&VolumePath::new(root, place)?)?;
     let mut seen = Seen::default();
     seen.add(place, &rustix::fs::fstat(&tree)?);
     seen.add(
@@ -134,7 +133,7 @@ impl Fingerprinter<'_> {
         for name in names {
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
-            // What is gone by now was seen to change: the directory's own times tell.
+            // A removed entry shows in the times of its directory.
             let Some(stat) = found(
                 rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
                     .map_err(io::Error::from),
@@ -162,7 +161,7 @@ impl Fingerprinter<'_> {
     }
 }
 
-/// What was seen, in an order that doesn't depend on the file server's.
+/// The metadata in an order that doesn't depend on the file server.
 #[derive(Default)]
 struct Seen {
     text: Vec<u8>,
@@ -178,7 +177,7 @@ impl Seen {
             .extend_from_slice(format!("\0{stamp:?}\n").as_bytes());
     }
 
-    /// Its hash alone: a repo can have many long names.
+    /// Reduces it to its hash: a repo can have many long names.
     fn settle(self) -> io::Result<Self> {
         let id =
             git2::Oid::hash_object(git2::ObjectType::Blob, &self.text).map_err(io::Error::other)?;

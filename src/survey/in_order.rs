@@ -1,14 +1,13 @@
-//! Maps by path, asked in the order of paths.
-//!
-//! It must never be asked for a path that comes before one that it was asked for already.
+//! A map by path that is asked in the order of paths, each answer a step after the one before.
+//! Asking for an earlier path misses.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
-/// Answers for paths that are asked for in their order, each a step further: comparing paths is
-/// what a look at a large tree spends its time on.
+/// Answers for paths in sorted order: comparing paths is most of the cost of surveying a large
+/// tree.
 pub(super) struct InOrder<'a, V> {
     rest: Peekable<btree_map::Iter<'a, PathBuf, V>>,
 }
@@ -20,11 +19,11 @@ impl<'a, V> InOrder<'a, V> {
         }
     }
 
-    /// What stands at the path, which comes after all that were asked for before.
+    /// Returns the value of the path, which must come after all paths that were asked for before.
     pub(super) fn at(&mut self, path: &Path) -> Option<&'a V> {
         loop {
             let next = self.rest.peek()?.0.as_path();
-            // The same bytes are the same path, which is quicker told than the order of two.
+            // Equal bytes are equal paths, which is quicker to see than their order.
             let order = if next.as_os_str() == path.as_os_str() {
                 Ordering::Equal
             } else {

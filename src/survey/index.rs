@@ -1,9 +1,10 @@
-//! A reader of git's index, also of what libgit2 doesn't read: sparse ones, in which a directory
-//! that isn't checked out is one entry, and split ones, which rest on a shared file beside them.
+//! A reader of git's index, including forms that libgit2 doesn't read: sparse ones, in which a
+//! directory that isn't checked out is one entry, and split ones, which build on a shared file
+//! beside them.
 //!
-//! An agent may have written it. libgit2 makes room for as many entries as an index claims to hold,
-//! and takes a name to be as long as its entry says; here nothing is believed that the bytes don't
-//! bear out. The fuzz target `index` compares the two readers.
+//! An agent may have written it. libgit2 allocates as many entries as an index claims to have, and
+//! trusts the length of a name; here nothing is trusted that the bytes don't prove. The fuzz target
+//! `index` compares the two readers.
 
 use super::tree::path_of;
 use crate::fs::budget::Held;
@@ -13,35 +14,35 @@ use std::io;
 
 /// Bytes of an id.
 const ID: usize = 20;
-/// What an index ends with: the sum of all before it.
+/// The end of an index: the sum of everything before it.
 const SUM: usize = 20;
-/// An entry takes at least so many bytes.
+/// The least bytes of an entry.
 const SMALLEST_ENTRY: usize = 62;
-/// Bytes of a path: more than the kernel takes.
+/// Bytes of a path: more than the kernel accepts.
 const LONGEST: usize = 64 << 10;
-/// Bits of an entry's flags: more flags follow; the stage.
+/// The bits of an entry's flags for extended flags and for the stage.
 const EXTENDED: u16 = 1 << 14;
-/// A stage other than none is an unmerged path's.
+/// A nonzero stage marks an unmerged path.
 const STAGE: u16 = 3 << 12;
-/// How long the path is; all of these bits, where it is that long or longer.
+/// The length of the path; all bits are set if it is that long or longer.
 const LENGTH: u16 = 0xfff;
 
-/// An index as it stands in its file.
+/// An index as in its file.
 #[derive(Default)]
 pub(crate) struct Read {
     /// In the file's order.
     pub(crate) entries: Vec<IndexEntry>,
-    /// On what it rests.
+    /// The shared index that it builds on.
     pub(crate) shared: Option<Shared>,
 }
 
-/// What a split index says of the shared one that it rests on.
+/// A split index's reference to its shared index.
 pub(crate) struct Shared {
-    /// The sum of the shared one, by which its file is called.
+    /// The sum of the shared index, which is part of its file name.
     pub(super) sum: String,
-    /// Positions of entries there that are gone.
+    /// Positions of entries there that were deleted.
     deleted: Vec<usize>,
-    /// Positions of entries there whose state is told anew, by the first entries of this one.
+    /// Positions of entries there that the first entries of this index replace.
     replaced: Vec<usize>,
 }
 
@@ -49,7 +50,7 @@ impl Read {
     /// Reads an index.
     ///
     /// # Errors
-    /// It makes no sense, or holds what isn't known here.
+    /// It is malformed, or has an unknown part.
     pub(crate) fn of(bytes: &[u8], held: &mut Held) -> io::Result<Self> {
         let (text, _sum) = bytes.split_last_chunk::<SUM>().ok_or_else(cut)?;
         let mut rest = Bytes(text);
@@ -69,8 +70,8 @@ impl Read {
         }
         for _ in 0..count {
             let entry = rest.entry(version, &mut before)?;
-            // Version 4 tells of a path only how it differs from the one before: a few bytes could
-            // name gigabytes, but no more than the budget has.
+            // Version 4 stores only how a path differs from the previous one, so a few bytes could
+            // name gigabytes. They are limited by the budget.
             if entry.path.len() > LONGEST {
                 return Err(odd("names longer paths than any honest one"));
             }
@@ -90,7 +91,7 @@ impl Read {
         Ok(read)
     }
 
-    /// The entries of a split index, with those of the shared one that it rests on.
+    /// Returns the entries of a split index, merged with its shared index.
     ///
     /// # Errors
     /// The two don't fit.
@@ -109,7 +110,7 @@ impl Read {
                 .zip(own.next())
                 .ok_or_else(|| odd("doesn't fit the one that it rests on"))?;
             if let Some(entry) = entry {
-                // It has no name of its own: that is how git tells it from one that is added.
+                // It has no name of its own, which distinguishes it from an added entry.
                 *entry = IndexEntry {
                     path: std::mem::take(&mut entry.path),
                     ..new
@@ -125,11 +126,11 @@ impl Read {
     }
 }
 
-/// Whether an index ends with the sum of what it holds, or with zeros, as git writes it by
+/// Checks that an index ends with the sum of its contents, or with zeros, as git writes it with
 /// `index.skipHash`.
 ///
 /// # Errors
-/// It doesn't: it was cut, or the disk gave back something else.
+/// It doesn't: the file was truncated, or the disk returned something else.
 pub(super) fn prove_sum(bytes: &[u8]) -> io::Result<()> {
     let (text, sum) = bytes.split_last_chunk::<SUM>().ok_or_else(cut)?;
     if *sum == [0; SUM] || sum[..] == sha1::of(text)[..] {
@@ -144,7 +145,7 @@ pub(super) fn is_unmerged(entry: &IndexEntry) -> bool {
     entry.flags & STAGE != 0
 }
 
-/// The path of an entry that stands for a whole directory of a sparse checkout; none for any other.
+/// Returns the path of an entry that stands for a whole directory of a sparse checkout; else none.
 pub(super) fn directory(entry: &IndexEntry) -> Option<&[u8]> {
     (entry.mode & 0o170_000 == 0o040_000)
         .then(|| entry.path.strip_suffix(b"/").unwrap_or(&entry.path))
@@ -196,7 +197,7 @@ impl<'a> Bytes<'a> {
         ))
     }
 
-    /// `before` is the path of the entry before it, of which version 4 tells only the difference.
+    /// `before` is the path of the previous entry: version 4 stores only the difference.
     fn entry(&mut self, version: u32, before: &mut Vec<u8>) -> io::Result<IndexEntry> {
         let begin = self.0.len();
         let (ctime, mtime) = (self.time()?, self.time()?);
@@ -215,21 +216,7 @@ impl<'a> Bytes<'a> {
             _ if version < 3 => return Err(odd("has an entry that its version doesn't know")),
             _ => self.short()?,
         };
-        if version == 4 {
-            let left_out = self.varint()?;
-            before.truncate(
-                before
-                    .len()
-                    .checked_sub(left_out)
-                    .ok_or_else(|| odd("leaves out more of a path than there is"))?,
-            );
-            before.extend_from_slice(self.text()?);
-        } else {
-            *before = self.text()?.to_vec();
-            // With NULs up to the next eighth byte.
-            let padding = self.0.len().wrapping_sub(begin) % 8;
-            self.take(padding)?;
-        }
+        self.path(version, begin, before)?;
         let told = usize::from(flags & LENGTH);
         if told != usize::from(LENGTH) && told != before.len() {
             return Err(odd("has a name that isn't as long as it says"));
@@ -248,6 +235,26 @@ impl<'a> Bytes<'a> {
             flags_extended,
             path: before.clone(),
         })
+    }
+
+    /// Makes `before` the path of an entry that began with `begin` bytes left.
+    fn path(&mut self, version: u32, begin: usize, before: &mut Vec<u8>) -> io::Result<()> {
+        if version == 4 {
+            let left_out = self.varint()?;
+            before.truncate(
+                before
+                    .len()
+                    .checked_sub(left_out)
+                    .ok_or_else(|| odd("leaves out more of a path than there is"))?,
+            );
+            before.extend_from_slice(self.text()?);
+        } else {
+            *before = self.text()?.to_vec();
+            // With NULs up to the next eighth byte.
+            let padding = self.0.len().wrapping_sub(begin) % 8;
+            self.take(padding)?;
+        }
+        Ok(())
     }
 
     /// As git writes an offset in a pack: seven bits a byte, and each but the last counts one more.
@@ -279,13 +286,13 @@ impl<'a> Bytes<'a> {
         }))
     }
 
-    /// Which bits are set in a compressed bitmap (EWAH): words that are all alike are one, with a
-    /// count; the others follow as they are.
+    /// Returns the set bits of a compressed bitmap (EWAH): a run of equal words is one word with a
+    /// count, and literal words follow.
     fn bitmap(&mut self) -> io::Result<Vec<usize>> {
         let bits = usize::try_from(self.number()?).map_err(|_| cut())?;
         let words = usize::try_from(self.number()?).map_err(|_| cut())?;
         let mut rest = Bytes(self.take(words.checked_mul(8).ok_or_else(cut)?)?);
-        // Where the word stands that the writer would go on with.
+        // The position of the word with which the writer would go on.
         self.take(4)?;
         let (mut set, mut at) = (Vec::new(), 0_usize);
         let most = super::known::FILES_CAP;
@@ -320,7 +327,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// The path of an entry below a directory that a sparse index holds as one.
+/// Returns the path of an entry below a directory that is one entry in a sparse index.
 pub(super) fn below(directory: &[u8], path: &std::path::Path) -> std::path::PathBuf {
     path_of(directory).join(path)
 }
@@ -386,7 +393,7 @@ mod tests {
             b"",
         ))
         .unwrap();
-        // One literal word each: `b` is gone, `c` is told anew.
+        // One literal word each: `b` is deleted, `c` is replaced.
         let link = [
             vec![9; 20],
             bitmap(3, &[1 << 33, 0b010]),

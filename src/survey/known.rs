@@ -1,14 +1,14 @@
-//! What git has on record for a tree, the commit and the index, and how the tree differs from it.
+//! What git has recorded for a tree, in the commit and in the index, and how the tree differs from
+//! it.
 //!
-//! An index is an agent's word: its flags are ignored
-//! (`docs/design/worktrees.md#what-git-loses-without-a-word`), and only what it recorded of a
-//! file's state is used, to save reading the file. It must never vouch for a file that could have
-//! changed since.
+//! An agent may have written the index, so its flags are ignored
+//! (`docs/design/worktrees.md#what-git-loses-without-a-word`). Only the file state that it recorded
+//! is used, to save reading the file, and only if the file can't have changed since.
 
 use super::attributes::Attributes;
 use super::elsewhere::Elsewhere;
 use super::in_order::InOrder;
-use super::objects::Objects;
+use super::objects::{Entry, Objects};
 pub use super::staged::INDEX_CAP;
 use super::staged::{Staged, is_sparse};
 use super::tree::{self, Listing, Stamp};
@@ -24,26 +24,28 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod change;
 mod lists;
 mod own;
+pub(in crate::survey) use change::Change;
 
-/// A commit with more files than this, or directories nested deeper, is no honest one: trees that
-/// name one another hold billions in a kilobyte.
+/// No well-formed commit has more files, or deeper directories: trees that name one another contain
+/// billions in a kilobyte.
 pub(super) const FILES_CAP: usize = 5_000_000;
-/// Nor is one that holds the very same directory this often: without unfolding it whole, that tells
-/// such trees from honest ones.
+/// Nor does a well-formed commit contain the same directory this often: the limit exposes such
+/// trees without unfolding them.
 const SAME_CAP: u32 = 10_000;
 pub(super) const DEEPEST: usize = 1024;
-/// No file with a longer path can be checked out: the kernel takes none.
+/// Bytes of the longest path that can be checked out: the kernel accepts no longer one.
 const LONGEST: usize = 4096;
 const TOO_MUCH: &str =
     "its commit holds more files, deeper folders or longer names than any honest one";
 const TWICE: &str = "its commit names a file twice, as no honest one does; see `git fsck`";
 
-/// Mode and blob of files by their path.
+/// Modes and blobs of files by path.
 pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
 
-/// What git has on record for a tree: the commit and the index.
+/// What git has recorded for a tree: the commit and the index.
 pub struct Known {
     /// Every file of HEAD's tree.
     pub committed: Files,
@@ -60,8 +62,8 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads the tree of the worktree's `head`, and its index. It ends when the run is to stop, and
-    /// with it all that is asked of the answer.
+    /// Reads the tree of the worktree's `head`, and its index. All later questions to it end, too,
+    /// when the run is to stop.
     ///
     /// # Errors
     /// An object or the index can't be read.
@@ -70,7 +72,6 @@ impl Known {
         objects: &Arc<Objects>,
         repo: &Repository,
         tree: &Worktree,
-        head: Option<Oid>,
     ) -> io::Result<Self> {
         let git_dir = tree
             .admin
@@ -78,8 +79,13 @@ impl Known {
             .ancestors()
             .nth(2)
             .unwrap_or(tree.admin.relative());
-        let git_dir = VolumePath::new(tree.admin.root(), git_dir).map_err(io::Error::other)?;
-        let known = Self::read(stop, objects, repo, (&tree.admin, git_dir), head)?;
+        let git_dir = VolumePath::new(tree.admin.root(), git_dir)?;
+        let trees = Trees {
+            stop,
+            objects,
+            repo,
+        };
+        let known = Self::read(trees, &tree.admin, git_dir, head_of(tree)?)?;
         Ok(Self {
             made_again: tree.made_again.clone(),
             path: tree.path.clone(),
@@ -87,32 +93,37 @@ impl Known {
         })
     }
 
-    /// The same of a submodule, whose git dir is `git_dir` and whose objects `repo` reads.
+    /// Reads the same for a submodule, whose git dir is `git_dir` and whose objects `repo` reads.
     pub(super) fn of_submodule(
         stop: &Stop,
         repo: &Repository,
         git_dir: &VolumePath,
         head: Option<Oid>,
     ) -> io::Result<Self> {
-        Self::read(
+        let trees = Trees {
             stop,
-            &Arc::default(),
+            objects: &Arc::default(),
             repo,
-            (git_dir, git_dir.clone()),
-            head,
-        )
+        };
+        Self::read(trees, git_dir, git_dir.clone(), head)
     }
 
     fn read(
-        stop: &Stop,
-        objects: &Arc<Objects>,
-        repo: &Repository,
-        (admin, git_dir): (&VolumePath, VolumePath),
+        trees: Trees<'_>,
+        admin: &VolumePath,
+        git_dir: VolumePath,
         head: Option<Oid>,
     ) -> io::Result<Self> {
+        let Trees {
+            stop,
+            objects,
+            repo,
+        } = trees;
         let mut memory = stop.hold();
         let mut files = |tree| {
-            files_until(stop, objects, repo, tree, FILES_CAP, &mut memory).map_err(io::Error::other)
+            trees
+                .files(tree, FILES_CAP, &mut memory)
+                .map_err(io::Error::other)
         };
         let tree = head
             .map(|head| repo.find_commit(head))
@@ -138,16 +149,6 @@ impl Known {
         })
     }
 
-    fn of_tree(stop: &Stop, repo: &Repository, tree: &Worktree) -> io::Result<Self> {
-        let head = tree
-            .head
-            .as_deref()
-            .map(Oid::from_str)
-            .transpose()
-            .map_err(io::Error::other)?;
-        Self::of(stop, &Arc::default(), repo, tree, head)
-    }
-
     /// Whether the index names content that HEAD doesn't have.
     pub(super) fn holds_staged_work(&self) -> bool {
         let committed = |(path, entry): (&PathBuf, &IndexEntry)| {
@@ -156,8 +157,8 @@ impl Known {
         self.index.conflicts || !self.index.entries.iter().all(committed)
     }
 
-    /// Whose the `.git` files in a listing are: of what holds nothing back, a copy's files are
-    /// plain files, and a submodule's are left out.
+    /// Decides on the `.git` files in a listing. A copy's files stay as plain files, a disposable
+    /// submodule's are cut out, and any other one is a blocker.
     fn judge_pointers(&self, place: &VolumePath, listing: &mut Listing) -> io::Result<()> {
         for pointer in std::mem::take(&mut listing.pointers) {
             let folder = pointer.parent().unwrap_or(&pointer);
@@ -185,72 +186,90 @@ impl Known {
         Ok(())
     }
 
-    /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a
-    /// file can be named twice. It is `held`.
+    /// Returns everything that HEAD alone would not bring back, each with what is wrong with it,
+    /// sorted. A file can be named twice. The result is counted in `held`.
     pub(super) fn dirty(
         &self,
         repo: &Repository,
         place: &VolumePath,
         listing: &Listing,
         held: &mut Held,
-    ) -> io::Result<Vec<(PathBuf, &'static str)>> {
-        let Self {
-            committed, index, ..
-        } = self;
-        let mut dirty = Vec::new();
-        let mut note = |path: &Path, what| {
-            held.path(path)?;
-            dirty.push((path.to_owned(), what));
-            io::Result::Ok(())
+    ) -> io::Result<Vec<(PathBuf, Change)>> {
+        let mut dirty = Dirty {
+            files: Vec::new(),
+            held,
         };
-        let (mut recorded, mut staged) = (InOrder::of(committed), InOrder::of(&index.entries));
+        self.compare_files(repo, place, listing, &mut dirty)?;
+        self.compare_records(listing, &mut dirty)?;
+        dirty.files.sort();
+        Ok(dirty.files)
+    }
+
+    /// Notes what stands in the tree and HEAD would not bring back.
+    fn compare_files(
+        &self,
+        repo: &Repository,
+        place: &VolumePath,
+        listing: &Listing,
+        dirty: &mut Dirty<'_>,
+    ) -> io::Result<()> {
+        let (mut recorded, mut staged) = (
+            InOrder::of(&self.committed),
+            InOrder::of(&self.index.entries),
+        );
         let mut elsewhere = Elsewhere::of(&self.git_dir, &self.path);
         for (path, stamp) in &listing.files {
             go_on(Some(&self.stop))?;
             let staged = staged.at(path);
+            let file = Standing { place, path, stamp };
             match recorded.at(path) {
                 None if staged.is_none() && elsewhere.has(place, path, stamp, &self.stop)? => {}
-                None => note(path, "is untracked")?,
-                Some(&(mode, _)) if mode != stamp.git_mode() => note(path, "has another mode")?,
-                Some(&(_, blob))
-                    if !self.comes_back(repo, place, (path, stamp), staged, blob)? =>
-                {
-                    note(path, "is modified")?;
+                None => dirty.note(path, Change::Untracked)?,
+                Some(&(mode, _)) if mode != stamp.git_mode() => {
+                    dirty.note(path, Change::Mode)?;
+                }
+                Some(&(_, blob)) if !self.comes_back(repo, &file, staged, blob)? => {
+                    dirty.note(path, Change::Modified)?;
                 }
                 Some(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// Notes what HEAD, the index and the registration hold beyond that.
+    fn compare_records(&self, listing: &Listing, dirty: &mut Dirty<'_>) -> io::Result<()> {
+        let Self {
+            committed, index, ..
+        } = self;
         let (mut standing, mut staged) = (InOrder::of(&listing.files), InOrder::of(&index.entries));
         for (path, &(mode, blob)) in committed {
             let staged = staged.at(path);
             if mode != SUBMODULE && standing.at(path).is_none() && !staged.is_some_and(is_sparse) {
-                note(path, "is deleted")?;
+                dirty.note(path, Change::Deleted)?;
             } else if staged.is_none_or(|entry| (entry.mode, entry.id) != (mode, blob)) {
-                note(path, "is staged")?;
+                dirty.note(path, Change::Staged)?;
             }
         }
         let mut recorded = InOrder::of(committed);
         listing
             .registration
             .keys()
-            .try_for_each(|path| note(&Path::new(".git").join(path), "is somebody's, not git's"))?;
+            .try_for_each(|path| dirty.note(&Path::new(".git").join(path), Change::NotGits))?;
         index
             .entries
             .keys()
             .filter(|path| recorded.at(path).is_none())
-            .try_for_each(|path| note(path, "is staged"))?;
-        dirty.sort();
-        Ok(dirty)
+            .try_for_each(|path| dirty.note(path, Change::Staged))
     }
 
-    /// Whether a checkout of `blob` would bring the file back as it stands. The index saves reading
-    /// what a filter can't have touched; of what one did touch, git's index would vouch for the
-    /// blob, but not for what the filter dropped.
+    /// Whether a checkout of `blob` would bring the file back unchanged. The index saves reading
+    /// files that no filter touched. For a filtered file it would vouch for the blob, but not for
+    /// what the filter dropped.
     fn comes_back(
         &self,
         repo: &Repository,
-        place: &VolumePath,
-        (path, stamp): (&Path, &Stamp),
+        &Standing { place, path, stamp }: &Standing<'_>,
         staged: Option<&IndexEntry>,
         blob: Oid,
     ) -> io::Result<bool> {
@@ -260,12 +279,12 @@ impl Known {
         if size == stamp.size {
             return Ok(vouched || tree::hash(place, path, stamp, &self.stop)? == blob);
         }
-        let place = place.join(path).map_err(io::Error::other)?;
+        let place = place.join(path)?;
         // What is longer is neither a pointer nor such a text, and nobody inflates it.
         if stamp.is_link() || size > checkout::LONGEST_TEXT {
             return Ok(false);
         }
-        // The text, which has a byte more for each line: what libgit2 reads counts by itself.
+        // The text, with one more byte for each line. What libgit2 reads is counted separately.
         let mut held = self.stop.hold();
         held.more(usize::try_from(stamp.size.min(size.saturating_mul(2))).unwrap_or(usize::MAX))?;
         let blob = repo.find_blob(blob).map_err(io::Error::other)?;
@@ -274,14 +293,13 @@ impl Known {
                 .attributes(repo)?
                 .is_some_and(|attributes| attributes.lengthens(path, blob.content())))
         };
-        checkout::makes(
-            blob.content(),
-            &self.git_dir,
-            (&place, stamp.size),
+        let file = checkout::CheckedOut {
+            git_dir: &self.git_dir,
+            place: &place,
+            size: stamp.size,
             vouched,
-            lengthens,
-            &self.stop,
-        )
+        };
+        file.comes_from(blob.content(), lengthens, &self.stop)
     }
 
     /// The attributes of HEAD's files, read when the first file asks.
@@ -293,13 +311,13 @@ impl Known {
         Ok(self.attributes.get_or_init(|| read).as_ref())
     }
 
-    /// Why a rescue can't hold the index; none where it can.
+    /// Why a rescue can't contain the index; none if it can.
     pub(super) fn unholdable_index(&self) -> Option<String> {
         let why = "its index is split in two, which no rescue holds; `git update-index --no-split-index` in the tree makes it one";
         self.index.split.then(|| why.to_owned())
     }
 
-    /// What a rescue can't hold.
+    /// What a rescue can't contain.
     pub(super) fn blockers(&self, listing: &Listing) -> Vec<String> {
         let unmerged = self
             .index
@@ -312,6 +330,36 @@ impl Known {
             .chain(submodules(&self.committed, &listing.files))
             .chain(unmerged)
             .collect()
+    }
+}
+
+/// The commit that a worktree's HEAD names.
+pub(super) fn head_of(tree: &Worktree) -> io::Result<Option<Oid>> {
+    tree.head
+        .as_deref()
+        .map(Oid::from_str)
+        .transpose()
+        .map_err(io::Error::other)
+}
+
+/// A file as it stands in the tree at `place`.
+struct Standing<'a> {
+    place: &'a VolumePath,
+    path: &'a Path,
+    stamp: &'a Stamp,
+}
+
+/// What HEAD alone would not bring back, each with what is odd about it. It is `held`.
+struct Dirty<'a> {
+    files: Vec<(PathBuf, Change)>,
+    held: &'a mut Held,
+}
+
+impl Dirty<'_> {
+    fn note(&mut self, path: &Path, what: Change) -> io::Result<()> {
+        self.held.path(path)?;
+        self.files.push((path.to_owned(), what));
+        Ok(())
     }
 }
 
@@ -334,7 +382,7 @@ pub fn files_of(
     )
 }
 
-/// Every file of a tree that should hold at most `most`.
+/// Returns every file of a tree that may have at most `most`.
 pub(super) fn files_in(
     repo: &Repository,
     tree: Oid,
@@ -342,71 +390,131 @@ pub(super) fn files_in(
     stop: &Stop,
     held: &mut Held,
 ) -> Result<Files, git2::Error> {
-    files_until(stop, &Objects::default(), repo, tree, most, held)
+    let trees = Trees {
+        stop,
+        objects: &Arc::default(),
+        repo,
+    };
+    trees.files(tree, most, held)
 }
 
-fn files_until(
-    stop: &Stop,
-    objects: &Objects,
-    repo: &Repository,
-    tree: Oid,
+/// Reads the trees of a repo's commits.
+#[derive(Clone, Copy)]
+struct Trees<'a> {
+    stop: &'a Stop,
+    objects: &'a Arc<Objects>,
+    repo: &'a Repository,
+}
+
+impl Trees<'_> {
+    /// Every file of a tree that should hold at most `most`, all of which is `held`.
+    fn files(self, tree: Oid, most: usize, held: &mut Held) -> Result<Files, git2::Error> {
+        let mut walk = Unfolding {
+            trees: self,
+            most,
+            held,
+            times: HashMap::new(),
+            open: 0,
+            files: Vec::new(),
+        };
+        walk.all(tree)?;
+        let files = walk.files;
+        let count = files.len();
+        let files: Files = files.into_iter().collect();
+        if files.len() == count {
+            Ok(files)
+        } else {
+            Err(git2::Error::from_str(TWICE))
+        }
+    }
+}
+
+/// A tree on its way to a list of its files.
+struct Unfolding<'a> {
+    trees: Trees<'a>,
     most: usize,
-    held: &mut Held,
-) -> Result<Files, git2::Error> {
-    let too_much = || git2::Error::from_str(TOO_MUCH);
-    let mut files = Vec::new();
-    let mut times: HashMap<Oid, u32> = HashMap::new();
-    let mut folder = |above: Vec<u8>, id: Oid| {
-        go_on(Some(stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
-        let same = times
+    held: &'a mut Held,
+    /// How often each directory was met.
+    times: HashMap<Oid, u32>,
+    /// Entries of the directories that are open: all but one of each directory lead to another
+    /// file.
+    open: usize,
+    files: Vec<(PathBuf, (u32, Oid))>,
+}
+
+/// A directory that is open, and how far it was read.
+struct Folder {
+    /// Its path, with a slash behind it.
+    path: Vec<u8>,
+    entries: Arc<[Entry]>,
+    next: usize,
+}
+
+impl Unfolding<'_> {
+    /// By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole run
+    /// along. In order, so that nothing is left to sort.
+    fn all(&mut self, tree: Oid) -> Result<(), git2::Error> {
+        let mut folders = vec![self.folder(Vec::new(), tree)?];
+        while let Some(folder) = folders.last_mut() {
+            let Some(entry) = folder.entries.get(folder.next) else {
+                self.open = self.open.saturating_sub(folder.entries.len());
+                folders.pop();
+                continue;
+            };
+            folder.next = folder.next.saturating_add(1);
+            let path = [folder.path.as_slice(), &entry.name].concat();
+            if path.len() > LONGEST {
+                return Err(too_much());
+            }
+            if entry.is_folder {
+                let below = self.folder([path.as_slice(), b"/"].concat(), entry.id)?;
+                folders.push(below);
+            } else {
+                self.file(path, entry)?;
+            }
+            if folders.len() > DEEPEST + 1
+                || self.open > self.most.saturating_add(DEEPEST)
+                || self.files.len() > self.most
+            {
+                return Err(too_much());
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a directory.
+    fn folder(&mut self, path: Vec<u8>, id: Oid) -> Result<Folder, git2::Error> {
+        go_on(Some(self.trees.stop))
+            .map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
+        let same = self
+            .times
             .entry(id)
             .and_modify(|times| *times = times.saturating_add(1))
             .or_insert(1);
         if *same > SAME_CAP {
-            Err(too_much())
-        } else {
-            Ok((above, objects.folder(repo, id)?, 0))
-        }
-    };
-    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole run
-    // along. In order, so that nothing is left to sort.
-    let top = folder(Vec::new(), tree)?;
-    // Entries of the directories that are open: all but one of each directory lead to another file.
-    let mut open = top.1.len();
-    let mut folders = vec![top];
-    while let Some((above, entries, next)) = folders.last_mut() {
-        let Some(entry) = entries.get(*next) else {
-            open = open.saturating_sub(entries.len());
-            folders.pop();
-            continue;
-        };
-        *next = next.saturating_add(1);
-        let path = [above.as_slice(), &entry.name].concat();
-        if path.len() > LONGEST {
             return Err(too_much());
         }
-        if entry.is_folder {
-            let below = folder([path.as_slice(), b"/"].concat(), entry.id)?;
-            open = open.saturating_add(below.1.len());
-            folders.push(below);
-        } else {
-            let path = tree::path_of(path);
-            held.path(&path)
-                .map_err(|error| git2::Error::from_str(&error.to_string()))?;
-            files.push((path, (entry.mode, entry.id)));
-        }
-        if folders.len() > DEEPEST + 1 || open > most.saturating_add(DEEPEST) || files.len() > most
-        {
-            return Err(too_much());
-        }
+        let entries = self.trees.objects.folder(self.trees.repo, id)?;
+        self.open = self.open.saturating_add(entries.len());
+        Ok(Folder {
+            path,
+            entries,
+            next: 0,
+        })
     }
-    let count = files.len();
-    let files: Files = files.into_iter().collect();
-    if files.len() == count {
-        Ok(files)
-    } else {
-        Err(git2::Error::from_str(TWICE))
+
+    fn file(&mut self, path: Vec<u8>, entry: &Entry) -> Result<(), git2::Error> {
+        let path = tree::path_of(path);
+        self.held
+            .path(&path)
+            .map_err(|error| git2::Error::from_str(&error.to_string()))?;
+        self.files.push((path, (entry.mode, entry.id)));
+        Ok(())
     }
+}
+
+fn too_much() -> git2::Error {
+    git2::Error::from_str(TOO_MUCH)
 }
 
 /// Lists the tree that stands at `place` by now, if it holds nothing but what HEAD holds.
@@ -419,7 +527,7 @@ pub fn list_clean(
     place: &VolumePath,
     stop: &Stop,
 ) -> io::Result<Option<Listing>> {
-    let known = Known::of_tree(stop, repo, tree)?;
+    let known = Known::of(stop, &Arc::default(), repo, tree)?;
     let listing = known.list(place)?;
     let clean = listing.blockers.is_empty()
         && known
@@ -428,7 +536,7 @@ pub fn list_clean(
     Ok(clean.then_some(listing))
 }
 
-/// Lists the tree that stands at `place` by now.
+/// Lists the tree, which is at `place` by now.
 ///
 /// # Errors
 /// Something can't be read.
@@ -438,12 +546,13 @@ pub fn list(
     place: &VolumePath,
     stop: &Stop,
 ) -> io::Result<Listing> {
-    Known::of_tree(stop, repo, tree)?.list(place)
+    Known::of(stop, &Arc::default(), repo, tree)?.list(place)
 }
 
 const SUBMODULE: u32 = 0o160_000;
 
-/// A submodule that was never filled is an empty directory; one with files holds a repo of its own.
+/// The submodules with files. One that was never filled is an empty directory; one with files has a
+/// repo of its own.
 fn submodules(committed: &Files, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String> {
     let filled = |path: &Path| {
         files
@@ -464,7 +573,7 @@ mod tests {
     use super::*;
     use git2::ObjectType;
 
-    /// Written as it is, whatever git would say of it.
+    /// Written unchecked: git would reject some.
     fn folder(repo: &Repository, entries: &[(&str, &str, Oid)]) -> Oid {
         let entry = |(mode, name, id): &(&str, &str, Oid)| {
             [mode.as_bytes(), b" ", name.as_bytes(), b"\0", id.as_bytes()].concat()
@@ -485,8 +594,8 @@ mod tests {
                 .map_err(|error| error.message().to_owned())
         };
 
-        // Many levels, each with a hundred directories: no file, and no directory but the empty one
-        // twice.
+        // Many levels, each with a hundred directories: no file, and no directory twice except the
+        // empty one.
         let names: Vec<String> = (0..100).map(|number| format!("n{number:03}")).collect();
         let level = |below| {
             let empty = names.iter().map(|name| ("40000", name.as_str(), nothing));

@@ -1,8 +1,8 @@
 //! Whether a commit's work is in the upstream's default branch, however it was merged.
 //!
-//! Squash and rebase merges leave no ancestry, so trees and patches are compared as well. It must
-//! never say "landed" when it could not look: what can't be compared has not landed, and the tree
-//! gets the longer age; a default branch that can't be read is an error.
+//! Squash and rebase merges leave no ancestry, so trees and patches are compared as well. What
+//! can't be compared has not landed, and the tree gets the longer age. A default branch that can't
+//! be read is an error.
 
 use super::go_on;
 use crate::facts::worktree::Landed;
@@ -13,36 +13,39 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// How many commits of the default branch are compared, at most: a tree that branched off longer
-/// ago is judged by its branch.
+/// Commits of the default branch that are compared, at most. A tree that branched off earlier is
+/// judged by its branch.
 const UPSTREAM_COMMITS: usize = 2000;
-/// How many commits of a branch are compared one by one, at most.
+/// Commits of a branch that are compared one by one, at most.
 const BRANCH_COMMITS: usize = 200;
-/// A patch of more files than this is not looked at: a few trees that name one another hold
-/// billions.
+/// Files of a patch that is compared, at most: a few trees that name one another contain billions.
 const PATCH_FILES: usize = 10_000;
-/// Larger files are compared as bytes, not line by line, which takes a hundred times their size.
+/// Larger files are compared as bytes. Comparing by line takes a hundred times their size.
 const LINES_BYTES: i64 = 2 << 20;
-/// What all patches of a repo may read: libgit2 can't be stopped half-way.
+/// Bytes that all patches of a repo may read: libgit2 can't be stopped half-way.
 const READ_BYTES: u64 = 1 << 30;
 
-/// Remotes that a project's work lands in, by their names: a fork has its own as `origin`, which
-/// may be old, and the project's as `upstream`.
+/// Remotes in which a project's work lands: a fork has its own as `origin`, which may be old, and
+/// the project's as `upstream`.
 const REMOTES: [&str; 2] = ["upstream", "origin"];
-/// What a default branch is called where the remote's HEAD doesn't say, or says the name of one
-/// that is gone.
+/// Names of a default branch if the remote's HEAD doesn't name an existing one.
 const BRANCHES: [&str; 5] = ["HEAD", "main", "master", "trunk", "develop"];
 
-/// The default branches of a repo's upstream, and what was learned of their commits: once for all
-/// trees, which are looked at in many threads.
+/// The default branches of a repo's upstream, and what is known of their commits. All trees share
+/// it, in many threads.
 pub struct Upstream<'a> {
     stop: &'a Stop,
     /// The project's own first; why, when nobody can tell.
-    tips: Result<Vec<Oid>, String>,
+    tips: Result<Vec<Oid>, NoDefaultBranch>,
     patches: Mutex<HashMap<Oid, Arc<OnceLock<Option<Oid>>>>>,
-    /// What is left of [`READ_BYTES`].
+    /// The rest of [`READ_BYTES`].
     may_read: AtomicU64,
 }
+
+/// Nobody can tell what the default branch is: what git2 says.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("failed to read the default branch: {0}")]
+pub(super) struct NoDefaultBranch(String);
 
 fn default_branches(repo: &Repository) -> Result<Vec<Oid>, git2::Error> {
     let mut tips = Vec::new();
@@ -65,9 +68,9 @@ fn default_of(repo: &Repository, remote: &str) -> Result<Option<Oid>, git2::Erro
     Ok(None)
 }
 
-/// Of a repo with no remote at all, the main checkout's branch. Of one remote with another name,
-/// its default branch as usual; or the only branch that is known of it. With several it can't be
-/// told where work lands.
+/// Returns the main checkout's branch if the repo has no remote; if it has one remote with another
+/// name, that remote's default branch or its only known branch. With several it is unknown where
+/// work lands.
 fn of_any_remote(repo: &Repository) -> Result<Option<Oid>, git2::Error> {
     let mut known = repo.references_glob("refs/remotes/*")?;
     let mut remotes: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -91,7 +94,7 @@ fn of_any_remote(repo: &Repository) -> Result<Option<Oid>, git2::Error> {
     }
 }
 
-/// The commit that a ref names; none when there is no such ref, or it names none.
+/// Returns the commit that a ref names; none if there is no such ref, or it names no commit.
 fn commit(repo: &Repository, name: &str) -> Result<Option<Oid>, git2::Error> {
     match repo.find_reference(name) {
         Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
@@ -101,11 +104,11 @@ fn commit(repo: &Repository, name: &str) -> Result<Option<Oid>, git2::Error> {
 
 impl<'a> Upstream<'a> {
     /// Finds the default branches of `upstream` and of `origin`: what its HEAD names, else `main`,
-    /// `master` and the like; of another remote only if it is alone; for a repo without any remote,
-    /// the main checkout's branch.
+    /// `master` and the like. Another remote counts only if it is alone. For a repo without any
+    /// remote it is the main checkout's branch.
     pub fn of(repo: &Repository, stop: &'a Stop) -> Self {
-        let tips = default_branches(repo)
-            .map_err(|error| format!("failed to read the default branch: {}", error.message()));
+        let tips =
+            default_branches(repo).map_err(|error| NoDefaultBranch(error.message().to_owned()));
         Self {
             stop,
             tips,
@@ -116,20 +119,20 @@ impl<'a> Upstream<'a> {
 
     /// The default branch's commit, where there is one, the project's own before a fork's; or why
     /// that can't be told.
-    pub(super) fn tip(&self) -> Result<Option<Oid>, String> {
+    pub(super) fn tip(&self) -> Result<Option<Oid>, NoDefaultBranch> {
         self.tips
             .as_ref()
             .map(|tips| tips.first().copied())
             .map_err(Clone::clone)
     }
 
-    /// Whether there is no default branch, so that nothing can be known to have landed.
+    /// Whether there is no default branch, so that nothing is known to have landed.
     pub fn is_none(&self) -> bool {
         self.tips.as_ref().is_ok_and(Vec::is_empty)
     }
 
-    /// How `head` is known to have landed; none also when the run is to stop. `repo` is a handle of
-    /// the same repo.
+    /// Returns how `head` has landed; none if it hasn't, or if the run is to stop. `repo` is a
+    /// handle of the same repo.
     ///
     /// # Errors
     /// The default branch can't be read.
@@ -150,13 +153,13 @@ impl<'a> Upstream<'a> {
         }))
     }
 
-    /// Hundreds of patches of an odd upstream take a minute: a run that is to stop can't wait for
-    /// them.
+    /// An error once the run is to stop, which can't wait: hundreds of patches of an odd upstream
+    /// take a minute.
     fn go_on(&self) -> Result<(), git2::Error> {
         go_on(Some(self.stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))
     }
 
-    /// Takes so many bytes of what may be read; none where that is no longer left.
+    /// Takes so many bytes from the rest; none if fewer are left.
     fn afford(&self, bytes: u64) -> Option<()> {
         let take = |left: u64| left.checked_sub(bytes);
         self.may_read
@@ -166,7 +169,7 @@ impl<'a> Upstream<'a> {
     }
 }
 
-/// One thread's look.
+/// One thread's comparison.
 struct BranchComparison<'a> {
     repo: &'a Repository,
     upstream: &'a Upstream<'a>,
@@ -219,7 +222,7 @@ impl BranchComparison<'_> {
         walk.take(most).collect()
     }
 
-    /// The patch id of a commit against its parent; none for a merge, whose patch stands in its
+    /// Returns the patch id of a commit against its parent; none for a merge, whose patch is in its
     /// parents. Whoever asks second waits for the first.
     fn patch(&self, commit: Oid) -> Option<Oid> {
         let known = self
@@ -243,7 +246,7 @@ impl BranchComparison<'_> {
     fn patch_between(&self, from: &Commit<'_>, to: &Commit<'_>) -> Option<Oid> {
         let weight = self.weight(from.tree_id(), to.tree_id()).ok()??;
         self.upstream.afford(weight)?;
-        // Both sides, and the patch: what libgit2 reads it has whole.
+        // Both sides, and the patch: libgit2 reads each whole.
         let mut held = self.upstream.stop.hold();
         held.more(usize::try_from(weight).ok()?).ok()?;
         let (from, to) = (from.tree().ok()?, to.tree().ok()?);
@@ -256,8 +259,8 @@ impl BranchComparison<'_> {
         diff.patchid(None).ok()
     }
 
-    /// The bytes of the files that differ; none when there are too many. Both trees are walked side
-    /// by side, where they differ.
+    /// Returns the bytes of the files that differ; none if there are too many. Both trees are
+    /// walked side by side, where they differ.
     fn weight(&self, from: Oid, to: Oid) -> Result<Option<u64>, git2::Error> {
         let odb = self.repo.odb()?;
         let (mut seen, mut bytes) = (0_usize, 0_u64);
@@ -287,7 +290,7 @@ impl BranchComparison<'_> {
         Ok(Some(bytes))
     }
 
-    /// What two directories hold under the same name and isn't the same.
+    /// Returns the entries of the same name that differ between two directories.
     fn differing(&self, from: Option<Oid>, to: Option<Oid>) -> Result<Vec<[Side; 2]>, git2::Error> {
         let mut names: BTreeMap<Vec<u8>, [(Side, i32); 2]> = BTreeMap::new();
         for (side, tree) in [from, to].into_iter().enumerate() {
@@ -313,5 +316,5 @@ impl BranchComparison<'_> {
     }
 }
 
-/// An entry of a directory; none where there is none.
+/// An entry of a directory, if there is one.
 type Side = Option<(Oid, ObjectType)>;

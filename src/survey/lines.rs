@@ -1,7 +1,5 @@
-//! Files line by line, however long they and their lines are: what is held of them is the beginning
-//! of one line.
-//!
-//! It must never hold a file because its length looks honest: thirty of them are read at once.
+//! Reads files line by line, and keeps only the beginning of one line in memory, however long the
+//! file and its lines are: thirty files are read at once.
 
 use crate::fs::stop::Stop;
 use std::fs::File;
@@ -9,13 +7,13 @@ use std::io::{self, BufRead, Read};
 
 /// Bytes read at once.
 const AT_ONCE: usize = 64 << 10;
-/// Bytes read before it is asked whether to stop.
+/// Bytes between two checks whether to stop.
 const ASK_EVERY: u64 = 1 << 20;
 
 /// Calls `line` with the first bytes of each line, at most `most` of them.
 ///
 /// # Errors
-/// What `line` says; the file can't be read, or the run is to stop.
+/// Any error of `line`; the file can't be read, or the run is to stop.
 pub(super) fn each(
     file: File,
     most: usize,

@@ -1,13 +1,14 @@
-//! Looks at lock files: what the default branch as committed, and every live tree as it stands,
-//! name of packages.
+//! The survey of lock files: which packages are named by the default branch as committed, and by
+//! every live tree as it is.
 //!
 //! The default branch is what the next job starts from; a tree is what somebody works with. A
-//! content is parsed once and known by its blob id from then on, and a tree's index says which file
-//! has which without reading it: a tree that was just looked at costs nothing, any other a look at
-//! its index, a list of its root, and a stat a lock file. Lock files below the root that git
-//! doesn't track are not looked for. Where caches hold archives of uv's, what a tree's environments
-//! lead to counts as named, too. Everything here is untrusted: sizes and numbers are capped, links
-//! are not followed, and what can't be read is unknown. It must never fail as a whole.
+//! content is parsed once and known by its blob id from then on, and a tree's index shows each
+//! file's blob without reading it. So a tree that was just surveyed costs nothing, and any other
+//! one costs reading its index, listing its root, and a stat per lock file. Untracked lock files
+//! below the root are not searched. If a cache contains uv's archives, those that a tree's
+//! environments link to count as named, too. Everything here is untrusted: sizes and numbers are
+//! capped, links are not followed, and what can't be read is unknown. One unreadable file is not a
+//! failure of the whole.
 
 use super::known;
 use super::landed::Upstream;
@@ -15,7 +16,7 @@ use super::staged::Staged;
 use super::tree;
 use crate::ecosystems;
 use crate::ecosystems::ecosystem::{Linked, Links};
-use crate::ecosystems::lock_file::{self, LockFile as Format};
+use crate::ecosystems::lock_file::{self, LockFile as Format, LockFileError};
 use crate::facts::locks::{DEFAULT, Files, Locks, Seen};
 use crate::facts::package::Package;
 use crate::facts::worktree::LockFile;
@@ -29,45 +30,45 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Bytes. The largest honest ones have some ten MiB.
+/// Bytes. The largest well-formed ones have some ten MiB.
 const LARGEST: u64 = 64 << 20;
-/// So many times its length a lock file takes once it is understood.
+/// Bytes that a parsed lock file takes, per byte of its text.
 const UNDERSTOOD: usize = 6;
 
-/// Packages that one lock file may name, and lock files that one tree may hold: tens of times more
-/// than any honest one. A look at a repo takes in so many packages that nobody knew yet, for they
-/// stand in memory together.
+/// Packages of one lock file, and lock files of one tree: tens of times more than any well-formed
+/// one has. The last is the number of packages that one repo's survey may add, because they are all
+/// in memory together.
 const MOST_PACKAGES: usize = 200_000;
 const MOST_NEW: usize = 1_000_000;
 const MOST_FILES: usize = 1000;
 
-/// Problems told of one repo.
+/// Problems that are reported of one repo.
 const TOLD: usize = 5;
 
-/// The kind of a file in git's modes: links and submodules name nothing themselves.
+/// The kind of a regular file in git's modes: links and submodules name nothing themselves.
 const REGULAR: u32 = 0o100_000;
 
 /// A live tree of a repo.
 pub struct Live<'a> {
-    /// Where it stands.
+    /// Its directory.
     pub place: &'a VolumePath,
     /// Its admin directory; a main checkout's git dir.
     pub admin: &'a VolumePath,
-    /// Its lock files, where somebody has looked just now.
+    /// Its lock files, if they were listed just now.
     pub looked: Option<&'a [LockFile]>,
 }
 
-/// What earlier runs know.
+/// What earlier runs have learned.
 pub struct Known<'a> {
-    /// Of this repo.
+    /// About this repo.
     pub seen: Option<&'a Seen>,
     /// Whether a content was parsed already.
     pub content: &'a (dyn Fn(&str) -> bool + Sync),
-    /// What finds links that trees may hold into a cache.
+    /// Finds links from trees into caches.
     pub links: &'a [Linked],
 }
 
-/// Looks at the lock files of a repo's default branch and of `trees`.
+/// Surveys the lock files of a repo's default branch and of `trees`.
 pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &Stop) -> Locks {
     let mut look = LockFileReader {
         repo,
@@ -77,7 +78,7 @@ pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &S
         new: 0,
     };
     look.default_branch();
-    // What waits on the network is done side by side, what is parsed and remembered in order.
+    // Network reads run in parallel; parsing and remembering run in order.
     let stands = |live: &Live<'_>| {
         let links = known.links.iter().map(|of| of(live.place, stop));
         (standing(live, stop), links.collect::<Vec<_>>())
@@ -104,12 +105,12 @@ struct LockFileReader<'a> {
 }
 
 impl LockFileReader<'_> {
-    /// The same commit as at the last look needs no second one.
+    /// Reads the default branch, unless its commit is the same as in the last survey.
     fn default_branch(&mut self) {
         let tip = match Upstream::of(self.repo, self.stop).tip() {
             Ok(Some(tip)) => tip,
             Ok(None) => return,
-            Err(why) => return self.unknown(DEFAULT, &why),
+            Err(why) => return self.unknown(DEFAULT, &why.to_string()),
         };
         let name = tip.to_string();
         let again = self
@@ -173,7 +174,7 @@ impl LockFileReader<'_> {
                 continue;
             }
             let content = links
-                .map_err(|error| error.to_string())
+                .map_err(LockFileError::from)
                 .and_then(|links| self.linked(links.packages));
             let content = self.told(&name, Path::new(ENVIRONMENTS), content);
             named.insert(ENVIRONMENTS.to_owned(), content);
@@ -182,87 +183,77 @@ impl LockFileReader<'_> {
     }
 
     /// What environments lead to, known like the content of a lock file.
-    fn linked(&self, archives: Vec<Package>) -> Result<Content, String> {
+    fn linked(&self, archives: Vec<Package>) -> Result<Content, LockFileError> {
         let text = archives
             .iter()
             .map(Package::as_str)
             .collect::<Vec<_>>()
             .join("\n");
-        let blob = Oid::hash_object(ObjectType::Blob, text.as_bytes())
-            .map_err(|error| error.message().to_owned())?;
+        let blob = Oid::hash_object(ObjectType::Blob, text.as_bytes())?;
         self.few("uv-links", blob, || Ok(archives))
     }
 
-    /// The content of a tree's file, which is read where the index doesn't vouch for it or nobody
-    /// knows it yet.
+    /// Returns the content of a tree's file, which is read only if the index doesn't vouch for it
+    /// or the content is not known yet.
     fn standing(
         &self,
         live: &Live<'_>,
         path: &Path,
         format: &Format,
         vouched: Option<Oid>,
-    ) -> Result<Content, String> {
+    ) -> Result<Content, LockFileError> {
         if let Some(id) = vouched
             .map(|blob| content_id(format.format, blob))
             .filter(|id| self.knows(id))
         {
             return Ok(Content { id, packages: None });
         }
-        let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let length = openat::stat(&place)
-            .map_err(|error| error.to_string())?
-            .st_size;
+        let place = live.place.join(path)?;
+        let length = openat::stat(&place)?.st_size;
         let mut held = self.stop.hold();
         held.more(
             usize::try_from(length)
                 .unwrap_or(usize::MAX)
                 .saturating_mul(UNDERSTOOD),
-        )
-        .map_err(|error| error.to_string())?;
-        let bytes = openat::read(&place, LARGEST).map_err(|error| error.to_string())?;
+        )?;
+        let bytes = openat::read(&place, LARGEST)?;
         // Its own id, whatever was vouched for a moment ago: what is remembered by an id is
         // remembered for months.
-        let blob = Oid::hash_object(ObjectType::Blob, &bytes)
-            .map_err(|error| error.message().to_owned())?;
+        let blob = Oid::hash_object(ObjectType::Blob, &bytes)?;
         self.content(format, blob, || Ok(bytes))
     }
 
-    /// A content by its id; its packages only where nobody knows them yet.
+    /// Returns a content by its id, with its packages only if they are not known yet.
     fn content(
         &self,
         format: &Format,
         blob: Oid,
-        read: impl FnOnce() -> Result<Vec<u8>, String>,
-    ) -> Result<Content, String> {
+        read: impl FnOnce() -> Result<Vec<u8>, LockFileError>,
+    ) -> Result<Content, LockFileError> {
         self.few(format.format, blob, || {
             lock_file::parse(&read()?, format.parse)
         })
     }
 
-    /// The same, however its packages are found: not too many of them.
+    /// The same, however its packages are found; too many are an error.
     fn few(
         &self,
         format: &str,
         blob: Oid,
-        find: impl FnOnce() -> Result<Vec<Package>, String>,
-    ) -> Result<Content, String> {
+        find: impl FnOnce() -> Result<Vec<Package>, LockFileError>,
+    ) -> Result<Content, LockFileError> {
         let id = content_id(format, blob);
         if self.knows(&id) {
             return Ok(Content { id, packages: None });
         }
         if self.new >= MOST_NEW {
-            return Err(format!(
-                "more than {MOST_NEW} packages are too many for one night"
-            ));
+            return Err(LockFileError::TooManyNew(MOST_NEW));
         }
         let mut packages = find()?;
         packages.sort_unstable();
         packages.dedup();
         if packages.len() > MOST_PACKAGES {
-            return Err(format!(
-                "it names {} packages, more than any honest one",
-                packages.len()
-            ));
+            return Err(LockFileError::TooMany(packages.len()));
         }
         Ok(Content {
             id,
@@ -274,32 +265,26 @@ impl LockFileReader<'_> {
         (self.known.content)(id) || self.locks.contents.contains_key(id)
     }
 
-    fn blob(&self, blob: Oid) -> Result<Vec<u8>, String> {
-        let told = |error: git2::Error| error.message().to_owned();
-        let (size, _) = self
-            .repo
-            .odb()
-            .and_then(|odb| odb.read_header(blob))
-            .map_err(told)?;
+    fn blob(&self, blob: Oid) -> Result<Vec<u8>, LockFileError> {
+        let (size, _) = self.repo.odb()?.read_header(blob)?;
         if size as u64 > LARGEST {
-            return Err(format!("{size} bytes are more than any honest one has"));
+            return Err(LockFileError::TooLarge(size));
         }
         let mut held = self.stop.hold();
-        held.more(size.saturating_mul(UNDERSTOOD))
-            .map_err(|error| error.to_string())?;
-        Ok(self.repo.find_blob(blob).map_err(told)?.content().to_vec())
+        held.more(size.saturating_mul(UNDERSTOOD))?;
+        Ok(self.repo.find_blob(blob)?.content().to_vec())
     }
 
     fn all_known(&self, files: &Files) -> bool {
         files.values().all(|content| (self.known.content)(content))
     }
 
-    /// Takes a content in, or notes why there is none.
+    /// Records a content, or notes why there is none.
     fn told(
         &mut self,
         tree: &str,
         path: &Path,
-        content: Result<Content, String>,
+        content: Result<Content, LockFileError>,
     ) -> Option<String> {
         match content {
             Ok(Content { id, packages }) => {
@@ -342,7 +327,7 @@ impl LockFileReader<'_> {
     }
 }
 
-/// What a tree's environments are called among its lock files.
+/// The name of a tree's environments among its lock files.
 const ENVIRONMENTS: &str = "(virtual environments)";
 
 fn content_id(format: &str, blob: Oid) -> String {
@@ -358,10 +343,10 @@ struct Content {
 struct Standing {
     path: PathBuf,
     /// The blob, where the index vouches for one.
-    blob: Result<Option<Oid>, String>,
+    blob: Result<Option<Oid>, LockFileError>,
 }
 
-/// The lock files that the index names, and those in the tree's root.
+/// Returns the lock files in the index and in the tree's root.
 fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
     if let Some(looked) = live.looked {
         let blob = |file: &LockFile| {
@@ -369,7 +354,7 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
                 .as_deref()
                 .map(Oid::from_str)
                 .transpose()
-                .map_err(|error| error.message().to_owned())
+                .map_err(LockFileError::from)
         };
         let files = looked.iter().take(MOST_FILES);
         return Ok(files
@@ -386,12 +371,12 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
         .map(Path::to_owned)
         .collect();
     paths.extend(at_root(live.place)?);
-    // None where it is a link or the like, or isn't there.
+    // None for a link or the like, or if it is missing.
     let blob = |path: &Path| {
-        let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let stat = found(openat::stat(&place)).map_err(|error| error.to_string())?;
+        let place = live.place.join(path)?;
+        let stat = found(openat::stat(&place))?;
         let file = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-        Ok(file.map(|stat| index.vouched(path, &tree::stamp(&stat))))
+        Ok::<_, LockFileError>(file.map(|stat| index.vouched(path, &tree::stamp(&stat))))
     };
     let stands = |path: PathBuf| blob(&path).transpose().map(|blob| Standing { path, blob });
     Ok(paths
@@ -401,7 +386,7 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
         .collect())
 }
 
-/// The lock files in the tree's root: a new project's may not be tracked yet.
+/// Returns the lock files in the tree's root: those of a new project may not be tracked yet.
 fn at_root(place: &VolumePath) -> io::Result<Vec<PathBuf>> {
     let listed = openat::list(openat::open(place, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let files = listed
@@ -417,7 +402,7 @@ fn at_root(place: &VolumePath) -> io::Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
-    fn names(name: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
+    fn names(name: &str, bytes: &[u8]) -> Result<Vec<String>, LockFileError> {
         let format = ecosystems::lock_file(Path::new(name)).unwrap();
         let names = lock_file::parse(bytes, format.parse)?
             .iter()

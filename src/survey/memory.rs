@@ -1,14 +1,13 @@
-//! How much memory there is for us: the pod's limit or, without one, the machine's.
-//!
-//! It must never take a number for a limit that is none: what can't be read is left out.
+//! The memory that we may use: the pod's limit or, without one, the machine's. A value that can't
+//! be read is left out.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-/// Where the kernel shows control groups.
+/// Where the kernel mounts control groups.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// Bytes that we and all that we start may hold; none where nobody says.
+/// Bytes that we and our children may use; none if no limit is known.
 pub fn limit() -> Option<u64> {
     let own = read_to_string("/proc/self/cgroup").unwrap_or_default();
     let machine = read_to_string("/proc/meminfo")
@@ -21,7 +20,8 @@ pub fn limit() -> Option<u64> {
         .min()
 }
 
-/// The files that may hold a limit: of our group and those above it, in both versions.
+/// The files that may contain a limit: those of our group and the groups above it, in both
+/// versions.
 fn files(own: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in own.lines() {
@@ -35,8 +35,8 @@ fn files(own: &str) -> Vec<PathBuf> {
             .last()
             .unwrap_or_default()
             .trim_start_matches('/');
-        // In a container the path may be the machine's, while only our own group is shown; that one
-        // stands at the top.
+        // In a container the path may be the machine's while only our own group is visible, at the
+        // top.
         files.extend(
             Path::new(group)
                 .ancestors()

@@ -1,7 +1,7 @@
-//! Looking: repos, worktrees, caches and the volume.
+//! The survey of repos, worktrees, caches and the volume.
 //!
-//! A survey never changes anything, not even a timestamp that matters: it opens files for reading
-//! only, and what git2 needs to write stays in scratch space.
+//! It changes nothing, not even a timestamp that matters: it opens files for reading only, and what
+//! git2 has to write goes to scratch space.
 
 #![cfg_attr(
     not(test),
@@ -50,8 +50,8 @@ mod unregistered;
 pub mod volume;
 pub mod worktree;
 
-/// An error once the run is to stop: what was seen so far is nobody's verdict, so whoever looks can
-/// leave at once.
+/// Returns an error once the run is to stop. A survey that was stopped leads to no verdict, so it
+/// can end at once.
 fn go_on(stop: Option<&Stop>) -> io::Result<()> {
     stop.map_or(Ok(()), Stop::go_on)
 }

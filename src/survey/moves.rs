@@ -1,8 +1,8 @@
-//! What a reflog tells of a tree: when its HEAD last moved, and whether anybody ever committed
+//! What a reflog shows about a tree: when its HEAD last moved, and whether anybody ever committed
 //! there.
 //!
-//! A reflog is an agent's word, and `git reflog expire` shortens it: it may only make a tree stay
-//! longer. It must never make a commit of a move that only leads elsewhere.
+//! An agent may have written the reflog, and `git reflog expire` shortens it, so it can only make a
+//! tree stay longer.
 
 use super::lines;
 use super::reach::LOG_CAP;
@@ -13,17 +13,17 @@ use chrono::{DateTime, Utc};
 use std::fs::File;
 use std::io;
 
-/// What the reflog of a HEAD or a branch tells.
+/// What the reflog of a HEAD or a branch shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moves {
-    /// When it last moved, by its own last line; none without one.
+    /// The time of its own last line; none without one.
     pub last: Option<DateTime<Utc>>,
-    /// Whether a line tells of a commit that was made.
+    /// Whether a line records a commit that was made.
     pub worked: bool,
 }
 
-/// How the messages of moves begin that make no commit: `worktree add` (none at all), `checkout`,
-/// `switch`, `reset`, `branch`, a rename, the beginning and the end of a rebase.
+/// Beginnings of the messages of moves that make no commit: `worktree add` (which has none),
+/// `checkout`, `switch`, `reset`, `branch`, a rename, the start and the end of a rebase.
 const LEADING: [&str; 6] = [
     "checkout:",
     "reset:",
@@ -33,16 +33,15 @@ const LEADING: [&str; 6] = [
     "fetch",
 ];
 const STEPS: [&str; 2] = [" (start): ", " (finish): "];
-/// Bytes of a line that are looked at. What a longer one says at its end is not known: then it
-/// counts as a commit.
+/// Bytes of a line that are read. The end of a longer one is unknown, so it counts as a commit.
 const LONGEST: usize = 64 << 10;
-/// How they end: nothing but others' commits.
+/// The end of the message of a move that only adds others' commits.
 const FORWARD: &str = ": Fast-forward";
 
 /// Reads an open reflog.
 ///
 /// # Errors
-/// It can't be read, or is larger than any honest one.
+/// It can't be read, or is larger than any well-formed one.
 pub fn read(log: File, stop: &Stop) -> io::Result<Moves> {
     let mut moves = Moves {
         last: None,
@@ -55,10 +54,10 @@ pub fn read(log: File, stop: &Stop) -> io::Result<Moves> {
     Ok(moves)
 }
 
-/// The lines of an open reflog, of a very long one the beginning.
+/// Reads the lines of an open reflog; of a very long line the beginning.
 ///
 /// # Errors
-/// As [`read`]; what `line` says.
+/// As [`read`]; any error of `line`.
 pub fn each_line(
     log: File,
     stop: &Stop,
@@ -74,11 +73,11 @@ pub fn each_line(
     lines::each(log, LONGEST, stop, line)
 }
 
-/// Whether the reflog of a registration's branch tells of a commit: it may have been made in
-/// another tree, and this one for the rest of the work.
+/// Whether the reflog of a registration's branch records a commit. It may have been made in another
+/// tree, with this one made for the rest of the work.
 ///
 /// # Errors
-/// It can't be read, or is larger than any honest one.
+/// It can't be read, or is larger than any well-formed one.
 pub(super) fn worked_on_branch(
     admin: &VolumePath,
     branch: Option<&str>,
@@ -104,7 +103,7 @@ pub(super) fn worked_on_branch(
 impl Moves {
     fn add(&mut self, line: &[u8]) {
         if !line.is_empty() {
-            // A time that makes no sense counts as just now.
+            // A malformed time counts as just now.
             self.last =
                 Some(line_time(&String::from_utf8_lossy(line)).unwrap_or(DateTime::<Utc>::MAX_UTC));
             self.worked = self.worked || makes_a_commit(line);
@@ -130,8 +129,7 @@ fn makes_a_commit(line: &[u8]) -> bool {
         .unwrap_or_default();
     let message = String::from_utf8_lossy(message);
     let message = message.trim();
-    // A line that doesn't move it is none of anybody's work: `reset` writes one when the tree is
-    // made.
+    // A line that doesn't move HEAD is nobody's work: `reset` writes one when the tree is made.
     let rebases = STEPS.iter().any(|step| message.contains(step))
         && ["rebase", "pull"]
             .iter()
@@ -142,7 +140,7 @@ fn makes_a_commit(line: &[u8]) -> bool {
     !leads && !rebases
 }
 
-/// When a line of a reflog was written: `<old> <new> <name> <mail> <seconds> <zone>\t<message>`.
+/// Returns when a reflog line was written: `<old> <new> <name> <mail> <seconds> <zone>\t<message>`.
 pub fn line_time(line: &str) -> Option<DateTime<Utc>> {
     let mut words = line.split('\t').next()?.rsplit(' ');
     DateTime::from_timestamp(words.nth(1)?.parse().ok()?, 0)

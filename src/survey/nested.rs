@@ -1,11 +1,11 @@
-//! A `.git` file below a tree's root: whose it is, and whether anything hangs on it.
+//! A `.git` file below a tree's root: whose it is, and whether it keeps the tree.
 //!
-//! Three kinds hold nothing back. A copy of a worktree (`cp -a`) has the `.git` file of another
-//! tree's registration: what stands beside it is plain content. A submodule that is just as its
-//! commit is, and whose every commit a remote has, can be fetched again. So can the repo of a
-//! submodule that is no longer checked out. Everything else is a repo of its own. It must never
-//! call a commit fetched that no remote-tracking ref reaches, nor open a repo of which it has not
-//! looked at every file's kind.
+//! Three kinds don't. A copy of a worktree (`cp -a`) has the `.git` file of another tree's
+//! registration: its files are plain content. A submodule that is as its commit is, and whose every
+//! commit a remote has, can be fetched again. So can the repo of a submodule that is no longer
+//! checked out. Everything else is a repo of its own. A commit counts as fetched only if a
+//! remote-tracking ref reaches it, and a repo is opened only after the kind of every file in it was
+//! checked.
 
 use super::known::{Files, Known};
 use super::{lines, reach, tree};
@@ -19,14 +19,14 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Half a million packed refs.
+/// Bytes of half a million packed refs.
 const PACKED: u64 = 32 << 20;
 /// Bytes of a packed ref's line: no name is longer.
 const NAME: usize = 8 << 10;
-/// A pointer is a line.
+/// Bytes of a pointer: it is one line.
 const LINE: u64 = 64 << 10;
-/// What git writes into the git dir of a submodule that is at rest. Anything else is an operation
-/// under way, a worktree, a submodule of its own, borrowed objects, or somebody's.
+/// What git writes into the git dir of a submodule without an operation under way. Anything else is
+/// an operation, a worktree, a submodule of its own, alternates, or somebody's.
 const AT_REST: [&str; 16] = [
     "HEAD",
     "ORIG_HEAD",
@@ -45,10 +45,10 @@ const AT_REST: [&str; 16] = [
     "refs",
     "shallow",
 ];
-/// More files than this are no honest repo's refs and packs.
+/// Refs and packs of a well-formed repo are fewer files than this.
 const MOST: usize = 200_000;
 
-/// Where the `.git` file at `at` leads, by its letters.
+/// Returns where the `.git` file at `at` points, resolved lexically.
 pub(super) fn leads_to(at: &VolumePath) -> io::Result<Option<PathBuf>> {
     let text = openat::read(at, LINE)?;
     let Some(to) = str::from_utf8(&text)
@@ -61,7 +61,8 @@ pub(super) fn leads_to(at: &VolumePath) -> io::Result<Option<PathBuf>> {
     Ok(plain(folder.parent().unwrap_or(&folder), Path::new(to)))
 }
 
-/// `to` from `folder`, without `.` and `..`: no link on the way is followed when it is opened.
+/// Resolves `to` from `folder`, without `.` and `..`: no link on the way is followed when it is
+/// opened.
 fn plain(folder: &Path, to: &Path) -> Option<PathBuf> {
     let mut path = if to.is_absolute() {
         PathBuf::from("/")
@@ -79,30 +80,26 @@ fn plain(folder: &Path, to: &Path) -> Option<PathBuf> {
 }
 
 /// Whether the `.git` file at `path` of a tree is a copy of another tree's, whose registration
-/// names another place. `places` are where the tree may be said to stand, `own` its registration.
+/// names another place. `places` are where the tree may be registered, `own` is its registration.
 pub(super) fn is_copy(
     own: &VolumePath,
     top: &VolumePath,
     path: &Path,
     places: [&Path; 2],
 ) -> io::Result<bool> {
-    let at = top.join(path).map_err(io::Error::other)?;
+    let at = top.join(path)?;
     let Some(admin) = leads_to(&at)?.and_then(|admin| VolumePath::new(own.root(), &admin).ok())
     else {
         return Ok(false);
     };
-    // Of this very tree, wherever it stands by now.
+    // It belongs to this very tree, wherever it is by now.
     if admin == *own {
         return Ok(true);
     }
     if admin.relative().parent().and_then(Path::file_name) != Some("worktrees".as_ref()) {
         return Ok(false);
     }
-    let Some(back) = found(openat::read(
-        &admin.join("gitdir").map_err(io::Error::other)?,
-        LINE,
-    ))?
-    else {
+    let Some(back) = found(openat::read(&admin.join("gitdir")?, LINE))? else {
         return Ok(false);
     };
     let Some(back) = str::from_utf8(&back)
@@ -111,7 +108,7 @@ pub(super) fn is_copy(
     else {
         return Ok(false);
     };
-    // Where nothing stands in that place, this may be the tree itself, which somebody moved.
+    // If that place is empty, this may be the tree itself, which somebody moved.
     let stands = VolumePath::new(own.root(), &back)
         .ok()
         .map(|back| found(openat::stat(&back)))
@@ -121,10 +118,10 @@ pub(super) fn is_copy(
     Ok(stands && !places.iter().any(|place| place.join(path) == back))
 }
 
-/// A submodule's loose objects are read to their end in this time, or the tree stays.
+/// The time to read a submodule's loose objects. If it takes longer, the tree stays.
 const WHOLE: Duration = Duration::from_secs(10);
 
-/// Why the repo in a submodule's git dir can't be fetched again; none when all of it can.
+/// Why the repo in a submodule's git dir can't be fetched again; none if all of it can.
 pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<String>> {
     if let Some(odd) = odd_name(git_dir)? {
         return Ok(Some(format!(
@@ -134,7 +131,7 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
     let Some(repo) = objects(git_dir)? else {
         return Ok(Some("its repo is no plain one".to_owned()));
     };
-    let at = |name: &str| git_dir.join(name).map_err(io::Error::other);
+    let at = |name: &str| git_dir.join(name).map_err(io::Error::from);
     let (mut own, mut remote) = (reach::Ids::of(stop), reach::Ids::of(stop));
     packed(git_dir, stop, |id, name| {
         if name.starts_with(b"refs/remotes/") {
@@ -149,7 +146,7 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
             match (folder, is_remote) {
                 ("refs", true) => reach::ids(&[file], &mut remote, stop)?,
                 ("refs", false) => reach::ids(&[file], &mut own, stop)?,
-                // What a remote once had is the remote's.
+                // What a remote once had belongs to the remote.
                 (_, true) => {}
                 (_, false) => reach::log_commits(&file, &mut own, stop)?,
             }
@@ -162,16 +159,13 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
     })
 }
 
-/// Gives the packed refs one by one, by their ids and the beginnings of their names.
+/// Calls `each` for every packed ref, with its id and the beginning of its name.
 fn packed(
     git_dir: &VolumePath,
     stop: &Stop,
     mut each: impl FnMut(Oid, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let Some(file) = found(openat::file(
-        &git_dir.join("packed-refs").map_err(io::Error::other)?,
-    ))?
-    else {
+    let Some(file) = found(openat::file(&git_dir.join("packed-refs")?))? else {
         return Ok(());
     };
     if file.metadata()?.len() > PACKED {
@@ -181,13 +175,13 @@ fn packed(
         ));
     }
     lines::each(file, NAME, stop, |line| match line.split_at_checked(40) {
-        // A tag's own commit stands in the next line, behind `^`; the tag leads there as well.
+        // A tag's commit is in the next line, after `^`; the tag leads there as well.
         Some((id, [b' ', name @ ..])) => reach::id(id).map_or(Ok(()), |id| each(id, name)),
         _ => Ok(()),
     })
 }
 
-/// A commit, or whatever else is named, that no remote reaches.
+/// Returns a commit, or another named object, that no remote reaches.
 fn unfetched(
     repo: &Repository,
     own: &BTreeSet<Oid>,
@@ -198,7 +192,7 @@ fn unfetched(
         walk.hide(id)?;
     }
     for &id in own {
-        // A tag, a note, a tree: none of a remote's branches.
+        // A tag, a note, a tree: on none of a remote's branches.
         let Ok(commit) = repo.find_commit(id) else {
             return Ok(Some(id));
         };
@@ -217,12 +211,12 @@ fn odd_name(git_dir: &VolumePath) -> io::Result<Option<String>> {
         .map(|name| name.to_string_lossy().into_owned()))
 }
 
-/// The objects of a git dir, and nothing else of it: neither its config nor its hooks. None where a
-/// link, a pipe or another repo's objects are in the way, or an object that was cut short.
+/// Opens the objects of a git dir, without its config and hooks. None if there is a link, a pipe,
+/// an alternate, or a truncated object.
 fn objects(git_dir: &VolumePath) -> io::Result<Option<Repository>> {
-    let objects = git_dir.join("objects").map_err(io::Error::other)?;
+    let objects = git_dir.join("objects")?;
     openat::dir(&objects)?;
-    let borrows = objects.join("info/alternates").map_err(io::Error::other)?;
+    let borrows = objects.join("info/alternates")?;
     if found(openat::stat(&borrows))?.is_some() {
         return Ok(None);
     }
@@ -248,9 +242,8 @@ fn objects(git_dir: &VolumePath) -> io::Result<Option<Repository>> {
         .map_err(io::Error::other)
 }
 
-/// Git keeps the repos of a worktree's submodules in its registration, even after `git submodule
-/// deinit`: with commits that nothing else has. Those of which all can be fetched again hold
-/// nothing.
+/// Why the submodules' repos in a registration keep the tree; none if all of them can be fetched
+/// again. Git keeps them even after `git submodule deinit`, with commits that nothing else has.
 pub(super) fn held(admin: &VolumePath, listed: &Listed, stop: &Stop) -> io::Result<Option<String>> {
     if !listed.holds("modules") {
         return Ok(None);
@@ -266,9 +259,9 @@ pub(super) fn held(admin: &VolumePath, listed: &Listed, stop: &Stop) -> io::Resu
     Ok(None)
 }
 
-/// The git dirs of submodules in a registration, by their paths there.
+/// Returns the git dirs of submodules in a registration, by their paths there.
 pub(super) fn modules(admin: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let top = admin.join("modules").map_err(io::Error::other)?;
+    let top = admin.join("modules")?;
     let mut repos = Vec::new();
     let mut entries = walkdir::WalkDir::new(top.path())
         .follow_links(false)
@@ -284,14 +277,14 @@ pub(super) fn modules(admin: &VolumePath) -> io::Result<Vec<VolumePath>> {
             }
             entry => entry?,
         };
-        let place = VolumePath::new(admin.root(), entry.path()).map_err(io::Error::other)?;
+        let place = VolumePath::new(admin.root(), entry.path())?;
         if !entry.file_type().is_dir() {
-            // No git dir of a submodule: whoever put it there has to take it away.
+            // No git dir of a submodule: whoever put it there has to remove it.
             return Err(io::Error::other(format!(
                 "`{place}` is in no submodule's repo"
             )));
         }
-        if found(openat::stat(&place.join("HEAD").map_err(io::Error::other)?))?.is_some() {
+        if found(openat::stat(&place.join("HEAD")?))?.is_some() {
             repos.push(place);
             entries.skip_current_dir();
         }
@@ -299,8 +292,8 @@ pub(super) fn modules(admin: &VolumePath) -> io::Result<Vec<VolumePath>> {
     Ok(repos)
 }
 
-/// The submodule at `path` of a tree: none when it is as its commit is and everything in it can be
-/// fetched again, else what holds the tree.
+/// Why the submodule at `path` keeps the tree; none if it is as its commit is and can be fetched
+/// again.
 pub(super) fn submodule(
     admin: &VolumePath,
     top: &VolumePath,
@@ -308,10 +301,10 @@ pub(super) fn submodule(
     committed: &Files,
     stop: &Stop,
 ) -> io::Result<Option<String>> {
-    let pointer = top.join(path.join(".git")).map_err(io::Error::other)?;
+    let pointer = top.join(path.join(".git"))?;
     let repos = modules(admin)?;
-    // The tree may be in the trash by now, and a relative way leads from where it stood: only the
-    // end of it counts.
+    // The tree may be in the trash by now, and a relative path starts at its old place: only the
+    // end of the path counts.
     let Some(to) = leads_to(&pointer)? else {
         return Ok(Some("its `.git` file makes no sense".to_owned()));
     };
@@ -332,7 +325,7 @@ pub(super) fn submodule(
     let Some(repo) = objects(&git_dir)? else {
         return Ok(Some("its repo is no plain one".to_owned()));
     };
-    let place = top.join(path).map_err(io::Error::other)?;
+    let place = top.join(path)?;
     let known = Known::of_submodule(stop, &repo, &git_dir, head)?;
     let listing = known.listed(&place, true)?;
     if let Some(blocker) = listing.blockers.first() {
@@ -344,9 +337,9 @@ pub(super) fn submodule(
         .map(|(path, what)| format!("{} {what}", path.display())))
 }
 
-/// The commit that HEAD names, itself or by a branch of its own.
+/// Returns the commit that HEAD names, directly or by a branch of its own.
 fn head_of(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Oid>> {
-    let text = openat::read(&git_dir.join("HEAD").map_err(io::Error::other)?, LINE)?;
+    let text = openat::read(&git_dir.join("HEAD")?, LINE)?;
     let text = String::from_utf8_lossy(&text);
     let Some(branch) = text.trim_end().strip_prefix("ref: ") else {
         return Ok(reach::id(text.trim_end().as_bytes()));
@@ -367,7 +360,7 @@ fn head_of(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Oid>> {
     Ok(named)
 }
 
-/// `worktrees/<id>/modules/<name>`: what a pointer to it ends with, however it gets there.
+/// Returns `worktrees/<id>/modules/<name>`, the end of any pointer to it.
 fn tail(admin: &VolumePath, repo: &VolumePath) -> PathBuf {
     let id = admin.relative().file_name().unwrap_or_default();
     let below = repo
@@ -377,7 +370,7 @@ fn tail(admin: &VolumePath, repo: &VolumePath) -> PathBuf {
     Path::new("worktrees").join(id).join(below)
 }
 
-/// Takes out of a listing what stands below a directory.
+/// Removes from a listing what is below a directory.
 pub(super) fn cut_out(listing: &mut tree::Listing, folder: &Path) {
     listing.files.retain(|path, _| !path.starts_with(folder));
     listing

@@ -1,20 +1,19 @@
-//! What a look at a repo's trees asks of its objects: how large a blob is, and what a directory of
-//! a commit holds.
+//! A cache of facts about a repo's objects: the sizes of blobs, and the entries of directories in
+//! commits.
 //!
-//! A repo's trees mostly hold the same, so an answer is kept for the next tree, as long as there is
-//! room. It must never keep what depends on a tree's own state: only what an object's id vouches
-//! for.
+//! A repo's trees mostly have the same objects, so an answer is kept for the next tree as long as
+//! there is room. Only facts that an object's id vouches for are kept, none of a tree's own state.
 
 use git2::{Oid, Repository};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, RwLock};
 
-/// So many sizes of blobs are kept in mind, in some 20 MiB, and so many bytes of directories.
+/// Blob sizes that are kept, in some 20 MiB; and bytes of directories.
 const SIZES_CAP: usize = 500_000;
 const FOLDERS_CAP: usize = 20 << 20;
 
-/// What looks at a repo's trees asked of its objects: the trees mostly hold the same.
+/// A cache of facts about a repo's objects, shared by its trees.
 #[derive(Default)]
 pub struct Objects {
     sizes: RwLock<HashMap<Oid, u64>>,
@@ -29,9 +28,9 @@ struct Folders {
 
 /// An entry of a directory in a commit.
 pub(super) struct Entry {
-    /// Without a slash, in an honest one.
+    /// Without a slash, if it is well-formed.
     pub(super) name: Vec<u8>,
-    /// As git writes it.
+    /// The mode in git's notation.
     pub(super) mode: u32,
     /// The blob, directory or submodule's commit.
     pub(super) id: Oid,
@@ -40,7 +39,7 @@ pub(super) struct Entry {
 }
 
 impl Objects {
-    /// The bytes of a blob.
+    /// Returns the size of a blob in bytes.
     pub(super) fn size(&self, repo: &Repository, blob: Oid) -> io::Result<u64> {
         let known = self
             .sizes
@@ -62,7 +61,7 @@ impl Objects {
         Ok(size as u64)
     }
 
-    /// What a directory of a commit holds.
+    /// Returns the entries of a directory of a commit.
     pub(super) fn folder(&self, repo: &Repository, id: Oid) -> Result<Arc<[Entry]>, git2::Error> {
         let known = self
             .folders

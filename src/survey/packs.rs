@@ -1,8 +1,7 @@
-//! Which packs a store has, and which objects their indexes list, read by our own code.
+//! The packs of a store, and the objects that their indexes list, read by our own code.
 //!
-//! This is the account of what is there: a repack is judged by it, and nothing is deleted that it
-//! doesn't show elsewhere. It must never take a pack for what its name or its index doesn't prove,
-//! and never read more into memory than an honest store has.
+//! A repack is judged by this account, and nothing is deleted that it doesn't show elsewhere. So a
+//! pack's name proves nothing; its index has to. Sizes are capped at what a well-formed store has.
 
 use super::roots::{Id, hex, id};
 use crate::fs::budget::Held;
@@ -17,8 +16,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// More objects than this no honest pack holds; their names would take 640 MB. The Linux kernel has
-/// some eleven million.
+/// Objects of a pack, at most; their names would take 640 MB. The Linux kernel has some eleven
+/// million.
 const MOST: u32 = 32 << 20;
 /// Bytes of an id.
 const ID: usize = 20;
@@ -26,28 +25,28 @@ const ID: usize = 20;
 /// A pack of a store, with an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pack {
-    /// `pack-...`, without an ending.
+    /// `pack-...`, without an extension.
     pub stem: String,
-    /// The inode of its index and its pack: git may write one of the same name anew.
+    /// The inodes of its index and its pack: git may write another pack of the same name.
     pub written: (u64, u64),
-    /// When somebody last wrote one of its objects, in nanoseconds: git touches the pack then.
+    /// When one of its objects was last written again, in nanoseconds: git touches the pack then.
     pub touched: i128,
-    /// Somebody wants it kept.
+    /// Somebody marked it to be kept.
     pub kept: bool,
-    /// Its objects, and what they name, can be had again from a promisor remote.
+    /// Its objects, and what they name, can be fetched again from a promisor remote.
     pub promisor: bool,
-    /// It holds what nothing reaches.
+    /// It contains unreachable objects.
     pub cruft: bool,
-    /// The endings of all files of that name.
+    /// The extensions of all files of that name.
     pub endings: Vec<String>,
 }
 
-/// The packs of the store `objects` that have an index, by name.
+/// Returns the packs of the store `objects` that have an index, sorted by name.
 ///
 /// # Errors
 /// The directory can't be read.
 pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
-    let folder = objects.join("pack").map_err(io::Error::other)?;
+    let folder = objects.join("pack")?;
     let Some(fd) = found(openat::dir(&folder))? else {
         return Ok(Vec::new());
     };
@@ -72,11 +71,11 @@ pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
             found(
                 folder
                     .join(format!("{stem}.{ending}"))
-                    .map_err(io::Error::other)
+                    .map_err(io::Error::from)
                     .and_then(|file| openat::stat(&file)),
             )
         };
-        // One that goes meanwhile is none of ours.
+        // It was removed meanwhile.
         let (Some(index), Some(pack)) = (data("idx")?, data("pack")?) else {
             continue;
         };
@@ -94,7 +93,7 @@ pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
     Ok(packs)
 }
 
-/// When somebody last wrote one of a pack's objects, in nanoseconds.
+/// When one of a pack's objects was last written again, in nanoseconds.
 pub fn touched(pack: &Stat) -> i128 {
     i128::from(pack.st_mtime)
         .saturating_mul(1_000_000_000)
@@ -102,14 +101,12 @@ pub fn touched(pack: &Stat) -> i128 {
 }
 
 impl Pack {
-    /// How many objects its index lists.
+    /// Returns the number of objects in its index.
     ///
     /// # Errors
     /// The index can't be read.
     pub fn count(&self, objects: &VolumePath) -> io::Result<u32> {
-        let place = objects
-            .join(format!("pack/{}.idx", self.stem))
-            .map_err(io::Error::other)?;
+        let place = objects.join(format!("pack/{}.idx", self.stem))?;
         let (mut head, mut last) = ([0; 4], [0; 4]);
         let file = openat::file(&place)?;
         file.read_exact_at(&mut head, 0)?;
@@ -117,14 +114,12 @@ impl Pack {
         Ok(u32::from_be_bytes(last))
     }
 
-    /// The objects that its index lists.
+    /// Returns the objects in its index.
     ///
     /// # Errors
-    /// The index can't be read, or makes no sense.
+    /// The index can't be read, or is malformed.
     pub fn objects(&self, objects: &VolumePath, stop: &Stop) -> io::Result<Objects> {
-        let place = objects
-            .join(format!("pack/{}.idx", self.stem))
-            .map_err(io::Error::other)?;
+        let place = objects.join(format!("pack/{}.idx", self.stem))?;
         let odd = |error: io::Error| {
             io::Error::new(
                 error.kind(),
@@ -137,25 +132,20 @@ impl Pack {
     }
 }
 
-/// Names of objects, sorted.
-#[derive(Debug)]
-pub struct Objects {
-    /// How many begin with this byte or a lower one.
+/// What an index begins with.
+struct Head {
+    /// Of the first version, which has no head: what stands there is of the fanout, and before each
+    /// name stands where its object is.
+    is_first: bool,
+    /// How many names begin with this byte or a lower one.
     fanout: [usize; 256],
-    /// One after another.
-    names: Vec<u8>,
-    _held: Held,
 }
 
-impl Objects {
-    /// Reads an index of `length` bytes.
-    fn read(mut file: impl Read, length: u64, stop: &Stop) -> io::Result<Self> {
-        let odd = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("it {what}"));
+impl Head {
+    fn read(file: &mut impl Read) -> io::Result<Self> {
         let mut head = [0; 8];
         file.read_exact(&mut head)?;
         let mut table = [0; 1024];
-        // The first version has no head: what stands there is of the fanout, and before each name
-        // stands where its object is.
         let is_first = !head.starts_with(b"\xfftOc");
         if is_first {
             table[..8].copy_from_slice(&head);
@@ -175,25 +165,58 @@ impl Objects {
             before = number;
             *place = number as usize;
         }
-        let many = fanout[255];
-        // Each has its name and an offset, and in the second version a sum.
-        let (each, more) = if is_first {
+        Ok(Self { is_first, fanout })
+    }
+
+    /// How many names there are.
+    fn count(&self) -> usize {
+        self.fanout[255]
+    }
+
+    /// Bytes that an index of so many names takes at least. Each has its name and an offset, and in
+    /// the second version a sum.
+    fn least_length(&self) -> u64 {
+        let (each, more) = if self.is_first {
             (24, 1024 + 40)
         } else {
             (28, 8 + 1024 + 40)
         };
-        if length < (many as u64).saturating_mul(each).saturating_add(more) {
+        (self.count() as u64)
+            .saturating_mul(each)
+            .saturating_add(more)
+    }
+}
+
+fn odd(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("it {what}"))
+}
+
+/// Names of objects, sorted.
+#[derive(Debug)]
+pub struct Objects {
+    /// How many begin with this byte or a lower one.
+    fanout: [usize; 256],
+    /// One after another.
+    names: Vec<u8>,
+    _held: Held,
+}
+
+impl Objects {
+    /// Reads an index of `length` bytes.
+    fn read(mut file: impl Read, length: u64, stop: &Stop) -> io::Result<Self> {
+        let head = Head::read(&mut file)?;
+        if length < head.least_length() {
             return Err(odd("is too short for what it lists"));
         }
         let mut memory = stop.hold();
-        let bytes = many.saturating_mul(ID);
+        let bytes = head.count().saturating_mul(ID);
         memory.more(bytes)?;
         let mut names = Vec::new();
         names.try_reserve_exact(bytes)?;
-        if is_first {
+        if head.is_first {
             let mut file = std::io::BufReader::with_capacity(64 << 10, file);
             let mut entry = [0; 24];
-            for _ in 0..many {
+            for _ in 0..head.count() {
                 file.read_exact(&mut entry)?;
                 names.extend_from_slice(&entry[4..]);
             }
@@ -201,7 +224,7 @@ impl Objects {
             file.take(bytes as u64).read_to_end(&mut names)?;
         }
         Self {
-            fanout,
+            fanout: head.fanout,
             names,
             _held: memory,
         }
@@ -209,7 +232,7 @@ impl Objects {
         .ok_or_else(|| odd("is not in order"))
     }
 
-    /// The same of names in no order.
+    /// Builds it from unsorted names.
     pub fn of(mut ids: Vec<Id>) -> Self {
         ids.sort_unstable();
         ids.dedup();
@@ -224,7 +247,7 @@ impl Objects {
         }
     }
 
-    /// Whether names and fanout are what a search rests on.
+    /// Whether names and fan-out are consistent, as a search needs them.
     fn proven(self) -> Option<Self> {
         let (ids, rest) = self.names.as_chunks::<ID>();
         let in_order = ids.is_sorted_by(|one, next| one < next);
@@ -235,7 +258,7 @@ impl Objects {
         (in_order && in_place && rest.is_empty() && ids.len() == self.len()).then_some(self)
     }
 
-    /// The numbers of those that begin with this byte, by the fanout.
+    /// Returns the range of names that begin with this byte, by the fan-out.
     fn beginning(&self, byte: u8) -> Range<usize> {
         let up_to = |byte: u8| {
             self.fanout
@@ -246,7 +269,7 @@ impl Objects {
         byte.checked_sub(1).map_or(0, up_to)..up_to(byte)
     }
 
-    /// How many there are.
+    /// The number of objects.
     pub fn len(&self) -> usize {
         self.fanout[255]
     }
@@ -256,7 +279,7 @@ impl Objects {
         self.len() == 0
     }
 
-    /// The number of an object among them.
+    /// Returns the index of an object.
     pub fn find(&self, id: &Id) -> Option<usize> {
         let numbers = self.beginning(id[0]);
         let within = self
@@ -269,7 +292,7 @@ impl Objects {
         numbers.start.checked_add(within)
     }
 
-    /// All of them, in order.
+    /// Returns all of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = Id> {
         self.names
             .chunks_exact(ID)
@@ -277,7 +300,7 @@ impl Objects {
     }
 }
 
-/// The loose objects of a store.
+/// Returns the loose objects of a store.
 ///
 /// # Errors
 /// A directory can't be read.
@@ -285,8 +308,7 @@ pub fn loose(objects: &VolumePath) -> io::Result<Vec<Id>> {
     let mut ids = Vec::new();
     for shard in 0..=255_u8 {
         let name = format!("{shard:02x}");
-        let Some(folder) = found(openat::dir(&objects.join(&name).map_err(io::Error::other)?))?
-        else {
+        let Some(folder) = found(openat::dir(&objects.join(&name)?))? else {
             continue;
         };
         let listed = openat::list(folder)?;
@@ -299,15 +321,15 @@ fn loose_id(shard: &str, rest: &OsStr) -> Option<Id> {
     id(format!("{shard}{}", rest.to_str()?).as_bytes())
 }
 
-/// Where a loose object stands.
+/// Returns the place of a loose object.
 ///
 /// # Errors
-/// Never of an id.
+/// None for a well-formed id.
 pub fn place(objects: &VolumePath, id: &Id) -> io::Result<VolumePath> {
     let name = hex(id);
     objects
         .join(Path::new(&name[..2]).join(&name[2..]))
-        .map_err(io::Error::other)
+        .map_err(io::Error::from)
 }
 
 #[cfg(test)]
@@ -373,7 +395,7 @@ mod tests {
         for cut in 0..whole.len() {
             assert!(read(&whole[..cut]).is_err(), "cut at {cut}");
         }
-        // The head, the fanout, the order of names.
+        // The header, the fan-out, the order of names.
         for place in [0, 7, 8, 1031 - 4 * 200, 1031] {
             let mut odd = whole.clone();
             odd[place] ^= 1;

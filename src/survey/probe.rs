@@ -1,8 +1,8 @@
-//! The operator's own answer to "is somebody working in this repo?".
+//! The busy probe: the operator's own command that answers "is somebody working in this repo?".
 //!
-//! A pipeline's lock may live elsewhere: an issue label, an agent server's API. Exit 1 is idle;
-//! anything else, an error and a time-out too, is busy. It must never run anything but the command
-//! in the operator's config.
+//! A pipeline's lock may be elsewhere, such as an issue label or an agent server's API. Exit 1 is
+//! idle; anything else, including an error and a time-out, is busy. Only the command in the
+//! operator's config is run.
 
 use crate::fs::stop::Stop;
 use rustix::process::{Pid, Signal};
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 /// Long enough for an API call, short enough for a run of many repos.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What a probe gets of our environment, besides what begins with [`FOR_PROBES`]: none of git's
-/// variables, and none of our secrets.
+/// The environment variables that a probe gets, besides those that begin with [`FOR_PROBES`]: none
+/// of git's, and none of our secrets.
 const ENVIRONMENT: [&str; 12] = [
     "PATH",
     "HOME",
@@ -30,10 +30,10 @@ const ENVIRONMENT: [&str; 12] = [
     "KUBERNETES_SERVICE_HOST",
     "KUBERNETES_SERVICE_PORT",
 ];
-/// An operator who has a token for the probe names it so.
+/// The prefix by which an operator passes a token to the probe.
 const FOR_PROBES: &str = "PROBE_";
 
-/// Why the repo counts as busy; none when the probe says idle or there is none.
+/// Why the repo counts as busy; none if the probe says idle or there is no probe.
 pub fn busy(probe: &[String], repo: &str, stop: &Stop) -> Option<String> {
     ask(probe, repo, stop, LIMIT)
 }
@@ -46,7 +46,7 @@ fn ask(probe: &[String], repo: &str, stop: &Stop, limit: Duration) -> Option<Str
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_for_probes(name)))
         .env("TREEWARDEN_REPO", repo)
-        // Whatever it starts, it finds no agent's files beside it.
+        // Nothing that it starts finds agents' files in its working directory.
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -75,7 +75,7 @@ fn ask(probe: &[String], repo: &str, stop: &Stop, limit: Duration) -> Option<Str
             Err(error) => break format!("failed to wait for the busy probe: {error}"),
         }
     };
-    // With what it started, too: a shell's `curl` would go on.
+    // With its children: a shell's `curl` would go on.
     let _gone_already = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
     let _status = child.wait();
     Some(why)

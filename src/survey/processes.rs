@@ -1,10 +1,10 @@
-//! Which processes of this machine are at work in a tree: they stand in it, have a file of it open,
-//! or run or map one.
+//! The processes of this machine at work in a tree: they have their working directory in it, have a
+//! file of it open, or run or map one.
 //!
-//! `/proc` is read once for all trees, when the first tree asks. What it shows is evidence of use;
-//! that it shows nothing is evidence only if it shows everybody: see [`Processes::see_all`]. What
-//! can't be read there is evidence of nothing. It must never ask the file system that a path is on,
-//! which may hang: links are read, not followed.
+//! `/proc` is read once for all trees, when the first tree asks. A process there is evidence of
+//! use. No process is evidence of no use only if `/proc` shows all of them: see
+//! [`Processes::see_all`]. An unreadable entry is evidence of nothing. Links are read, not
+//! followed, because the file system of a path may hang.
 
 use crate::facts::repo::LeftoverKind;
 use crate::fs::mount;
@@ -18,26 +18,27 @@ use std::sync::{Arc, OnceLock};
 /// The first process namespace's inode is fixed in the kernel (`PROC_PID_INIT_INO`). In any other,
 /// `/proc` shows only a part of the processes.
 const FIRST_NAMESPACE: &str = "pid:[4026531836]";
-/// What the kernel adds to the path of a file that has no name any more.
+/// What the kernel appends to the path of a file without a name.
 const DELETED: &[u8] = b" (deleted)";
-/// Deeper chains of parents than this are no honest ones.
+/// Parents of a process that are followed, at most.
 const DEEPEST: usize = 64;
 
-/// The processes of this machine, as far as they can be seen.
+/// The processes of this machine, as far as they are visible.
 #[derive(Debug, Clone, Default)]
 pub struct Processes {
-    /// Whoever started this one doesn't count: he asked for it, and may well stand in the tree.
+    /// Ignore the process that started this one and its parents: they asked for it, and may well be
+    /// in the tree.
     but_callers: bool,
     found: Arc<OnceLock<Found>>,
 }
 
 #[derive(Debug, Default)]
 struct Found {
-    /// By its path from the root: who uses it.
+    /// Who uses a path, by the path from the root.
     used: BTreeMap<PathBuf, Use>,
-    /// Every number that any process has, in whichever namespace.
+    /// Every process number in any namespace.
     numbers: HashSet<u32>,
-    /// Whether every process that could be at work on the volume is among them.
+    /// Whether every process that could be at work on the volume is visible.
     all: bool,
 }
 
@@ -49,7 +50,7 @@ struct Use {
 }
 
 impl Processes {
-    /// The same without the processes that led to this one, for what somebody asks for himself.
+    /// The processes without our own callers, for a command that somebody runs by hand.
     pub fn but_callers() -> Self {
         Self {
             but_callers: true,
@@ -57,7 +58,7 @@ impl Processes {
         }
     }
 
-    /// The same processes, to be looked at anew.
+    /// The same processes, to be read again.
     #[must_use]
     pub fn anew(&self) -> Self {
         Self {
@@ -66,7 +67,7 @@ impl Processes {
         }
     }
 
-    /// Who is at work in the tree, in words; none when nobody is seen there.
+    /// Returns who is at work in the tree, for people; none if nobody is seen there.
     pub fn at_work(&self, tree: &VolumePath) -> Option<String> {
         let found = self.of(tree);
         let (_, used) = found
@@ -78,22 +79,22 @@ impl Processes {
     }
 
     /// Whether nobody can be at work on the volume unseen: it is on a local file system, and we are
-    /// in the machine's first process namespace, where everybody has a number.
+    /// in the machine's first process namespace, which numbers everybody.
     pub fn see_all(&self, of: &VolumePath) -> bool {
         self.of(of).all
     }
 
-    /// Whether the process with this number is dead on this machine; none when that can't be told
-    /// from here. A number is a namespace's, so one that any process has in any of them counts as
-    /// alive, also when the kernel gave it away again.
+    /// Whether the process with this number is dead on this machine; none if that is unknown here.
+    /// A number belongs to a namespace, so one that is in use in any of them counts as alive, even
+    /// if the kernel reused it.
     pub fn is_dead(&self, of: &VolumePath, pid: u32) -> Option<bool> {
         let found = self.of(of);
         found.all.then(|| !found.numbers.contains(&pid))
     }
 
-    /// What an `index.lock` may be, by who stands in its tree. `git commit -a` and `git commit
-    /// FILE` hold it while their editor is open, hours if need be, and stand in the tree meanwhile;
-    /// every other lock is held for no longer than a write.
+    /// What an `index.lock` may be, by the processes in its tree. `git commit -a` and `git commit
+    /// FILE` hold it while their editor is open, possibly for hours, and are in the tree meanwhile.
+    /// Every other lock is held only for a write.
     pub fn index_lock(&self, place: &VolumePath, tree: &Path) -> LeftoverKind {
         match VolumePath::new(place.root(), tree) {
             Ok(tree) if self.at_work(&tree).is_some() => LeftoverKind::HeldLock,
@@ -116,7 +117,7 @@ impl Found {
         } else {
             HashSet::from([own])
         };
-        // The kernel tells paths without links.
+        // The kernel reports paths without links.
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         let mut found = Self {
             all: shows_all(&root),
@@ -149,57 +150,11 @@ impl Found {
 
     fn process(&mut self, pid: u32, root: &Path, own: u32) {
         let process = Path::new("/proc").join(pid.to_string());
-        let mut used: Vec<(PathBuf, &'static str)> = Vec::new();
-        let mut add = |path: &[u8], how| {
-            let path = Path::new(OsStr::from_bytes(
-                path.strip_suffix(DELETED).unwrap_or(path),
-            ));
-            used.extend(
-                path.strip_prefix(root)
-                    .ok()
-                    .map(|path| (path.to_owned(), how)),
-            );
-        };
-        let link = |path: &Path| std::fs::read_link(path).ok().map(PathBuf::into_os_string);
-        for (name, how) in [
-            ("cwd", "stands in it"),
-            ("root", "stands in it"),
-            ("exe", "runs from it"),
-        ] {
-            if let Some(to) = link(&process.join(name)) {
-                add(to.as_bytes(), how);
-            }
-        }
-        for open in std::fs::read_dir(process.join("fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            if let Some(to) = link(&open.path()) {
-                add(to.as_bytes(), "has a file of it open");
-            }
-        }
-        let maps = std::fs::read(process.join("maps")).unwrap_or_default();
-        for line in maps.split(|&byte| byte == b'\n') {
-            // Address, permissions, offset, device, inode; then the path, which alone has a slash.
-            if let Some(path) = line
-                .iter()
-                .position(|&byte| byte == b'/')
-                .and_then(|at| line.get(at..))
-            {
-                add(path, "has a file of it mapped");
-            }
-        }
+        let used = used_by(&process, root);
         if used.is_empty() || parent(pid) == Some(own) {
             return;
         }
-        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
-        // A process names itself as it likes.
-        let name: String = name
-            .trim()
-            .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect();
+        let name = name_of(&process);
         for (path, how) in used {
             self.used.entry(path).or_insert_with(|| Use {
                 pid,
@@ -210,24 +165,79 @@ impl Found {
     }
 }
 
+/// What a process, as `/proc` shows it, uses below `root`, and how.
+fn used_by(process: &Path, root: &Path) -> Vec<(PathBuf, &'static str)> {
+    let mut used: Vec<(PathBuf, &'static str)> = Vec::new();
+    let mut add = |path: &[u8], how| {
+        let path = Path::new(OsStr::from_bytes(
+            path.strip_suffix(DELETED).unwrap_or(path),
+        ));
+        used.extend(
+            path.strip_prefix(root)
+                .ok()
+                .map(|path| (path.to_owned(), how)),
+        );
+    };
+    let link = |path: &Path| std::fs::read_link(path).ok().map(PathBuf::into_os_string);
+    for (name, how) in [
+        ("cwd", "stands in it"),
+        ("root", "stands in it"),
+        ("exe", "runs from it"),
+    ] {
+        if let Some(to) = link(&process.join(name)) {
+            add(to.as_bytes(), how);
+        }
+    }
+    for open in std::fs::read_dir(process.join("fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if let Some(to) = link(&open.path()) {
+            add(to.as_bytes(), "has a file of it open");
+        }
+    }
+    let maps = std::fs::read(process.join("maps")).unwrap_or_default();
+    for line in maps.split(|&byte| byte == b'\n') {
+        // Address, permissions, offset, device, inode; then the path, which alone has a slash.
+        if let Some(path) = line
+            .iter()
+            .position(|&byte| byte == b'/')
+            .and_then(|at| line.get(at..))
+        {
+            add(path, "has a file of it mapped");
+        }
+    }
+    used
+}
+
+/// A process names itself as it likes.
+fn name_of(process: &Path) -> String {
+    let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+    name.trim()
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
 fn shows_all(root: &Path) -> bool {
     let first = std::fs::read_link("/proc/self/ns/pid")
         .is_ok_and(|link| link == Path::new(FIRST_NAMESPACE));
     first && mount::of(root).is_ok_and(|facts| mount::is_local(&facts))
 }
 
-/// The process, and those that led to it.
+/// Returns the process and its ancestors.
 fn callers(own: u32) -> HashSet<u32> {
     std::iter::successors(Some(own), |&pid| parent(pid).filter(|&parent| parent > 1))
         .take(DEEPEST)
         .collect()
 }
 
-/// `4299 (name) S 1234 ...`, where a name may hold anything.
+/// Parses `4299 (name) S 1234 ...`. The name may contain anything.
 fn parent(pid: u32) -> Option<u32> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let behind = stat.get(stat.iter().rposition(|&byte| byte == b')')?..)?;
-    // The bracket, the state, and then it.
+    // The bracket, the state, and then the parent.
     String::from_utf8_lossy(behind)
         .split_ascii_whitespace()
         .nth(2)?
@@ -235,7 +245,7 @@ fn parent(pid: u32) -> Option<u32> {
         .ok()
 }
 
-/// The process that a lock's reason names: `claude agent fix-cart (pid 4299)`, `pid: 4299`,
+/// Returns the process that a lock's reason names: `claude agent fix-cart (pid 4299)`, `pid: 4299`,
 /// `PID=4299`.
 pub fn pid_in(reason: &str) -> Option<u32> {
     let lower = reason.to_ascii_lowercase();
@@ -296,7 +306,7 @@ mod tests {
             .spawn()
             .unwrap();
         std::io::Read::read(sleeps.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        // It is our child, which doesn't count, so the parent is another one here.
+        // It is our child, which doesn't count, so the parent is different here.
         let mut found = Found::default();
         for pid in [sleeps.id(), std::process::id()] {
             found.number(pid);

@@ -1,8 +1,9 @@
-//! Commits that only one worktree keeps alive: its HEAD, its reflog, its private refs.
+//! Unreachable commits: those that only one worktree keeps alive, by its HEAD, its reflog or its
+//! private refs.
 //!
-//! `git worktree remove` loses them without a word. What a branch, a remote-tracking ref, a tag or
-//! the branch's own reflog reaches is kept by the repo; our own rescues don't count, since they
-//! expire. It must never shorten its list because something could not be read.
+//! `git worktree remove` loses them without a word. The repo keeps what a branch, a remote-tracking
+//! ref, a tag or the branch's own reflog reaches. Our own rescues don't count, since they expire.
+//! If something can't be read the answer is an error, not a shorter list.
 
 use super::{go_on, lines};
 use crate::fs::budget::Held;
@@ -13,14 +14,14 @@ use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-/// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
+/// Bytes. No well-formed reflog is larger; 64 MiB is some 400,000 moves of HEAD.
 pub const LOG_CAP: u64 = 64 << 20;
 /// Bytes that an id takes in a set.
 const AN_ID: usize = 48;
 /// Files of a git dir or an admin directory that name commits and are no refs: where an operation
-/// came from, and what it put aside.
+/// started, and what it put aside.
 const PRIVATE: [&str; 14] = [
     "ORIG_HEAD",
     "FETCH_HEAD",
@@ -37,8 +38,7 @@ const PRIVATE: [&str; 14] = [
     "rebase-apply/orig-head",
     "rebase-apply/original-commit",
 ];
-/// Refs that end by themselves, or with the next `git stash pop`: nobody's commits are kept by
-/// them.
+/// Refs that end by themselves, or with the next `git stash pop`. They keep nobody's commits.
 const PASSING: [&[u8]; 5] = [
     b"refs/treewarden/",
     b"refs/bisect/",
@@ -47,11 +47,11 @@ const PASSING: [&[u8]; 5] = [
     b"refs/stash",
 ];
 
-/// What a worktree's registration alone may keep alive.
+/// What only a worktree's registration may keep alive.
 pub struct Tips<'a> {
     /// The admin directory.
     pub admin: &'a VolumePath,
-    /// What it lists.
+    /// Its listing.
     pub listed: &'a Listed,
     /// The full name of the tree's branch.
     pub branch: Option<&'a str>,
@@ -59,7 +59,8 @@ pub struct Tips<'a> {
     pub head: Option<Oid>,
 }
 
-/// The tips, in hex, that must be kept when the worktree goes. `kept` is what the repo keeps.
+/// Returns the tips, in hex, that must be kept when the worktree goes. `kept` is what the repo
+/// keeps.
 ///
 /// # Errors
 /// Something could not be read: nobody knows what would be lost.
@@ -69,38 +70,10 @@ pub fn unreached(
     kept: &Kept,
     stop: &Stop,
 ) -> io::Result<Vec<String>> {
-    let Tips {
-        admin,
-        listed,
-        branch,
-        head,
-    } = of;
-    let mut tips = Ids::of(stop);
-    head.iter().try_for_each(|head| tips.add(*head))?;
-    if listed.holds("logs") {
-        for log in files_below(&admin.join("logs").map_err(io::Error::other)?, stop)?.all {
-            log_commits(&log, &mut tips, stop)?;
-        }
-    }
-    for name in PRIVATE {
-        listed
-            .file(name)?
-            .map_or(Ok(()), |file| ids_in(file, &mut tips, stop))?;
-    }
-    if listed.holds("refs") {
-        let mut private = Ids::of(stop);
-        ids(
-            &files_below(&admin.join("refs").map_err(io::Error::other)?, stop)?.all,
-            &mut private,
-            stop,
-        )?;
-        only_commits(repo, &private.ids)?;
-        private.ids.iter().try_for_each(|id| tips.add(*id))?;
-    }
     let Ids {
         ids: tips,
         held: _held,
-    } = tips;
+    } = of.ids(repo, stop)?;
     let tips: Vec<Oid> = tips
         .into_iter()
         .filter_map(|tip| commit(repo, tip).transpose())
@@ -109,8 +82,11 @@ pub fn unreached(
         return Ok(Vec::new());
     }
     // Mostly the tree's own branch reaches all of them, and then nobody has to ask every other one.
-    let mut hidden = shared_log(admin, *branch, stop)?;
-    hidden.extend(head.filter(|_| branch.is_some_and(|branch| branch.starts_with("refs/heads/"))));
+    let mut hidden = shared_log(of.admin, of.branch, stop)?;
+    let is_on_branch = of
+        .branch
+        .is_some_and(|branch| branch.starts_with("refs/heads/"));
+    hidden.extend(of.head.filter(|_| is_on_branch));
     if lonely(repo, &tips, &hidden, stop)?.is_empty() {
         return Ok(Vec::new());
     }
@@ -123,15 +99,50 @@ pub fn unreached(
         .collect())
 }
 
+impl Tips<'_> {
+    /// Everything that HEAD, the reflogs, the operations under way and the private refs name.
+    fn ids(&self, repo: &Repository, stop: &Stop) -> io::Result<Ids> {
+        let Self {
+            admin,
+            listed,
+            head,
+            ..
+        } = self;
+        let mut tips = Ids::of(stop);
+        head.iter().try_for_each(|head| tips.add(*head))?;
+        if listed.holds("logs") {
+            for log in files_below(&admin.join("logs").map_err(io::Error::other)?, stop)?.all {
+                log_commits(&log, &mut tips, stop)?;
+            }
+        }
+        for name in PRIVATE {
+            listed
+                .file(name)?
+                .map_or(Ok(()), |file| ids_in(file, &mut tips, stop))?;
+        }
+        if listed.holds("refs") {
+            let mut private = Ids::of(stop);
+            ids(
+                &files_below(&admin.join("refs").map_err(io::Error::other)?, stop)?.all,
+                &mut private,
+                stop,
+            )?;
+            only_commits(repo, &private.ids)?;
+            private.ids.iter().try_for_each(|id| tips.add(*id))?;
+        }
+        Ok(tips)
+    }
+}
+
 /// What a repo's refs keep. They are read when a tree first asks for them, and most don't: libgit2
 /// reads them one by one, and on a network that would take as long as to look at the trees, which
 /// is done side by side.
 #[derive(Default)]
-pub struct Kept(OnceLock<Result<Ids, String>>);
+pub struct Kept(OnceLock<Result<Ids, Arc<io::Error>>>);
 
 impl Kept {
     fn by_refs(&self, repo: &Repository, stop: &Stop) -> io::Result<&BTreeSet<Oid>> {
-        let read = || kept(repo, stop).map_err(|error| error.to_string());
+        let read = || kept(repo, stop).map_err(Arc::new);
         self.0
             .get_or_init(read)
             .as_ref()
@@ -140,7 +151,7 @@ impl Kept {
     }
 }
 
-/// What a repo's branches, remote-tracking refs and tags stand at.
+/// Returns the tips of a repo's branches, remote-tracking refs and tags.
 ///
 /// # Errors
 /// The refs can't be listed.
@@ -155,7 +166,7 @@ pub fn kept(repo: &Repository, stop: &Stop) -> io::Result<Ids> {
         {
             continue;
         }
-        // A branch names a commit. It isn't read here, for many of them would take long.
+        // A branch names a commit. It isn't read here, because that takes long for many.
         let named = reference
             .target()
             .filter(|_| reference.is_branch() || reference.is_remote());
@@ -166,7 +177,8 @@ pub fn kept(repo: &Repository, stop: &Stop) -> io::Result<Ids> {
     Ok(kept)
 }
 
-/// A rescue keeps commits; a tag's message, or a note as a blob under a private ref, would be lost.
+/// Checks that all tips are commits. A rescue keeps commits; it would lose a tag's message, or a
+/// note that is a blob under a private ref.
 fn only_commits(repo: &Repository, tips: &BTreeSet<Oid>) -> io::Result<()> {
     let odb = repo.odb().map_err(io::Error::other)?;
     let other = tips.iter().find(|&&tip| {
@@ -180,7 +192,7 @@ fn only_commits(repo: &Repository, tips: &BTreeSet<Oid>) -> io::Result<()> {
     })
 }
 
-/// The tip as a commit; none when it is gone already or is no commit.
+/// Returns the tip as a commit; none if it is gone already or is no commit.
 fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
     match repo.find_object(tip, None) {
         Ok(object) => Ok(object.peel_to_commit().ok().map(|commit| commit.id())),
@@ -189,7 +201,7 @@ fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
     }
 }
 
-/// All commits that the tips reach and nothing that is kept does.
+/// Returns the commits that the tips reach and nothing that is kept does.
 fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid], stop: &Stop) -> io::Result<HashSet<Oid>> {
     let mut held = stop.hold();
     let walk = walk(repo, tips, kept).map_err(io::Error::other)?;
@@ -201,7 +213,7 @@ fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid], stop: &Stop) -> io::Res
     walk.map(commit).collect()
 }
 
-/// The same, the newest first, one by one.
+/// The same one by one, the newest first.
 ///
 /// # Errors
 /// A commit can't be read.
@@ -222,7 +234,7 @@ pub fn walk<'a>(
     Ok(walk)
 }
 
-/// Commits that the reflog of the tree's own branch keeps: the branch stays when the tree goes.
+/// Returns the commits in the reflog of the tree's own branch, which stays when the tree goes.
 fn shared_log(admin: &VolumePath, branch: Option<&str>, stop: &Stop) -> io::Result<Vec<Oid>> {
     let Some(branch) = branch else {
         return Ok(Vec::new());
@@ -242,9 +254,9 @@ fn shared_log(admin: &VolumePath, branch: Option<&str>, stop: &Stop) -> io::Resu
     }
 }
 
-/// Ids, and what is held for them.
+/// Ids, and the memory counted for them.
 pub struct Ids {
-    /// All of them.
+    /// The ids.
     pub ids: BTreeSet<Oid>,
     held: Held,
 }
@@ -266,7 +278,7 @@ impl Ids {
     }
 }
 
-/// Adds every id that a reflog names. A line that makes no sense names none.
+/// Adds every id in a reflog. A malformed line names none.
 pub(super) fn log_commits(log: &VolumePath, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     let Some(log) = found(openat::file(log))? else {
         return Ok(());
@@ -279,7 +291,7 @@ pub(super) fn log_commits(log: &VolumePath, ids: &mut Ids, stop: &Stop) -> io::R
     })
 }
 
-/// Of a file that is no larger than any honest one.
+/// Reads a file's lines. The file must be no larger than any well-formed one.
 fn each_line(
     file: File,
     most: usize,
@@ -303,14 +315,14 @@ pub(super) fn id(hex: &[u8]) -> Option<Oid> {
         .filter(|oid| hex.len() == 40 && !oid.is_zero())
 }
 
-/// The ids at the beginning of the lines of these files.
+/// Adds the ids at the beginning of the lines of these files.
 pub(super) fn ids(files: &[VolumePath], ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     files.iter().try_for_each(|file| {
         found(openat::file(file))?.map_or(Ok(()), |file| ids_in(file, ids, stop))
     })
 }
 
-/// The id at the beginning of each line; more may follow it (`FETCH_HEAD`).
+/// Adds the id at the beginning of each line; more may follow it (`FETCH_HEAD`).
 fn ids_in(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     each_line(file, 64, stop, |line| {
         line.split(u8::is_ascii_whitespace)
@@ -320,14 +332,14 @@ fn ids_in(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     })
 }
 
-/// Files, and what is held for their names.
+/// Files, and the memory counted for their names.
 pub struct FilesBelow {
-    /// All of them.
+    /// The files.
     pub all: Vec<VolumePath>,
     _held: Held,
 }
 
-/// Every file below a directory; none where there is no directory.
+/// Returns every file below a directory; none if there is no directory.
 ///
 /// # Errors
 /// A directory can't be read.
@@ -341,7 +353,7 @@ pub fn files_below(folder: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
                 return Err(io::Error::other(stop.budget().exceeded()));
             }
             Ok(entry) => {
-                files.push(VolumePath::new(folder.root(), entry.path()).map_err(io::Error::other)?);
+                files.push(VolumePath::new(folder.root(), entry.path())?);
             }
             Err(error)
                 if error

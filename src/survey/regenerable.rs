@@ -1,9 +1,9 @@
-//! What is made again: directories and files that tools make, by their own account (`accounts`),
-//! and what the operator says besides.
+//! What is regenerable: directories and files that tools make, by their own account (`accounts`),
+//! and what the operator adds.
 //!
-//! A name alone proves nothing: somebody's notes may stand in a directory called `target`. Whoever
-//! asks must first know that git tracks nothing in it. It must never say yes on an error or for a
-//! directory's link: then it is walked and counts as work.
+//! A name alone proves nothing: somebody's notes may be in a directory called `target`. The caller
+//! must know already that git tracks nothing in it. On an error and for a link the answer is no:
+//! then the directory is walked and counts as work.
 
 use super::accounts;
 use super::{go_on, size};
@@ -18,7 +18,7 @@ use std::ffi::{CString, OsStr};
 use std::io;
 use std::path::PathBuf;
 
-// | directory                                  | is made again when                                                                    |
+// | directory                                  | is regenerable when                                                                   |
 // | --------------------------------------- | ------------------------------------------------------------------------------------- |
 // | node_modules                            | beside package.json; or holds .package-lock.json, .modules.yaml, .yarn-state.yml, .bin |
 // | target                                  | Cargo's: beside Cargo.toml, and holds CACHEDIR.TAG or .rustc_info.json; of any name: both |
@@ -47,12 +47,12 @@ use std::path::PathBuf;
 // |                                         | Vite's: beside package.json and vite.config.*, holds assets or index.html             |
 // | any                                     | tsc's: tsconfig.json beside it names it as outDir                                     |
 //
-// What in such a directory is the tool's, its account says; all else is somebody's. What an
-// operator knows besides stands in the config, as `worktrees.made_again`: his word is good for the
-// directory with all that is in it.
+// The tool's account says which files in such a directory are the tool's; all others are
+// somebody's. The operator adds more in the config, as `worktrees.made_again`: that covers the
+// directory with all its contents.
 
-/// Whether the directory `name` in the directory `parent` is one that a tool makes again and names,
-/// or one by the operator's word. An error is a no.
+/// Whether the directory `name` in the directory `parent` is regenerable, by a tool's name and
+/// signs or by the operator's rules. False on an error.
 pub fn recognise(parent: BorrowedFd<'_>, name: &OsStr, made_again: &[MadeAgain]) -> bool {
     let Some(name) = name.to_str() else {
         return false;
@@ -60,16 +60,16 @@ pub fn recognise(parent: BorrowedFd<'_>, name: &OsStr, made_again: &[MadeAgain])
     accounts::is_named(parent, name) || said(parent, name, made_again)
 }
 
-/// Whether the directory `name` in `parent`, which lists all `names`, is one in which a tool leaves
-/// its sign, whatever it is called.
+/// Whether the directory `name` in `parent`, whose entries are `names`, has a tool's sign in it,
+/// whatever its name.
 pub fn is_signed(parent: BorrowedFd<'_>, name: &OsStr, names: &[CString]) -> bool {
     name.to_str().is_some_and(|name| {
         accounts::is_signed(parent, name, names.iter().map(|name| name.to_bytes()))
     })
 }
 
-/// Whether the file or link `name` is one that a tool writes among the sources, or one by the
-/// operator's word.
+/// Whether the file or link `name` is one that a tool writes among the sources, or regenerable by
+/// the operator's rules.
 pub fn recognise_file(
     parent: BorrowedFd<'_>,
     name: &OsStr,
@@ -91,7 +91,7 @@ pub fn recognise_file(
     (is_file && accounts::is_made_file(parent, name)) || made_again.iter().any(beside)
 }
 
-/// Whether the operator says so of a directory, and his signs are there.
+/// Whether the operator's rules cover a directory, and their signs are there.
 fn said(parent: BorrowedFd<'_>, name: &str, made_again: &[MadeAgain]) -> bool {
     let shows = |known: &&MadeAgain| {
         let beside = |name: &String| holds(parent, &[name]);
@@ -105,21 +105,21 @@ fn said(parent: BorrowedFd<'_>, name: &str, made_again: &[MadeAgain]) -> bool {
         .any(|known| shows(&known))
 }
 
-/// What stands in a directory that is made again, and that no tool brings back.
+/// What is in a regenerable directory and isn't regenerable.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Files and directories that no account speaks for, by their path in the directory, in order.
+    /// Files and directories that no account claims, by their path in the directory, sorted.
     pub somebodys: Vec<PathBuf>,
-    /// Repos (`pip install -e git+https://...` clones into `.venv/src`, and people clone a
-    /// dependency into `node_modules` to mend it there).
+    /// Repos: `pip install -e git+https://...` clones into `.venv/src`, and people clone a
+    /// dependency into `node_modules` to mend it there.
     pub repos: Vec<PathBuf>,
 }
 
-/// Looks through the whole of a directory that is made again. It is as much work as to delete it,
-/// so ask only of what is about to go.
+/// Walks the whole of a regenerable directory. That costs as much as deleting it, so it is for what
+/// is about to go.
 ///
 /// # Errors
-/// Something can't be read: nobody knows what stands there.
+/// Something can't be read: the contents are unknown.
 pub fn look_through(
     folder: &VolumePath,
     made_again: &[MadeAgain],
@@ -156,8 +156,8 @@ fn repos(folder: &VolumePath, places: &[VolumePath], stop: &Stop) -> io::Result<
         .collect())
 }
 
-/// What in one of these directories isn't the tool's that made it, in words; none where all of it
-/// is. Repos are not looked for.
+/// Describes what in one of these directories isn't the tool's; none if all of it is. Repos are not
+/// searched.
 ///
 /// # Errors
 /// As [`look_through`].
@@ -207,8 +207,7 @@ mod tests {
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn structure_tells() {
-        // The files that stand there, the directory asked about, and whether it is one that a tool
-        // makes again.
+        // The files, the directory asked about, and whether it is regenerable.
         let table: [(&[&str], &str, bool); 59] = [
             (
                 &["p/package.json", "p/node_modules/left-pad/index.js"],
@@ -463,8 +462,7 @@ mod tests {
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_a_tool_did_not_make_is_somebodys() {
-        // The files that stand there, the directory looked through, what of it is somebody's, and
-        // what is a repo.
+        // The files, the directory walked, what in it is somebody's, and what is a repo.
         type Row = (
             &'static [&'static str],
             &'static str,

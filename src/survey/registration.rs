@@ -1,7 +1,6 @@
-//! A worktree's registration, its admin directory, by what git writes there: every other file is
-//! somebody's (`git rev-parse --git-path notes.md` leads there).
-//!
-//! It must never take a file for git's because of the directory it stands in.
+//! A worktree's registration, which is its admin directory, by the files that git writes there.
+//! Every other file is somebody's (`git rev-parse --git-path notes.md` leads there), even inside
+//! git's directories.
 
 use super::tree::{self, Stamp};
 use super::worktree;
@@ -19,7 +18,7 @@ const MARKS: [&str; 3] = [
     worktree::MISSING,
     worktree::MISSING_AT_ONCE,
 ];
-/// Files of git's, with or without a `.lock` behind them.
+/// Git's files, with or without a `.lock` suffix.
 const FILES: [&str; 26] = [
     "ADD_EDIT.patch",
     "AUTO_MERGE",
@@ -48,8 +47,8 @@ const FILES: [&str; 26] = [
     "info/sparse-checkout",
     "locked",
 ];
-/// Directories of git's and of git-lfs, with all that is in them: submodules' repos keep the tree
-/// by themselves.
+/// Directories of git and git-lfs that are theirs with all contents. Submodules' repos keep the
+/// tree by other means.
 const FOLDERS: [&str; 11] = [
     "NOTES_MERGE_WORKTREE",
     "fsmonitor--daemon",
@@ -64,7 +63,7 @@ const FOLDERS: [&str; 11] = [
     "rr-cache",
 ];
 const CONFIG: &str = "config.worktree";
-/// What git itself writes there, as `sparse-checkout` and `worktree add` do.
+/// The config keys that git itself writes there, by `sparse-checkout` and `worktree add`.
 const OWN_KEYS: [&str; 5] = [
     "core.bare",
     "core.sparsecheckout",
@@ -76,59 +75,65 @@ const CONFIG_CAP: u64 = 1 << 20;
 /// Deeper than anybody would keep a note.
 const DEEPEST: usize = 32;
 
-/// What in an admin directory, listed as it is, is somebody's, by its path there.
+/// Returns what in an admin directory is somebody's, by its path there.
 ///
 /// # Errors
-/// Something can't be read: nobody knows what stands there.
+/// Something can't be read: the contents are unknown.
 pub(super) fn somebodys(
     admin: &VolumePath,
     listed: &Listed,
     held: &mut Held,
 ) -> io::Result<BTreeMap<PathBuf, Stamp>> {
-    let mut somebodys = BTreeMap::new();
-    folder(admin, Path::new(""), listed, 0, &mut (&mut somebodys, held))?;
-    Ok(somebodys)
+    let mut search = Search {
+        admin,
+        somebodys: BTreeMap::new(),
+        held,
+    };
+    search.folder(Path::new(""), listed, 0)?;
+    Ok(search.somebodys)
 }
 
-fn folder(
-    admin: &VolumePath,
-    path: &Path,
-    listed: &Listed,
-    depth: usize,
-    somebodys: &mut (&mut BTreeMap<PathBuf, Stamp>, &mut Held),
-) -> io::Result<()> {
-    if depth > DEEPEST {
-        return Err(io::Error::other(format!(
-            "`{}` in its registration is nested too deep",
-            path.display()
-        )));
-    }
-    for name in listed.names() {
-        let here = path.join(name);
-        if is_gits(&here) {
-            continue;
+struct Search<'a> {
+    admin: &'a VolumePath,
+    somebodys: BTreeMap<PathBuf, Stamp>,
+    held: &'a mut Held,
+}
+
+impl Search<'_> {
+    fn folder(&mut self, path: &Path, listed: &Listed, depth: usize) -> io::Result<()> {
+        if depth > DEEPEST {
+            return Err(io::Error::other(format!(
+                "`{}` in its registration is nested too deep",
+                path.display()
+            )));
         }
-        // What git renames away meanwhile was its own.
-        let Some(stat) = listed.stat_of(name)? else {
-            continue;
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                let below = found(Listed::of(&admin.join(&here).map_err(io::Error::other)?))?;
-                below.map_or(Ok(()), |below| {
-                    folder(admin, &here, &below, depth.saturating_add(1), somebodys)
-                })?;
+        for name in listed.names() {
+            let here = path.join(name);
+            if is_gits(&here) {
+                continue;
             }
-            FileType::RegularFile if here == Path::new(CONFIG) && is_plain(admin)? => {}
-            FileType::RegularFile => {
-                somebodys.1.path(&here)?;
-                somebodys.0.insert(here, tree::stamp(&stat));
+            // What git renames away meanwhile was its own.
+            let Some(stat) = listed.stat_of(name)? else {
+                continue;
+            };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    let place = self.admin.join(&here).map_err(io::Error::other)?;
+                    if let Some(below) = found(Listed::of(&place))? {
+                        self.folder(&here, &below, depth.saturating_add(1))?;
+                    }
+                }
+                FileType::RegularFile if here == Path::new(CONFIG) && is_plain(self.admin)? => {}
+                FileType::RegularFile => {
+                    self.held.path(&here)?;
+                    self.somebodys.insert(here, tree::stamp(&stat));
+                }
+                // Links, sockets and pipes hold nothing.
+                _ => {}
             }
-            // Links, sockets and pipes hold nothing.
-            _ => {}
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn is_gits(path: &Path) -> bool {
@@ -152,12 +157,9 @@ fn is_gits(path: &Path) -> bool {
         || path == "config.worktree.lock"
 }
 
-/// Whether the registration's own config holds nothing but what git itself writes.
+/// Whether the registration's own config has only keys that git itself writes.
 fn is_plain(admin: &VolumePath) -> io::Result<bool> {
-    let config = found(openat::read(
-        &admin.join(CONFIG).map_err(io::Error::other)?,
-        CONFIG_CAP,
-    ))?;
+    let config = found(openat::read(&admin.join(CONFIG)?, CONFIG_CAP))?;
     Ok(config.is_none_or(|config| holds_own_keys(&config)))
 }
 

@@ -1,5 +1,5 @@
-//! One repo: its worktrees by the registry, then what the disk shows beside them, its store, and
-//! whether it is busy.
+//! The survey of one repo: its worktrees by the registry, then the unregistered directories beside
+//! them, its store, and whether it is busy.
 //!
 //! Every registered tree is told of, however odd something about it is.
 
@@ -184,9 +184,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Looks at all trees at once. Each is small enough, and all of them may not be: those that nobody
-/// could tell of while memory was short are looked at again, one by one. Of one that is too large
-/// by itself, that is what is told.
+/// Inspects all trees in parallel. If memory ran short, the trees whose state stayed unknown are
+/// inspected again, one by one. A tree that is too large by itself is reported as that.
 fn side_by_side<E>(
     admins: &[&VolumePath],
     stop: &Stop,
@@ -229,7 +228,7 @@ fn stashed(
     git_dir: &VolumePath,
     stop: &Stop,
 ) -> io::Result<HashSet<String>> {
-    let log = git_dir.join("logs/refs/stash").map_err(io::Error::other)?;
+    let log = git_dir.join("logs/refs/stash")?;
     let Some(log) = found(openat::file(&log))? else {
         return Ok(HashSet::new());
     };
@@ -262,6 +261,7 @@ fn stashed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn no_worktree_may_stand_where_the_config_has_something_else() {

@@ -1,8 +1,7 @@
-//! The rescues of a repo: which there are, and what one of them holds.
+//! The rescues of a repo: which there are, and the contents of one.
 //!
-//! They are refs, which agents can write as well: nothing that one says is believed without a look,
-//! and a name or a tree that makes no sense is an error or an unknown. It must never lead anybody
-//! out of the tree that it describes.
+//! They are refs, which agents can write as well, so everything in one is checked: a malformed name
+//! or tree is an error or an unknown, and no path leads out of the tree.
 
 use super::known::{DEEPEST, FILES_CAP, Files, INDEX_CAP, files_in};
 use crate::facts::cache::Size;
@@ -12,41 +11,41 @@ use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, NaiveDateTime, Utc};
-use git2::{Commit, ObjectType, Oid, Repository};
+use git2::{Commit, ObjectType, Oid, Repository, Tree};
 use rustix::fs::FileType;
 use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Trees that name one another hold billions in a kilobyte; nobody's unsaved work has so many
-/// files.
+/// Trees that name one another contain billions of files in a kilobyte; nobody's unsaved work has
+/// so many.
 const SEEN_CAP: u64 = 1_000_000;
-/// No entry of an index takes less.
+/// The least bytes of an index entry.
 const LEAST_ENTRY: usize = 60;
-/// Nor does what it names of a conflict that was resolved.
+/// The least bytes of a resolved conflict's entry.
 const LEAST_RESOLVED: usize = 20;
-/// Beside the manifest and the index: the trees of what the index names, by stage.
+/// The trees of what the index names, by stage. They are beside the manifest and the index.
 pub const STAGES: [&str; 4] = ["staged", "stage1", "stage2", "stage3"];
-/// And what it names of conflicts that were resolved.
+/// The trees of what the index names of resolved conflicts.
 pub const RESOLVED: [&str; 3] = ["resolved1", "resolved2", "resolved3"];
-/// The tree of what in the registration was not git's.
+/// The tree of the files in the registration that were not git's.
 pub const REGISTRATION: &str = "registration";
-/// Files that somebody keeps in a registration; more are no honest rescue.
+/// Files that somebody keeps in a registration, at most.
 const REGISTERED_CAP: usize = 100_000;
-/// A manifest larger than this is no honest one: some five million files.
+/// Bytes. No well-formed manifest is larger: that is some five million files.
 const MANIFEST_CAP: u64 = 512 << 20;
 
-/// Every ref below [`REFS`], by name.
+/// Returns every ref below [`REFS`], sorted by name.
 ///
 /// # Errors
-/// The refs can't be listed. What is wrong with one of them is that one's fact.
+/// The refs can't be listed. A problem of one ref is that ref's fact.
 pub fn all(repo: &Repository) -> Result<Vec<Rescue>, git2::Error> {
     let mut rescues = Vec::new();
     for reference in repo.references_glob(&format!("{REFS}/*"))? {
         let reference = reference?;
         let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
-        // One that only points to another ref is none of ours.
+        // A ref that only points to another ref is none of ours.
         let Some(commit) = reference.target() else {
             rescues.push(Rescue {
                 name,
@@ -72,8 +71,8 @@ pub fn all(repo: &Repository) -> Result<Vec<Rescue>, git2::Error> {
     Ok(rescues)
 }
 
-/// The time in a ref's name: `<REFS>/<worktree>/<time>`, with `-2` behind it for a second one of
-/// the same moment.
+/// Parses the time in a ref's name: `<REFS>/<worktree>/<time>`, with `-2` appended for a second one
+/// of the same moment.
 fn told(name: &str) -> Option<DateTime<Utc>> {
     let (_, time) = name
         .strip_prefix(REFS)?
@@ -83,7 +82,7 @@ fn told(name: &str) -> Option<DateTime<Utc>> {
     Some(NaiveDateTime::parse_from_str(time, TIME).ok()?.and_utc())
 }
 
-/// Whether the commit is a rescue, of this time.
+/// Whether the commit is a rescue of this time.
 fn is_ours(commit: &Commit<'_>, taken: DateTime<Utc>) -> bool {
     let marked = |extras: &Commit<'_>| {
         extras
@@ -94,7 +93,7 @@ fn is_ours(commit: &Commit<'_>, taken: DateTime<Utc>) -> bool {
         && extras(commit).is_ok_and(|extras| marked(&extras))
 }
 
-/// The parent that is no HEAD: the last of one or two.
+/// The parent that is not HEAD: the last of one or two.
 fn extras<'a>(commit: &Commit<'a>) -> io::Result<Commit<'a>> {
     let last = match commit.parent_count() {
         1 => 0,
@@ -116,8 +115,7 @@ fn odd(what: &str) -> io::Error {
     io::Error::other(format!("it makes no sense: {what}"))
 }
 
-/// Counts what HEAD doesn't have, without reading any file and without going where both are the
-/// same.
+/// Counts what HEAD doesn't have, without reading any file and without entering equal directories.
 fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
     let odb = repo.odb().map_err(io::Error::other)?;
     let (mut own, mut sizes) = (Own::default(), HashMap::new());
@@ -134,10 +132,10 @@ fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
     Ok(own)
 }
 
-/// What goes with these rescues at once: files that HEAD doesn't have, each in an object of its own
-/// that nobody wrote since `before`. What is in a pack, or younger, goes with a later repack. An
-/// object that something else reaches, too, is counted all the same: then the run frees less than
-/// it foresaw, and the next one sees that.
+/// Returns what deleting these rescues frees at once: files that HEAD doesn't have, each in an
+/// object of its own that nobody wrote since `before`. What is in a pack, or younger, goes with a
+/// later repack. An object that something else reaches is counted, too: then the run frees less
+/// than projected, and the next one sees that.
 pub fn prunable(
     repo: &Repository,
     git_dir: &VolumePath,
@@ -147,7 +145,7 @@ pub fn prunable(
     let mut blobs = BTreeSet::new();
     for rescue in rescues {
         let commit = Oid::from_str(&rescue.commit).and_then(|commit| repo.find_commit(commit));
-        // One that can't be read is not counted.
+        // An unreadable one is not counted.
         let mut note = |blob| {
             blobs.insert(blob);
             Ok(())
@@ -171,7 +169,7 @@ pub fn prunable(
     size
 }
 
-/// Shows every file that HEAD doesn't have, without going where both are the same.
+/// Calls `note` for every file that HEAD doesn't have, without entering equal directories.
 fn own_blobs(
     repo: &Repository,
     commit: &Commit<'_>,
@@ -211,30 +209,30 @@ fn own_blobs(
     Ok(())
 }
 
-/// All that a rescue holds.
+/// The contents of a rescue.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Held {
     /// Its commit.
     pub commit: Oid,
-    /// HEAD as it was; none for a branch without a commit.
+    /// HEAD at that time; none for a branch without a commit.
     pub head: Option<Oid>,
     /// The tree, file by file.
     pub files: Files,
-    /// What a git tree has no room for.
+    /// What a git tree can't express.
     pub manifest: Manifest,
     /// The index, byte for byte.
     pub index: Option<Vec<u8>>,
-    /// What the index named: by stage, of which all but the first are for unmerged paths.
+    /// The files that the index named, by stage; all but the first are for unmerged paths.
     pub staged: [Files; 4],
-    /// What the index named of conflicts that were resolved: base, ours and theirs.
+    /// The files that the index named of resolved conflicts: base, ours and theirs.
     pub resolved: [Files; 3],
-    /// What in the registration was not git's, by its path there.
+    /// The files in the registration that were not git's, by their path there.
     pub registration: Files,
     /// Commits that only this tree reached when it went.
     pub lonely: Vec<Oid>,
 }
 
-/// What a rescue's manifest says of it.
+/// Reads a rescue's manifest.
 ///
 /// # Errors
 /// It is no rescue, or can't be read.
@@ -272,44 +270,28 @@ pub fn read(
     let manifest = manifest(repo, commit, memory)?;
     let made = repo.find_commit(commit).map_err(io::Error::other)?;
     let (head, extras) = (head_of(&made)?, extras(&made)?);
-    let tree = extras.tree().map_err(io::Error::other)?;
-    let index = tree
-        .get_name("index")
-        .map(|entry| blob(repo, entry.id(), INDEX_CAP, memory))
-        .transpose()?;
-    let mut list = |id, most| files_in(repo, id, most, stop, memory).map_err(io::Error::other);
-    let mut staged = <[Files; 4]>::default();
-    for (name, files) in STAGES.iter().zip(&mut staged) {
-        if let Some(entry) = tree.get_name(name) {
-            *files = list(entry.id(), index.as_ref().map_or(0, Vec::len) / LEAST_ENTRY)?;
-        }
-    }
-    let mut resolved = <[Files; 3]>::default();
-    for (name, files) in RESOLVED.iter().zip(&mut resolved) {
-        if let Some(entry) = tree.get_name(name) {
-            *files = list(
-                entry.id(),
-                index.as_ref().map_or(0, Vec::len) / LEAST_RESOLVED,
-            )?;
-        }
-    }
-    let registration = tree.get_name(REGISTRATION).map_or_else(
-        || Ok(Files::new()),
-        |entry| list(entry.id(), REGISTERED_CAP),
-    )?;
+    let mut beside = Beside {
+        repo,
+        tree: extras.tree().map_err(io::Error::other)?,
+        stop,
+        memory,
+    };
+    let index = beside.index()?;
+    let length = index.as_ref().map_or(0, Vec::len);
+    let staged = beside.each(STAGES, length / LEAST_ENTRY)?;
+    let resolved = beside.each(RESOLVED, length / LEAST_RESOLVED)?;
+    let registration = beside.named(REGISTRATION, REGISTERED_CAP)?;
     // The manifest names every file, but where there was no tree any more, and the rescue is of
     // HEAD's.
     let of_head = head
         .as_ref()
         .is_some_and(|head| head.tree_id() == made.tree_id());
-    let files = list(
-        made.tree_id(),
-        if of_head {
-            FILES_CAP
-        } else {
-            manifest.files.len()
-        },
-    )?;
+    let most = if of_head {
+        FILES_CAP
+    } else {
+        manifest.files.len()
+    };
+    let files = beside.files(made.tree_id(), most)?;
     let (head, lonely) = (head.map(|head| head.id()), extras.parent_ids().collect());
     Ok(Held {
         commit,
@@ -324,6 +306,50 @@ pub fn read(
     })
 }
 
+/// What a rescue holds beside the manifest: the index, and trees of what that names and of the
+/// registration.
+struct Beside<'a> {
+    repo: &'a Repository,
+    /// The tree that names them.
+    tree: Tree<'a>,
+    stop: &'a Stop,
+    memory: &'a mut budget::Held,
+}
+
+impl Beside<'_> {
+    fn index(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.tree
+            .get_name("index")
+            .map(|entry| blob(self.repo, entry.id(), INDEX_CAP, self.memory))
+            .transpose()
+    }
+
+    /// The files of the trees with these names, each of which should hold at most `most`.
+    fn each<const COUNT: usize>(
+        &mut self,
+        names: [&str; COUNT],
+        most: usize,
+    ) -> io::Result<[Files; COUNT]> {
+        let mut all = std::array::from_fn(|_| Files::new());
+        for (name, files) in names.into_iter().zip(&mut all) {
+            *files = self.named(name, most)?;
+        }
+        Ok(all)
+    }
+
+    /// The files of the tree with this name; none if there is no such tree.
+    fn named(&mut self, name: &str, most: usize) -> io::Result<Files> {
+        match self.tree.get_name(name).map(|entry| entry.id()) {
+            Some(tree) => self.files(tree, most),
+            None => Ok(Files::new()),
+        }
+    }
+
+    fn files(&mut self, tree: Oid, most: usize) -> io::Result<Files> {
+        files_in(self.repo, tree, most, self.stop, self.memory).map_err(io::Error::other)
+    }
+}
+
 fn blob(repo: &Repository, id: Oid, cap: u64, memory: &mut budget::Held) -> io::Result<Vec<u8>> {
     let odb = repo.odb().map_err(io::Error::other)?;
     let (size, kind) = odb.read_header(id).map_err(io::Error::other)?;
@@ -332,15 +358,15 @@ fn blob(repo: &Repository, id: Oid, cap: u64, memory: &mut budget::Held) -> io::
             "its manifest or index is no file, or larger than any honest one",
         ));
     }
-    // Read, copied, and understood.
+    // Read, copied, and parsed.
     memory.more(size.saturating_mul(3))?;
     Ok(odb.read(id).map_err(io::Error::other)?.data().to_vec())
 }
 
-/// A file or link that is to come back.
+/// A file or link to restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// Where, in the tree.
+    /// Its path in the tree.
     pub path: PathBuf,
     /// The blob with its content or target.
     pub blob: Oid,
@@ -348,23 +374,23 @@ pub struct Piece {
     pub mode: Option<u32>,
 }
 
-/// What is to come back: files and directories, all proven to lie in the tree.
+/// Files and directories to restore, all proven to be inside the tree.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pieces {
     /// Files and links.
     pub files: Vec<Piece>,
-    /// Directories with permission bits, those above the files too.
+    /// Directories with permission bits, including those above the files.
     pub folders: BTreeMap<PathBuf, u32>,
 }
 
-/// Permission bits that come back. A set-id bit would lend whoever restores the file to whoever
-/// wrote it.
+/// Permission bits that are restored. A set-id bit would lend the rights of whoever restores the
+/// file to whoever wrote it.
 const BITS: u32 = 0o1777;
 const LINK: u32 = 0o120_000;
 const SUBMODULE: u32 = 0o160_000;
 
 impl Held {
-    /// Whether both hold the same, whenever they were made.
+    /// Whether both have the same contents, whenever they were made.
     pub fn same_work(&self, other: &Self) -> bool {
         let told = |saved: &Self| Manifest {
             rescued: DateTime::UNIX_EPOCH,
@@ -389,62 +415,15 @@ impl Held {
         ) && told(self) == told(other)
     }
 
-    /// The file, link or directory `path` with all below it; everything for an empty path.
+    /// Returns the file, link or directory `path` with everything below it; everything for an empty
+    /// path.
     ///
     /// # Errors
-    /// There is none, or it can't be put back without leaving the tree or writing into a `.git`.
+    /// There is none, or it can't be restored without leaving the tree or writing into a `.git`.
     pub fn pieces(&self, path: &Path) -> io::Result<Pieces> {
-        let modes: BTreeMap<&Path, u32> = self
-            .manifest
-            .files
-            .iter()
-            .map(|(name, mode, _)| (name.0.as_path(), mode & BITS))
-            .collect();
-        let mut pieces = Pieces::default();
-        for (name, &(kind, blob)) in self.files.iter().filter(|(name, _)| name.starts_with(path)) {
-            let mode = |usual| Some(modes.get(name.as_path()).copied().unwrap_or(usual));
-            let mode = match kind {
-                LINK => None,
-                // A submodule that was never filled: its empty directory is in the manifest, if it
-                // stood there.
-                SUBMODULE => continue,
-                executable if executable & 0o100 != 0 => mode(0o755),
-                _ => mode(0o644),
-            };
-            pieces.files.push(Piece {
-                path: proven(name)?,
-                blob,
-                mode,
-            });
-        }
-        let folders: BTreeMap<&Path, u32> = self
-            .manifest
-            .folders
-            .iter()
-            .map(|(name, mode)| (name.0.as_path(), mode & 0o7777))
-            .collect();
-        let below = folders
-            .keys()
-            .filter(|name| name.starts_with(path))
-            .map(|name| proven(name))
-            .collect::<io::Result<Vec<_>>>()?;
-        let above = pieces
-            .files
-            .iter()
-            .map(|piece| &piece.path)
-            .chain(&below)
-            .flat_map(|path| path.ancestors().skip(1));
-        for folder in below
-            .iter()
-            .map(PathBuf::as_path)
-            .chain(above)
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            pieces.folders.insert(
-                folder.to_owned(),
-                folders.get(folder).copied().unwrap_or(0o755),
-            );
-        }
+        let files = self.files_below(path)?;
+        let folders = self.folders_with(path, &files)?;
+        let pieces = Pieces { files, folders };
         if pieces == Pieces::default() && !path.as_os_str().is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -462,6 +441,62 @@ impl Held {
             ))),
             None => Ok(pieces),
         }
+    }
+
+    /// The files and links at or below `path`, with their permission bits.
+    fn files_below(&self, path: &Path) -> io::Result<Vec<Piece>> {
+        let modes: BTreeMap<&Path, u32> = self
+            .manifest
+            .files
+            .iter()
+            .map(|(name, mode, _)| (name.0.as_path(), mode & BITS))
+            .collect();
+        let mut files = Vec::new();
+        for (name, &(kind, blob)) in self.files.iter().filter(|(name, _)| name.starts_with(path)) {
+            let mode = |usual| Some(modes.get(name.as_path()).copied().unwrap_or(usual));
+            let mode = match kind {
+                LINK => None,
+                // A submodule that was never filled: its empty directory is in the manifest, if it
+                // stood there.
+                SUBMODULE => continue,
+                executable if executable & 0o100 != 0 => mode(0o755),
+                _ => mode(0o644),
+            };
+            files.push(Piece {
+                path: proven(name)?,
+                blob,
+                mode,
+            });
+        }
+        Ok(files)
+    }
+
+    /// The directories at or below `path`, and those above `files`, with their permission bits.
+    fn folders_with(&self, path: &Path, files: &[Piece]) -> io::Result<BTreeMap<PathBuf, u32>> {
+        let modes: BTreeMap<&Path, u32> = self
+            .manifest
+            .folders
+            .iter()
+            .map(|(name, mode)| (name.0.as_path(), mode & 0o7777))
+            .collect();
+        let below = modes
+            .keys()
+            .filter(|name| name.starts_with(path))
+            .map(|name| proven(name))
+            .collect::<io::Result<Vec<_>>>()?;
+        let above = files
+            .iter()
+            .map(|piece| &piece.path)
+            .chain(&below)
+            .flat_map(|path| path.ancestors().skip(1));
+        let mode = |folder: &Path| modes.get(folder).copied().unwrap_or(0o755);
+        Ok(below
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(above)
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .map(|folder| (folder.to_owned(), mode(folder)))
+            .collect())
     }
 
     /// What comes back into the registration.
@@ -487,8 +522,8 @@ impl Held {
         Ok(pieces)
     }
 
-    /// Files whose staged content is neither HEAD's nor the tree's, and so stands in the index
-    /// alone.
+    /// Returns the files whose staged content is neither HEAD's nor the tree's, and so is only in
+    /// the index.
     pub fn staged_alone(&self, head: &Files) -> Vec<PathBuf> {
         let alone = |(path, entry): &(&PathBuf, &(u32, Oid))| {
             head.get(*path).is_none_or(|other| other.1 != entry.1)
@@ -503,7 +538,7 @@ impl Held {
     }
 }
 
-/// A path that stays in the tree, and out of any `.git`: no rescue that treewarden made holds
+/// Checks that a path stays in the tree, and out of any `.git`: no rescue of treewarden has
 /// another.
 fn proven(path: &Path) -> io::Result<PathBuf> {
     let fine = |part: Component<'_>| matches!(part, Component::Normal(name) if !name.eq_ignore_ascii_case(".git") && !name.is_empty());

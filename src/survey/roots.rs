@@ -1,11 +1,11 @@
-//! What a repo's objects are needed by: every place in the real git dir that names one, read by our
-//! own code.
+//! The roots of a repo's objects: every place in the real git dir that names one, read by our own
+//! code.
 //!
-//! Git looks at a sanitised git dir and does not see all of it
-//! (`docs/design/git.md#what-a-sanitised-git-dir-hides`), and it takes a directory that can't be
-//! read for an empty one. So refs, reflogs, HEADs, in-progress states, indexes and grafts are read
-//! here, from the files themselves. Whatever can't be read is told by name, and then nothing may be
-//! dropped. It must never pass over a file because something is wrong with it.
+//! Git runs in a sanitised git dir and doesn't see all of them
+//! (`docs/design/git.md#what-a-sanitised-git-dir-hides`), and it treats an unreadable directory as
+//! empty. So refs, reflogs, HEADs, in-progress states, indexes and grafts are read here, from the
+//! files themselves. Every file that can't be read is reported by name, and then nothing may be
+//! dropped.
 
 use super::registry::admins;
 use super::{lines, reach, worktree};
@@ -24,33 +24,33 @@ pub(super) mod index;
 /// An object's name.
 pub type Id = [u8; 20];
 
-/// More ids than this name no honest repo's work; they would take 320 MB.
+/// Ids that a repo names, at most; they would take 320 MB.
 const MOST: usize = 16 << 20;
-/// Ids gathered before those that came twice are dropped.
+/// Ids gathered before duplicates are dropped.
 const AT_ONCE: usize = 256 << 10;
-/// Larger files are no honest ones: 64 MiB of a reflog are some 400,000 moves.
+/// Bytes of a file, at most: 64 MiB of a reflog are some 400,000 moves.
 const LARGEST: u64 = reach::LOG_CAP;
-/// The same of an index: four million files.
+/// Bytes of an index, at most: four million files.
 const LARGEST_INDEX: u64 = 512 << 20;
-/// Bytes that one takes, with room to grow.
+/// Bytes that an id takes, with room to grow.
 const AN_ID: usize = 2 * size_of::<Id>();
-/// A ref is a line.
+/// Bytes of a ref: it is one line.
 const REF: u64 = 4096;
 /// The longest line of `packed-refs` that is compared whole: no loose ref has a longer name.
 const NAMES: usize = 4096;
-/// Directories where git keeps what an operation that stands still will need.
+/// Directories where git keeps what an unfinished operation needs.
 const IN_PROGRESS: [&str; 3] = ["rebase-merge", "rebase-apply", "sequencer"];
-/// So many files that can't be read are told of, and how many there are besides.
+/// Unreadable files that are named; the rest is only counted.
 const NAMED: usize = 5;
 
-/// What a repo's files name.
+/// The objects that a repo's files name.
 #[derive(Debug, Default)]
 pub struct Roots {
-    /// Objects that git does not find in a sanitised git dir, sorted.
+    /// Objects that git doesn't find in a sanitised git dir, sorted.
     pub hidden: Vec<Id>,
     /// Objects that it finds there: refs and the entries of indexes, sorted.
     pub seen: Vec<Id>,
-    /// What could not be read, each with its cause and remedy. While there is any, nothing may be
+    /// What could not be read, each with its cause and remedy. If there is any, nothing may be
     /// dropped.
     pub unread: Vec<String>,
 }
@@ -60,7 +60,7 @@ pub struct Roots {
 struct Ids {
     ids: Vec<Id>,
     held: Held,
-    /// So many were there after the last time that they were sorted.
+    /// The number of ids when they were last sorted.
     sorted: usize,
 }
 
@@ -114,7 +114,7 @@ impl Named {
     }
 }
 
-/// Reads all of it.
+/// Reads the roots.
 pub fn read(git_dir: &VolumePath, stop: &Stop) -> Roots {
     let mut reader = Reader {
         named: Named::of(stop),
@@ -149,10 +149,10 @@ pub fn read(git_dir: &VolumePath, stop: &Stop) -> Roots {
     }
 }
 
-/// What an index alone names, as [`read`] has it: hidden and seen.
+/// Returns the ids that an index alone names, as [`read`] does: hidden and seen.
 ///
 /// # Errors
-/// It makes no sense, or holds what isn't known here.
+/// It is malformed, or has an unknown part.
 pub(crate) fn of_index(bytes: &[u8]) -> io::Result<[Vec<Id>; 2]> {
     let mut named = Named::default();
     index::ids(bytes, bytes.len() as u64, &mut named)?;
@@ -163,14 +163,14 @@ struct Reader<'a> {
     named: Named,
     stop: &'a Stop,
     unread: Vec<String>,
-    /// Those that are only counted.
+    /// Problems that are only counted.
     more: usize,
 }
 
 impl Reader<'_> {
     fn git_dir(&mut self, git_dir: &VolumePath) {
         let stop = self.stop;
-        // The loose ones first: one that is packed meanwhile is read twice, not never.
+        // Loose refs first: one that is packed meanwhile is read twice, not never.
         let remedy = "delete it, if nobody knows what it named";
         let loose = self.below(&at(git_dir, "refs"), remedy, |file, named| {
             reference(file, &mut named.seen, stop)
@@ -225,7 +225,7 @@ impl Reader<'_> {
         );
     }
 
-    /// What stands in a git dir and in an admin directory alike.
+    /// Reads what git dirs and admin directories have in common.
     fn common(&mut self, folder: &VolumePath) {
         let stop = self.stop;
         self.below(
@@ -245,8 +245,8 @@ impl Reader<'_> {
             Err(error) => return self.failed(folder, &error, "see `git fsck`"),
         };
         for (name, kind) in names {
-            // ORIG_HEAD, FETCH_HEAD, MERGE_AUTOSTASH, BISECT_EXPECTED_REV, whatever comes: git
-            // names them so, and what else is called so is text.
+            // Git writes ORIG_HEAD, FETCH_HEAD, MERGE_AUTOSTASH, BISECT_EXPECTED_REV and more so.
+            // Another file with such a name is text.
             let name = name.to_string_lossy();
             let is_state = name
                 .bytes()
@@ -280,8 +280,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Git looks only at what an index takes over from it, and at those that no index rests on not
-    /// at all.
+    /// Git reads a shared index only as far as an index uses it, and not at all without one.
     fn shared_index(&mut self, place: &VolumePath) {
         let others = std::mem::take(&mut self.named.seen);
         self.one_index(place, "delete it, if no index rests on it");
@@ -303,7 +302,7 @@ impl Reader<'_> {
             if length > LARGEST_INDEX {
                 return Err(io::Error::other("it is larger than any honest one"));
             }
-            // Where nothing was ever staged.
+            // Nothing was ever staged here.
             self.stop.read(length)?;
             if length == 0 {
                 Ok(None)
@@ -317,7 +316,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Reads a file, and says whether it is there.
+    /// Reads a file, and returns whether it is there.
     fn file(
         &mut self,
         place: &VolumePath,
@@ -337,7 +336,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Reads every file below a directory, and says which were there.
+    /// Reads every file below a directory, and returns which were there.
     fn below(
         &mut self,
         folder: &VolumePath,
@@ -347,8 +346,8 @@ impl Reader<'_> {
         let mut files = reach::files_below(folder, self.stop)
             .inspect_err(|error| self.failed(folder, error, "see that it can be read"))
             .ok()?;
-        // A lock is no ref, and no ref may be called so: what a write that isn't finished will name
-        // is named elsewhere, too.
+        // A lock is no ref, and no ref may have such a name. What an unfinished write will name is
+        // named elsewhere, too.
         files.all.retain(|file| {
             !file
                 .relative()
@@ -376,8 +375,8 @@ fn at(folder: &VolumePath, name: &str) -> VolumePath {
         .expect("a name that was listed stays inside")
 }
 
-/// `ID NAME`, and below a tag what it names as `^ID`. What a line says of a ref that is loose as
-/// well is what it named once.
+/// Lines of `ID NAME`, and after a tag its peeled `^ID`. A line about a ref that is also loose is
+/// what it named once.
 fn packed(file: File, loose: &HashSet<Vec<u8>>, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     let mut counts = true;
     lines::each(file, NAMES, stop, |line| {
@@ -408,7 +407,7 @@ fn reference(file: File, ids: &mut Ids, _stop: &Stop) -> io::Result<()> {
     ids.push(text.get(..40).and_then(id).ok_or_else(|| nonsense(&text))?)
 }
 
-/// `OLD NEW`, and who moved it, when and why. What makes no sense git passes over as well.
+/// Lines of `OLD NEW`, and who moved it, when and why. Git skips malformed lines as well.
 fn log(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     lines::each(file, 82, stop, |line| {
         if let [old @ .., b' '] = line
@@ -423,14 +422,14 @@ fn log(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     })
 }
 
-/// Every run of forty hexadecimal digits: what git or a tool writes there may be of any form.
+/// Every run of forty hexadecimal digits: git and tools write these files in many forms.
 fn scan(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     let mut file = io::BufReader::with_capacity(64 << 10, file);
     let (mut run, mut many) = ([0; 40], 0);
     loop {
         let bytes = file.fill_buf()?;
         stop.read(bytes.len() as u64)?;
-        // What ends the file ends the run.
+        // The end of the file ends the run of digits.
         let ends = bytes.is_empty();
         for &byte in if ends { &b"\n"[..] } else { bytes } {
             if byte.is_ascii_hexdigit() {
@@ -463,7 +462,7 @@ fn nonsense(line: &[u8]) -> io::Error {
     )
 }
 
-/// An id in forty hexadecimal digits.
+/// Parses an id of forty hexadecimal digits.
 pub fn id(text: &[u8]) -> Option<Id> {
     let mut id = [0; 20];
     let digit = |byte: u8| {
@@ -480,7 +479,7 @@ pub fn id(text: &[u8]) -> Option<Id> {
     Some(id)
 }
 
-/// The same back.
+/// Formats an id.
 pub fn hex(id: &Id) -> String {
     use std::fmt::Write;
     id.iter().fold(String::with_capacity(40), |mut text, byte| {

@@ -1,12 +1,11 @@
-//! Weighs files and trees: what their deletion would free.
+//! Measures what deleting files and trees would free.
 //!
-//! A file counts when all of its links lie within what is weighed: deleting one link of several
-//! frees nothing. Blocks count, not lengths, so sparse files are told right; a directory counts
-//! with its own blocks. It must never follow a link or enter another mount, and it must never
-//! guess: an error is returned, not skipped.
+//! A file counts if all of its links are within what is measured: deleting one link of several
+//! frees nothing. Blocks count, not lengths, so sparse files are right; a directory counts with its
+//! own blocks. No link is followed and no other mount entered. Errors are returned, not skipped.
 //!
-//! Every directory is a task of its own in the caller's rayon pool, opened from the one above. Its
-//! own stat is taken once it is open: that costs nobody a look at its name.
+//! Every directory is a task of its own in the caller's rayon pool, opened from its parent. Its own
+//! stat is taken once it is open, which saves a look-up of its name.
 
 use crate::facts::cache::{Shared, Size};
 use crate::fs::openat;
@@ -24,16 +23,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// One of these in a directory makes it a repo or a worktree.
+/// Any of these in a directory makes it a repo or a worktree.
 const REPO: [&[u8]; 3] = [b".git", b".hg", b".jj"];
-/// All of these do so, too.
+/// All of these together do so, too.
 const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
 
-/// What deleting all of `paths` would free. What isn't there, or lies on another file system,
-/// weighs nothing.
+/// Measures what deleting all of `paths` would free. Missing paths and other file systems count as
+/// nothing.
 ///
 /// # Errors
-/// Something could not be looked at; the error names it. More than the first may have gone wrong.
+/// Something could not be inspected; the error names the first.
 pub fn size(paths: &[VolumePath], stop: &Stop) -> io::Result<Size> {
     let Weighed { size, problems, .. } = sum_up(None, paths, true, Some(stop));
     first_problem(size, problems)
@@ -46,9 +45,9 @@ fn first_problem<T>(what: T, problems: Vec<String>) -> io::Result<T> {
         .map_or(Ok(what), |problem| Err(io::Error::other(problem)))
 }
 
-/// The same, seen from the open `root`, with the files that have links elsewhere too. Where
-/// `may_hold_repos`, somebody may have put a git repo or a worktree into it: that is work, and no
-/// tool brings it back.
+/// The same, relative to the open `root`, with the files that have links elsewhere. If
+/// `may_hold_repos`, somebody may have put a git repo or a worktree into it: that is work, and not
+/// regenerable.
 ///
 /// # Errors
 /// As [`size`]; there is a repo somewhere in it.
@@ -67,7 +66,7 @@ pub fn weigh(
     }
 }
 
-/// The first repo or worktree that stands in `paths`, however deep.
+/// Returns the first repo or worktree in `paths`, however deep.
 ///
 /// # Errors
 /// As [`size`].
@@ -78,8 +77,8 @@ pub fn repo_among(paths: &[VolumePath], stop: &Stop) -> io::Result<Option<PathBu
     first_problem(repos.into_iter().min(), problems)
 }
 
-/// What stands below `root`, as far as there is time, and a line for each directory that could not
-/// be read, which weighs nothing. `lost+found` is the file system's own, and left out.
+/// Measures everything below `root`, as far as there is time, with a line for each unreadable
+/// directory, which counts as nothing. `lost+found` belongs to the file system, and is left out.
 ///
 /// # Errors
 /// The root itself can't be listed.
@@ -93,14 +92,14 @@ fn children(root: &Arc<Path>) -> io::Result<Vec<VolumePath>> {
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
         if entry.file_name() != "lost+found" {
-            entries.push(VolumePath::new(root, &entry.path()).map_err(io::Error::other)?);
+            entries.push(VolumePath::new(root, &entry.path())?);
         }
     }
     Ok(entries)
 }
 
-/// The same, part by part, in one walk: what stands in each of `places` but not in another of them
-/// that is deeper, and in whatever else stands in the root.
+/// The same by part, in one walk: each of `places` without the deeper ones in it, and every other
+/// entry of the root.
 ///
 /// # Errors
 /// As [`standing`].
@@ -140,7 +139,7 @@ pub fn parts(
             .iter()
             .fold(0, |sum, file| file.bytes.saturating_add(sum));
         weighed.push(Part {
-            place: VolumePath::new(root, &path).map_err(io::Error::other)?,
+            place: VolumePath::new(root, &path)?,
             size: sum.size,
             shared_bytes,
         });
@@ -152,22 +151,22 @@ pub fn parts(
 /// A part of the volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Where it stands.
+    /// Its place.
     pub place: VolumePath,
-    /// What its deletion would free.
+    /// What deleting it would free.
     pub size: Size,
     /// Bytes of files that have links elsewhere, too.
     pub shared_bytes: u64,
 }
 
-/// Sums of their own, by the place that each begins at.
+/// A sum for each part, by the place at which it begins.
 type Parts = BTreeMap<PathBuf, Mutex<Sum>>;
 
-/// What came of weighing.
+/// The result of measuring.
 struct Weighed {
     size: Size,
     shared: Vec<Shared>,
-    /// Directories that hold a `.git`.
+    /// Directories that contain a `.git`.
     repos: Vec<PathBuf>,
     problems: Vec<String>,
 }
@@ -202,9 +201,9 @@ fn sum_up(
     }
 }
 
-/// What is weighed, and where it is counted.
+/// What is measured, and where it is counted.
 struct Walk<'a> {
-    /// Where places are opened from; none is the root that each of them names.
+    /// Where places are opened from; if none, from their own root.
     root: Option<&'a OwnedFd>,
     places: &'a [VolumePath],
     sum: &'a Mutex<Sum>,
@@ -212,13 +211,13 @@ struct Walk<'a> {
     parts: Option<&'a Parts>,
 }
 
-/// A directory that was read, and the names of the directories in it, which are to be weighed next.
+/// A directory that was read, and the names of its directories, which are measured next.
 struct Listed<'a> {
     place: &'a VolumePath,
     device: u64,
-    /// It, or one above it.
+    /// The directory, or one above it.
     anchor: Arc<Anchor>,
-    /// Its path, seen from the place.
+    /// Its path, relative to the place.
     directory: PathBuf,
     names: Vec<CString>,
 }
@@ -233,7 +232,7 @@ impl<'a> Walk<'a> {
         rayon::scope(|scope| spread(scope, 0..self.places.len(), begin));
     }
 
-    /// Where a place is counted, of which the directory that holds it is counted in `outer`.
+    /// Returns the sum that counts a place whose parent is counted in `outer`.
     fn sum_of(&self, place: &Path, outer: &'a Mutex<Sum>) -> &'a Mutex<Sum> {
         self.parts
             .and_then(|parts| parts.get(place))
@@ -266,7 +265,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Weighs a directory, and sends those in it on their way.
+    /// Measures a directory, and spawns tasks for those in it.
     fn folder(
         &'a self,
         scope: &Scope<'a>,
@@ -312,15 +311,15 @@ impl<'a> Walk<'a> {
                     self.folder(scope, &listed, sum, directory);
                 });
             }
-            // It went while we looked, or something was mounted there.
+            // It was removed meanwhile, or something was mounted there.
             Err(Errno::NOENT | Errno::XDEV) => {}
             Err(errno) => lock(sum).problem(place, &directory, errno),
         }
     }
 }
 
-/// Weighs one directory and what it holds, but for its own directories, which are named, to be
-/// weighed next.
+/// Measures one directory without its subdirectories, which are returned by name, to be measured
+/// next.
 fn weigh_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CString>), Errno> {
     let (mut sum, mut below) = (Sum::default(), Vec::new());
     let own = rustix::fs::fstat(folder)?;
@@ -344,7 +343,7 @@ fn weigh_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CSt
             .zip(BARE)
             .for_each(|(seen, part)| *seen |= text == part);
         match entry.file_type() {
-            // It is weighed when it is open.
+            // It is measured when it is open.
             FileType::Directory => {
                 below.push(name.to_owned());
                 continue;
@@ -376,7 +375,7 @@ fn blocks(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0)
 }
 
-/// What it takes by itself, whatever stands in it and however many links it has.
+/// What it takes by itself, without its contents and whatever its number of links.
 pub fn of_one(stat: &Stat) -> Size {
     Size::of_blocks(blocks(stat))
 }
@@ -385,22 +384,22 @@ fn lock(sum: &Mutex<Sum>) -> std::sync::MutexGuard<'_, Sum> {
     sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The path from the volume's root.
+/// The path relative to the volume's root.
 fn plain(place: &VolumePath, below: &Path) -> PathBuf {
     place.relative().join(below).components().collect()
 }
 
-/// What was weighed so far.
+/// The sum so far.
 #[derive(Default)]
 struct Sum {
-    /// When the sum is not wanted any more, whatever it is.
+    /// When to stop: the sum is not wanted any more.
     stop: Option<Stop>,
     size: Size,
     /// Files with several links, by device and inode.
     linked: HashMap<(u64, u64), Linked>,
-    /// This one directory is one.
+    /// This directory is a repo.
     is_repo: bool,
-    /// All directories that are.
+    /// All directories that are repos.
     repos: Vec<PathBuf>,
     problems: Vec<String>,
 }
@@ -415,7 +414,7 @@ struct Linked {
 impl Sum {
     fn add(&mut self, stat: &Stat) {
         let blocks = blocks(stat);
-        // How wide `st_nlink` is differs between processors.
+        // The width of `st_nlink` differs between processors.
         #[allow(clippy::useless_conversion)]
         let links = u64::from(stat.st_nlink);
         if is_dir(stat) || links <= 1 {
@@ -437,7 +436,7 @@ impl Sum {
         self.size += Size::of_blocks(blocks);
     }
 
-    /// Says whether it is time to stop.
+    /// Returns whether it is time to stop.
     fn merge(&mut self, other: Self, place: &VolumePath, below: &Path) -> bool {
         if other.is_repo {
             self.repos.push(plain(place, below));
@@ -462,7 +461,7 @@ impl Sum {
         ));
     }
 
-    /// A file with several links counts once, when all of them were seen. The others are given, in
+    /// Counts a file with several links once, if all of them were seen. Returns the others, in
     /// order.
     fn count_linked(&mut self) -> Vec<Shared> {
         let mut shared = Vec::new();

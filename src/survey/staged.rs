@@ -1,7 +1,8 @@
-//! A tree's index, as far as it matters: what it names, and for which files it vouches.
+//! A tree's index, as far as it matters: which blobs it names, and for which files it vouches.
 //!
-//! An index is an agent's word: its flags are ignored, but for what a sparse checkout leaves out on
-//! purpose. It must never vouch for a file that could have changed since, nor leave out an entry.
+//! An agent may have written it, so its flags are ignored, except for what a sparse checkout leaves
+//! out on purpose. It vouches only for a file that can't have changed since, and no entry is left
+//! out.
 
 use super::index::{self, Read};
 use super::known::{FILES_CAP, Files, files_in};
@@ -17,13 +18,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// An index larger than this is no honest one, and would be read into memory whole.
+/// Bytes. No well-formed index is larger, and it would be read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
 
-/// Bytes that an entry takes beside its path, once it is read.
+/// Bytes that a parsed entry takes besides its path.
 const AN_ENTRY: usize = 288;
-/// Whether git, libgit2 and we see the same names: before git2 names the first one. What is written
-/// meanwhile into this very file is not seen.
+/// Checks that git, libgit2 and we see the same names, before git2 reads the first one. A write to
+/// this very file meanwhile is not seen.
 fn prove_names(index: impl io::Read, length: u64) -> io::Result<()> {
     super::roots::index::prove_names(index, length).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => io::Error::other(format!(
@@ -37,9 +38,9 @@ fn prove_names(index: impl io::Read, length: u64) -> io::Result<()> {
 pub(super) struct Staged {
     pub(super) entries: BTreeMap<PathBuf, IndexEntry>,
     pub(super) conflicts: bool,
-    /// Directories that a sparse index holds as one entry each.
+    /// Directories that are one entry each in a sparse index.
     directories: Vec<(Vec<u8>, Oid)>,
-    /// It rests on a shared index, which stands in a file of its own.
+    /// It builds on a shared index in a file of its own.
     pub(super) split: bool,
     /// When the index was written: a file written in the same moment may differ unseen.
     written: (i64, u32),
@@ -49,7 +50,7 @@ pub(super) struct Staged {
 impl Staged {
     pub(super) fn read(admin: &VolumePath, stop: &Stop) -> io::Result<Self> {
         let (mut held, _counted) = (stop.hold(), stop.budget().enter());
-        let place = admin.join("index").map_err(io::Error::other)?;
+        let place = admin.join("index")?;
         let Some(file) = found(openat::file(&place))? else {
             return Ok(Self {
                 entries: BTreeMap::new(),
@@ -70,7 +71,7 @@ impl Staged {
             reason = "nanoseconds are below 10^9"
         )]
         let written = (data.mtime(), data.mtime_nsec() as u32);
-        // What it holds as it is read, besides what is kept of it.
+        // The memory for reading it, besides what is kept.
         let mut reading = stop.hold();
         let (entries, split) = whole(admin, file, stop, &mut reading)?;
         let conflicts = entries.iter().any(index::is_unmerged);
@@ -97,8 +98,7 @@ impl Staged {
         })
     }
 
-    /// Names each file of the directories that a sparse index holds as one entry. `files` gives
-    /// those of a tree.
+    /// Replaces each directory of a sparse index by its files. `files` returns those of a tree.
     ///
     /// # Errors
     /// Such a tree can't be read.
@@ -127,13 +127,13 @@ impl Staged {
         Ok(())
     }
 
-    /// Every path that it names.
+    /// Returns every path that it names.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.entries.keys().map(PathBuf::as_path)
     }
 
-    /// The blob that the index vouches for: the file at `path`, in the state `stamp`, holds just
-    /// that.
+    /// Returns the blob that the index vouches for as the content of the file at `path` in the
+    /// state `stamp`.
     pub(super) fn vouched(&self, path: &Path, stamp: &Stamp) -> Option<Oid> {
         self.entries
             .get(path)
@@ -143,7 +143,7 @@ impl Staged {
 
     /// Whether the index vouches for a file: it recorded this very state, and not in the moment in
     /// which the file was written. Its flags (`assume-unchanged`, `skip-worktree`) are an agent's
-    /// word and count for nothing.
+    /// word and don't count.
     pub(super) fn vouches(&self, entry: &IndexEntry, stamp: &Stamp) -> bool {
         let same = |time: &git2::IndexTime, (seconds, nanos): (i64, u32)| {
             i64::from(time.seconds()) == (seconds & 0xffff_ffff)
@@ -157,7 +157,7 @@ impl Staged {
     }
 }
 
-/// What an index is made of that libgit2 doesn't know.
+/// Whether the index has a part that libgit2 doesn't know.
 fn is_beyond_libgit2(error: &git2::Error) -> bool {
     let message = error.message();
     message.contains("extension")
@@ -166,9 +166,8 @@ fn is_beyond_libgit2(error: &git2::Error) -> bool {
             .any(|part| message.contains(part))
 }
 
-/// The entries of an index, with those of the shared one that it rests on, which stands beside it;
-/// and whether there is one. It is read once: what an agent writes into the file meanwhile is
-/// another index's.
+/// Returns the entries of an index, merged with the shared one beside it, and whether there is a
+/// shared one. The file is read once: what an agent writes meanwhile belongs to another index.
 fn whole(
     admin: &VolumePath,
     file: File,
@@ -190,9 +189,7 @@ fn whole(
     let Some(shared) = &own.shared else {
         return Ok((own.entries, false));
     };
-    let place = admin
-        .join(format!("sharedindex.{}", shared.sum))
-        .map_err(io::Error::other)?;
+    let place = admin.join(format!("sharedindex.{}", shared.sum))?;
     let lost = |error: io::Error| {
         io::Error::new(
             error.kind(),
@@ -205,12 +202,12 @@ fn whole(
     Ok((own.upon(base)?, true))
 }
 
-/// What an index's bytes name by stage, as a rescue holds it. `open` reads them by way of libgit2.
-/// A directory that a sparse index holds as one entry is told file by file, unless HEAD has the
-/// very same and so holds it. A split index is none that a rescue can hold.
+/// Returns the files that an index names by stage, as a rescue stores them. `open` reads them by
+/// way of libgit2. A directory that is one entry in a sparse index is expanded, unless HEAD has the
+/// same one. A rescue can't contain a split index.
 ///
 /// # Errors
-/// It makes no sense.
+/// It is malformed.
 pub fn by_stage(
     bytes: &[u8],
     repo: &Repository,
@@ -256,7 +253,7 @@ fn named(mut entry: IndexEntry) -> (PathBuf, IndexEntry) {
     (tree::path_of(std::mem::take(&mut entry.path)), entry)
 }
 
-/// An entry of a file that a sparse checkout leaves out.
+/// The entry of a file that a sparse checkout leaves out.
 fn left_out(mode: u32, id: Oid, path: &Path) -> IndexEntry {
     let zero = || IndexTime::new(0, 0);
     let path = path.as_os_str().as_encoded_bytes().to_vec();
@@ -279,7 +276,7 @@ fn left_out(mode: u32, id: Oid, path: &Path) -> IndexEntry {
 
 const SKIP_WORKTREE: u16 = 1 << 14;
 
-/// `skip-worktree`: a sparse checkout leaves the file out on purpose.
+/// Whether it is `skip-worktree`: a sparse checkout leaves the file out on purpose.
 pub(super) fn is_sparse(entry: &IndexEntry) -> bool {
     entry.flags_extended & SKIP_WORKTREE != 0
 }
@@ -305,8 +302,8 @@ mod tests {
                 b"a.ts",
             ]
             .concat();
-            // So long that libgit2 finds the whole of such an entry, and the name ends where the
-            // first NUL is.
+            // So long that libgit2 finds the whole of such an entry, and the name ends at the first
+            // NUL.
             let bytes = [
                 head,
                 vec![0; 6],

@@ -1,8 +1,8 @@
 //! The object store in numbers, and what a crashed git left in it.
 //!
 //! It counts what git itself would count, and lists lock and temporary files by exact name only:
-//! never `*.lock`, since somebody else's file may end so. It must never judge: whether an age is
-//! old enough is for `plan`.
+//! never `*.lock`, since somebody else's file may have that suffix. Whether a leftover is old
+//! enough is decided in `plan`.
 
 use super::go_on;
 use crate::facts::cache::Size;
@@ -20,15 +20,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Bytes that an entry of a directory takes.
+/// Bytes that a directory entry takes.
 const AN_ENTRY: usize = 128;
-/// Where git leaves locks, relative to the git dir, and relative to each worktree's admin
-/// directory.
+/// Git's locks, relative to the git dir, and relative to each worktree's admin directory.
 const LOCKS: [&str; 12] = [
     "index.lock",
     "HEAD.lock",
     "packed-refs.lock",
-    // Not a lock, and in the way like one: git writes the new packed-refs here.
+    // Not a lock, but it blocks like one: git writes the new packed-refs here.
     "packed-refs.new",
     "config.lock",
     "shallow.lock",
@@ -40,8 +39,8 @@ const LOCKS: [&str; 12] = [
     "objects/pack/multi-pack-index.lock",
 ];
 const TREE_LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
-/// What a pack, what belongs to it, a commit-graph or a loose object is called while it is written;
-/// `.tmp-` are those of `git repack`, and those of libgit2 have its name in them.
+/// Prefixes of packs, their companions, commit-graphs and loose objects while they are written;
+/// `.tmp-` is that of `git repack`, and libgit2's have its name in them.
 const TEMPORARY: [&str; 11] = [
     "tmp_pack_",
     "tmp_idx_",
@@ -55,10 +54,10 @@ const TEMPORARY: [&str; 11] = [
     "tmp_graph_",
     ".tmp-",
 ];
-/// What goes with a pack and is worth nothing without it.
+/// Companions of a pack, which are worth nothing without it.
 const BESIDE_A_PACK: [&str; 4] = ["idx", "rev", "mtimes", "bitmap"];
-/// Locks that a run's git never takes in the repo itself: they are an agent's. One may have its
-/// editor open for an hour.
+/// Locks that a run's git never takes in the repo itself, so they are an agent's. One may be held
+/// for an hour, with an editor open.
 const NEVER_OURS: [&str; 5] = [
     "index.lock",
     "config.lock",
@@ -66,14 +65,13 @@ const NEVER_OURS: [&str; 5] = [
     "gc.pid.lock",
     "maintenance.lock",
 ];
-/// Where only treewarden writes: whatever lock is there, under the repo's lock it is a crashed
-/// run's.
+/// Where only treewarden writes: a lock there, under the repo's lock, is a crashed run's.
 const OURS: [&str; 2] = ["refs/treewarden", "logs/refs/treewarden"];
-/// Refs that only a run itself makes, for as long as it repacks.
+/// Refs that only a run makes, while it repacks.
 const SHIELD: &str = "treewarden/shield";
 
-/// Counts the store and lists leftovers, with their age by `clock`. `killed` is since when a run
-/// that was killed was at work.
+/// Counts the store and lists leftovers, with their age by `clock`. `killed` is when a run that was
+/// killed was at work.
 ///
 /// # Errors
 /// A directory can't be read.
@@ -137,7 +135,7 @@ impl StoreCounter<'_> {
         self.packs(&objects.join("pack"))
     }
 
-    /// Looks at many entries side by side, for on a network they are waited for.
+    /// Inspects many entries in parallel, because on a network each one waits.
     fn each(
         &mut self,
         entries: &[DirEntry],
@@ -224,7 +222,7 @@ impl StoreCounter<'_> {
             if name.starts_with("pack-") {
                 self.store.pack_bytes = self.store.pack_bytes.saturating_add(metadata.len());
             }
-            // A git that is killed leaves a pack in parts: they come and go one by one.
+            // A killed git leaves a pack in parts: they come and go one by one.
             if let Some((stem, ending)) = name.split_once('.')
                 && stem.starts_with("pack-")
                 && BESIDE_A_PACK.contains(&ending)
@@ -241,13 +239,13 @@ impl StoreCounter<'_> {
             if has(stem, "keep") || has(stem, "mtimes") {
                 continue;
             }
-            // Promised objects have packs of their own: the first of them is none too many.
+            // Promised objects have packs of their own: the first of them is not one too many.
             let is_first = has(stem, "promisor") && !std::mem::replace(&mut promised, true);
             self.store.packs = self.store.packs.saturating_add(u64::from(!is_first));
             if metadata.len() > largest {
                 largest = metadata.len();
-                // Git touches a pack whenever somebody writes an object that it holds already; its
-                // index it lets be.
+                // Git touches a pack whenever somebody writes an object that is in it already, but
+                // not its index.
                 let index = found(std::fs::symlink_metadata(
                     folder.join(format!("{stem}.idx")),
                 ))?
@@ -264,7 +262,7 @@ impl StoreCounter<'_> {
             let entry = entry?;
             if entry.file_type().is_file() {
                 self.store.loose_refs = self.store.loose_refs.saturating_add(1);
-                // No ref may be called so (git check-ref-format), so it is a lock.
+                // No ref may have such a name (git check-ref-format), so it is a lock.
                 let is_lock = entry.file_name().to_string_lossy().ends_with(".lock");
                 if is_lock || entry.path().starts_with(refs.join(SHIELD)) {
                     self.leftover(entry.path(), LeftoverKind::Lock)?;
@@ -274,7 +272,7 @@ impl StoreCounter<'_> {
         Ok(())
     }
 
-    /// Reflogs have the names of their refs, and no ref may be called so.
+    /// Finds the locks of reflogs, which are named like refs; no ref may have such a name.
     fn log_locks(&mut self, logs: &Path) -> io::Result<()> {
         for entry in walkdir::WalkDir::new(logs).follow_links(false) {
             go_on(Some(self.stop))?;
@@ -344,7 +342,7 @@ impl StoreCounter<'_> {
             } else {
                 kind
             };
-            // A row tells of it, too.
+            // A row names it, too.
             self.held.path(path)?;
             self.held.path(path)?;
             self.leftovers.push(Leftover { place, age, kind });
@@ -363,7 +361,7 @@ impl StoreCounter<'_> {
     }
 }
 
-/// A directory's entries, and what is held for them.
+/// A directory's entries, and the memory counted for them.
 struct Entries {
     all: Vec<DirEntry>,
     held: Held,
@@ -377,7 +375,7 @@ impl std::ops::Deref for Entries {
     }
 }
 
-/// A directory's entries; none when it isn't there.
+/// Returns a directory's entries; none if it is missing.
 fn entries(folder: &Path, stop: &Stop) -> io::Result<Entries> {
     let mut entries = Entries {
         all: Vec::new(),

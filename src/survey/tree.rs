@@ -1,9 +1,9 @@
-//! What stands in a worktree, file by file, without the directories that tools make again.
+//! The files of a worktree, without its regenerable directories.
 //!
 //! Git's own view is not trusted here: flags in the index (`assume-unchanged`, `skip-worktree`),
 //! ignore rules and `status.showUntrackedFiles` hide edits that would be lost with the tree. The
-//! walk goes by descriptor, follows no link and leaves no mount. It must never call anything
-//! disposable on the repo's own word.
+//! walk goes by descriptor, follows no link and enters no other mount. Nothing is disposable on the
+//! repo's own word.
 
 use super::{go_on, regenerable};
 use crate::facts::worktree::MadeAgain;
@@ -22,53 +22,52 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Deeper than any tool nests its directories; beyond it nobody looks, so the tree stays.
+/// Deeper than any tool nests its directories. A deeper one is not walked, so the tree stays.
 const DEEPEST: usize = 256;
-/// The kernel takes no longer path at once, the final zero not counted.
+/// Bytes of the longest path that the kernel accepts, without the final zero.
 const PATH_MAX: usize = 4095;
-/// Bytes that a name in a listing takes beside its own.
+/// Bytes that a listed name takes besides its own.
 const A_NAME: usize = 48;
-/// Larger files are hashed piece by piece, and no longer than the run lasts.
+/// Bytes. Larger files are hashed in pieces, and no longer than the run lasts.
 const AT_ONCE: u64 = 64 << 20;
 /// Characters of a path that a reason names.
 const NAMED: usize = 200;
 
-/// A workspace of jj's is in jj's own books as well, with commits that git may not know.
+/// A jj workspace is also recorded by jj, with commits that git may not know.
 const JJ: &str = "it is a jj workspace: run `jj workspace forget` in it and delete its .jj, then it is like any other";
 
-/// Whether a tree's root is a workspace of jj's: its `.jj` has a working copy, and a repo or the
-/// way to one.
+/// Whether a tree's root is a jj workspace: its `.jj` has a working copy, and a repo or the path to
+/// one.
 fn is_jj(root: BorrowedFd<'_>) -> bool {
     ["repo", "working_copy"]
         .iter()
         .all(|name| openat::below(root, &Path::new(".jj").join(name), OFlags::PATH).is_ok())
 }
 
-/// A tree, file by file.
+/// The files of a tree.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Files and links by their path in the tree. What is equal in two listings did not change
-    /// between them.
+    /// Files and links by their path in the tree. Those that are equal in two listings did not
+    /// change between them.
     pub files: BTreeMap<PathBuf, Stamp>,
     /// Directories by their path in the tree, with their permission bits.
     pub folders: BTreeMap<PathBuf, u32>,
-    /// Directories that tools make again: not walked.
+    /// Regenerable directories: not walked.
     pub regenerable: Vec<PathBuf>,
-    /// `.git` files below the tree's own: each is a nested repo's, or a copy's. Nobody has judged
-    /// them yet.
+    /// `.git` files below the tree's own, not yet judged: each is a nested repo's, or a copy's.
     pub pointers: Vec<PathBuf>,
-    /// What a git tree can't hold: nested repos, FIFOs, other mounts.
+    /// What a git tree can't contain: nested repos, FIFOs, other mounts.
     pub blockers: Vec<String>,
     /// The first file that we may not read, and why: nobody can rescue it.
     pub unreadable: Option<String>,
     /// Files in the registration that are not git's, by their path there.
     pub registration: BTreeMap<PathBuf, Stamp>,
-    /// What is held for all that.
+    /// The memory counted for the listing.
     pub held: Held,
 }
 
 impl Listing {
-    /// Whether both hold the same work, wherever they stand: what tools make again is none.
+    /// Whether both contain the same work, wherever they are. Regenerable directories don't count.
     pub fn same_work(&self, other: &Self) -> bool {
         (
             &self.files,
@@ -84,8 +83,8 @@ impl Listing {
     }
 }
 
-/// What tells a file's content apart from another time's without reading it: what git's index
-/// records, too.
+/// What distinguishes a file's content from that of another time without reading it. Git's index
+/// records the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// `st_mode`, with the kind.
@@ -94,7 +93,7 @@ pub struct Stamp {
     pub size: u64,
     /// Seconds and nanoseconds of the last write.
     pub mtime: (i64, u32),
-    /// Seconds and nanoseconds of the last change of the inode: nobody can set it.
+    /// Seconds and nanoseconds of the last change of the inode, which nobody can set.
     pub ctime: (i64, u32),
     /// The inode.
     pub inode: u64,
@@ -131,15 +130,14 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
     }
 }
 
-/// How a tree is to be listed.
+/// How a tree is listed.
 pub struct Rules<'a> {
     /// Whether git tracks this path, or something below it: such a file is never regenerable, nor
     /// such a directory as a whole, whatever the operator says.
     pub tracked: &'a dyn Fn(&Path) -> bool,
-    /// What the operator says that tools make again.
+    /// The operator's rules about regenerable paths.
     pub made_again: &'a [MadeAgain],
-    /// Whether the directories that tools make again are looked through, for what in them is
-    /// somebody's.
+    /// Whether regenerable directories are walked, for what in them is somebody's.
     pub whole: bool,
     /// When to stop.
     pub stop: &'a Stop,
@@ -148,7 +146,7 @@ pub struct Rules<'a> {
 /// Lists the tree at `place`.
 ///
 /// # Errors
-/// Whatever can't be read, or the run is to stop: then nobody knows what the tree holds.
+/// Something can't be read, or the run is to stop: the contents are unknown.
 pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
     let top = openat::dir(place)?;
     let longest = PATH_MAX.saturating_sub(place.path().as_os_str().len().saturating_add(1));
@@ -168,7 +166,7 @@ pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
     };
     walk.folder(top, Path::new(""), 0, None)?;
     let named = walk.regenerable.len();
-    // What is somebody's in one of them may hold another one.
+    // Somebody's files in one of them may contain another one.
     let mut next = 0_usize;
     while let Some(path) = walk.regenerable.get(next).filter(|_| rules.whole).cloned() {
         walk.look_through(place, &path).map_err(|error| {
@@ -200,7 +198,7 @@ pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
 }
 
 struct Walk<'a> {
-    /// Bytes of a path in the tree with which the kernel still takes the whole.
+    /// The most bytes of a path in the tree with which the kernel accepts the whole path.
     longest: usize,
     rules: &'a Rules<'a>,
     files: Vec<(PathBuf, Stamp)>,
@@ -212,9 +210,19 @@ struct Walk<'a> {
     held: Held,
 }
 
+/// An entry of a directory.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    parent: BorrowedFd<'a>,
+    name: &'a OsStr,
+    /// Its path in the tree, and how deep the directory stands.
+    path: &'a Path,
+    depth: usize,
+}
+
 impl Walk<'_> {
-    /// Lists a directory. Where git tracks nothing in it, `above` is the directory that holds it,
-    /// with its name there: then it may be a tool's.
+    /// Lists a directory. If git tracks nothing in it, `above` is its parent with its name there:
+    /// then it may be a tool's.
     fn folder(
         &mut self,
         folder: OwnedFd,
@@ -234,40 +242,45 @@ impl Walk<'_> {
             self.regenerable.push(path.to_owned());
             return Ok(());
         }
-        // The order of paths, so that there is nothing left to sort.
+        // In the order of paths, so that nothing has to be sorted.
         names.sort_unstable();
         let folder = entries.fd()?;
         for name in names.iter().filter(|name| !openat::is_dots(name)) {
             go_on(Some(self.rules.stop))?;
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
-            self.entry(folder, name, &path, depth).map_err(|error| {
+            let entry = Entry {
+                parent: folder,
+                name,
+                path: &path,
+                depth,
+            };
+            self.entry(entry).map_err(|error| {
                 io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
             })?;
         }
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &Path,
-        depth: usize,
-    ) -> io::Result<()> {
+    fn entry(&mut self, entry: Entry<'_>) -> io::Result<()> {
+        let Entry {
+            parent,
+            name,
+            path,
+            depth,
+        } = entry;
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         // Whatever it is, its path is kept, or why it can't be.
         self.held.path(path)?;
         match FileType::from_raw_mode(stat.st_mode) {
             _ if name == ".git" && depth == 0 => {}
             FileType::RegularFile if name == ".git" => self.pointers.push(path.to_owned()),
-            // However it is spelt: git takes no path with such a part into a commit.
+            // In any spelling: git accepts no path with such a part.
             _ if name.eq_ignore_ascii_case(".git") => self.block(path, "is a nested repo"),
             _ if path.as_os_str().len() > self.longest => {
                 self.block(path, "is reached by a path that is too long to be opened");
             }
-            FileType::RegularFile | FileType::Symlink
-                if self.is_made(parent, name, path, &stat) => {}
+            FileType::RegularFile | FileType::Symlink if self.is_made(entry, &stat) => {}
             kind @ (FileType::RegularFile | FileType::Symlink) => {
                 if kind == FileType::RegularFile && self.unreadable.is_none() {
                     self.unreadable = unreadable(parent, name, &stat)
@@ -281,10 +294,10 @@ impl Walk<'_> {
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
             FileType::Directory => {
                 match openat::below(parent, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
-                    // The kernel tells of a mount of the same file system, too, which has the same
+                    // The kernel also reports a mount of the same file system, which has the same
                     // device.
                     Err(Errno::XDEV) => self.block(path, "is another mount"),
-                    opened => self.below(parent, name, path, depth, (opened?, &stat))?,
+                    opened => self.below(entry, opened?, &stat)?,
                 }
             }
             _ => self.block(path, "is neither file, link nor folder"),
@@ -293,19 +306,18 @@ impl Walk<'_> {
     }
 
     /// Whether a file or link is made again by a tool, and git tracks none there.
-    fn is_made(&self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path, stat: &Stat) -> bool {
-        regenerable::recognise_file(parent, name, stat, self.rules.made_again)
-            && !(self.rules.tracked)(path)
+    fn is_made(&self, entry: Entry<'_>, stat: &Stat) -> bool {
+        regenerable::recognise_file(entry.parent, entry.name, stat, self.rules.made_again)
+            && !(self.rules.tracked)(entry.path)
     }
 
-    fn below(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &Path,
-        depth: usize,
-        (folder, stat): (OwnedFd, &Stat),
-    ) -> io::Result<()> {
+    fn below(&mut self, entry: Entry<'_>, folder: OwnedFd, stat: &Stat) -> io::Result<()> {
+        let Entry {
+            parent,
+            name,
+            path,
+            depth,
+        } = entry;
         let tracked = (self.rules.tracked)(path);
         if tracked || !regenerable::recognise(parent, name, self.rules.made_again) {
             self.folders.push((path.to_owned(), stat.st_mode & 0o7777));
@@ -320,10 +332,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Lists what in a directory that a tool makes again is somebody's, with the directories above
-    /// it.
+    /// Lists somebody's files in a regenerable directory, with the directories above them.
     fn look_through(&mut self, top: &VolumePath, path: &Path) -> io::Result<()> {
-        let place = top.join(path).map_err(io::Error::other)?;
+        let place = top.join(path)?;
         let found = regenerable::look_through(&place, self.rules.made_again, self.rules.stop)?;
         for repo in found.repos {
             self.block(&path.join(repo), "is a nested repo");
@@ -337,13 +348,18 @@ impl Walk<'_> {
                 .filter(|folder| !folder.as_os_str().is_empty())
             {
                 if !above.contains_key(folder) {
-                    let stat = openat::stat(&top.join(folder).map_err(io::Error::other)?)?;
+                    let stat = openat::stat(&top.join(folder)?)?;
                     above.insert(folder.to_owned(), stat.st_mode & 0o7777);
                 }
             }
-            let (parent, name) = openat::parent(&top.join(&path).map_err(io::Error::other)?)
-                .map(|(fd, name)| (fd, name.to_owned()))?;
-            self.entry(parent.as_fd(), &name, &path, path.components().count())?;
+            let (parent, name) =
+                openat::parent(&top.join(&path)?).map(|(fd, name)| (fd, name.to_owned()))?;
+            self.entry(Entry {
+                parent: parent.as_fd(),
+                name: &name,
+                path: &path,
+                depth: path.components().count(),
+            })?;
         }
         self.folders.extend(above);
         Ok(())
@@ -354,7 +370,7 @@ impl Walk<'_> {
     }
 }
 
-/// A path as a reason names it: of one that fills a screen, the beginning.
+/// A path for a reason, shortened if it would fill a screen.
 fn shortened(path: &Path) -> String {
     let path = path.to_string_lossy();
     match path.char_indices().nth(NAMED) {
@@ -363,8 +379,8 @@ fn shortened(path: &Path) -> String {
     }
 }
 
-/// Why a file can't be read; none if it can. The kernel is asked only where the file's mode doesn't
-/// tell.
+/// Why a file can't be read; none if it can. The kernel is asked only if the file's mode doesn't
+/// show it.
 fn unreadable(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Option<io::Error> {
     if let Some(why) = anothers(stat.st_uid) {
         return Some(why);
@@ -383,8 +399,8 @@ fn unreadable(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Option<io::E
         .map(io::Error::from)
 }
 
-/// Why a file of this user's is not read: root may read everybody's, and a rescue would hand it to
-/// whoever may read the repo. Whoever is not root the kernel lets read what he could read himself.
+/// Why this user's file is not read: root may read everybody's files, and a rescue would hand them
+/// to whoever may read the repo. For others the kernel decides.
 pub fn anothers(user: u32) -> Option<io::Error> {
     let me = rustix::process::geteuid();
     let told = || {
@@ -396,15 +412,15 @@ pub fn anothers(user: u32) -> Option<io::Error> {
         .then(|| io::Error::new(io::ErrorKind::PermissionDenied, told()))
 }
 
-/// Whether the file server has these files as they were listed. A stat alone may be as old as an
-/// NFS client's cache: seconds to a minute, in which another machine wrote. Costs two round trips a
-/// file, on the current rayon pool.
+/// Whether the file server still has these files as they were listed. A stat alone may be as old as
+/// an NFS client's cache: seconds to a minute, in which another machine wrote. Costs two round
+/// trips per file, on the current rayon pool.
 ///
 /// # Errors
-/// A file can't be looked at.
+/// A file can't be inspected.
 pub fn still_so(place: &VolumePath, listing: &Listing) -> io::Result<bool> {
     let so = |(path, listed): (&PathBuf, &Stamp)| {
-        let place = place.join(path).map_err(io::Error::other)?;
+        let place = place.join(path)?;
         let (parent, name) = openat::parent(&place)?;
         match rustix::fs::statx(
             &parent,
@@ -428,12 +444,12 @@ pub fn still_so(place: &VolumePath, listing: &Listing) -> io::Result<bool> {
         .try_reduce(|| true, |one, other| Ok(one && other))
 }
 
-/// The git blob id of a file of the tree as it stands, without any filter.
+/// Returns the git blob id of a file of the tree, without any filter.
 ///
 /// # Errors
 /// It can't be read.
 pub fn hash(place: &VolumePath, file: &Path, stamp: &Stamp, stop: &Stop) -> io::Result<git2::Oid> {
-    let place = place.join(file).map_err(io::Error::other)?;
+    let place = place.join(file)?;
     if stamp.is_link() {
         return git2::Oid::hash_object(git2::ObjectType::Blob, &link_target(&place)?)
             .map_err(io::Error::other);
@@ -449,7 +465,7 @@ pub fn hash(place: &VolumePath, file: &Path, stamp: &Stamp, stop: &Stop) -> io::
     git2::Oid::hash_file(git2::ObjectType::Blob, through).map_err(io::Error::other)
 }
 
-/// Where a link points to, as bytes.
+/// Returns the target of a link, as bytes.
 ///
 /// # Errors
 /// It can't be read.
@@ -458,7 +474,7 @@ pub fn link_target(place: &VolumePath) -> io::Result<Vec<u8>> {
     Ok(rustix::fs::readlinkat(parent, name, Vec::new())?.into_bytes())
 }
 
-/// A path from git's bytes.
+/// Makes a path of git's bytes.
 pub fn path_of(bytes: impl Into<Vec<u8>>) -> PathBuf {
     std::ffi::OsString::from_vec(bytes.into()).into()
 }

@@ -1,15 +1,13 @@
-//! How full the volume is.
-//!
-//! It must never estimate: a `statvfs` that fails is an error.
+//! The volume's usage, from one `statvfs`. If that fails it is an error, never an estimate.
 
 use crate::facts::volume::Usage;
 use std::io;
 use std::path::Path;
 
-/// One statvfs: all that a run below the marks costs the eviction.
+/// Calls statvfs once, which is all that eviction costs a run below the watermarks.
 ///
 /// # Errors
-/// Whatever statvfs says.
+/// Any error of statvfs.
 pub fn usage(root: &Path) -> io::Result<Usage> {
     let stat = rustix::fs::statvfs(root)?;
     // In units of f_frsize: on NFS f_bsize is the transfer size.

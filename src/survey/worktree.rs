@@ -1,10 +1,10 @@
-//! One worktree: what its admin directory says, and what its tree holds.
+//! The survey of one worktree: what its admin directory says, and what its tree contains.
 //!
-//! The admin directory alone settles a young or locked tree; only the others are walked. It must
-//! never call a tree missing because a look failed, nor clean because git's index says so.
+//! The admin directory alone settles a young or locked tree; only the others are walked. A failed
+//! inspection is not a missing tree, and a tree is not clean because git's index says so.
 
 use super::context::Context;
-use super::known::Known;
+use super::known::{Known, head_of};
 use super::moves::{self, Moves};
 use super::processes::pid_in;
 use super::{doubt, nested, reach};
@@ -27,19 +27,19 @@ use contents::{contents, look_whole};
 use place::{from, line, line_of, stands_at};
 pub use place::{place, tree_of};
 
-/// HEAD, `gitdir` and a lock's reason are a line.
+/// Bytes. HEAD, `gitdir` and a lock's reason are one line each.
 pub const LINE_CAP: u64 = 64 << 10;
-/// Files whose writing is a sign of activity. `logs/HEAD` is one too, but `git reflog expire`
+/// Files whose write time is a sign of activity. `logs/HEAD` is one too, but `git reflog expire`
 /// rewrites it: see [`log_time`].
 const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", HEARTBEAT];
-/// What agents write into the admin directory of the tree that they work in.
+/// The file that agents touch in the admin directory of the tree that they work in.
 pub const HEARTBEAT: &str = "treewarden-heartbeat";
-/// The mark that a run leaves in the admin directory of a tree that it finds missing: its age is
-/// how long that has been so.
+/// The mark that a run leaves in the admin directory of a missing tree: its age is how long the
+/// tree has been missing.
 pub const MISSING: &str = "treewarden-missing";
-/// The same of a tree that went missing with too many others: no grace runs for it.
+/// The mark of a tree that went missing with too many others: no grace runs for it.
 pub const MISSING_AT_ONCE: &str = "treewarden-missing-at-once";
-/// States that git leaves in the admin directory while something is under way.
+/// States that git keeps in the admin directory while an operation is under way.
 const IN_PROGRESS: [(&str, &str); 8] = [
     ("rebase-merge", "rebase"),
     ("rebase-apply", "rebase or am"),
@@ -50,9 +50,9 @@ const IN_PROGRESS: [(&str, &str); 8] = [
     ("sequencer", "cherry-pick or revert"),
     ("NOTES_MERGE_WORKTREE", "merge of notes"),
 ];
-/// Somebody is writing the file of that name, or died while he was.
+/// Somebody is writing the file of that name, or died while writing it.
 const LOCKS: [&str; 2] = [INDEX_LOCK, "HEAD.lock"];
-/// The lock that git may hold for as long as somebody thinks about the message of his commit.
+/// The lock that git may hold for as long as somebody edits a commit message.
 pub(super) const INDEX_LOCK: &str = "index.lock";
 
 /// Surveys the worktree whose admin directory is `admin`.
@@ -100,8 +100,8 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
     }
 }
 
-/// Whether it is odd or the file system failed makes no difference to the tree, and a great one to
-/// whoever has to mend it.
+/// Distinguishes an odd tree from a failing file system: the tree stays either way, but the remedy
+/// differs.
 fn unknown(what: &str, error: &io::Error) -> State {
     let cause = doubt::told(what, error);
     if doubt::failed(error) {
@@ -111,7 +111,7 @@ fn unknown(what: &str, error: &io::Error) -> State {
     }
 }
 
-/// What the admin directory alone tells.
+/// Surveys what the admin directory alone shows.
 fn registration(
     context: &Context<'_>,
     mut tree: Worktree,
@@ -143,8 +143,8 @@ fn registration(
     Ok(tree)
 }
 
-/// Whether a registered tree was there at the last run, and whether nothing stands there now. A
-/// guess, for counting: what can't be told counts as standing.
+/// Whether a registered tree was there at the last run, and whether its place is empty now. A
+/// guess, for counting: what is unknown counts as being there.
 pub fn went_missing(admin: &VolumePath, trashed: &HashSet<VolumePath>) -> (bool, bool) {
     let place = place(admin)
         .ok()
@@ -171,7 +171,7 @@ fn commit_of(repo: &Repository, branch: &str) -> io::Result<Option<Oid>> {
     }
 }
 
-/// Whether the lock's reason names a process, and that one is known to be dead.
+/// Whether the lock's reason names a process that is known to be dead.
 fn dead_lock(
     context: &Context<'_>,
     tree: &Worktree,
@@ -201,7 +201,7 @@ fn in_progress(
         .map(|(_, what)| *what)
         .collect();
     for name in LOCKS {
-        // An old one is a crashed git's leftover: it is cleared in the same run.
+        // An old one was left by a crashed git: it is cleared in the same run.
         let Some(stat) = listed.stat(name)? else {
             continue;
         };
@@ -221,7 +221,7 @@ fn in_progress(
     Ok(under_way)
 }
 
-/// The newest sign of activity in an admin directory.
+/// Returns the newest sign of activity in an admin directory.
 ///
 /// # Errors
 /// Something is there and can't be read.
@@ -229,7 +229,7 @@ pub fn activity(admin: &VolumePath, stop: &Stop) -> io::Result<DateTime<Utc>> {
     Ok(active(&Listed::of(admin)?, stop)?.0)
 }
 
-/// The same, and whether HEAD's reflog tells of a commit.
+/// The same, and whether HEAD's reflog records a commit.
 fn active(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     let (mut newest, worked) = log_time(listed, stop)?;
     for name in ACTIVE {
@@ -242,15 +242,15 @@ fn active(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     Ok((newest, worked))
 }
 
-/// When HEAD last moved: the earlier of the reflog's own last line and its write time, which a `git
-/// reflog expire` renews.
+/// Returns when HEAD last moved: the earlier of the reflog's own last line and its write time,
+/// which a `git reflog expire` renews.
 fn log_time(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     let Some(log) = listed.file("logs/HEAD")? else {
         return Ok((DateTime::UNIX_EPOCH, false));
     };
     let data = log.metadata()?;
     let Moves { last, worked } = moves::read(log, stop)?;
-    // An expiry that leaves no line writes the file, too: it tells of our own repack, not of
+    // An expiry that leaves no line writes the file, too: it is a sign of our own repack, not of
     // anybody's work.
     let Some(moved) = last else {
         return Ok((DateTime::UNIX_EPOCH, worked));
@@ -272,81 +272,78 @@ fn written(stat: &rustix::fs::Stat) -> DateTime<Utc> {
     moment(stat.st_mtime, stat.st_mtime_nsec as u32)
 }
 
-/// A time that can't be told counts as just now.
+/// Converts a time. One that is out of range counts as just now.
 fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, nanos).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
+/// A worktree whose registration was read.
+struct Registered<'a> {
+    context: &'a Context<'a>,
+    /// What its admin directory lists.
+    listed: &'a Listed,
+    /// Where the tree should stand.
+    place: VolumePath,
+    head: Option<Oid>,
+}
+
 fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Result<State> {
-    let Ok(place) = VolumePath::new(context.place.root(), &tree.path) else {
-        return Ok(State::Unknown(format!(
-            "it stands at `{}`, outside the volume; `git worktree move` brings it back",
-            tree.path.display()
-        )));
+    let place = match place_on_volume(context, tree) {
+        Ok(place) => place,
+        Err(why) => return Ok(State::Unknown(why)),
     };
-    if let Some(other) = context.around.in_the_way(&place, context.place) {
-        return Ok(State::Unknown(format!(
-            "it stands at `{place}`, and `{other}` is the config's for something else; `git worktree move` it elsewhere"
-        )));
+    let registered = Registered {
+        context,
+        listed,
+        place,
+        head: head_of(tree)?,
+    };
+    let place = &registered.place;
+    let Some(stat) = found(openat::stat(place))? else {
+        return registered.missing(tree);
+    };
+    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+        return Ok(State::Unknown(
+            "something else than a directory stands there; move that away, then run `git worktree repair`".to_owned(),
+        ));
     }
-    let head = tree
-        .head
-        .as_deref()
-        .map(Oid::from_str)
-        .transpose()
-        .map_err(io::Error::other)?;
-    match found(openat::stat(&place))? {
-        None => return missing(context, tree, &place, head, listed),
-        Some(stat)
-            if rustix::fs::FileType::from_raw_mode(stat.st_mode)
-                != rustix::fs::FileType::Directory =>
-        {
-            return Ok(State::Unknown(
-                "something else than a directory stands there; move that away, then run `git worktree repair`".to_owned(),
-            ));
-        }
-        Some(_) => {}
-    }
-    if let Some(why) = not_ours(&place, &tree.admin)? {
+    if let Some(why) = not_ours(place, &tree.admin)? {
         return Ok(State::Unknown(why));
     }
-    if (tree.locked.is_some() && tree.dead_lock.is_none())
-        || !tree.in_progress.is_empty()
-        || tree.active > context.look_before
-    {
+    if is_settled(context, tree) {
         return Ok(State::NotLooked);
     }
-    tree.in_use = context.around.processes.at_work(&place);
+    tree.in_use = context.around.processes.at_work(place);
     if tree.in_use.is_some() {
         return Ok(State::NotLooked);
     }
-    tree.worked_in = tree.worked_in
-        || moves::worked_on_branch(&tree.admin, tree.branch.as_deref(), context.stop)?;
-    let unreached = unreached(context, tree, head, listed)?;
-    let stashed = tree
-        .branch
-        .as_ref()
-        .or(tree.head.as_ref())
-        .is_some_and(|on| context.stashed.contains(on));
-    let (mut contents, dirty_active) = contents(
-        context,
-        tree,
-        &place,
-        head,
-        (stashed || !unreached.is_empty(), listed),
-    )?;
-    contents.landed = head.map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
-    contents.no_default_branch = context.upstream.is_none();
-    contents
-        .blockers
-        .extend(nested::held(&tree.admin, listed, context.stop)?);
-    (contents.unreached, contents.stashed) = (unreached, stashed);
-    contents.place = Some(place);
-    tree.active = tree.active.max(dirty_active);
-    Ok(State::Looked(Box::new(contents)))
+    registered.look(tree)
 }
 
-/// Whether the `.git` file of a tree that stands at `stands` by now leads back to this admin
+/// Where the tree should stand, or why it may not stand there.
+fn place_on_volume(context: &Context<'_>, tree: &Worktree) -> Result<VolumePath, String> {
+    let place = VolumePath::new(context.place.root(), &tree.path).map_err(|_| {
+        format!(
+            "it stands at `{}`, outside the volume; `git worktree move` brings it back",
+            tree.path.display()
+        )
+    })?;
+    match context.around.in_the_way(&place, context.place) {
+        Some(other) => Err(format!(
+            "it stands at `{place}`, and `{other}` is the config's for something else; `git worktree move` it elsewhere"
+        )),
+        None => Ok(place),
+    }
+}
+
+/// Whether what the admin directory says settles it, without a look at the tree.
+fn is_settled(context: &Context<'_>, tree: &Worktree) -> bool {
+    (tree.locked.is_some() && tree.dead_lock.is_none())
+        || !tree.in_progress.is_empty()
+        || tree.active > context.look_before
+}
+
+/// Whether the `.git` file of a tree, which is at `stands` by now, points back to this admin
 /// directory from where it `stood`.
 ///
 /// # Errors
@@ -358,8 +355,8 @@ pub fn leads_back(stands: &VolumePath, stood: &VolumePath, admin: &VolumePath) -
         .is_some_and(|back| from(&stood.path(), back) == Some(admin.path())))
 }
 
-/// The tree's `.git` file must lead back to this very admin directory, or somebody else's tree
-/// stands there.
+/// Checks that the tree's `.git` file points back to this very admin directory. If not, somebody
+/// else's tree is there.
 fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>> {
     let Some(text) = line_of(place, ".git")? else {
         return Ok(Some(
@@ -373,94 +370,107 @@ fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>
     }))
 }
 
-/// ENOENT alone proves little on NFS: the nearest directory above must be readable, and must not
-/// list it.
-fn missing(
-    context: &Context<'_>,
-    tree: &Worktree,
-    place: &VolumePath,
-    head: Option<Oid>,
-    listed: &Listed,
-) -> io::Result<State> {
-    let mut below = place.relative();
-    while let Some(above) = below.parent() {
-        let folder = context.place.root().join(above);
-        match found(std::fs::read_dir(&folder))? {
-            None => below = above,
-            Some(entries) => {
-                let names = entries
-                    .map(|entry| Ok(entry?.file_name()))
-                    .collect::<io::Result<Vec<_>>>()?;
-                return if names
-                    .iter()
-                    .any(|name| Some(name.as_os_str()) == below.file_name())
-                {
-                    Ok(State::Unknown(
-                        "its directory lists it, and still it can't be found: look after the file system, the next run tries again"
-                            .to_owned(),
-                    ))
-                } else if names.is_empty() && below != place.relative() {
-                    // Not only the tree is gone, but the directory of trees with it, and nothing
-                    // else is left: a mount point looks so.
-                    Ok(State::Unknown(format!(
-                        "`{}` is empty: is something not mounted there?",
-                        above.display()
-                    )))
-                } else {
-                    gone(context, tree, place, head, listed)
-                };
+impl Registered<'_> {
+    /// Looks at what the tree holds.
+    fn look(self, tree: &mut Worktree) -> io::Result<State> {
+        let context = self.context;
+        tree.worked_in = tree.worked_in
+            || moves::worked_on_branch(&tree.admin, tree.branch.as_deref(), context.stop)?;
+        let unreached = self.unreached(tree)?;
+        let stashed = tree
+            .branch
+            .as_ref()
+            .or(tree.head.as_ref())
+            .is_some_and(|on| context.stashed.contains(on));
+        let unsaved = stashed || !unreached.is_empty();
+        let (mut contents, dirty_active) = contents(&self, tree, unsaved)?;
+        contents.landed = self
+            .head
+            .map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
+        contents.no_default_branch = context.upstream.is_none();
+        contents
+            .blockers
+            .extend(nested::held(&tree.admin, self.listed, context.stop)?);
+        (contents.unreached, contents.stashed) = (unreached, stashed);
+        contents.place = Some(self.place);
+        tree.active = tree.active.max(dirty_active);
+        Ok(State::Looked(Box::new(contents)))
+    }
+
+    /// ENOENT alone proves little on NFS: the nearest directory above must be readable, and must
+    /// not list it.
+    fn missing(&self, tree: &Worktree) -> io::Result<State> {
+        let mut below = self.place.relative();
+        while let Some(above) = below.parent() {
+            let folder = self.context.place.root().join(above);
+            match found(std::fs::read_dir(&folder))? {
+                None => below = above,
+                Some(entries) => {
+                    let names = entries
+                        .map(|entry| Ok(entry?.file_name()))
+                        .collect::<io::Result<Vec<_>>>()?;
+                    return if names
+                        .iter()
+                        .any(|name| Some(name.as_os_str()) == below.file_name())
+                    {
+                        Ok(State::Unknown(
+                            "its directory lists it, and still it can't be found: look after the file system, the next run tries again"
+                                .to_owned(),
+                        ))
+                    } else if names.is_empty() && below != self.place.relative() {
+                        // Not only the tree is gone, but the directory of trees with it, and
+                        // nothing else is left: a mount point looks so.
+                        Ok(State::Unknown(format!(
+                            "`{}` is empty: is something not mounted there?",
+                            above.display()
+                        )))
+                    } else {
+                        self.gone(tree)
+                    };
+                }
             }
         }
+        Err(io::Error::other("not even the volume's root can be read"))
     }
-    Err(io::Error::other("not even the volume's root can be read"))
-}
 
-/// The tree is gone: what would be lost with its registration?
-fn gone(
-    context: &Context<'_>,
-    tree: &Worktree,
-    place: &VolumePath,
-    head: Option<Oid>,
-    listed: &Listed,
-) -> io::Result<State> {
-    if let Some(modules) = nested::held(&tree.admin, listed, context.stop)? {
-        return Ok(State::Unknown(format!(
-            "it is gone from the disk, but {modules}; look there for commits of theirs, then remove the registration by hand"
-        )));
+    /// The tree is gone: what would be lost with its registration?
+    fn gone(&self, tree: &Worktree) -> io::Result<State> {
+        let context = self.context;
+        if let Some(modules) = nested::held(&tree.admin, self.listed, context.stop)? {
+            return Ok(State::Unknown(format!(
+                "it is gone from the disk, but {modules}; look there for commits of theirs, then remove the registration by hand"
+            )));
+        }
+        let trashed = context.around.trashed.contains(&self.place);
+        let unreached = self.unreached(tree)?;
+        // What a run took to the trash was rescued with its index.
+        let known = Known::of(context.stop, context.objects, context.repo, tree)?;
+        let staged = (!trashed && known.holds_staged_work())
+            || !known.registration(&mut context.stop.hold())?.is_empty();
+        if known.unholdable_index().is_some() && !trashed && (staged || !unreached.is_empty()) {
+            return Ok(State::Unknown(format!(
+                "it is gone from the disk, and its index, which stages work, is split in two, which no rescue holds; \
+                 `git --git-dir='{}' --work-tree=. update-index --no-split-index` makes it one",
+                tree.admin.path().display()
+            )));
+        }
+        Ok(State::Missing {
+            trashed,
+            unreached,
+            staged,
+        })
     }
-    let trashed = context.around.trashed.contains(place);
-    let unreached = unreached(context, tree, head, listed)?;
-    // What a run took to the trash was rescued with its index.
-    let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
-    let staged = (!trashed && known.holds_staged_work())
-        || !known.registration(&mut context.stop.hold())?.is_empty();
-    if known.unholdable_index().is_some() && !trashed && (staged || !unreached.is_empty()) {
-        return Ok(State::Unknown(format!(
-            "it is gone from the disk, and its index, which stages work, is split in two, which no rescue holds; \
-             `git --git-dir='{}' --work-tree=. update-index --no-split-index` makes it one",
-            tree.admin.path().display()
-        )));
-    }
-    Ok(State::Missing {
-        trashed,
-        unreached,
-        staged,
-    })
-}
 
-fn unreached(
-    context: &Context<'_>,
-    tree: &Worktree,
-    head: Option<Oid>,
-    listed: &Listed,
-) -> io::Result<Vec<String>> {
-    let tips = reach::Tips {
-        admin: &tree.admin,
-        listed,
-        branch: tree.branch.as_deref(),
-        head,
-    };
-    reach::unreached(context.repo, &tips, context.kept, context.stop)
+    fn unreached(&self, tree: &Worktree) -> io::Result<Vec<String>> {
+        let tips = reach::Tips {
+            admin: &tree.admin,
+            listed: self.listed,
+            branch: tree.branch.as_deref(),
+            head: self.head,
+        };
+        let context = self.context;
+        reach::unreached(context.repo, &tips, context.kept, context.stop)
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Whose file is it: in trees whose time has come, what tools made goes, and what people put among
-//! it is rescued and comes back.
+//! Whose file is it: in trees whose time has come, tools' files go, and people's files among them
+//! are rescued and restored.
 //!
 //! The layouts here are made by hand, as small as the tools' accounts allow; `accounts/real.rs` has
 //! the tools make them.

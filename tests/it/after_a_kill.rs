@@ -1,5 +1,5 @@
-//! What a killed run leaves is known as ours by the next one, at once; and trees that nobody lets
-//! go are told.
+//! After a killed run: the next one recognises its leftovers at once; and trees that can never go
+//! are reported.
 
 use super::support::repo::Repo;
 use super::support::{World, age, age_all, fifo, write};

@@ -1,6 +1,6 @@
-//! In use is not idle: what a process of this machine stands in, or has open, stays, however old
-//! its files look; so does what came today with old times. A living git's lock is not a dead one's,
-//! and a dead agent's lock is known for one.
+//! In use is not idle: a tree that a process of this machine is in, or has open, stays, however old
+//! its files look; so do files that arrived today with old times. A living git's lock differs from
+//! a crashed one's, and a dead agent's lock is recognised.
 
 use super::support::at_work::{AtWork, SLEEP};
 use super::support::repo::Repo;

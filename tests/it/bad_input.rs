@@ -1,5 +1,5 @@
-//! Volumes and repos that are not what they should be: a clear word, nothing lost, no hang, and the
-//! others are maintained.
+//! Volumes and repos that are not what they should be: a clear message, nothing lost, no hang, and
+//! the others are maintained.
 
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;

@@ -1,9 +1,9 @@
 //! Caches of real tools under eviction by the real program: between two installs, half way through
 //! a unit, and while an install runs.
 //!
-//! Each tool gets projects with lock files, and a cache on a volume. What went is fetched again;
-//! what stands works offline; nothing is ever half there. Most is left out of the plain run: it
-//! needs the tools that `.ci/run` puts into `target/ci/bin`, and their registries.
+//! Each tool gets projects with lock files, and a cache on a volume. What was evicted is fetched
+//! again; what is there works offline; nothing is ever half there. Most is left out of the plain
+//! run: it needs the tools that `.ci/run` puts into `target/ci/bin`, and their registries.
 
 #![expect(
     clippy::disallowed_methods,

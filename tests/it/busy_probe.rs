@@ -1,5 +1,5 @@
 //! The busy probe: the operator's own answer, asked without a shell and in an environment of our
-//! making; a repo that is busy night after night is alerted.
+//! making; a repo that is busy night after night raises an alert.
 
 use super::support::{World, age, map, same, write};
 use chrono::Duration;

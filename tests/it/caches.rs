@@ -1,8 +1,8 @@
-//! Real caches of real tools: what they hold are the units that the survey lists, and each tool
+//! Real caches of real tools: their contents are the units that the survey lists, and each tool
 //! goes on when all of them vanish.
 //!
-//! Left out of the plain run, for it needs the tools and their registries: `cargo test --test it --
-//! --ignored caches`.
+//! Left out of the plain run, because it needs the tools and their registries: `cargo test --test
+//! it -- --ignored caches`.
 
 #![expect(
     clippy::disallowed_methods,

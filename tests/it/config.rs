@@ -1,6 +1,5 @@
-//! The config file: what is accepted, what it comes to, and how every mistake in it is told.
-//!
-//! All configs are literals. It must never need a volume.
+//! The config file: what is accepted, what it becomes, and how every mistake in it is reported. All
+//! configs are literals, and no test needs a volume.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,7 +1,5 @@
-//! The wall behind the shadow: what git could reach if somebody swapped a repo's folders while it
-//! runs.
-//!
-//! It must never pass because git had nothing to do: where no wall is, git does the harm.
+//! The sandbox behind the shadow: what git could reach if somebody swapped a repo's directories
+//! while it runs. Without the sandbox git does the harm, which proves that git had something to do.
 
 use crate::support::{World, git, remove};
 use std::collections::BTreeSet;

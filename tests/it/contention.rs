@@ -1,8 +1,8 @@
 //! The lock under load: 64 processes, and never two holders at once. A million acquisitions with
 //! `TREEWARDEN_SWEEP=all`, else a sixteenth of them.
 //!
-//! Not the lock counts, but a witness of our own: a file for each repo, in which a holder finds
-//! nobody, writes its number, finds it still there, and adds one to a count that two at once would
+//! A witness of our own counts, not the lock: a file for each repo, in which a holder finds nobody,
+//! writes its number, finds it still there, and adds one to a count that two holders at once would
 //! spoil.
 
 #![expect(clippy::disallowed_methods, reason = "it starts itself")]
@@ -46,6 +46,7 @@ fn two_never_hold_a_repo_at_once() {
         tempfile::tempdir()
     }
     .unwrap();
+    fs::create_dir(folder.path().join("locks")).unwrap();
     for repo in 0..REPOS {
         fs::write(folder.path().join(format!("witness-{repo}")), [0; 16]).unwrap();
     }
@@ -94,7 +95,8 @@ fn two_never_hold_a_repo_at_once() {
 /// One of the processes: its share of the acquisitions.
 fn contend(folder: &Path, number: u64) {
     let root: Arc<Path> = folder.into();
-    let place = VolumePath::new(&root, Path::new("checkout")).unwrap();
+    let [place, locks] =
+        ["checkout", "locks"].map(|name| VolumePath::new(&root, Path::new(name)).unwrap());
     let witnesses: Vec<File> = (0..REPOS).map(|repo| witness(folder, repo)).collect();
     let share = acquisitions() / PROCESSES;
     let (mut had, mut refused) = (0, 0_u64);
@@ -102,7 +104,7 @@ fn contend(folder: &Path, number: u64) {
     while had < share {
         let repo = random.u64(..REPOS);
         let lock = match LockedRepo::take(
-            folder,
+            &locks,
             &format!("acme/{repo}"),
             &place,
             "contend",

@@ -1,8 +1,8 @@
-//! What a cluster is told, held against the program: exit codes, arguments, paths, times, pod
+//! The cluster's manifests, compared with the program: exit codes, arguments, paths, times, pod
 //! security, storage, image.
 //!
-//! The files are read as they stand, without tools. Only the last test renders them as `kubectl
-//! apply -k` would and asks the schemas of Kubernetes, so it needs kubectl and a Python package.
+//! The files are read without tools. Only the last test renders them as `kubectl apply -k` would
+//! and asks the schemas of Kubernetes, so it needs kubectl and a Python package.
 #![expect(
     clippy::disallowed_methods,
     reason = "runs treewarden itself, kubectl and the schemas' validator, never git"

@@ -1,5 +1,5 @@
-//! A damaged repo is told, by a run, a dry run and `check` alike, and let be: nothing of it is
-//! repacked, removed or cleared.
+//! A damaged repo is reported, by a run, a dry run and `check` alike, and left alone: nothing of it
+//! is repacked, removed or cleared.
 
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;

@@ -1,8 +1,8 @@
 //! Agents who write where `enroll` and `worktree add` work, while they work there: nothing of
 //! theirs is obeyed, and nothing is written outside the volume.
 //!
-//! Each race runs against a thread that does nothing else. A few rounds are taken each time; the
-//! ignored tests take fifty.
+//! Each race runs against a thread that does nothing else. A few rounds are run each time; the
+//! ignored tests run fifty.
 
 use super::enroll::{said, script, serve, state_folder, unenrolled};
 use super::support::repo::Repo;

@@ -1,9 +1,9 @@
-//! A night in which the file system fails, anywhere and in any way: nothing is lost, the report
-//! names the failure, the exit code is right.
+//! A run in which the file system fails, anywhere and in any way: nothing is lost, the report names
+//! the failure, the exit code is right.
 //!
 //! The tracer lets one system call on the volume fail, or all from one on, the program's and its
-//! git children's. Of calls that are the same but for their number the first one stands for all.
-//! The sample takes a minute; the whole, `TREEWARDEN_SWEEP=all cargo test --test it faults:: --
+//! git children's. Of calls that differ only by their number the first one stands for all. The
+//! sample takes a minute; the whole, `TREEWARDEN_SWEEP=all cargo test --test it faults:: --
 //! --ignored --nocapture`, takes hours, so that `TREEWARDEN_SWEEP=1/20` asks for a twentieth.
 
 use super::support::calls::Call;
@@ -70,8 +70,8 @@ fn faults() -> Vec<Fault> {
         .collect()
 }
 
-/// Git takes a reflog at which it can't look for one that isn't there, and says nothing: its lines
-/// are kept for longer. libgit2 does so with packed refs, which here only tell what lock files of the default
+/// Git treats a reflog that it can't read as missing, and says nothing: its lines are kept for
+/// longer. libgit2 does so with packed refs, which here only show what lock files of the default
 /// branch name.
 fn is_passed_over(fault: &Fault) -> bool {
     let Call {

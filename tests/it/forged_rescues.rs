@@ -1,5 +1,5 @@
-//! Rescues that agents forge: listed and refused, and nothing of them lands where it doesn't
-//! belong.
+//! Rescues that agents forge: listed and refused, and none of their files is written where it
+//! doesn't belong.
 
 use super::support::forge::{forge, raw_blob, raw_tree};
 use super::support::snapshot::{Standing, snapshot};

@@ -1,4 +1,4 @@
-//! Nights on a file server that behaves as NFS does, and fails as NFS fails.
+//! Runs on a file server that behaves as NFS does, and fails as NFS fails.
 
 #![expect(
     clippy::disallowed_methods,

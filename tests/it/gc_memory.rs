@@ -1,8 +1,8 @@
-//! Repacks side by side stay below the memory that they were given, whatever stands in the repos.
+//! Parallel repacks stay below their memory limit, whatever is in the repos.
 //!
-//! Once what git processes hold is sampled, all together, while they work; those of this test are
-//! known by the settings in their environment. And once the kernel itself enforces the limit, on a
-//! whole night. It must never pass where it proved nothing without saying so.
+//! One test samples the memory of all git processes together while they work; it finds its own by
+//! the settings in their environment. In the other the kernel itself enforces the limit, on a whole
+//! run. A test that could prove nothing says so.
 
 use super::support::group::Group;
 use super::support::repo::Repo;
@@ -127,7 +127,8 @@ fn repack(world: &World, root: &Arc<Path>, name: &str, share: ResourceLimits) {
     let place =
         VolumePath::new(root, &Repo::there(world, name).path.canonicalize().unwrap()).unwrap();
     let (stop, now) = (Stop::never(), treewarden::fs::clock::now());
-    let lock = LockedRepo::take(&world.at(".treewarden/locks"), name, &place, "run", now).unwrap();
+    let locks = VolumePath::new(root, &root.join(".treewarden/locks")).unwrap();
+    let lock = LockedRepo::take(&locks, name, &place, "run", now).unwrap();
     let shadow = Shadow::of(&place, &stop).unwrap();
     let plan = Gc {
         action: GcAction::Full,

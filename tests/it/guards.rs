@@ -1,5 +1,5 @@
-//! What stops a night that would be wrong: a volume that is another or half there, and more reaps
-//! than anybody meant.
+//! Guards against a wrong run: a volume that is another or half there, and more reaps than anybody
+//! meant.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,11 +1,11 @@
-//! Hostile repos: what an agent may write into its `.git` and its trees, and what a night makes of
+//! Hostile repos: what an agent may write into its `.git` and its trees, and what a run makes of
 //! it.
 //!
 //! Each case is a repo of its own, made by real git and then by a hostile hand, with the row that a
-//! night must give it. They stand on one volume with an honest repo, a victim next door, a cache,
-//! and a folder outside. Whatever they try: no canary sings, nothing outside the repo's own folders
-//! changes by a byte, the night ends, no output steers a terminal, and the honest repo gets its
-//! night.
+//! run must give it. All are on one volume with a well-formed repo, a victim next door, a cache,
+//! and a directory outside. Whatever they try: no canary sings, nothing outside the repo's own
+//! directories changes by a byte, the run ends, no output controls a terminal, and the well-formed
+//! repo is maintained.
 
 #![expect(
     clippy::disallowed_methods,

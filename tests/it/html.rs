@@ -1,8 +1,8 @@
-//! What the HTML report says, that nothing in it becomes markup, and that a large fleet's can still
-//! be read.
+//! The HTML report's contents, that nothing in it becomes markup, and that a large fleet's can
+//! still be read.
 //!
-//! What only a browser can tell is in `html/browser.rs`, what it tells a screen reader and a
-//! printer in `html/reader.rs`.
+//! `html/browser.rs` has what only a browser can show, `html/reader.rs` what a screen reader and a
+//! printer get.
 
 mod browser;
 mod reader;
@@ -231,7 +231,7 @@ fn supplied(mut report: RunReport, text: &str) -> RunReport {
             tree.branch = Some(text.to_owned());
             tree.head = Some(text.to_owned());
             tree.reasons = vec![text.to_owned()];
-            text.clone_into(&mut tree.because);
+            tree.because = text.to_owned().into();
             tree.rescue_ref = tree.rescue_ref.as_ref().map(|_| text.to_owned());
             if let TreeOutcome::Failed(why) = &mut tree.outcome {
                 text.clone_into(why);

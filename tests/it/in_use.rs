@@ -1,5 +1,5 @@
 //! Eviction that knows what the next job needs: what lock files name today stays, what they named
-//! lately is young, and the rest goes.
+//! lately counts as recent, and the rest goes.
 
 #![expect(clippy::disallowed_methods, reason = "it runs real tools")]
 

@@ -1,6 +1,6 @@
-//! One judgement, drawn from everywhere: a tree that can't be rescued is a tree that stays, for the
-//! dry run, the run, the list and the eviction alike, and a tree that was to go and stayed after
-//! all needs what it needed.
+//! One judgement for all: a tree that can't be rescued is a tree that stays, for the dry run, the
+//! run, the list and the eviction alike, and a tree that was to go and stayed after all needs what
+//! it needed.
 
 use super::support::made::npm;
 use super::support::repo::{Repo, Tree};

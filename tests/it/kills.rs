@@ -1,5 +1,5 @@
-//! A night that is killed, anywhere: the next one ends where an undisturbed night would have, and
-//! no work is lost on the way.
+//! A run that is killed, anywhere: the next one ends where an undisturbed run would have, and no
+//! work is lost on the way.
 //!
 //! The tracer kills the real program before each system call that changes the volume, its git
 //! children's too. The sample takes half a minute; `TREEWARDEN_SWEEP=all cargo test --test it

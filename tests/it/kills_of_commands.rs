@@ -1,9 +1,9 @@
 //! `enroll` and `worktree add`, killed before each change that they or their git make: a whole
 //! checkout or tree, or none, and the next try makes one.
 //!
-//! As in `kills.rs`, a day goes by after a kill, and a night clears what a dead git left. The
-//! sample takes a minute; `TREEWARDEN_SWEEP=all` takes three. It must never count a kill that
-//! didn't happen.
+//! As in `kills.rs`, a day goes by after a kill, and a run clears what a crashed git left. The
+//! sample takes a minute; `TREEWARDEN_SWEEP=all` takes three. A kill that didn't happen is not
+//! counted.
 
 use super::enroll::state_folder;
 use super::support::repo::Repo;

@@ -1,5 +1,5 @@
-//! What a repo lends is never dropped: who borrows its objects is found on the whole volume, and in
-//! doubt all that nothing reaches is kept.
+//! Borrowed objects are never dropped: borrowers are searched on the whole volume, and in doubt all
+//! unreachable objects are kept.
 
 use super::support::repo::Repo;
 use super::support::{World, age_all, git, remove, try_git, write};

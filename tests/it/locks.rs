@@ -1,5 +1,5 @@
-//! The lock that agents and nights share: who holds it is left in peace, and a killed night is
-//! finished by the next one.
+//! The lock that agents and runs share: a holder is left in peace, and the next run finishes a
+//! killed one.
 
 use super::support::repo::{Repo, Tree};
 use super::support::snapshot::snapshot;

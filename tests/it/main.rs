@@ -58,6 +58,7 @@ mod simulation;
 mod state_files;
 mod stores;
 mod support;
+mod swapped_state;
 mod t3;
 mod taken;
 mod taking_part;

@@ -1,5 +1,5 @@
-//! Nights at the mark, one after the other, while jobs fetch again what they miss: eviction must
-//! buy peace for some nights, not come back every night for the same packages.
+//! Runs at the watermark, one after the other, while jobs fetch again what they miss: an eviction
+//! must last for some runs, not evict the same packages in each.
 
 use super::support::{World, age, age_all, is_root, remove, write};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! A whole night over a fleet with trees in every class: every fate, and nothing else touched.
+//! A whole run over a fleet with trees in every class: every fate, and nothing else touched.
 
 use super::support::fleet::Fleet;
 use super::support::repo::Repo;

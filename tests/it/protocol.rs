@@ -1,9 +1,9 @@
-//! A model of the lock's protocol, checked in every order of events: agents and nights that take
-//! the lock, work and die; a file server that takes a lock away while its client is cut off;
-//! somebody who replaces the lock file.
+//! A model of the lock's protocol, checked in every order of events: agents and runs that take the
+//! lock, work and die; a file server that takes a lock away while its client is cut off; somebody
+//! who replaces the lock file.
 //!
-//! It is the protocol of `src/lock/mod.rs`, step by step, and not its code: what the code does is
-//! for `contention.rs` and `state_files.rs`. One second's grace between two syncs is one step here.
+//! It is the protocol of `src/lock/mod.rs`, step by step, and not its code: `contention.rs` and
+//! `state_files.rs` test the code. One second's grace between two syncs is one step here.
 
 use stateright::{Checker, Model, Property};
 

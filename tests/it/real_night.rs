@@ -1,5 +1,5 @@
-//! Nights that need more than git: real caches filled from the registries, and a volume that is
-//! full to the last byte.
+//! Runs that need more than git: real caches filled from the registries, and a volume that is full
+//! to the last byte.
 
 #![expect(
     clippy::disallowed_methods,

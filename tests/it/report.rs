@@ -4,6 +4,7 @@
 
 pub(crate) mod nights;
 
+use super::state_files::a_journal;
 use chrono::TimeDelta;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -370,8 +371,7 @@ fn a_shortfall_alone_fails_a_run() {
 
 #[test]
 fn the_journal_brings_back_what_was_done() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = journal::file(folder.path());
+    let (_folder, file) = a_journal();
     assert_eq!(journal::read(&file).unwrap(), journal::Past::default());
     for (number, mut report) in all().into_iter().enumerate() {
         report.run.id = number.to_string();
@@ -394,11 +394,14 @@ fn the_journal_brings_back_what_was_done() {
 
 #[test]
 fn a_torn_line_stays_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = journal::file(folder.path());
+    let (_folder, file) = a_journal();
     journal::append(&file, &nights::idle()).unwrap();
-    let whole = std::fs::read(&file).unwrap();
-    std::fs::write(&file, [&whole[..], &whole[..whole.len() / 2]].concat()).unwrap();
+    let whole = std::fs::read(file.path()).unwrap();
+    std::fs::write(
+        file.path(),
+        [&whole[..], &whole[..whole.len() / 2]].concat(),
+    )
+    .unwrap();
     let mut rich = nights::rich();
     "another".clone_into(&mut rich.run.id);
     journal::append(&file, &rich).unwrap();
@@ -409,12 +412,12 @@ fn a_torn_line_stays_alone() {
 
 #[test]
 fn a_link_in_the_journal_s_place_is_not_followed() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = journal::file(folder.path());
-    std::os::unix::fs::symlink(folder.path().join("elsewhere"), &file).unwrap();
+    let (_folder, file) = a_journal();
+    let elsewhere = file.path().with_file_name("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, file.path()).unwrap();
     let error = journal::append(&file, &nights::idle())
         .unwrap_err()
         .to_string();
     assert!(error.starts_with("failed to append to `"), "{error}");
-    assert!(!folder.path().join("elsewhere").exists());
+    assert!(!elsewhere.exists());
 }

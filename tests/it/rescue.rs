@@ -1,5 +1,5 @@
-//! What a rescue holds: every byte, bit and commit that would be lost with the tree, for as long as
-//! its ref stands.
+//! The contents of a rescue: every byte, bit and commit that would be lost with the tree, for as
+//! long as its ref exists.
 
 use super::support::made::npm;
 use super::support::repo::{Repo, Tree};

@@ -1,5 +1,5 @@
-//! `treewarden rescue`, and what becomes of rescues in the nights after: what was taken comes back
-//! as it was, nothing comes back where it doesn't belong, and each stands for its time.
+//! `treewarden rescue`, and what becomes of rescues in later runs: contents are restored unchanged,
+//! nothing is restored where it doesn't belong, and each rescue is kept for its time.
 
 use super::support::forge::{raw_blob, raw_commit, refer};
 use super::support::repo::{Repo, Tree};

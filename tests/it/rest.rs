@@ -1,5 +1,5 @@
-//! Repos that rest: a night in which nothing changed costs no look, and whatever changed is looked
-//! at.
+//! Unchanged repos: a run in which nothing changed costs no survey, and whatever changed is
+//! surveyed.
 
 use super::support::repo::{Repo, Tree};
 use super::support::{Ran, World, age, git, map, remove, same, write};

@@ -1,7 +1,5 @@
-//! The rules and the dashboard, and the runbook that every alert links to, held against the
-//! program.
-//!
-//! With Prometheus' own tool they are also tried: what they say of nights as they come.
+//! The rules and the dashboard, and the runbook that every alert links to, compared with the
+//! program. Prometheus' own tool also evaluates the rules over typical runs.
 
 use crate::report::{golden, nights};
 use crate::support::World;

@@ -1,8 +1,8 @@
-//! Volumes laid out as agent runners lay them out: the night finds their trees, keeps their refs,
-//! respects their locks.
+//! Volumes with the layouts of agent runners: the run finds their trees, keeps their refs, respects
+//! their locks.
 //!
-//! Each runner's preset is tried twice: told to work on the volume, and with the volume as its
-//! home.
+//! Each runner's preset is tried twice: configured to work on the volume, and with the volume as
+//! its home.
 
 use super::support::repo::{Repo, Tree};
 use super::support::{World, remove, same, write};

@@ -1,5 +1,5 @@
-//! A night that several machines share: every repo is looked after once, one evicts when the others
-//! are done, and nobody waits for ever.
+//! A run that several machines share: every repo is maintained once, one evicts when the others are
+//! done, and nobody waits for ever.
 //!
 //! Each shard is a real process of its own; a repo's busy probe makes one stop where the test wants
 //! to look around.

@@ -1,5 +1,5 @@
-//! A night that is asked to stop: it ends within seconds wherever it was, tells what it did, leaves
-//! nobody behind, and the next one goes on.
+//! A run that is asked to stop: it ends within seconds wherever it was, reports what it did, leaves
+//! no process behind, and the next one goes on.
 
 #![expect(
     clippy::disallowed_methods,

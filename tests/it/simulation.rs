@@ -1,10 +1,10 @@
 //! Days of agents' work and nights of maintenance, drawn from a seed, with an oracle outside the
 //! program that keeps every commit and every byte that agents made.
 //!
-//! A test of one thing finds what somebody thought of. Here trees grow old, nights are killed and
+//! A test of one thing finds what somebody thought of. Here trees grow old, runs are killed and
 //! tried again, names come back, people delete by hand; and each morning everything must be where
 //! it was, or where the README says that it went. A failure names its seed and night, and its log
-//! says all that was done. `TREEWARDEN_SIMULATION` runs a single one.
+//! has all that was done. `TREEWARDEN_SIMULATION` runs a single one.
 
 mod agents;
 mod days;

@@ -1,7 +1,7 @@
-//! The state folder's files, damaged in every way that a crash, a full disk or somebody's hand can
-//! damage them.
+//! The state directory's files, damaged in every way that a crash, a full disk or somebody's hand
+//! can damage them.
 //!
-//! What is whole is read, what is not is told, and nothing else is touched. The config and the
+//! What is whole is read, what is not is reported, and nothing else is touched. The config and the
 //! repos have tests of their own.
 
 use super::report::nights;
@@ -132,7 +132,7 @@ fn three() -> Vec<RunReport> {
     nights
 }
 
-fn told(file: &Path) -> (Vec<String>, u64) {
+fn told(file: &VolumePath) -> (Vec<String>, u64) {
     let past = journal::read(file).unwrap();
     (
         past.runs.into_iter().map(|run| run.run.id).collect(),
@@ -140,10 +140,17 @@ fn told(file: &Path) -> (Vec<String>, u64) {
     )
 }
 
+/// Where a journal would stand, in a state directory that holds nothing else.
+pub(super) fn a_journal() -> (tempfile::TempDir, VolumePath) {
+    let top = tempfile::tempdir().unwrap();
+    fs::create_dir(top.path().join("state")).unwrap();
+    let state = VolumePath::new(&top.path().into(), Path::new("state")).unwrap();
+    (top, journal::file(&state))
+}
+
 #[test]
 fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = journal::file(folder.path());
+    let (_folder, file) = a_journal();
     let lines: Vec<String> = three().iter().map(journal::line).collect();
     let whole = lines.concat();
     let ends: Vec<usize> = (1..=3)
@@ -166,7 +173,10 @@ fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
             .map(|id| (*id).to_owned())
             .collect();
         for tail in [0, 512] {
-            write(&file, [&text.as_bytes()[..cut], &vec![0; tail]].concat());
+            write(
+                &file.path(),
+                [&text.as_bytes()[..cut], &vec![0; tail]].concat(),
+            );
             let after_end = tail > 0 && (cut == 0 || ends.contains(&cut));
             // NULs right behind a line spoil it, if its end is missing.
             let spoilt = tail > 0 && ends.iter().any(|end| end - 1 == cut);
@@ -195,8 +205,7 @@ fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
 
 #[test]
 fn a_journal_of_odd_lines_tells_the_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = journal::file(folder.path());
+    let (_folder, file) = a_journal();
     let [first, second, third] = [0, 1, 2].map(|number| journal::line(&three()[number]));
     let later = second.replace("treewarden.report/1", "treewarden.report/2");
     let odd: Vec<(&str, Vec<u8>, u64)> = vec![
@@ -221,7 +230,7 @@ fn a_journal_of_odd_lines_tells_the_others() {
     ];
     for (what, line, skipped) in odd {
         write(
-            &file,
+            &file.path(),
             [
                 first.as_bytes(),
                 b"\n",
@@ -242,10 +251,12 @@ fn a_journal_of_odd_lines_tells_the_others() {
 
 #[test]
 fn no_journal_grows_for_ever_and_none_is_too_long_to_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = journal::file(folder.path());
+    let (folder, file) = a_journal();
     // A hole of a terabyte, as somebody's slip leaves it.
-    fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
+    fs::File::create(file.path())
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
     assert_eq!(told(&file).0, Vec::<String>::new());
     let mut night = three().remove(0);
     journal::append(&file, &night).unwrap();
@@ -267,7 +278,7 @@ fn no_journal_grows_for_ever_and_none_is_too_long_to_read() {
     for number in 0..30 {
         night.run.id = format!("night {number}");
         journal::append(&file, &night).unwrap();
-        longest = longest.max(file.metadata().unwrap().len());
+        longest = longest.max(file.path().metadata().unwrap().len());
     }
     let (ids, skipped) = told(&file);
     assert!(longest < 80 << 20 && skipped == 0, "{longest} bytes");
@@ -275,7 +286,10 @@ fn no_journal_grows_for_ever_and_none_is_too_long_to_read() {
         .map(|number| format!("night {number}"))
         .collect();
     assert!(ids == kept && ids.len() >= 4, "{ids:?}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(
+        fs::read_dir(folder.path().join("state")).unwrap().count(),
+        1
+    );
 }
 
 #[test]
@@ -332,16 +346,18 @@ fn what_is_no_file_of_its_own_is_not_written_through() {
 
 /// Whoever holds the lock, as far as the file's text tells.
 fn named(text: &[u8]) -> Option<String> {
-    let locks = tempfile::tempdir().unwrap();
+    let top = tempfile::tempdir().unwrap();
+    let root: Arc<Path> = top.path().into();
+    let locks = VolumePath::new(&root, Path::new("locks")).unwrap();
+    fs::create_dir(locks.path()).unwrap();
     let file = locks.path().join("acme__shop.lock");
     fs::write(&file, text).unwrap();
     let open = fs::File::options().write(true).open(&file).unwrap();
     rustix::fs::flock(&open, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
-    let holder = peek(locks.path(), "acme/shop").unwrap().unwrap_err();
-    let root: Arc<Path> = locks.path().into();
+    let holder = peek(&locks, "acme/shop").unwrap().unwrap_err();
     let take = || {
         LockedRepo::take(
-            locks.path(),
+            &locks,
             "acme/shop",
             &VolumePath::new(&root, Path::new("shop")).unwrap(),
             "run",

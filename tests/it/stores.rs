@@ -1,5 +1,5 @@
-//! What `git gc` would keep, a run keeps: a copy of the repo gets the one, the repo the other, and
-//! git says the same of both.
+//! What `git gc` would keep, a run keeps: it runs on a copy of the repo, the run on the repo, and
+//! git says the same about both.
 
 use super::support::repo::Repo;
 use super::support::{Ran, World, age_all, git, remove, try_git, write};

@@ -1,5 +1,4 @@
-//! T3 Code on a managed volume, as `docs/t3.md` says: with its config and its commands, word by
-//! word.
+//! T3 Code on a managed volume, as in `docs/t3.md`: with its config and its commands, word by word.
 //!
 //! T3 itself is not run: what it does to a repo are git commands, and those are the real ones.
 

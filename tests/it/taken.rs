@@ -1,5 +1,6 @@
-//! Trees that a run took and did not finish: each goes back only where it is proven to belong,
-//! nothing that was written in the meantime is lost, and what can't be deleted is told once.
+//! Trees that a run moved to the trash and did not finish: each goes back only if it is proven to
+//! belong there, nothing that was written meanwhile is lost, and what can't be deleted is reported
+//! once.
 
 use super::support::made::npm;
 use super::support::repo::Tree;

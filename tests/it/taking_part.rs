@@ -1,7 +1,7 @@
 //! Agents that take part without treewarden: a shell's `flock`, Python's `fcntl.flock`, a pod; as
-//! `docs/agents.md` has them, word by word.
+//! in `docs/agents.md`, word by word.
 //!
-//! Who holds the lock keeps all the others out, in both directions; no wrapper of ours stands
+//! The holder of the lock excludes all others, in both directions, without any wrapper of ours
 //! between them.
 
 use super::support::{World, map, same, until, write};

@@ -1,5 +1,5 @@
-//! Who is told of a night, what, and what happens when nobody listens. The listeners are real HTTP
-//! servers on this machine.
+//! Notifications of a run: who gets them, what they say, and what happens when nobody listens. The
+//! listeners are real HTTP servers on this machine.
 //!
 //! `real.rs` has the programs that a cluster runs: Prometheus, Pushgateway, node-exporter,
 //! Alertmanager.

@@ -1,5 +1,5 @@
 //! Where work lands: the default branch is found with a remote of any name, beside a fork's stale
-//! `origin`, and when `origin/HEAD` names a branch that is gone. Where there is none, that is said.
+//! `origin`, and if `origin/HEAD` names a branch that is gone. If there is none, that is reported.
 
 use super::support::repo::Repo;
 use super::support::{World, map, same};

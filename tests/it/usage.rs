@@ -1,4 +1,4 @@
-//! What `treewarden report` tells of what fills the volume, and of a later time.
+//! What `treewarden report` says about what fills the volume, and about a later time.
 
 use super::support::{World, git, write};
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! The verdict sees what git does not: one table of trees, each in a state in which something is
 //! easily lost, and the fate it must have.
 //!
-//! The everyday states are the fleet's (`support/fleet.rs`); these are the odd ones. Whatever goes
-//! as unsaved must be held whole by its rescue, whatever stays must be untouched, and no commit
-//! that a row names may be lost, whatever becomes of the tree.
+//! The everyday states are the fleet's (`support/fleet.rs`); these are the odd ones. A rescue must
+//! contain the whole of an unsaved tree that goes, a tree that stays must be untouched, and no
+//! commit that a row names may be lost, whatever becomes of the tree.
 
 use super::support::made::npm;
 use super::support::repo::{Repo, Tree};

@@ -1,4 +1,4 @@
-//! `treewarden worktree`: what agents ask for, done as the night would do it.
+//! `treewarden worktree`: what agents ask for, done as the run would do it.
 //!
 //! Each error must leave everything as it was: refs, registrations, files.
 
@@ -9,7 +9,7 @@ use super::support::{Ran, World, age, git, map, remove, same, until, write};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use treewarden::report::VerdictName;
+use treewarden::report::{ReasonName, VerdictName};
 
 fn add(world: &World, args: &[&str]) -> Ran {
     world.treewarden(&[&["worktree", "add", "acme/shop"], args].concat())
@@ -373,7 +373,7 @@ fn the_layout_says_where_a_tree_stands() {
             .unwrap();
         assert_eq!(added(&world, &[name]), world.at(place));
         let row = |tree: &treewarden::report::Worktree| {
-            tree.path == world.at(place) && tree.because == "recent"
+            tree.path == world.at(place) && tree.because == ReasonName::Recent
         };
         assert!(world.pass(0, &["report"]).worktrees().any(row), "{presets}");
         said(
@@ -584,7 +584,7 @@ fn a_list_tells_what_the_night_would_do() {
         let because = if tree.verdict == VerdictName::Unknown {
             ""
         } else {
-            &tree.because
+            tree.because.as_str()
         };
         let name = format!(
             "{} {}",

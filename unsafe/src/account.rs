@@ -1,9 +1,8 @@
-//! What libgit2 allocates, counted for the repo that it is allocated for, and refused where that is
-//! too much.
+//! libgit2's allocations, counted for the repo that they are made for, and refused above its limit.
 //!
-//! libgit2 makes room for whatever a repo's files ask of it: an index of some megabytes becomes a
-//! gigabyte. It takes an allocation that fails for an error like any other. Before each piece
-//! stands whose it is, for it may be freed in another thread, and after its repo's turn.
+//! libgit2 allocates whatever a repo's files ask for: an index of some megabytes becomes a
+//! gigabyte. It handles a failed allocation as any other error. The owner is noted before each
+//! piece, because a piece may be freed in another thread, and after its repo's turn.
 
 use libc::{c_char, c_int, c_void};
 use std::cell::Cell;
@@ -11,11 +10,11 @@ use std::marker::PhantomData;
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
-/// Bytes that a thread takes or gives back before it says so: what is counted together by many
-/// threads costs each of them.
+/// Bytes that a thread counts before it updates the account: a counter shared by many threads costs
+/// each of them.
 const BATCH: isize = 64 << 10;
 
-/// Bytes of memory that may be held for one repo.
+/// The memory limit of one repo, in bytes.
 #[derive(Debug)]
 pub struct Account {
     most: usize,
@@ -24,8 +23,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account of so many bytes. It is never closed, for libgit2 may keep something for it to
-    /// the end: a run opens some for each repo.
+    /// Opens an account of so many bytes. It is never closed, because libgit2 may keep a piece of
+    /// it to the end: a run opens some for each repo.
     #[must_use]
     pub fn open(most: usize) -> &'static Self {
         Box::leak(Box::new(Self {
@@ -35,25 +34,25 @@ impl Account {
         }))
     }
 
-    /// Bytes that may be held.
+    /// The limit in bytes.
     #[must_use]
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// Bytes that are held; each thread may know of a few more.
+    /// The counted bytes; each thread may have a few more.
     #[must_use]
     pub fn held(&self) -> usize {
         usize::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// How often more was asked for.
+    /// How often more was requested.
     #[must_use]
     pub fn refusals(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Takes so many bytes; false when there are not so many left, and then none is taken.
+    /// Counts so many bytes; false if fewer are left, and then none is counted.
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
         let bytes = isize::try_from(bytes).unwrap_or(isize::MAX / 2);
@@ -69,7 +68,7 @@ impl Account {
         has_room
     }
 
-    /// Gives back what was taken.
+    /// Releases what was counted.
     pub fn give_back(&self, bytes: usize) {
         self.held.fetch_sub(
             isize::try_from(bytes).unwrap_or(isize::MAX / 2),
@@ -77,8 +76,8 @@ impl Account {
         );
     }
 
-    /// From now on, what libgit2 allocates in this thread counts for this account, or for none,
-    /// until the answer is dropped.
+    /// From now on, libgit2's allocations in this thread count for this account, or for none, until
+    /// the result is dropped.
     #[must_use]
     pub fn enter(account: Option<&'static Self>) -> Entered {
         settle();
@@ -104,13 +103,13 @@ impl Drop for Entered {
 }
 
 thread_local! {
-    // Neither needs to be dropped, so both can be asked for while a thread ends.
+    // Neither needs to be dropped, so both are available while a thread ends.
     static MINE: Cell<Option<&'static Account>> = const { Cell::new(None) };
-    /// What this thread took for that account and has not told yet.
+    /// What this thread counted for that account and has not added yet.
     static UNTOLD: Cell<isize> = const { Cell::new(0) };
 }
 
-/// Tells the account what was not told yet.
+/// Adds to the account what was not added yet.
 fn settle() {
     let untold = UNTOLD.replace(0);
     if let Some(account) = MINE.get() {
@@ -118,7 +117,7 @@ fn settle() {
     }
 }
 
-/// What stands before each piece. It is as long as pieces are aligned.
+/// The header before each piece. It is as long as pieces are aligned.
 #[repr(C, align(16))]
 struct Header {
     owner: Option<&'static Account>,
@@ -209,7 +208,7 @@ unsafe extern "C" fn free(piece: *mut c_void) {
     }
 }
 
-/// As `git2/sys/alloc.h` has it.
+/// As in `git2/sys/alloc.h`.
 #[repr(C)]
 struct Allocator {
     allocate: unsafe extern "C" fn(usize, *const c_char, c_int) -> *mut c_void,
@@ -217,8 +216,8 @@ struct Allocator {
     free: unsafe extern "C" fn(*mut c_void),
 }
 
-/// Has libgit2 allocate here, and keep no more than so many bytes of objects in mind for all repos.
-/// To be called before anything else of it is: what it allocated elsewhere must not be freed here.
+/// Makes libgit2 allocate here, and cache no more than so many bytes of objects for all repos. Must
+/// be called before anything else of libgit2: what it allocated elsewhere must not be freed here.
 ///
 /// # Panics
 /// libgit2 doesn't know how to set a size.

@@ -1,7 +1,7 @@
 //! The few calls that Rust can't prove safe, each behind a safe function that says why it is.
 //!
-//! treewarden itself forbids unsafe code, so whoever audits it for that reads this file,
-//! `account.rs` and no other. It must never grow beyond what no well-kept crate offers.
+//! treewarden itself forbids unsafe code, so an audit for that reads only this file and
+//! `account.rs`. A call belongs here only if no well-kept crate has it.
 
 use rustix::process::Signal;
 use std::io::{self, PipeReader, PipeWriter};
@@ -13,8 +13,8 @@ use std::sync::Once;
 mod account;
 pub use account::{Account, Entered, count_libgit2};
 
-/// Has the kernel give the child, and what it starts, no more than so many bytes of memory of its
-/// own: what asks for more ends with an error. Files that it maps to read them are not counted.
+/// Limits the memory of the child, and of each of its children, to so many bytes: a larger request
+/// ends with an error. Files that are mapped for reading are not counted.
 pub fn limit_memory(command: &mut Command, bytes: u64) {
     let ask = move || {
         let limit = rustix::process::Rlimit {
@@ -30,10 +30,10 @@ pub fn limit_memory(command: &mut Command, bytes: u64) {
     unsafe { command.pre_exec(ask) };
 }
 
-/// Puts the child into a process group of its own, and has the kernel kill it when the thread that
-/// starts it ends: a child must not work on when its parent's lock is gone. So must its own
-/// children not, of which that call knows nothing: a pipe that nobody writes to is theirs, and when
-/// its other end closes, which is the answer's, their whole group gets SIGIO, and that ends them.
+/// Puts the child into a process group of its own, and makes the kernel kill it when the thread
+/// that starts it ends: a child must not work on when its parent's lock is gone. That call doesn't
+/// reach the child's own children, so those get a pipe that nobody writes to: when its other end,
+/// the result's, closes, their whole group gets SIGIO, and that ends them.
 ///
 /// # Errors
 /// There is no descriptor left for the pipe.
@@ -64,7 +64,7 @@ pub fn die_with_parent(command: &mut Command) -> io::Result<Lifeline> {
     Ok(lifeline)
 }
 
-/// Has the kernel kill the child when the thread that starts it ends. It stays in our process
+/// Makes the kernel kill the child when the thread that starts it ends. It stays in our process
 /// group, as a program at a terminal must, and its own children go on.
 pub fn die_alone_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
@@ -81,7 +81,7 @@ pub fn die_alone_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(ask) };
 }
 
-/// What the child's own children live on: when it is dropped, they die. See [`die_with_parent`].
+/// Keeps the child's own children alive: when it is dropped, they die. See [`die_with_parent`].
 #[derive(Debug)]
 pub struct Lifeline {
     _ours: PipeWriter,
@@ -94,7 +94,7 @@ impl Lifeline {
     /// # Errors
     /// The kernel refuses; then they die.
     pub fn let_live(self) -> io::Result<()> {
-        // Of the pipe's end itself, which is theirs as well.
+        // On the pipe's end itself, which the children share.
         Ok(rustix::fs::fcntl_setfl(
             &self.theirs,
             rustix::fs::OFlags::empty(),
@@ -102,9 +102,9 @@ impl Lifeline {
     }
 }
 
-/// Has libgit2 read no config but a repository's own: the machine's and the user's are none of our
-/// business, and need not be honest. To be called before any repository is opened; calling it again
-/// does nothing.
+/// Makes libgit2 read no config but a repository's own: the machine's and the user's don't apply,
+/// and need not be well-formed. Must be called before any repository is opened; a second call does
+/// nothing.
 ///
 /// # Panics
 /// libgit2 has no memory left.
@@ -122,10 +122,9 @@ pub fn forget_machine_config() {
     });
 }
 
-/// Has mimalloc give memory that nobody uses back at once: each of a night's many threads keeps
-/// some for itself.
+/// Makes mimalloc return unused memory at once: each of a run's many threads keeps some for itself.
 pub fn give_back_at_once() {
-    // `mi_option_purge_delay` of mimalloc 2 stands between two that have a name here:
+    // `mi_option_purge_delay` of mimalloc 2 is between two that have a name here:
     // `eager_commit_delay` and `use_numa_nodes`.
     const PURGE_DELAY: libmimalloc_sys::mi_option_t =
         libmimalloc_sys::mi_option_eager_commit_delay + 1;

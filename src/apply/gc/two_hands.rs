@@ -1,8 +1,8 @@
 //! A store's repack by two hands (`docs/design/architecture.md#two-hands`): git writes packs and
-//! deletes nothing; what they hold is counted by us, proven, and only then the old ones go.
+//! deletes nothing; we count their objects, prove them, and only then delete the old ones.
 //!
-//! At every point a kill leaves objects twice, never not at all, and the next repack finishes it.
-//! It must never delete what it has not seen elsewhere, or proven to be reached by nothing.
+//! At every point a kill leaves objects twice, never not at all, and the next repack finishes the
+//! work. An object is deleted only if it was seen elsewhere, or is proven to be unreachable.
 
 use super::{DATE, FULL, GEOMETRIC, GcError, Git, LIMIT, PACK_LOOSE};
 use crate::apply::proof::Claim;
@@ -20,7 +20,7 @@ use rustix::fs::Stat;
 use std::collections::HashSet;
 use std::io;
 
-/// What a multi-pack-index is called: it lists packs that may go, and git takes it at its word.
+/// The file that lists packs which may go, and which git trusts.
 const OVER_ALL: &str = "multi-pack-index";
 
 /// A store and who works on it.
@@ -32,7 +32,7 @@ pub(super) struct Store<'a> {
     pub(super) left: Vec<String>,
 }
 
-/// A store's packs, and which of them a repack wrote.
+/// A store's packs, split by whether a repack wrote them.
 struct Written {
     written: Vec<Pack>,
     /// Those that were there before.
@@ -48,7 +48,7 @@ impl<'a> Store<'a> {
             .shadow
             .git_dir()
             .join("objects")
-            .map_err(io::Error::other)?;
+            .map_err(io::Error::from)?;
         Ok(Self {
             executor,
             objects,
@@ -61,7 +61,7 @@ impl<'a> Store<'a> {
         self.settings.iter().cloned().fold(git, Git::with)
     }
 
-    /// Everything that is reachable into one pack, the rest into a cruft pack, but for what is
+    /// Packs everything reachable into one pack, and the rest into a cruft pack, except what is
     /// older than `cutoff`.
     pub(super) fn full(&mut self, cutoff: Cutoff) -> Result<(), GcError> {
         let before = self.packs()?;
@@ -117,7 +117,7 @@ impl<'a> Store<'a> {
     ) -> Result<(Vec<Pack>, Vec<Pack>), GcError> {
         let (mut go, mut stay) = (Vec::new(), Vec::new());
         for pack in old {
-            // What somebody wrote again meanwhile he may need, reached or not.
+            // Somebody wrote an object of it again meanwhile, and may need it, reachable or not.
             let stays = pack.kept
                 || before
                     .iter()
@@ -147,8 +147,7 @@ impl<'a> Store<'a> {
         Ok((expired, stay))
     }
 
-    /// What git wrote goes again, but for what is nowhere else: somebody may have fetched
-    /// meanwhile.
+    /// Deletes what git wrote, except what is nowhere else: somebody may have fetched meanwhile.
     fn take_back(&mut self, before: &[Pack], written: Vec<Pack>) -> Result<(), GcError> {
         let (anew, mut new): (Vec<Pack>, Vec<Pack>) = written
             .into_iter()
@@ -168,8 +167,8 @@ impl<'a> Store<'a> {
         self.delete(&new, &[], None)
     }
 
-    /// Loose objects and small packs into larger ones, so that each is at least twice as large as
-    /// the next smaller one. Nothing is dropped.
+    /// Combines loose objects and small packs into larger ones, so that each is at least twice as
+    /// large as the next smaller one. Nothing is dropped.
     pub(super) fn geometric(&mut self) -> Result<(), GcError> {
         let before = self.packs()?;
         self.executor.lock.still_held()?;
@@ -244,7 +243,7 @@ impl<'a> Store<'a> {
         Ok(moved)
     }
 
-    /// Loose objects that nothing reaches and that are older than `cutoff` go.
+    /// Deletes unreachable loose objects that are older than `cutoff`.
     pub(super) fn prune(&mut self, cutoff: Cutoff) -> Result<(), GcError> {
         let Some(date) = cutoff else { return Ok(()) };
         let all = self.packs()?;
@@ -302,7 +301,7 @@ impl<'a> Store<'a> {
         self.executor.shadow.is_promised() || packs.iter().any(|pack| pack.promisor)
     }
 
-    /// What others lend.
+    /// Returns the objects of lenders.
     fn borrowed(&self) -> Result<Vec<Objects>, GcError> {
         let mut borrowed = Vec::new();
         for lender in self.executor.shadow.alternates() {
@@ -323,8 +322,8 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// What git must be told of: what it can't see, and is there. What is gone already can't be
-    /// kept.
+    /// Returns the tips that git must be given: those that it can't see, and that exist. A missing
+    /// one can't be kept.
     fn tips(&self, packs: &[Pack], loose: &[Id]) -> Result<Vec<Id>, GcError> {
         let mut known = self.objects_of(packs)?;
         known.push(Objects::of(loose.to_vec()));
@@ -334,7 +333,7 @@ impl<'a> Store<'a> {
         Ok(hidden)
     }
 
-    /// What git wrote since `before`: of a new name, or under an old one anew.
+    /// Returns what git wrote since `before`: under a new name, or again under an old one.
     fn written(&self, before: &[Pack]) -> Result<Written, GcError> {
         let is_old = |pack: &Pack| {
             before
@@ -345,7 +344,7 @@ impl<'a> Store<'a> {
         Ok(Written { written, old })
     }
 
-    /// Whether all that a promised pack holds is in one that was written as such.
+    /// Whether all objects of a promisor pack are in one that was written as such.
     fn is_promised(
         &self,
         pack: &Pack,
@@ -364,7 +363,8 @@ impl<'a> Store<'a> {
             .all(|id| promised().any(|(_, objects)| objects.find(&id).is_some())))
     }
 
-    /// Whether nobody wrote a loose object since; with no cutoff nothing is old, nor what is gone.
+    /// Whether nobody wrote a loose object since. Without a cutoff nothing is old, and a missing
+    /// object isn't either.
     fn is_old(&self, id: &Id, cutoff: Cutoff) -> Result<bool, GcError> {
         let touched = touched(&packs::place(&self.objects, id)?)?;
         Ok(touched
@@ -372,8 +372,8 @@ impl<'a> Store<'a> {
             .is_some_and(|(touched, cutoff)| touched.st_mtime < cutoff.timestamp()))
     }
 
-    /// Proves that what is `gone` from everywhere is reached by nothing; `stay` are the packs that
-    /// do. Mostly nothing is, and that is the proof.
+    /// Proves that nothing reaches what is `gone` from everywhere; `stay` are the packs that stay.
+    /// Usually nothing is gone, and that is the proof.
     fn proven(
         &self,
         mut gone: Vec<Id>,
@@ -400,19 +400,19 @@ impl<'a> Store<'a> {
         claim.prove(self.executor.stop).map_err(GcError::Proof)
     }
 
-    /// The deleting hand: by way of the trash, an index first, for a pack without one is none and
-    /// can have it again.
+    /// The deleting hand. It moves files to the trash, an index first: a pack without one is unused
+    /// and can get it back.
     ///
-    /// Git writes no object that it finds: it touches the file instead, and counts on it from then
-    /// on. In the trash it finds it no more, so what was touched before it came there goes back,
-    /// and so does what can't be looked at.
+    /// If an object exists, git doesn't write it again: it touches the file, and relies on it from
+    /// then on. It can't find it in the trash, so a file that was touched before it came there is
+    /// put back, and so is one that can't be inspected.
     fn delete(&mut self, packs: &[Pack], loose: &[Id], cutoff: Cutoff) -> Result<(), GcError> {
         if packs.is_empty() && loose.is_empty() {
             return Ok(());
         }
-        let folder = self.objects.join("pack").map_err(io::Error::other)?;
+        let folder = self.objects.join("pack").map_err(io::Error::from)?;
         // What was written must outlive what goes.
-        atomic::sync_folder(&folder.path())?;
+        atomic::sync_folder(&folder)?;
         let mut deletion = Deletion {
             lock: self.executor.lock,
             bin: self.executor.trash.bin(None)?,
@@ -432,7 +432,7 @@ impl<'a> Store<'a> {
         unseen.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Loose objects that are in a pack as well.
+    /// Deletes loose objects that are in a pack as well.
     fn prune_packed(&self) -> Result<(), GcError> {
         self.executor.lock.still_held()?;
         Ok(self
@@ -525,8 +525,8 @@ fn is_in(packs: &[Objects], id: &Id) -> bool {
     packs.iter().any(|pack| pack.find(id).is_some())
 }
 
-/// The file as its server sees it now: opened, for by its name alone a client of NFS may tell what
-/// it remembers.
+/// The file's metadata from its server: it is opened, because by name alone an NFS client may
+/// answer from its cache.
 fn touched(place: &VolumePath) -> io::Result<Option<Stat>> {
     found(openat::file(place).and_then(|file| Ok(rustix::fs::fstat(file)?)))
 }

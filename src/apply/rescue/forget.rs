@@ -1,6 +1,5 @@
-//! Letting go of a rescue: one that stood long enough, or that a later one holds as well.
-//!
-//! It must never drop a ref that names anything else than what was looked at.
+//! Deletes a rescue: an expired one, or one that a later rescue contains as well. The ref is
+//! deleted only if it still names what was read.
 
 use super::Rescued;
 use crate::facts::rescue::Rescue;
@@ -11,7 +10,7 @@ use crate::survey::rescues;
 use git2::Oid;
 use std::io;
 
-/// A rescue's ref could not be dropped.
+/// Why a rescue's ref could not be deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum DropError {
     /// The lock is gone.
@@ -23,12 +22,12 @@ pub enum DropError {
     /// It could not be confined.
     #[error(transparent)]
     Confine(#[from] Refusal),
-    /// It is not what was looked at.
+    /// It is not what was read.
     #[error("failed to drop the rescue `{0}`: it names another commit by now; it stays")]
     Moved(String),
 }
 
-/// Drops the ref `name`, if it still names `commit`. One that is gone already is dropped.
+/// Deletes the ref `name`, if it still names `commit`. A missing ref counts as deleted.
 ///
 /// # Errors
 /// [`DropError`]: it stays.
@@ -57,9 +56,9 @@ pub fn forget(
     })?
 }
 
-/// Drops rescues that hold the very same as `made`, but for their time: what runs left that failed
-/// after their rescue, or were killed. Each is still held by `made`, so nothing is lost, and what
-/// can't be compared or dropped simply stands until it expires.
+/// Deletes rescues whose contents equal `made`, apart from their time: left by runs that failed
+/// after their rescue, or were killed. `made` contains each of them, so nothing is lost. One that
+/// can't be compared or deleted stays until it expires.
 pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued, stop: &Stop) {
     let equal = || -> io::Result<Vec<Rescue>> {
         let repo = shadow.open().map_err(io::Error::other)?;

@@ -1,4 +1,5 @@
-//! What only a worktree's index holds: staged content, and sides of resolved conflicts.
+//! The part of a rescue that only a worktree's index has: staged content, and sides of resolved
+//! conflicts.
 
 use super::{Making, RescueError, failed};
 use crate::facts::rescue::Manifest;
@@ -13,7 +14,7 @@ use git2::{Commit, Index, ObjectType, Oid};
 use std::io::Write;
 
 impl Making<'_> {
-    /// Stores it all, without a ref yet, and says what was stored.
+    /// Stores it all, without a ref yet, and returns what was stored.
     pub(super) fn hold(
         &self,
         files: Files,
@@ -69,7 +70,7 @@ impl Making<'_> {
         })
     }
 
-    /// What the index names by stage, read from these very bytes.
+    /// Returns what the index names by stage, read from these very bytes.
     pub(super) fn staged(
         &self,
         index: Option<&[u8]>,
@@ -96,8 +97,8 @@ impl Making<'_> {
         .map_err(failed)
     }
 
-    /// What the index names of conflicts that were resolved, as far as it is still there: git keeps
-    /// it for as long as the index does.
+    /// Returns what the index names of resolved conflicts, as far as it still exists: git keeps it
+    /// for as long as the index does.
     pub(super) fn resolved(&self, index: Option<&[u8]>) -> Result<[Files; 3], RescueError> {
         let Some(bytes) = index else {
             return Ok(<[Files; 3]>::default());

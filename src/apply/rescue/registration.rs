@@ -1,7 +1,5 @@
-//! What in a registration is somebody's goes into the rescue as well, in a tree of its own beside
-//! the index.
-//!
-//! It must never store a file that changed while it was read.
+//! The part of a rescue that is somebody's in the registration, in a tree of its own beside the
+//! index. A file that changes while it is read is an error.
 
 use super::{Making, RescueError};
 use crate::survey::known::{Files, Known};
@@ -10,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 impl Making<'_> {
-    /// What is left of a tree that is gone: its registration.
+    /// Returns what is left of a tree that is gone: its registration.
     pub(super) fn of_registration(&self, known: &Known) -> Result<Listing, RescueError> {
         let mut held = self.stop.hold();
         let registration = known
@@ -26,7 +24,7 @@ impl Making<'_> {
         })
     }
 
-    /// Writes what in the registration is not git's.
+    /// Writes the files in the registration that are not git's.
     pub(super) fn registered(&self, listing: &Listing) -> Result<Files, RescueError> {
         let admin = &self.worktree.admin;
         let one = |(path, stamp): (&PathBuf, &Stamp)| {

@@ -1,8 +1,8 @@
-//! A git tree from a list of files, written object by object.
+//! Writes a git tree from a list of files, object by object.
 //!
-//! By hand, for libgit2 takes no name into a tree that Windows would mistake for `.git` (`git~1`,
-//! `.git.`, `.git `), and here they are files like any other. It must never sort as paths are
-//! sorted: git compares a directory as if its name ended in a slash.
+//! Libgit2's tree builder is not used: it refuses names that Windows would mistake for `.git`
+//! (`git~1`, `.git.`, `.git `), which are files like any other here. Git's order isn't that of
+//! paths: it compares a directory as if its name ended in a slash.
 
 use crate::survey::known::Files;
 use git2::{ObjectType, Oid, Repository};
@@ -13,14 +13,14 @@ use std::path::Path;
 
 const FOLDER: u32 = 0o040_000;
 
-/// A directory under construction: mode and object by the name as git sorts it.
+/// A directory under construction: mode and object by the name, in git's order.
 type Entries = BTreeMap<Vec<u8>, (u32, Oid)>;
 
 /// Writes these files, and the directories above them, as a tree. An entry that is a directory
-/// itself is taken as it is.
+/// itself is taken unchanged.
 ///
 /// # Errors
-/// The store refuses, or a file stands where another's directory does.
+/// The store refuses, or a file has the path of another's directory.
 pub(super) fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::Error> {
     let odb = repo.odb()?;
     let write = |entries: &Entries| -> Result<Oid, git2::Error> {
@@ -33,8 +33,8 @@ pub(super) fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::
         }
         odb.write(ObjectType::Tree, &bytes)
     };
-    // The directories that are open, from the top down. What is in one directory comes in a row,
-    // for the files are in the order of their paths.
+    // The open directories, from the top down. Files are sorted by path, so those of one directory
+    // are together.
     let mut open: Vec<(&OsStr, Entries)> = vec![(OsStr::new(""), Entries::new())];
     for (path, &(mode, id)) in files {
         let above: Vec<&OsStr> = path.parent().unwrap_or(Path::new("")).iter().collect();
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use git2::Index;
 
-    /// What libgit2 makes of the same files by way of an index.
+    /// Libgit2's tree of the same files, by way of an index.
     fn by_index(repo: &Repository, files: &Files) -> Oid {
         let mut index = Index::new().unwrap();
         for (path, &(mode, id)) in files {

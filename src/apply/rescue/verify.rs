@@ -1,4 +1,4 @@
-//! A rescue is read back from the store and compared with the tree before anything of it goes.
+//! Reads a rescue back from the store and compares it with the tree, before the tree is removed.
 
 use super::{Making, RescueError, failed};
 use crate::fs::budget;
@@ -13,7 +13,7 @@ use git2::{Oid, Repository};
 use std::io;
 
 impl Making<'_> {
-    /// Reads back, as a restore would, what was stored, and every blob that the index alone names;
+    /// Reads back, as a restore would, what was stored, and every blob that only the index names;
     /// and the index itself once more.
     pub(super) fn verify(
         &self,
@@ -89,7 +89,7 @@ impl Making<'_> {
     }
 }
 
-/// Whether the store gives a blob back as it was put in, read piece by piece.
+/// Whether the store returns a blob unchanged; it is read in pieces.
 pub(super) fn is_whole(
     shadow: &Shadow,
     repo: &Repository,

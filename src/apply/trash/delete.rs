@@ -1,11 +1,11 @@
-//! Deleting what is in the trash: by descriptor, in parallel, directory by directory.
+//! Deletes what is in the trash: by descriptor, in parallel, directory by directory.
 //!
-//! It follows no link, leaves no mount, and holds neither more directories open nor more names in
-//! memory than it may, however deep or wide somebody made a tree. What can't be deleted is left and
-//! told (`docs/design/git.md#deleting-trees`). It must never fall back to anything more forceful,
-//! and never be called for a place outside the trash.
+//! It follows no link, enters no other mount, and bounds its open directories and its names in
+//! memory, however deep or wide somebody made a tree. What can't be deleted is left and reported
+//! (`docs/design/git.md#deleting-trees`); nothing more forceful is tried.
 
 use super::note::{changed, shown};
+use super::words::Hindrance;
 use crate::facts::cache::Size;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -31,17 +31,16 @@ use list::{Listing, read};
 const DEEPEST: usize = 128;
 /// Names of a directory that are held in memory at a time.
 const BATCH: usize = 1 << 15;
-/// More files of a directory than this are shared with a thread that has nothing else to do.
+/// A directory with more files than this shares them with an idle thread.
 const MANY: usize = 1 << 12;
 
-/// Of so many things that stay it is told.
+/// Remaining files that are reported, at most.
 const MOST_TOLD: usize = 20;
-const OPEN: &str = "somebody has this file open, it goes when it is closed";
 
 /// What all deletions of one emptying share.
 struct Job<'a> {
     stop: &'a Stop,
-    /// It is told once that the run stopped, not for every directory that still waits.
+    /// The stop is reported once, not for every directory that still waits.
     stopped: AtomicBool,
     device: u64,
     bytes: AtomicU64,
@@ -49,9 +48,9 @@ struct Job<'a> {
     left: Mutex<Vec<Kept>>,
     /// The names at the top that stay.
     stay: &'a [&'a str],
-    /// What was written since then stays: somebody is at work here whom nobody knew of.
+    /// What was written since then stays: somebody unknown is at work here.
     since: Option<(i64, i64)>,
-    /// Files of which a link went with us: that changes the others' inode, too.
+    /// Files of which we deleted a link: that changes the others' inode, too.
     linked: Mutex<HashSet<u64>>,
     place: &'a VolumePath,
     /// The top, to which directories nested too deep are moved.
@@ -59,30 +58,30 @@ struct Job<'a> {
     lifted: Mutex<Vec<CString>>,
 }
 
-/// What was not deleted.
+/// A file that was not deleted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kept {
-    /// Somebody wrote it after the look.
+    /// Somebody wrote it after the inspection.
     Written(PathBuf),
     /// The file system refused.
     Refused {
-        /// Where it stands.
+        /// Its path.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: Option<u32>,
         /// Why.
-        why: String,
+        why: Hindrance,
     },
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Default)]
 pub(super) struct Emptied {
     pub(super) freed: Size,
     pub(super) left: Vec<Kept>,
     /// The run is to stop.
     pub(super) stopped: bool,
-    /// Nothing but what stays is there any more.
+    /// Only what was to stay is left.
     pub(super) is_empty: bool,
 }
 
@@ -92,19 +91,19 @@ struct Folder {
     name: CString,
     anchor: Anchor,
     depth: usize,
-    /// Of its own blocks.
+    /// The bytes of its own blocks.
     bytes: u64,
-    /// Directories of the batch that still stand, and one for the reading of the batch.
+    /// Directories of the batch that are still there, and one for reading the batch.
     pending: AtomicUsize,
     /// The batch was not all.
     more: AtomicBool,
-    /// Something went since it was read.
+    /// Something was removed since it was read.
     moved: AtomicBool,
 }
 
-/// Deletes what is in the directory `place`, but for the names that stay, on the current rayon
-/// pool, until done or told to stop. A file that was written after `since` stays and is told. What
-/// is no directory is deleted itself.
+/// Deletes what is in the directory `place`, except the names that stay, on the current rayon pool,
+/// until done or told to stop. A file that was written after `since` stays and is reported. If
+/// `place` is no directory it is deleted itself.
 pub(super) fn empty(
     place: &VolumePath,
     stop: &Stop,
@@ -238,7 +237,7 @@ impl Job<'_> {
                 // Directories first: while this thread deletes files, others can start on them.
                 folder.pending.fetch_add(folders.len(), Ordering::AcqRel);
                 self.folders(scope, folder.clone(), folders);
-                // What a file held is freed without its directory's lock, so two threads are faster
+                // A file's blocks are freed without its directory's lock, so two threads are faster
                 // than one.
                 if files.len() > MANY {
                     let (half, folder) = (files.split_off(files.len() / 2), folder.clone());
@@ -250,7 +249,7 @@ impl Job<'_> {
                 }
                 self.files(&folder, &files);
             }
-            Err(error) => self.leave(folder.above.as_deref(), &folder.name, &error.to_string()),
+            Err(error) => self.leave(folder.above.as_deref(), &folder.name, error.into()),
         }
         self.done(scope, folder);
     }
@@ -283,7 +282,7 @@ impl Job<'_> {
         if above.depth >= DEEPEST || above.depth > 0 && Anchor::are_scarce() {
             match self.lift(above, name) {
                 Ok(()) => self.done(scope, above.clone()),
-                Err(error) => self.give_up(scope, name, &error.to_string(), above.clone()),
+                Err(error) => self.give_up(scope, name, error.into(), above.clone()),
             }
             return;
         }
@@ -293,17 +292,17 @@ impl Job<'_> {
                 Arc::new(Folder::new(Some(above.clone()), name, fd, bytes)),
             ),
             Err(Errno::NOENT) => self.done(scope, above.clone()),
-            Err(error) => self.give_up(scope, name, &error.to_string(), above.clone()),
+            Err(error) => self.give_up(scope, name, error.into(), above.clone()),
         }
     }
 
-    /// A directory stays, and so does the one above, which would say the same; but that may hold
+    /// Leaves a directory, and its parents, whose report would be the same; but they may contain
     /// more than this batch.
     fn give_up<'scope>(
         &'scope self,
         scope: &Scope<'scope>,
         name: &CStr,
-        why: &str,
+        why: Hindrance,
         above: Arc<Folder>,
     ) {
         self.leave(Some(&above), name, why);
@@ -320,11 +319,11 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Opens a directory on the same device, and tells the bytes of its own blocks, giving its
-    /// owner back the right to read and change it where it was taken (Go's module cache).
+    /// Opens a directory on the same device, and returns the bytes of its own blocks. If its
+    /// owner's right to read and change it was removed (Go's module cache), it is restored.
     fn open(&self, above: &Folder, name: &CStr) -> Result<(OwnedFd, u64), Errno> {
         // The kernel refuses any mount on the way: one of the same file system has the same device,
-        // so that alone would not tell.
+        // so that alone is not enough.
         let name = Path::new(OsStr::from_bytes(name.to_bytes()));
         let fd = match openat::below(&above.anchor, name, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(Errno::ACCESS) => {
@@ -348,7 +347,7 @@ impl Job<'_> {
         let stat = match rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return,
             // What can't be weighed waits: nobody could tell what its going frees.
-            Err(error) => return self.leave(Some(folder), name, &error.to_string()),
+            Err(error) => return self.leave(Some(folder), name, error.into()),
             Ok(stat) => stat,
         };
         if self.is_new(&stat) {
@@ -368,17 +367,17 @@ impl Job<'_> {
                 }
             }
             Err(Errno::NOENT) => {}
-            // On NFS that is what a file is called which somebody has open.
+            // The name on NFS of a file that somebody has open.
             Err(Errno::BUSY) if name.to_bytes().starts_with(b".nfs") => {
-                self.leave(Some(folder), name, OPEN);
+                self.leave(Some(folder), name, Hindrance::Open);
             }
-            Err(error) => self.leave(Some(folder), name, &error.to_string()),
+            Err(error) => self.leave(Some(folder), name, error.into()),
         }
     }
 
-    /// Whether somebody wrote the file, or moved it here, since the bin is nobody's: nobody can set
-    /// the time at which an inode was changed. Of a file with other links it may be one of those
-    /// that changed it; then its content tells.
+    /// Whether somebody wrote the file, or moved it here, since the entry was settled: nobody can
+    /// set an inode's change time. A deleted link to the same file moves it, too; then the write
+    /// time counts.
     fn is_new(&self, stat: &Stat) -> bool {
         let Some(since) = self.since else {
             return false;
@@ -397,19 +396,19 @@ impl Job<'_> {
     }
 
     fn keep(&self, folder: &Folder, name: &CStr) {
-        // On NFS that is what a file is called which somebody has open.
+        // The name on NFS of a file that somebody has open.
         if name.to_bytes().starts_with(b".nfs") {
-            return self.leave(Some(folder), name, OPEN);
+            return self.leave(Some(folder), name, Hindrance::Open);
         }
         self.note(Kept::Written(self.path(Some(folder), name)));
     }
 
-    /// One thing of the batch is gone, or its reading is done; the last one takes the directory
-    /// along, and so on upwards.
+    /// Notes that one entry of the batch is gone, or its reading is done; the last one removes the
+    /// directory, and so on upwards.
     fn done<'scope>(&'scope self, scope: &Scope<'scope>, mut folder: Arc<Folder>) {
         while folder.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // It is listed from its beginning: some file systems leave out names when others went.
-            // And only as long as that helps.
+            // Listed again from the beginning: some file systems leave out names when others are
+            // removed. Only as long as that helps.
             if folder.more.load(Ordering::Relaxed)
                 && folder.moved.swap(false, Ordering::Relaxed)
                 && !self.stopped()
@@ -428,10 +427,10 @@ impl Job<'_> {
                 Err(Errno::NOENT) => {}
                 Err(error) => {
                     match error {
-                        // What was left in it has been reported where it was left, but for what NFS
-                        // put there when it was deleted.
+                        // What was left in it has been reported already, except what NFS put there
+                        // when it was deleted.
                         Errno::NOTEMPTY | Errno::EXIST => self.still_open(&folder),
-                        error => self.leave(Some(&above), &folder.name, &error.to_string()),
+                        error => self.leave(Some(&above), &folder.name, error.into()),
                     }
                     if !above.more.load(Ordering::Relaxed) {
                         return;
@@ -442,8 +441,8 @@ impl Job<'_> {
         }
     }
 
-    /// On NFS a file that somebody has open gets another name when it is deleted (`.nfs...`), and
-    /// is there, with its bytes, until it is closed.
+    /// Reports files that are open elsewhere: on NFS such a file gets another name when it is
+    /// deleted (`.nfs...`), and stays with its bytes until it is closed.
     fn still_open(&self, folder: &Folder) {
         let files =
             read(&folder.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
@@ -463,7 +462,7 @@ impl Job<'_> {
             {
                 self.bytes.fetch_sub(bytes(&stat), Ordering::Relaxed);
                 self.inodes.fetch_sub(1, Ordering::Relaxed);
-                self.leave(Some(folder), name, OPEN);
+                self.leave(Some(folder), name, Hindrance::Open);
             }
         }
     }
@@ -479,7 +478,7 @@ impl Job<'_> {
         stopped
     }
 
-    fn leave(&self, folder: Option<&Folder>, name: &CStr, why: &str) {
+    fn leave(&self, folder: Option<&Folder>, name: &CStr, why: Hindrance) {
         // Whoever owns the directory says what may go from it.
         let owners = folder.into_iter().flat_map(|folder| {
             let entry = || rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -492,7 +491,7 @@ impl Job<'_> {
         self.note(Kept::Refused {
             path: self.path(folder, name),
             owner,
-            why: why.to_owned(),
+            why,
         });
     }
 
@@ -503,7 +502,7 @@ impl Job<'_> {
         }
     }
 
-    /// Where it stands. One that is nested too deep stands elsewhere by now.
+    /// Its path. One that is nested too deep is elsewhere by now.
     fn path(&self, folder: Option<&Folder>, name: &CStr) -> PathBuf {
         let mut names = vec![name];
         let mut at = folder;

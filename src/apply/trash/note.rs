@@ -1,9 +1,9 @@
-//! The note beside a tree that was taken: where it stood, and which registration is its own.
+//! The note beside a tree in the trash: where it was, and which registration is its own.
 //!
-//! While the note is called [`NOTE`], nobody has looked at the tree again, and it is not ours to
-//! delete. It is called [`GONE`] when somebody has; then the time at which it was written says
-//! since when nobody has any business in the tree. Anybody can write a note: it must never be
-//! believed to be more than a question, which the registration and the tree themselves answer.
+//! While the note is called [`NOTE`], nobody has inspected the tree again, and it is not ours to
+//! delete. Afterwards it is called [`GONE`], and its write time is the time since when nobody has
+//! any business in the tree. Anybody can write a note, so it proves nothing: the registration and
+//! the tree have to.
 
 use crate::fs::atomic;
 use crate::fs::clock;
@@ -22,21 +22,21 @@ pub(super) const GONE: &str = "gone.json";
 const SCHEMA: &str = "treewarden.taken/1";
 const CAP: u64 = 64 << 10;
 
-/// Where a bin's first entry came from.
+/// The origin of a trash entry's first item.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Note {
     schema: String,
     from: PathBuf,
-    /// Its registration, which goes when the tree was looked at again.
+    /// Its registration, which goes after the tree was inspected again.
     admin: Option<PathBuf>,
-    /// What tells that registration from another of the same name. Notes of earlier versions have
-    /// none.
+    /// What distinguishes that registration from another of the same name. Notes of earlier
+    /// versions have none.
     #[serde(default)]
     registration: Option<Registration>,
 }
 
-/// A registration's directory, and the file that says where its tree stands: nobody can set the
-/// time at which an inode was changed.
+/// A registration's directory, and the file that names its tree: nobody can set an inode's change
+/// time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Registration {
     folder: u64,
@@ -51,17 +51,17 @@ pub(super) struct Taken {
     pub(super) admin: VolumePath,
 }
 
-/// What a bin is.
+/// The state of a trash entry.
 #[derive(Debug)]
 pub(super) enum State {
     /// Nothing in it is anybody's.
     Plain,
-    /// Its tree is still to come.
+    /// Its tree is not in it yet.
     Coming(Taken),
-    /// Its tree is registered, and nobody has looked at it again: somebody is at work on it, under
+    /// Its tree is registered, and nobody has inspected it again: somebody is at work on it, under
     /// the repo's lock, or was killed there, or the file server vanished.
     Registered(Taken),
-    /// Nobody has looked at its tree again, and no registration proves whose it is.
+    /// Nobody has inspected its tree again, and no registration proves whose it is.
     Unproven(PathBuf),
 }
 
@@ -82,8 +82,8 @@ impl Note {
         })
     }
 
-    /// Of a directory that can be had again: nobody has to look at it a second time, but from now
-    /// on nobody has any business in it either.
+    /// The note of a regenerable directory: nobody has to inspect it a second time, but from now on
+    /// nobody has any business in it either.
     pub(super) fn again(from: &VolumePath) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
@@ -95,15 +95,16 @@ impl Note {
 
     pub(super) fn write(&self, bin: &VolumePath) -> io::Result<()> {
         let name = if self.admin.is_some() { NOTE } else { GONE };
-        atomic::create(&bin.path().join(name), &serde_json::to_vec(self)?)?;
-        atomic::sync_folder(&bin.path())
+        let place = bin.join(name).map_err(io::Error::other)?;
+        atomic::create(&place, &serde_json::to_vec(self)?)?;
+        atomic::sync_folder(bin)
     }
 
-    /// A note that makes no sense was cut short before anything was moved. Our notes are whole
-    /// files in directories: anything else is somebody's doing, and must not stop every run to
-    /// come.
+    /// Reads a note. A malformed one was truncated before anything was moved. Our notes are whole
+    /// files in directories: anything else was put there by somebody, and must not stop every later
+    /// run.
     fn read(bin: &VolumePath, name: &str) -> io::Result<Option<Self>> {
-        match openat::read(&bin.join(name).map_err(io::Error::other)?, CAP) {
+        match openat::read(&bin.join(name)?, CAP) {
             Err(error)
                 if matches!(
                     error.kind(),
@@ -119,10 +120,7 @@ impl Note {
 
 impl Registration {
     fn of(admin: &VolumePath) -> io::Result<Self> {
-        let (folder, gitdir) = (
-            openat::stat(admin)?,
-            openat::stat(&admin.join("gitdir").map_err(io::Error::other)?)?,
-        );
+        let (folder, gitdir) = (openat::stat(admin)?, openat::stat(&admin.join("gitdir")?)?);
         let changed = if clock::is_touched_again() {
             (0, 0)
         } else {
@@ -144,9 +142,9 @@ pub(super) fn changed(stat: &Stat) -> (i64, i64) {
     (stat.st_ctime, stat.st_ctime_nsec as i64)
 }
 
-/// What the bin is now.
+/// Returns the entry's state now.
 pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
-    let at = |name: &str| bin.join(name).map_err(io::Error::other);
+    let at = |name: &str| bin.join(name).map_err(io::Error::from);
     let Some(Note {
         from,
         admin: Some(admin),
@@ -176,8 +174,8 @@ pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
     if is_folder && taken.is_proven(&at("0")?, registration, written.as_ref())? {
         return Ok(State::Registered(taken));
     }
-    // The registration goes the same way when the tree was looked at: asked for last, so that
-    // nobody moves it in between unseen.
+    // The registration goes the same way after the tree was inspected: checked last, so that nobody
+    // moves it in between unseen.
     let done = found(openat::stat(&at("1")?))?.is_some();
     Ok(if done {
         State::Plain
@@ -220,21 +218,21 @@ impl Taken {
     }
 }
 
-/// Whether somebody said of the bin that nothing in it is to be looked at again.
+/// Whether the entry is settled: nothing in it has to be inspected again.
 pub(super) fn is_settled(bin: &VolumePath) -> io::Result<bool> {
     Ok(stat_of(bin, GONE)?.is_some() || stat_of(bin, super::TOLD)?.is_some())
 }
 
-/// Says so. A bin without a note needs none.
+/// Settles the entry. One without a note needs no record.
 pub(super) fn settle(bin: &VolumePath) -> io::Result<()> {
-    let at = |name: &str| bin.join(name).map_err(io::Error::other);
+    let at = |name: &str| bin.join(name).map_err(io::Error::from);
     if stat_of(bin, NOTE)?.is_none() {
         return Ok(());
     }
     super::rename(&at(NOTE)?, &at(GONE)?)
 }
 
-/// Where the tree came from, and since when nobody has any business in it.
+/// Returns where the tree came from, and since when nobody has any business in it.
 pub(super) fn settled(bin: &VolumePath) -> io::Result<Option<(PathBuf, (i64, i64))>> {
     if Note::read(bin, GONE)?.is_none() && Note::read(bin, NOTE)?.is_some() {
         settle(bin)?;
@@ -245,7 +243,7 @@ pub(super) fn settled(bin: &VolumePath) -> io::Result<Option<(PathBuf, (i64, i64
     Ok(note.map(|(note, stat)| (note.from, since(&stat))))
 }
 
-/// When the bin's note was written.
+/// Returns when the entry's note was written.
 pub(super) fn written(bin: &VolumePath) -> io::Result<Option<SystemTime>> {
     let stat = match stat_of(bin, GONE)? {
         None => stat_of(bin, NOTE)?,
@@ -257,14 +255,14 @@ pub(super) fn written(bin: &VolumePath) -> io::Result<Option<SystemTime>> {
 }
 
 fn stat_of(bin: &VolumePath, name: &str) -> io::Result<Option<Stat>> {
-    match openat::stat(&bin.join(name).map_err(io::Error::other)?) {
+    match openat::stat(&bin.join(name)?) {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory || is_link(&error) => Ok(None),
         stat => found(stat),
     }
 }
 
-/// What a note says; none when it is torn, or of a schema that isn't known: then nothing proves
-/// whose doing a missing tree is.
+/// Returns the origin in a note; none if it is truncated, or of an unknown schema: then nothing
+/// proves who removed a missing tree.
 pub(crate) fn origin(note: &[u8], state: &VolumePath) -> Option<VolumePath> {
     let note: Note = serde_json::from_slice(note).ok()?;
     if note.schema == SCHEMA {
@@ -278,7 +276,7 @@ fn is_link(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
-/// Where a path in a bin stands, for people.
+/// A path in a trash entry, for people.
 pub(super) fn shown(bin: &VolumePath, below: &Path) -> PathBuf {
     bin.path().join(below)
 }

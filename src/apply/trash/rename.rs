@@ -1,7 +1,5 @@
-//! Renaming on the volume: each directory on the way is opened beneath the root, and no link is
-//! followed.
-//!
-//! It must never put anything over what stands somewhere already, but an empty directory.
+//! Renames on the volume: each directory on the way is opened beneath the root, and no link is
+//! followed. Nothing is replaced but an empty directory.
 
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
@@ -10,14 +8,13 @@ use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-/// Renames whatever stands at `from`. What `to` names is ours alone, and free.
+/// Renames whatever is at `from`. The name `to` is ours alone, and free.
 pub(super) fn rename(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
     by_name(from, to, &|name| name.to_owned())
 }
 
-/// Renames the directory at `from`, and nothing but a directory: a file would replace a file that
-/// stands there. So says the kernel itself when both names end in a slash, whatever somebody puts
-/// there meanwhile.
+/// Renames the directory at `from`, and nothing but a directory: a file would replace another file.
+/// The kernel enforces that if both names end in a slash, whatever somebody puts there meanwhile.
 pub(super) fn folder(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
     by_name(from, to, &|name| {
         [name, OsStr::new("/")].into_iter().collect()
@@ -53,9 +50,9 @@ fn by_name(
     }
 }
 
-/// Renames once more with the directory's own write bit set, and without success takes it back: a
-/// directory that its owner can't write to (Go's modules) can't be moved to another parent, for its
-/// `..` changes.
+/// Tries a rename again with the directory's own write bit set, and resets the bit if that fails: a
+/// directory that its owner can't write to (Go's modules) can't be moved to another parent, because
+/// its `..` changes.
 fn writable(
     folder: &VolumePath,
     rename: impl FnOnce() -> rustix::io::Result<()>,
@@ -73,7 +70,7 @@ fn writable(
     })?)
 }
 
-/// What helps where a rename was refused.
+/// What helps if a rename was refused.
 pub(super) fn remedy(cause: &io::Error) -> &'static str {
     match Errno::from_io_error(cause) {
         Some(Errno::XDEV) => {

@@ -22,8 +22,8 @@ fn volume() -> (tempfile::TempDir, Arc<Path>, Trash) {
     (top, root, trash)
 }
 
-/// A worktree and its registration, as git makes them; long enough ago not to be of the same
-/// moment as a note.
+/// A worktree and its registration, as git makes them; long enough ago to differ in time from a
+/// note.
 fn registered(root: &Arc<Path>) -> [VolumePath; 2] {
     let [tree, admin] = ["tree", "repo/.git/worktrees/tree"]
         .map(|name| VolumePath::new(root, Path::new(name)).unwrap());
@@ -137,8 +137,7 @@ fn a_tree_that_is_still_to_come_finds_its_bin() {
     );
 }
 
-/// Nobody is sure to find a bin before its note is written; then no tree may get into it any
-/// more.
+/// An entry may be found before its note is written; then no tree may get into it any more.
 #[test]
 fn nothing_gets_into_a_bin_that_is_being_deleted() {
     let (_top, root, trash) = volume();
@@ -201,8 +200,8 @@ fn what_is_written_after_the_look_stays_and_is_told_once() {
     let taken = bin.take(&Free, &tree).unwrap();
     bin.take(&Free, &admin).unwrap();
     a_moment();
-    // A new file with an old time, one that is moved in, and more in one that was there;
-    // another's link is not ours.
+    // A new file with an old time, one that is moved in, and more in one that was there; another's
+    // link is not ours.
     let new = taken.path().join("below/new");
     fs::write(&new, "new").unwrap();
     fs::File::open(&new)

@@ -1,6 +1,4 @@
-//! What is told of things that stay in the trash: each once.
-//!
-//! It must never keep anything from being tried again.
+//! The reports about what stays in the trash: each is made once. Reported files are still retried.
 
 use super::delete::Kept;
 use super::{Emptied, TOLD};
@@ -8,7 +6,47 @@ use crate::facts::cache::Size;
 use crate::fs::atomic;
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
+use rustix::io::Errno;
+use std::fmt;
+use std::io;
 use std::path::Path;
+
+/// Why something could not be deleted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Hindrance {
+    /// Somebody has the file open, and NFS keeps it for him.
+    Open,
+    /// It is somebody else's, or protected, in the system's words.
+    Forbidden(String),
+    /// What else the system said.
+    System(String),
+}
+
+impl From<io::Error> for Hindrance {
+    fn from(error: io::Error) -> Self {
+        let said = error.to_string();
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            Self::Forbidden(said)
+        } else {
+            Self::System(said)
+        }
+    }
+}
+
+impl From<Errno> for Hindrance {
+    fn from(errno: Errno) -> Self {
+        io::Error::from(errno).into()
+    }
+}
+
+impl fmt::Display for Hindrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("somebody has this file open, it goes when it is closed"),
+            Self::Forbidden(said) | Self::System(said) => f.write_str(said),
+        }
+    }
+}
 
 /// What stays, where it came from, and what to do about it.
 pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
@@ -24,17 +62,18 @@ pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
             let owner = owner
                 .map(|owner| format!(", user {owner} owns it or its folder"))
                 .unwrap_or_default();
-            let remedy = if why.contains("not permitted") || why.contains("denied") {
-                "; delete it as that user (`chattr -i` first, where `lsattr` shows an i)"
-            } else {
-                ""
+            let remedy = match why {
+                Hindrance::Forbidden(_) => {
+                    "; delete it as that user (`chattr -i` first, where `lsattr` shows an i)"
+                }
+                Hindrance::Open | Hindrance::System(_) => "",
             };
             format!("`{}`{from}: {why}{owner}{remedy}", path.display())
         }
     }
 }
 
-/// The lines, unless the very same were told of this bin before.
+/// Returns the lines, unless the same ones were reported about this entry before.
 pub(super) fn tell_once(bin: &VolumePath, lines: Vec<String>) -> Emptied {
     let text = lines.join("\n");
     let place = bin.join(TOLD).ok();
@@ -48,7 +87,7 @@ pub(super) fn tell_once(bin: &VolumePath, lines: Vec<String>) -> Emptied {
         return Emptied::default();
     }
     // Where it can't be noted, it is told again.
-    if let Some(Err(error)) = place.map(|place| atomic::replace(&place.path(), text.as_bytes())) {
+    if let Some(Err(error)) = place.map(|place| atomic::replace(&place, text.as_bytes())) {
         tracing::debug!(%error, "failed to note what was told of the trash");
     }
     Emptied {

@@ -1,8 +1,8 @@
-//! Where an agent's command runs: a repo's checkout, or one of its worktrees by name.
+//! Finds where an agent's command runs: a repo's checkout, or one of its worktrees by name.
 //!
-//! What stands there was written by agents: it is looked up without following a link, and a repo
-//! whose files are encrypted is refused by name. It must never run git, for that takes longer than
-//! all the rest, and never lead outside the volume.
+//! Agents wrote what is there: it is looked up without following a link, inside the volume, and a
+//! repo whose files are encrypted is refused by name. Git is not run, because that takes longer
+//! than all the rest.
 
 use crate::commands::worktrees;
 use crate::config::policy;
@@ -12,10 +12,10 @@ use crate::git::shadow::crypt::{WORDS, names_driver};
 use crate::survey;
 use std::io;
 
-/// A git config or a `.gitattributes` of this size is no honest one.
+/// Bytes. No well-formed git config or `.gitattributes` is larger.
 const CAP: u64 = 1 << 20;
 
-/// No command can run there.
+/// Why no command can run there.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
     /// There is no checkout.
@@ -23,10 +23,10 @@ pub enum CheckoutError {
         "`{0}/.git` is missing: there is no checkout; clone it there, or take it out of the config"
     )]
     Missing(VolumePath),
-    /// It can't be looked at.
+    /// It can't be inspected.
     #[error("failed to read `{0}`: {1}; mend it by hand")]
     Unreadable(String, io::Error),
-    /// git-crypt's files.
+    /// Its files are git-crypt's.
     #[error("`{0}` says that this is a git-crypt repo: {WORDS}")]
     Encrypted(VolumePath),
     /// No worktree of that name.
@@ -43,8 +43,8 @@ pub struct Stand {
     pub admin: Option<VolumePath>,
 }
 
-/// Finds the checkout, or the worktree that is registered under `name` or stands in a directory of
-/// that name, and refuses an encrypted repo.
+/// Finds the checkout, or the worktree with this id or directory name, and refuses an encrypted
+/// repo.
 ///
 /// # Errors
 /// [`CheckoutError`].
@@ -66,7 +66,7 @@ pub fn find(repo: &policy::Repo, name: Option<&str>) -> Result<Stand, CheckoutEr
     Ok(stand)
 }
 
-/// A fixed name below a place can't climb.
+/// A fixed name below a place, which can't climb.
 fn at(place: &VolumePath, name: &str) -> VolumePath {
     place.join(name).expect("a fixed name stays inside")
 }
@@ -88,8 +88,8 @@ fn worktree(repo: &policy::Repo, git_dir: &VolumePath, name: &str) -> Result<Sta
     }
 }
 
-/// By the three places that tell without running git: its keys, its filter in the config, its
-/// attribute on files.
+/// Refuses a git-crypt repo, by three signs that need no git: its keys, its filter in the config,
+/// its attribute on files.
 fn refuse_encrypted(git_dir: &VolumePath, tree: &VolumePath) -> Result<(), CheckoutError> {
     let unreadable = |place: &VolumePath| {
         let place = place.to_string();
@@ -118,7 +118,7 @@ fn refuse_encrypted(git_dir: &VolumePath, tree: &VolumePath) -> Result<(), Check
     Ok(())
 }
 
-/// A section of git-crypt's in a git config.
+/// Whether a git config has a section of git-crypt's.
 fn has_section(config: &[u8]) -> bool {
     let begins = [
         "[filter \"git-crypt",

@@ -1,11 +1,10 @@
-//! An agent's command as a child: signals go to it, its exit code comes back, and it doesn't
+//! Runs an agent's command as a child: signals go to it, its exit code comes back, and it doesn't
 //! outlive us.
 //!
-//! Without a terminal it has a process group of its own, and the kernel kills the whole group
-//! should we be killed: nobody works on under a lock that looks free. What left the group holds the
-//! lock itself. At a terminal it stays in our group, which gets Ctrl-C and Ctrl-Z from there, and
-//! only the command itself dies with us. It must never start anything but the caller's command, nor
-//! end what that leaves running.
+//! Without a terminal it has a process group of its own, and the kernel kills the whole group if we
+//! are killed: nobody works on under a lock that looks free. Processes that left the group hold the
+//! lock themselves. At a terminal the command stays in our group, which gets Ctrl-C and Ctrl-Z from
+//! there, and only the command itself dies with us. What the command leaves running is not ended.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
@@ -17,27 +16,27 @@ use std::process::Command;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-/// How often the command's lock gives a sign of life.
+/// The interval of the lock's signs of life.
 pub const BEAT: Duration = Duration::from_secs(5);
 
-/// What a command gets to put its things in order, when its lock is lost.
+/// The time that a command has to clean up when its lock is lost.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// All that people and schedulers send.
+/// The signals that people and schedulers send.
 const PASSED_ON: [i32; 7] = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM];
 
 /// How a command ended.
 #[derive(Debug)]
 pub struct Ended<E> {
-    /// Its exit code; 128 and the signal's number when one ended it.
+    /// Its exit code; 128 plus the signal's number if one ended it.
     pub code: u8,
     /// Whether something that it started goes on.
     pub goes_on: bool,
-    /// Why it was ended: its heart no longer beat.
+    /// Why it was ended: `beat` failed.
     pub lost: Option<E>,
 }
 
-/// Runs a command to its end. `beat` is called every [`BEAT`]; when it fails, the command is ended.
+/// Runs a command to its end. `beat` is called every [`BEAT`]; if it fails, the command is ended.
 ///
 /// # Errors
 /// It could not be started, and then the error is `spawn`'s, or not be waited for.
@@ -82,8 +81,8 @@ pub fn run<E: Display + Send>(
     })
 }
 
-/// What we were started to ignore, as by `nohup`, a bit for each signal: the command ignores it,
-/// too.
+/// The signals that we were started to ignore, as by `nohup`, one bit each: the command ignores
+/// them, too.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -91,7 +90,7 @@ fn ignored() -> u64 {
         .unwrap_or_default()
 }
 
-/// A command that runs.
+/// A running command.
 #[derive(Debug, Clone, Copy)]
 struct Started {
     pid: Pid,
@@ -113,8 +112,8 @@ impl Started {
         Err(io::Error::other("the signals ended"))
     }
 
-    /// Its status, when it has ended. As a container's first process we are everybody's heir:
-    /// others' children are laid to rest, too.
+    /// Returns its status, if it has ended. As a container's first process we inherit orphans, so
+    /// those are reaped, too.
     fn reap(self) -> io::Result<Option<WaitStatus>> {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
@@ -126,8 +125,8 @@ impl Started {
         }
     }
 
-    /// What a terminal sends goes to its whole group, and has been there already when it came from
-    /// one; the rest is for the command.
+    /// Passes a signal on. A terminal sends it to its whole group, so from one it has arrived
+    /// already.
     fn pass_on(self, signal: i32) {
         let Some(known) = Signal::from_named_raw(signal) else {
             return;
@@ -147,7 +146,7 @@ impl Started {
         }
     }
 
-    /// Until the command has ended; or until its heart stops, and then it is ended.
+    /// Waits until the command has ended; or until `beat` fails, and then ends the command.
     fn beats<E: Display>(
         self,
         beat: impl Fn() -> Result<(), E>,
@@ -168,7 +167,7 @@ impl Started {
     }
 }
 
-/// Nobody to be told of it.
+/// Ignores that nobody is left to signal.
 fn gone_already(sent: Result<(), Errno>) {
     if let Err(error) = sent {
         tracing::debug!(%error, "a signal came too late");

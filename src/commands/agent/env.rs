@@ -1,8 +1,8 @@
-//! The cache environment: which variable sends which package manager to which directory of the
+//! The cache environment: the variables that send each package manager to its directory on the
 //! volume.
 //!
-//! `ecosystems` has the variables; each was found out by asking the tool, and `tests/it/env.rs` lets
-//! it tell. `docs/eviction.md` lists them.
+//! `ecosystems` has the variables; each was verified with the tool, and `tests/it/env.rs` asks the
+//! tools again. `docs/eviction.md` lists them.
 
 use crate::config::policy::Policy;
 use crate::ecosystems;
@@ -23,7 +23,7 @@ pub enum Format {
     Configmap,
 }
 
-/// A path that a format has no way to say.
+/// A path that a format can't express.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "failed to write {name} as dotenv: `{value}` holds a quote, which each of its readers takes in its own way; use another --format"
@@ -33,8 +33,8 @@ pub struct Unsayable {
     value: String,
 }
 
-/// The variables by their names. Of two caches of one kind the first in the config counts; `folder`
-/// and `build-output` have no tool.
+/// The variables by name. Of two caches of one kind the first in the config counts; `folder` and
+/// `build-output` have no tool.
 pub fn variables(policy: &Policy) -> BTreeMap<&'static str, String> {
     let mut variables = BTreeMap::new();
     for (cache, place) in policy
@@ -43,7 +43,7 @@ pub fn variables(policy: &Policy) -> BTreeMap<&'static str, String> {
         .filter_map(|cache| Some((cache, cache.place.as_ref()?.path())))
     {
         for (name, path) in of(cache.kind, &place) {
-            // The config is text, and so is all that comes of it.
+            // The config is text, and so are all its paths.
             variables
                 .entry(name)
                 .or_insert_with(|| path.display().to_string());
@@ -52,15 +52,15 @@ pub fn variables(policy: &Policy) -> BTreeMap<&'static str, String> {
     variables
 }
 
-/// The variables by which the tool of that kind is told where its cache stands.
+/// The variables that make the tool of that kind use the directory `place`.
 fn of(kind: CacheKind, place: &Path) -> Vec<(&'static str, PathBuf)> {
     ecosystems::layout(kind).map_or_else(Vec::new, |layout| (layout.variables)(place))
 }
 
-/// The environment as text.
+/// Returns the environment as text.
 ///
 /// # Errors
-/// [`Unsayable`], in dotenv alone.
+/// [`Unsayable`], only for dotenv.
 pub fn render(
     variables: &BTreeMap<&'static str, String>,
     format: Format,
@@ -97,7 +97,7 @@ fn json(what: &impl serde::Serialize) -> String {
     crate::report::json::pretty(what)
 }
 
-/// What no reader of any of these formats takes for anything but itself.
+/// Whether no reader of any of these formats takes the value for anything but itself.
 fn is_plain(value: &str) -> bool {
     value
         .bytes()
@@ -112,11 +112,11 @@ fn shell(value: &str) -> String {
     }
 }
 
-/// Docker takes quotes for part of the value, so only what needs them gets some.
+/// Quotes a value only if it needs it: Docker takes quotes for part of the value.
 fn dotenv(name: &'static str, value: &str) -> Result<String, Unsayable> {
     match value {
         plain if is_plain(plain) => Ok(format!("{name}={plain}\n")),
-        // Backslashes and line ends, the other troublemakers, are refused by the config.
+        // The config refuses backslashes and line ends, the other problematic characters.
         odd if odd.contains('\'') => Err(Unsayable {
             name,
             value: odd.to_owned(),

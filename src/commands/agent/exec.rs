@@ -1,9 +1,9 @@
-//! `treewarden exec`: a command under its repo's lock, with the cache environment, in the checkout
-//! or a worktree.
+//! `treewarden exec`: runs a command under its repo's lock, with the cache environment, in the
+//! checkout or a worktree.
 //!
-//! The lock's descriptor is the command's and all its children's as well, so it is held until the
-//! last of them has ended. It must never run the command without the lock, nor take the volume's:
-//! agents and runs pass each other repo by repo.
+//! The command and all its children have the lock's descriptor as well, so the lock is held until
+//! the last of them has ended. The volume's lock is not taken: agents and runs pass each other repo
+//! by repo.
 
 use super::checkout::{self, CheckoutError, Stand};
 use super::{HOLDS, child, env, held_above};
@@ -21,7 +21,7 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::Duration;
 
-/// What is to run, and where.
+/// The command, and where to run it.
 #[derive(Debug)]
 pub struct ExecRequest<'a> {
     /// The repo.
@@ -34,16 +34,16 @@ pub struct ExecRequest<'a> {
     pub wait: Duration,
 }
 
-/// The command did not run, or not to its own end.
+/// Why the command did not run, or not to its own end.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
-    /// Not the volume that the config means.
+    /// It is not the volume that the config means.
     #[error(transparent)]
     Volume(#[from] VolumeError),
     /// A lock is held already.
     #[error("{0}")]
     Holds(String),
-    /// The lock can't be had.
+    /// The lock can't be taken.
     #[error("{0}: {1}")]
     Lock(String, Box<LockError>),
     /// The repo is refused.
@@ -57,7 +57,7 @@ pub enum ExecError {
         /// Why.
         cause: io::Error,
     },
-    /// The lock was lost on the way.
+    /// The lock was lost meanwhile.
     #[error("{0}: ended the command: {1}")]
     Lost(String, Box<LockError>),
 }
@@ -71,7 +71,7 @@ pub struct Ended {
     pub goes_on: bool,
 }
 
-/// Runs the command. `now` is asked when the lock is taken.
+/// Runs the command. `now` is called when the lock is taken.
 ///
 /// # Errors
 /// [`ExecError`].
@@ -85,7 +85,7 @@ pub fn exec(
     }
     volume::prove(&policy.volume)?;
     let repo = request.repo;
-    let locks = policy.volume.state.path().join("locks");
+    let locks = policy.volume.locks();
     let busy = |error| ExecError::Lock(repo.name.clone(), Box::new(error));
     let mut lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, request.wait)
         .map_err(busy)?;
@@ -106,8 +106,7 @@ pub fn exec(
         .envs(env::variables(policy))
         .env(HOLDS, &repo.name)
         .env("PWD", stand.place.path());
-    // By its descriptor: whatever is put into its place meanwhile, this is the directory that was
-    // looked at.
+    // By its descriptor: this is the directory that was checked, whatever replaces it meanwhile.
     command.current_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()));
     let failed = |cause| ExecError::Start {
         program: program.to_owned(),
@@ -129,8 +128,8 @@ pub fn exec(
     }
 }
 
-/// A worktree in which a command runs is not idle, whether it writes there or not. What can't be
-/// written says nothing, and that is all.
+/// Marks a worktree as active while a command runs in it, whether it writes there or not. If the
+/// mark can't be written, nothing else is lost.
 fn sign_of_life(stand: &Stand) {
     if let Some(Err(error)) = stand.admin.as_ref().map(touch) {
         tracing::debug!(%error, "failed to write the worktree's heartbeat");

@@ -1,20 +1,18 @@
-//! `treewarden locks`: who holds what, by the kernel's word; what a dead holder left written is
-//! told apart.
-//!
-//! It must never hold up who wants a lock: it asks without waiting, and lets go at once.
+//! `treewarden locks`: who holds what, by the kernel; what a dead holder left written is shown as
+//! that. Nobody who wants a lock is delayed: it asks without waiting, and releases at once.
 
 use crate::config::policy::Policy;
 use crate::lock::{self, LockError, Seen};
 use crate::report::locks::{Holder, Lock, Locks, SCHEMA, State};
 use crate::state::volume::{self, VolumeError};
 
-/// Looks at the lock of the volume, of shards that are at work or died, and of each repo.
+/// Inspects the lock of the volume, of shards that are at work or died, and of each repo.
 ///
 /// # Errors
 /// [`VolumeError`]: not the volume that the config means.
 pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
     volume::prove(&policy.volume)?;
-    let folder = policy.volume.state.path().join("locks");
+    let folder = policy.volume.locks();
     let (shards, unreadable) = match lock::shards(&folder) {
         Ok(shards) => (shards, None),
         Err(error) => (Vec::new(), Some(error)),
@@ -23,7 +21,7 @@ pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
         None,
         unreadable.map_or_else(|| lock::look_at(&folder, None), Err),
     );
-    // Each has a share of it, and a share is not seen by one who asks for a share.
+    // Each shard holds it shared, which a shared lock doesn't show.
     if shards.iter().any(|(_, seen)| seen.held) && volume.state != State::Unknown {
         volume = Lock {
             state: State::Held,

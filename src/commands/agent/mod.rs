@@ -1,7 +1,8 @@
-//! The agents' side of the lock: running a command under it, with the caches wired.
+//! The agents' side of the lock: running a command under it, with the cache environment.
 //!
-//! Agents are untrusted and their commands are their own business; the lock is not. It must never
-//! take the volume's lock, never hold a second repo's, and never change a repo itself.
+//! Agents are untrusted and their commands are their own business; the lock is not. A command takes
+//! one repo's lock, never the volume's or a second repo's, and treewarden itself changes nothing in
+//! the repo.
 
 pub mod checkout;
 pub mod child;
@@ -9,10 +10,10 @@ pub mod env;
 pub mod exec;
 pub mod locks;
 
-/// In the environment of a command that runs under a repo's lock: the repo's name.
+/// The variable with the repo's name, for a command that runs under a repo's lock.
 pub const HOLDS: &str = "TREEWARDEN_HOLDS";
 
-/// Why no lock may be waited for here: one is held further up, and whoever waits for a second while
+/// Why no lock may be waited for here: a parent holds one, and whoever waits for a second while
 /// holding one may wait for ever.
 pub fn held_above() -> Option<String> {
     let held = std::env::var_os(HOLDS)?;

@@ -1,8 +1,8 @@
-//! Bringing a rescue back: which place, which branch, which files.
+//! `treewarden rescue restore`: restores a worktree, or files of it.
 //!
-//! It takes the repo's lock first, and says no before anything is written where it can. It must
-//! never put a tree where the config has something else, nor give a worktree a branch that moved on
-//! or that somebody has.
+//! It takes the repo's lock first, and refuses before anything is written if possible. The place
+//! must be one that the config gives to nothing else, and a branch that moved on or is checked out
+//! elsewhere is not used.
 
 use super::{Found, RescuesError, find, open, read};
 use crate::apply::ownership::{folders, owner_of};
@@ -24,25 +24,25 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// What is to come back, and where to.
+/// What to restore, and where.
 #[derive(Debug)]
 pub struct RestoreRequest<'a> {
-    /// Which rescue.
+    /// The rescue.
     pub id: &'a str,
     /// A file or directory in it; none for the whole worktree.
     pub path: Option<&'a Path>,
-    /// Where the tree is to stand; none for where it stood.
+    /// The tree's place; none for its original one.
     pub to: Option<&'a Path>,
     /// Whether files that differ are replaced.
     pub force: bool,
 }
 
-/// What came back.
+/// What was restored.
 #[derive(Debug)]
 pub struct Back {
     /// The rescue's full id.
     pub id: String,
-    /// Where it stands.
+    /// Its place.
     pub place: PathBuf,
     /// How many files.
     pub restored: Restored,
@@ -50,7 +50,7 @@ pub struct Back {
     pub notes: Vec<String>,
 }
 
-/// Brings back a worktree, or files of it. The rescue itself stays until it expires.
+/// Restores a worktree, or files of it. The rescue itself stays until it expires.
 ///
 /// # Errors
 /// [`RescuesError`]: nothing was changed, or the error says what.
@@ -62,7 +62,7 @@ pub fn restore(
 ) -> Result<Back, RescuesError> {
     let found = find(policy, request.id, stop, now)?;
     let repo = found.repo;
-    let locks = policy.volume.state.path().join("locks");
+    let locks = policy.volume.locks();
     let lock = LockedRepo::take(&locks, &repo.name, &repo.place, "rescue restore", now);
     let lock = lock.map_err(|error| RescuesError::Lock(repo.name.clone(), Box::new(error)))?;
     let (shadow, git) =
@@ -88,7 +88,7 @@ pub fn restore(
     }
 }
 
-/// A rescue on its way back.
+/// A restore under way.
 struct Bringing<'a> {
     policy: &'a Policy,
     found: &'a Found<'a>,
@@ -165,7 +165,7 @@ impl Bringing<'_> {
         })
     }
 
-    /// A place on the volume that the config gives to nobody else.
+    /// A place on the volume that the config gives to nothing else.
     fn place(&self, path: &Path) -> Result<VolumePath, RescuesError> {
         let no = |why: &str| {
             RescuesError::Target(format!(
@@ -195,7 +195,8 @@ impl Bringing<'_> {
         }
     }
 
-    /// Nothing stands there but perhaps an empty directory, and no worktree is registered for it.
+    /// Checks that the place is missing or an empty directory, and that no worktree is registered
+    /// for it.
     fn prove_free(&self, place: &VolumePath) -> Result<(), RescuesError> {
         let no = |why: String| {
             RescuesError::Target(format!(
@@ -235,8 +236,8 @@ impl Bringing<'_> {
         }
     }
 
-    /// The new worktree's HEAD: its branch, where that still is at the very commit and nobody has
-    /// it; else the commit alone.
+    /// The new worktree's HEAD: its branch, if that is still at this commit and nobody has it; else
+    /// the commit alone.
     fn head(&self, git: &Repository) -> Result<(String, Vec<String>), RescuesError> {
         let branch = self.saved.manifest.branch.as_deref().filter(|branch| {
             branch.starts_with("refs/heads/") && git2::Reference::is_valid_name(branch)
@@ -283,14 +284,13 @@ impl Bringing<'_> {
         }
     }
 
-    /// Whether somebody has the branch. Unknown is taken.
+    /// Whether somebody has the branch checked out. Unknown counts as yes.
     fn is_out(&self, branch: &str) -> bool {
         survey::registry::holder(self.restore.shadow.git_dir(), branch)
             .map_or(true, |holder| holder.is_some())
     }
 
-    /// A reflog through which the commits that only this tree reached can be had again: `git
-    /// reflog` shows them.
+    /// A reflog with the commits that only this tree reached, so that `git reflog` shows them.
     fn log(&self, now: DateTime<Utc>) -> String {
         let mut before = Oid::ZERO_SHA1;
         let mut log = String::new();
@@ -314,7 +314,7 @@ impl Bringing<'_> {
     }
 }
 
-/// The directory that somebody named: his word is good, links and all. Its parent must be there.
+/// Opens the directory that somebody named, which is trusted, links and all. Its parent must exist.
 fn folder(to: &Path) -> Result<OwnedFd, RescuesError> {
     let failed = |error: io::Error| {
         RescuesError::Target(format!("failed to open `{}`: {error}", to.display()))

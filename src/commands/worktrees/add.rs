@@ -1,11 +1,11 @@
-//! `treewarden worktree add`: fetch, then a new worktree, under the repo's lock.
+//! `treewarden worktree add`: fetches, then makes a worktree, under the repo's lock.
 //!
-//! The tree is put together in the repo's workshop, of what git checked out [in scratch
-//! space](crate::apply::fill), and registered with two renames, as `git worktree add` would leave
-//! it, but for what that would run of the repo's own config: hooks, filters, the file system
-//! monitor. A kill leaves nothing but, at worst, a branch at the commit that it was to start from,
-//! or a registration without a tree: the next try takes up either. It must never move a branch that
-//! was there, nor take one that somebody has.
+//! The tree is assembled in the repo's staging directory, from a checkout [in scratch
+//! space](crate::apply::fill), and registered with two renames. The result is that of `git worktree
+//! add`, without what that would run of the repo's own config: hooks, filters, the file system
+//! monitor. A kill leaves at worst a branch at its start commit, or a registration without a tree:
+//! the next try uses either. An existing branch is never moved, nor taken from somebody who has it
+//! checked out.
 
 use super::remote::{Remote, settings};
 use super::{Locked, WorkError, around, is_free, place_of};
@@ -34,16 +34,16 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What is asked for.
+/// A request for a new worktree.
 #[derive(Debug)]
 pub struct AddRequest<'a> {
     /// The repo's name in the config.
     pub repo: &'a str,
     /// The worktree's directory.
     pub name: &'a str,
-    /// What its branch starts from; none for the default branch of origin.
+    /// The start of its branch; none for the default branch of origin.
     pub from: Option<&'a str>,
-    /// Its branch; none for one of the worktree's name.
+    /// Its branch; none for one with the worktree's name.
     pub branch: Option<&'a str>,
     /// How long to wait for the lock; none for the repo's own `lock_wait`.
     pub wait: Option<Duration>,
@@ -52,16 +52,16 @@ pub struct AddRequest<'a> {
 /// The new worktree.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Added {
-    /// Where it stands.
+    /// Its path.
     pub path: PathBuf,
-    /// What its branch is and what it started from, in words.
+    /// Its branch and where that started, for people.
     pub note: String,
 }
 
-/// The tip of the tree's branch, and what is to be said of it.
+/// The tip of the tree's branch, and a note about it.
 struct Start {
     commit: Oid,
-    /// The branch isn't there yet.
+    /// The branch doesn't exist yet.
     new: bool,
     note: String,
 }
@@ -101,7 +101,7 @@ pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Add
     })
 }
 
-/// Before anything is asked of anybody.
+/// Checks the names before anything else.
 fn prove_names(name: &str, branch: &str) -> Result<(), WorkError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty()
@@ -128,7 +128,7 @@ fn full(branch: &str) -> String {
     format!("refs/heads/{branch}")
 }
 
-/// A worktree on its way.
+/// A worktree under way.
 struct Adding<'a> {
     policy: &'a Policy,
     repo: &'a policy::Repo,
@@ -217,9 +217,8 @@ impl Adding<'_> {
             .refused(format!("the name `{name}` is in use: something stands at `{}`; choose another, or move that away", path.display())))
     }
 
-    /// Drops the registration of a tree that is gone, where nothing is lost with it: an `add` that
-    /// was killed between its last two steps leaves one, and so does whoever deletes a tree by
-    /// hand.
+    /// Drops the registration of a tree that is gone, if nothing is lost with it: left by an `add`
+    /// that was killed between its last two steps, or by whoever deletes a tree by hand.
     fn cleared(&self, admin: &VolumePath) -> Result<bool, WorkError> {
         let (Locked { lock, trash }, now) = (self.locked, clock::now());
         let survey = RepoSurvey {
@@ -259,9 +258,9 @@ impl Adding<'_> {
         )))
     }
 
-    /// The config's address alone. What the checkout's own config calls origin any agent may have
-    /// written, and whoever fetches it with the caller's credentials copies what only the caller
-    /// may read to where the agents read.
+    /// Returns the config's address only. Any agent may have written the origin in the checkout's
+    /// own config, and fetching that with the caller's credentials would copy what only the caller
+    /// may read to where agents read.
     fn origin(&self) -> Result<Address, WorkError> {
         if let Some(url) = &self.repo.url {
             return Ok(url.clone());
@@ -277,7 +276,7 @@ impl Adding<'_> {
         Err(self.refused(format!("the config has no `url` for it, and what `.git/config` names is never fetched; add the `url`{theirs}")))
     }
 
-    /// The run takes `origin/HEAD` for what work lands in.
+    /// Writes `origin/HEAD`, by which the run knows where work lands.
     fn remember(&self, default: &str) -> Result<(), WorkError> {
         let target = format!("refs/remotes/origin/{default}");
         if !git2::Reference::is_valid_name(&target) {
@@ -295,12 +294,12 @@ impl Adding<'_> {
         ))
     }
 
-    /// Git on this repo alone, which reaches nothing else.
+    /// Git confined to this repo.
     fn git(&self) -> crate::git::Git<'_> {
         self.shadow.git(self.stop, Duration::from_mins(1))
     }
 
-    /// Where the branch stands, or is to start.
+    /// Returns the branch's tip, or its start.
     fn start(&self, git: &Repository, default: Option<&str>) -> Result<Start, WorkError> {
         let branch = self.branch;
         let there = self.tip(git, &full(branch))?;
@@ -366,7 +365,8 @@ impl Adding<'_> {
         }
     }
 
-    /// What origin calls so comes first: a local branch of that name may be long out of date.
+    /// Resolves a name. Origin's branch comes first: a local branch of that name may be long out of
+    /// date.
     fn resolve(&self, git: &Repository, from: &str) -> Result<(String, Oid), WorkError> {
         let short = ["refs/remotes/origin/", "refs/tags/", "refs/heads/"];
         let names = short
@@ -408,7 +408,7 @@ impl Adding<'_> {
             .inspect_err(|_| self.take_back(start))?)
     }
 
-    /// Registration and files, as git would make them.
+    /// Makes registration and files as git would.
     fn assemble(
         &self,
         staging: &StagingDir<'_>,
@@ -468,7 +468,7 @@ impl Adding<'_> {
         [bytes(&self.place.path().join(".git")), b"\n"].concat()
     }
 
-    /// Only where none is: git sees to that.
+    /// Makes the branch only if there is none, which git ensures.
     fn make_branch(&self, start: &Start) -> Result<(), WorkError> {
         self.still_held()?;
         let (name, commit, none) = (
@@ -495,7 +495,7 @@ impl Adding<'_> {
         ))
     }
 
-    /// The branch that was made for a tree which could not be put in place.
+    /// Deletes the branch that was made for a tree which could not be put in place.
     fn take_back(&self, start: &Start) {
         if start.new {
             let gone: Result<_, GitError> = self.git().run(&[

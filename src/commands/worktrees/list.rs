@@ -1,7 +1,7 @@
 //! `treewarden worktree list`: every worktree, with the verdict that a run would give it now.
 //!
-//! A look, and as such without the lock: an agent may be at work meanwhile. It must never change
-//! anything, nor leave out a repo that can't be read.
+//! It changes nothing and takes no lock, so an agent may be at work meanwhile. A repo that can't be
+//! read is listed as a failure.
 
 use crate::commands::worktrees::{WorkError, around, named};
 use crate::config::policy::{self, Policy};
@@ -17,10 +17,11 @@ use crate::survey::context::Times;
 use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 
-/// The worktrees of a repo, or of all.
+/// Returns the worktrees of a repo, or of all.
 ///
 /// # Errors
-/// [`WorkError`]: no such repo, or the volume is not what it should be. A repo that can't be read is among the failures.
+/// [`WorkError`]: no such repo, or the volume is not what it should be. A repo that can't be read
+/// is among the failures.
 pub fn list(
     policy: &Policy,
     repo: Option<&str>,

@@ -1,9 +1,9 @@
-//! A repo's remote, as the operator's config names it: asked and fetched from with a git dir that
-//! is nobody else's.
+//! A repo's remote, as the operator's config names it, asked and fetched from with a private git
+//! dir.
 //!
-//! Git is shown the refs and objects that are there, as data, and what it fetches is data again:
-//! packs that are moved to the repo's own, and refs that are written by the git that obeys nobody.
-//! It must never take an address, or anything else that git obeys, from the repo's own config.
+//! Git is shown the existing refs and objects as data, and what it fetches is data again: packs
+//! that are moved to the repo's own, and refs that the confined git writes. Nothing that git obeys,
+//! and no address, comes from the repo's own config.
 
 use super::{Locked, WorkError};
 use crate::apply::ownership::{folders, owner_of};
@@ -23,24 +23,24 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-/// No honest list of commits where history is cut off is longer.
+/// Bytes. No well-formed list of shallow commits is longer.
 const SHALLOW_CAP: u64 = 1 << 20;
 
-/// What origin's branches are called here.
+/// The prefix of origin's branches here.
 const BRANCHES: &str = "refs/remotes/origin/";
 const TAGS: &str = "refs/tags/";
 
-/// What origin says of itself.
+/// The HEAD of origin.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     /// Its default branch.
     pub(crate) branch: Option<String>,
-    /// The commit that its HEAD is at.
+    /// The commit of its HEAD.
     pub(crate) commit: Option<String>,
 }
 
 impl Head {
-    /// Reads what `git ls-remote --symref origin HEAD` answers.
+    /// Parses the answer of `git ls-remote --symref origin HEAD`.
     pub(crate) fn read(answer: &[u8]) -> Self {
         let answer = String::from_utf8_lossy(answer);
         let target = answer
@@ -59,7 +59,7 @@ impl Head {
     }
 }
 
-/// Git with the address, and what it is to fetch from there.
+/// Git with the address, and the refspecs to fetch.
 pub(crate) fn caller<'a>(
     private: &'a Private,
     at: &'a Path,
@@ -77,7 +77,7 @@ pub(crate) fn caller<'a>(
         .with([refspec])
 }
 
-/// The address, as settings of git. For large files, too: else git-lfs would ask whomever a
+/// The address, as settings of git. For large files, too: else git-lfs would ask whatever host a
 /// commit's `.lfsconfig` names, with the caller's password.
 pub(crate) fn settings(url: &Address) -> Vec<(String, String)> {
     let plain = url.plain();
@@ -98,7 +98,7 @@ pub(crate) fn settings(url: &Address) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The remote of a repo that is here.
+/// The remote of an existing repo.
 pub(crate) struct Remote<'a> {
     pub(crate) repo: &'a policy::Repo,
     pub(crate) shadow: &'a Shadow,
@@ -131,16 +131,12 @@ impl Remote<'_> {
 
     fn shallow(&self) -> io::Result<Option<Vec<u8>>> {
         found(openat::read(
-            &self
-                .shadow
-                .git_dir()
-                .join("shallow")
-                .map_err(io::Error::other)?,
+            &self.shadow.git_dir().join("shallow")?,
             SHALLOW_CAP,
         ))
     }
 
-    /// What git may tell the remote that it has. A ref to nothing is no help.
+    /// The refs that git may offer to the remote. A ref to a missing object doesn't help.
     fn refs(&self) -> Result<Vec<Ref>, WorkError> {
         let read = |repo: &git2::Repository| {
             let odb = repo.odb()?;
@@ -250,8 +246,7 @@ impl Remote<'_> {
             before.iter().map(|old| (&old.name, &old.id)).collect(),
             after.iter().map(|new| &new.name).collect(),
         );
-        // First those that his own config has him prune: one of them may stand where another's
-        // directory is to be.
+        // First those that the caller's config prunes: the name of one may be another's directory.
         let gone = before.iter().filter(|old| {
             old.name.starts_with(BRANCHES) && ours(&old.name) && !still.contains(&old.name)
         });

@@ -1,10 +1,9 @@
-//! `treewarden worktree remove`: what a run does to a tree whose time has come, now and on request.
+//! `treewarden worktree remove`: does on request what a run does to a tree whose time has come.
 //!
-//! The look, the verdict, the rescue and the removal are the run's own; only its patience is left
-//! out, and its busy probe, for the one who asks is the one who worked here. Plain git refuses a
-//! tree with work in it unless it is forced; here too, unless the work is to be rescued first. It
-//! must never remove a tree of which nobody can tell, nor one that is locked or in the middle of
-//! something.
+//! Survey, verdict, rescue and removal are the run's own. Only the waiting time and the busy probe
+//! are left out, because whoever asks is the one who worked here. Plain git refuses a tree with
+//! work in it unless it is forced; here too, unless the work is to be rescued first. An unknown,
+//! locked or in-progress tree is never removed.
 
 use super::{Locked, WorkError, around, find, named};
 use crate::apply::repo::{RepoExecutor, StepError};
@@ -23,7 +22,7 @@ use crate::survey::processes::Processes;
 use crate::survey::repo::RepoSurvey;
 use std::time::Duration;
 
-/// What is asked for.
+/// A request to remove a worktree.
 #[derive(Debug)]
 pub struct RemoveRequest<'a> {
     /// The repo's name in the config.
@@ -39,7 +38,7 @@ pub struct RemoveRequest<'a> {
 /// Removes a worktree and its registration. Its branch stays.
 ///
 /// # Errors
-/// [`WorkError`]: the tree stands as it stood.
+/// [`WorkError`]: the tree is unchanged.
 pub fn remove(
     policy: &Policy,
     request: &RemoveRequest<'_>,
@@ -85,9 +84,7 @@ pub fn remove(
         Verdict::Unknown(why) => {
             return Err(stays(format!("nobody can tell what is in it: {why}")));
         }
-        Verdict::Keep(kept) => {
-            return Err(stays(kept.reasons.first().cloned().unwrap_or_default()));
-        }
+        Verdict::Keep(kept) => return Err(stays(kept.reason.to_string())),
         Verdict::Missing if tree.locked.is_some() => {
             return Err(stays("it is gone from the disk and locked; if it never comes back, run `git worktree unlock` first".to_owned()));
         }
@@ -100,14 +97,16 @@ pub fn remove(
             request.rescue && holds_work(&tree),
             executor.drop_registration(&tree)?,
         ),
-        Verdict::Reap {
-            class: Class::Unsaved,
-            reasons,
-            ..
-        } if !request.rescue => return Err(unsaved(&reasons.join("; "))),
-        Verdict::Reap { class, .. } => {
+        Verdict::Reap(work) if work.class == Class::Unsaved && !request.rescue => {
+            return Err(unsaved(&work.sentences().join("; ")));
+        }
+        Verdict::Reap(work) => {
             let reaped = executor
-                .reap(&tree, *class == Class::Unsaved, repo.worktrees.rescue_max)
+                .reap(
+                    &tree,
+                    work.class == Class::Unsaved,
+                    repo.worktrees.rescue_max,
+                )
                 .map_err(|error| match error {
                     error @ StepError::Changed => stays(error.to_string()),
                     error => error.into(),
@@ -141,7 +140,7 @@ pub fn remove(
     ))
 }
 
-/// The repo's rules without their patience: whoever asks for it wants it gone now.
+/// The repo's rules without their ages: whoever asks wants it gone now.
 fn at_once(rules: &Worktrees) -> Worktrees {
     let now = Age::After(Duration::ZERO);
     Worktrees {

@@ -1,5 +1,5 @@
-//! Caches of the web's builders: each speaks for files of the shapes that it writes, and for none
-//! that people write, too.
+//! The caches of web build tools. Each claims only files of the shapes that it writes and that
+//! people don't.
 
 use crate::ecosystems::account::{Opinion, Says, Tool, extensions, files, opinion};
 use crate::ecosystems::directory::{beside, ends_with};
@@ -33,7 +33,7 @@ pub(super) const PARCEL: Tool = Tool {
     account: |_| parcel(),
 };
 
-/// Logs of tasks, and what they made, packed.
+/// Logs of tasks, and their packed results.
 fn turbo() -> Opinion {
     let of_hash = |name: &str| {
         is_hash(name.split(['.', '-']).next().unwrap_or_default())
@@ -52,7 +52,7 @@ fn turbo() -> Opinion {
     })
 }
 
-/// What bundlers' caches hold.
+/// The packed files of bundlers' caches.
 fn packed() -> Opinion {
     files(|name| {
         ends_with(

@@ -1,9 +1,9 @@
-//! `Cargo.lock`: every crate of a registry by name and version, every git dependency by its commit.
+//! `Cargo.lock`: every registry crate by name and version, every git dependency by its commit.
 //!
-//! Crates of the workspace itself have no source and are left out: no cache holds them. It must
-//! never take a broken file for an empty one.
+//! Crates of the workspace itself have no source and are left out, as no cache has them. A broken
+//! file is an error, never an empty lock file.
 
-use crate::ecosystems::lock_file::from_toml;
+use crate::ecosystems::lock_file::{LockFileError, from_toml};
 use crate::facts::package::Package;
 use serde::Deserialize;
 
@@ -20,22 +20,22 @@ struct Entry {
     source: Option<String>,
 }
 
-/// Digits of a commit that cargo names a checkout by.
+/// Digits of a commit in the name of cargo's checkout.
 const REVISION: usize = 7;
 
-/// A crate of a registry, as its archive is called: `serde-1.0.0`.
+/// A registry crate, by the name of its archive: `serde-1.0.0`.
 pub(super) fn crate_package(name_and_version: &str) -> Package {
     Package::new("cargo", name_and_version)
 }
 
-/// A commit of a git dependency. `repo` is the last part of its address, without `.git`; of one on
-/// GitHub, cargo writes it in small letters.
+/// A commit of a git dependency. `repo` is the last part of its address, without `.git`; cargo
+/// writes it in lower case for GitHub.
 pub(super) fn git_package(repo: &str, revision: &str) -> Package {
     let revision = revision.get(..REVISION).unwrap_or(revision);
     Package::new("cargo-git", &format!("{} {revision}", repo.to_lowercase()))
 }
 
-pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
+pub(super) fn packages(text: &str) -> Result<Vec<Package>, LockFileError> {
     let lock: Lock = from_toml(text)?;
     Ok(lock.package.iter().filter_map(package).collect())
 }
@@ -96,8 +96,8 @@ source = "git+https://github.com/acme/tools.git?branch=main#0123456789abcdef0123
                 git_package("tools", "0123456")
             ]
         );
-        // The first version of the format, with checksums apart; a sparse registry; and GitHub's
-        // capitals, which cargo writes small.
+        // The first version of the format, with checksums apart; a sparse registry; and capitals in
+        // a GitHub address, which cargo writes in lower case.
         let old = r#"
 [root]
 name = "shop"

@@ -1,8 +1,8 @@
-//! Cargo's target directories, whatever they are called: profiles with their fingerprints, and the
-//! artifacts that these and the `.d` files account for.
+//! Cargo's target directories, whatever their names: profiles with their fingerprints, and the
+//! artifacts that fingerprints and `.d` files account for.
 //!
-//! What benches and tests leave there themselves (`criterion`, `tmp`) no build brings back as it
-//! was. It must never take a file for an artifact because of the profile it stands in.
+//! A file is no artifact merely because it is in a profile. What benches and tests leave there
+//! (`criterion`, `tmp`) is somebody's: no build brings it back as it was.
 
 use crate::ecosystems::account::{Opinion, Says, Tool, extensions, files, opinion};
 use crate::ecosystems::directory::{Directory, ends_with, folder, holds, holds_below};
@@ -17,7 +17,7 @@ pub(super) const TARGET: Tool = Tool {
     account: |_| target(),
 };
 
-/// What Cargo writes at the top.
+/// The names that Cargo writes at the top.
 const TOP: [&str; 8] = [
     "CACHEDIR.TAG",
     ".rustc_info.json",
@@ -28,7 +28,7 @@ const TOP: [&str; 8] = [
     ".cargo-artifact-lock",
     ".package-cache",
 ];
-/// What an artifact may end in.
+/// The extensions of artifacts.
 const ARTIFACTS: [&str; 15] = [
     "a",
     "d",
@@ -49,8 +49,8 @@ const ARTIFACTS: [&str; 15] = [
 /// Digits of the hash in a unit's name.
 const HASH: usize = 16;
 
-/// Beside a manifest either sign will do; elsewhere (`--target-dir`, `CARGO_TARGET_DIR`) both have
-/// to be there, or a profile.
+/// Beside a manifest either sign is enough. Elsewhere (`--target-dir`, `CARGO_TARGET_DIR`) both
+/// must be there, or a profile.
 fn made(parent: BorrowedFd<'_>, name: &str) -> bool {
     let Some(folder) = folder(parent, name) else {
         return false;
@@ -102,8 +102,7 @@ fn within(directory: &Directory, name: &str) -> Says {
         .map_or(Says::Nothing, Says::Below)
 }
 
-/// One profile's directory. Units are those that have a fingerprint, crates those that have a
-/// dependency file.
+/// One profile's directory. A unit is known by its fingerprint, a crate by its dependency file.
 fn profile(profile: &Directory) -> Opinion {
     let text = |name: &std::ffi::OsString| name.to_str().map(str::to_owned);
     let units: HashSet<String> = profile
@@ -134,7 +133,7 @@ fn profile(profile: &Directory) -> Opinion {
     })
 }
 
-/// A name as artifacts have, of a stem that is known: `libshop.rlib`, `shop`, `shop.d`,
+/// Whether `name` is an artifact's and its stem is known: `libshop.rlib`, `shop`, `shop.d`,
 /// `shop-0123456789abcdef.5c3b.rcgu.o`.
 fn is_artifact(name: &str, known: impl Fn(&str) -> bool) -> bool {
     let (stem, rest) = name.split_once('.').unwrap_or((name, ""));
@@ -150,7 +149,7 @@ fn has_d(directory: &Directory, stem: &str) -> bool {
     directory.holds(&format!("{stem}.d"))
 }
 
-/// The crate and the hash of `CRATE-HASH`.
+/// Splits `CRATE-HASH` into the crate and the hash.
 fn split(unit: &str) -> Option<(&str, &str)> {
     unit.rsplit_once('-')
         .filter(|(_, hash)| hash.len() == HASH && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
@@ -158,10 +157,10 @@ fn split(unit: &str) -> Option<(&str, &str)> {
 
 fn deps() -> Opinion {
     opinion(|directory, name, kind| {
-        // What others link to has no hash in its name.
+        // A crate that others link to has no hash in its name.
         let unit =
             |stem: &str| has_d(directory, stem) && (split(stem).is_some() || name.contains('.'));
-        // A rustc that was stopped leaves its own behind.
+        // A rustc that was stopped leaves these behind.
         let left = || name.starts_with("rmeta") || name.starts_with("rustc");
         (if kind.is_dir() {
             left()
@@ -221,7 +220,7 @@ fn incremental(depth: usize) -> Opinion {
     })
 }
 
-/// Build scripts and what they made: all of `out` that was there when the script ended.
+/// Build scripts and their output: every file of `out` that was there when the script ended.
 fn build(units: Rc<HashSet<String>>) -> Opinion {
     opinion(move |directory, name, kind| {
         if !kind.is_dir() || !(units.contains(name) || split(name).is_some()) {
@@ -244,7 +243,7 @@ fn build(units: Rc<HashSet<String>>) -> Opinion {
     })
 }
 
-/// Seconds that a file server's clock may be coarse by.
+/// Seconds by which a file server may round its times.
 const SLACK: i64 = 2;
 
 fn made_before(end: i64) -> Opinion {
@@ -260,7 +259,7 @@ fn made_before(end: i64) -> Opinion {
     })
 }
 
-/// What `cargo package` wrote: archives, and each once more unpacked for its proof.
+/// The output of `cargo package`: archives, and each unpacked once more for verification.
 fn packages() -> Opinion {
     opinion(|directory, name, kind| match kind {
         FileType::Directory => (name == "tmp-crate"
@@ -271,7 +270,7 @@ fn packages() -> Opinion {
     })
 }
 
-/// What rustdoc wrote, by the names that it gives.
+/// The output of rustdoc, by its file names.
 fn docs(depth: usize) -> Opinion {
     const TOP: [&str; 9] = [
         ".lock",

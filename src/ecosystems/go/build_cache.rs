@@ -1,8 +1,8 @@
 //! Go's build cache: every `xx/<hash>-a` (an action) and `xx/<hash>-d` (its output) is a unit.
 //!
-//! Each may go alone: Go looks for the output before it believes the action, and takes a lone one
-//! for a miss. A `-d` is a directory where Go keeps an executable. Never touched: `fuzz/`, which
-//! nothing can make again, `trim.txt`, `testexpire.txt` and `README`.
+//! Each may go alone: Go looks for the output before it believes the action, and takes a lone
+//! action for a miss. A `-d` that keeps an executable is a directory. `fuzz/`, which is not
+//! regenerable, `trim.txt`, `testexpire.txt` and `README` are never touched.
 
 use crate::ecosystems::hex::is_hex;
 use crate::ecosystems::last_use::{LastUse, Use};
@@ -14,7 +14,7 @@ use rayon::prelude::*;
 /// Hexadecimal digits of SHA-256, which names an entry.
 const DIGEST: usize = 64;
 
-/// Digits of a digest that a name shows: 64 bits tell any two apart.
+/// Digits of a digest that a name shows: 64 bits distinguish any two.
 const SHOWN: usize = 16;
 
 /// Go itself refreshes the write time on use.

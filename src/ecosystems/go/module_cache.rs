@@ -1,15 +1,15 @@
-//! Go's module cache: a module at a version is a unit: its unpacked directory, its zip, and the
+//! Go's module cache. A unit is a module at a version: its unpacked directory, its zip, and the
 //! zip's hash.
 //!
 //! | path | goes |
 //! | --- | --- |
 //! | `<module>@<version>/` | first: Go unpacks it again from the zip, offline |
-//! | `cache/download/<module>/@v/<version>.zip`, `.ziphash` | next: Go fetches a zip that is not there; a directory without `.ziphash` it takes for half unpacked |
+//! | `cache/download/<module>/@v/<version>.zip`, `.ziphash` | next: Go fetches a missing zip, and takes a directory without `.ziphash` for half unpacked |
 //! | `<version>.lock` | never: it is held while the unit goes, as Go holds it while it unpacks |
 //!
-//! Go opens `.ziphash` on every build, so its access time tells of use. Go's `.partial` marks are
-//! not needed, for a rename is one step. It must never touch `.info`, `.mod` and `list` (small, and
-//! without them nothing resolves offline), `cache/vcs`, `cache/lock` or `sumdb`.
+//! Go opens `.ziphash` on every build, so its access time shows use. Go's `.partial` marks are not
+//! needed, because a rename is one step. `.info`, `.mod` and `list` stay: they are small, and
+//! nothing resolves offline without them. So do `cache/vcs`, `cache/lock` and `sumdb`.
 
 use super::sums::module_package;
 use crate::ecosystems::last_use::LastUse;
@@ -19,16 +19,16 @@ use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
-/// Parts of a module's path: real ones have up to 8 or so.
+/// Parts of a module's path, at most; real ones have up to 8 or so.
 const DEEPEST: usize = 24;
 
-/// The files of a version at which something big may stand.
+/// The extensions of a version's files that matter here.
 const PARTS: [&str; 3] = ["zip", "ziphash", "lock"];
 
-/// Files of one version, in the order of [`PARTS`].
+/// The files of one version, in the order of [`PARTS`].
 type Version = [Option<VolumePath>; PARTS.len()];
 
-/// Go opens `.ziphash` on every build; the directory's own files are many and tell no more.
+/// Go opens `.ziphash` on every build. The directory's own files are many and show no more.
 pub(super) const LAST_USE: LastUse =
     LastUse::of(|probe, path| path.seen.times(probe.access_times()));
 
@@ -64,7 +64,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     units
 }
 
-/// The units of one `@v` directory.
+/// Returns the units of one `@v` directory.
 fn module(lister: &CacheLister<'_>, downloads: &VolumePath, folder: &VolumePath) -> Vec<Unit> {
     let path = folder
         .relative()
@@ -134,7 +134,7 @@ fn unit(
     })
 }
 
-/// Go writes a capital as `!` and the small letter.
+/// Decodes a module path: Go writes a capital as `!` and the lower-case letter.
 fn unescaped(path: &str) -> String {
     let mut parts = path.split('!');
     let mut plain = parts.next().unwrap_or_default().to_owned();

@@ -1,7 +1,5 @@
-//! Go: what it vendored, by its list of modules, and the programs that it built, by what it writes
-//! into each.
-//!
-//! It must never take another module's program for one that is built here.
+//! What Go makes in a project: vendored packages, known by their list of modules, and programs,
+//! known by the build information in them. A program of another module is somebody's.
 
 use crate::ecosystems::account::{Opinion, Says, Tool, opinion};
 use crate::ecosystems::directory::{Directory, beside, ends_with, folder, holds};
@@ -32,18 +30,18 @@ pub(super) static OUTPUT: [Tool; 2] = [
     },
 ];
 
-/// A program, which has no extension, or that of a test, and stands beside the `go.mod`.
+/// A program without an extension, or a test's program, beside the `go.mod`.
 pub(super) const PROGRAM: MadeFile = MadeFile {
     may_be: |name| !name.contains('.') || ends_with(name, &["test", "exe"]),
     is_one: |parent, name| is_large_program(parent, name) && is_program(parent, name),
 };
 
-/// Go links the smallest program to more than that.
+/// Bytes. The smallest program that Go links is larger.
 const SMALLEST_PROGRAM: i64 = 256 << 10;
 
-/// Bytes of a program that are looked at together.
+/// Bytes of a program that are read at once.
 const AT_ONCE: usize = 1 << 20;
-/// What begins the part of a program that tells of its build.
+/// The beginning of a program's build information.
 const BUILD_INFO: &[u8] = b"\xff Go buildinf:";
 
 fn vendor(directory: &Directory) -> Opinion {
@@ -56,7 +54,8 @@ fn vendor(directory: &Directory) -> Opinion {
     vendored(String::new(), Rc::new(packages))
 }
 
-/// All files of the packages; above them, what a license wants to be kept.
+/// All files of the packages. Above the packages: the license files, which have to be kept with
+/// them.
 fn vendored(path: String, packages: Rc<HashSet<String>>) -> Opinion {
     const KEPT: [&str; 8] = [
         "LICENSE",
@@ -120,7 +119,7 @@ fn programs() -> Opinion {
     })
 }
 
-/// Whether it may be a program, by its mode and size.
+/// Whether it may be a program, judged by its mode and size.
 fn is_large_program(parent: BorrowedFd<'_>, name: &str) -> bool {
     let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
     stat.is_ok_and(|stat| {
@@ -150,8 +149,7 @@ fn module(go_mod: &str) -> Option<String> {
     Some(name.split("//").next()?.trim().trim_matches('"').to_owned())
 }
 
-/// Whether it is a program that names the module as its own. Read piece by piece, for programs are
-/// large.
+/// Whether the program names the module as its own. Programs are large, so it is read in pieces.
 fn is_built(mut file: File, module: &str) -> bool {
     let told = format!("\nmod\t{module}\t");
     let overlap = told.len().max(BUILD_INFO.len());
@@ -159,7 +157,7 @@ fn is_built(mut file: File, module: &str) -> bool {
     let (mut info, mut named) = (false, false);
     let mut first = true;
     loop {
-        // What is looked for may begin at the end of the piece before.
+        // The searched bytes may begin at the end of the previous piece.
         piece.drain(..piece.len().saturating_sub(overlap));
         let more = AT_ONCE.saturating_sub(piece.len()) as u64;
         let Ok(count) = file.by_ref().take(more).read_to_end(&mut piece) else {

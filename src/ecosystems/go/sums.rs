@@ -1,12 +1,12 @@
 //! `go.sum`: every module whose zip was needed once.
 //!
-//! Lines for a `go.mod` alone name a module that nobody downloads, and are left out. Go keeps lines
-//! of older versions until `go mod tidy`: then more is kept than needed. It must never take a line
-//! that makes no sense for a module.
+//! Lines for a `go.mod` alone name a module that nobody downloads, and are left out. So are
+//! malformed lines. Go keeps lines of older versions until `go mod tidy`, so more is kept than
+//! needed.
 
 use crate::facts::package::Package;
 
-/// A module, with its capitals as they are (not `!x`): `github.com/BurntSushi/toml`, `v1.3.2`.
+/// A module, with its capitals unescaped (not `!x`): `github.com/BurntSushi/toml`, `v1.3.2`.
 pub(super) fn module_package(module: &str, version: &str) -> Package {
     Package::new("go", &format!("{module}@{version}"))
 }

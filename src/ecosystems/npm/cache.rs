@@ -1,12 +1,12 @@
-//! npm: a file of `_cacache/content-v2` with the index buckets that name it is a unit, the buckets
-//! first.
+//! npm's cache. A unit is a file of `_cacache/content-v2` with the index buckets that name it, the
+//! buckets first.
 //!
 //! A bucket must not outlive its content: npm 11 fetches a missing archive again, but for missing
 //! package metadata it trusts the bucket and fails (`ENOENT`, "Invalid response body"). So the
-//! index is read, small file by small file; that gives names that people know, too. Contents that
-//! share a bucket go together. A content that no bucket names is a unit by itself. A bucket that
-//! can't be read may name any content: then nothing goes. It must never touch npm's temporary
-//! files.
+//! index is read, one small file after the other, which also gives names that people know. Contents
+//! that share a bucket go together. A content that no bucket names is a unit by itself. An
+//! unreadable bucket may name any content, so then nothing goes. npm's temporary files are never
+//! touched.
 
 use super::index;
 use super::index::Bucket;
@@ -20,30 +20,30 @@ use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::HashMap;
 
-/// Digits of a digest that a name shows: with its two shards, 64 bits tell any two apart.
+/// Digits of a digest that a name shows: with its two shards, 64 bits distinguish any two.
 const SHOWN: usize = "sha512/xx/yy/".len() + 12;
 
-/// A bucket, and the contents that it names, by their numbers.
+/// A bucket, and the numbers of the contents that it names.
 struct Named {
     bucket: Digits,
     name: Option<Box<str>>,
     contents: Box<[u32]>,
 }
 
-/// A content, as its path in `content-v2` has it.
+/// A content, by its path in `content-v2`.
 #[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Content {
-    /// By the algorithm's number.
+    /// The number of the algorithm.
     algorithm: usize,
     digits: Digits,
 }
 
-/// The hexadecimal digits of `xx/yy/rest`, two a byte: all of them are held at a time.
+/// The hexadecimal digits of `xx/yy/rest`, two a byte: those of all contents are in memory.
 #[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Digits(Box<[u8]>);
 
 impl Digits {
-    /// None where a digit is alone.
+    /// None if the number of digits is odd.
     fn of(parts: [&str; 3]) -> Option<Self> {
         let digit = |byte: u8| {
             char::from(byte)
@@ -61,7 +61,7 @@ impl Digits {
             .then(|| Self(pairs.iter().map(|[high, low]| high << 4 | low).collect()))
     }
 
-    /// All of them.
+    /// The digits as text.
     fn text(&self) -> String {
         self.0.iter().fold(
             String::with_capacity(self.0.len().saturating_mul(2)),
@@ -82,20 +82,21 @@ impl Digits {
     }
 }
 
-/// What a cache holds, and where.
+/// The algorithms of a cache, and their places.
 struct Cache {
     content: VolumePath,
     index: VolumePath,
     algorithms: Vec<String>,
 }
 
-/// Of contents also the access time: the survey itself reads the index, and npm rewrites it on use.
+/// For contents the access time counts, too. For the index it doesn't: the survey itself reads it,
+/// and npm rewrites it on use.
 pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
     probe.entries(path, probe.access_times() && !path.is_below("index-v5"))
 });
 
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
-    // `path` in the config may be npm's cache directory, as npm has it, or the `_cacache` in it.
+    // The config's `path` may be npm's cache directory, as npm has it, or the `_cacache` in it.
     let base = if lister.place.relative().ends_with("_cacache") {
         Ok(lister.place.clone())
     } else {
@@ -106,7 +107,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     else {
         return Vec::new();
     };
-    // Contents first: what npm adds meanwhile has no bucket that we know, and isn't listed either.
+    // Contents first: what npm adds meanwhile has no listed bucket, and isn't listed either.
     let algorithms = lister.folders(&content);
     let of_one = |(algorithm, folder): (usize, &Entry)| {
         sharded(lister, &folder.place, |digits, _| {
@@ -132,7 +133,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         .collect()
 }
 
-/// All buckets that name a content of these. Those that name none are left alone.
+/// Returns all buckets that name one of these contents. Other buckets are left alone.
 fn buckets(lister: &CacheLister<'_>, cache: &Cache, contents: &[Content]) -> Vec<Named> {
     let owner: HashMap<&Content, u32> = contents.iter().zip(0..).collect();
     let number = |digest: &String| {
@@ -161,8 +162,8 @@ fn buckets(lister: &CacheLister<'_>, cache: &Cache, contents: &[Content]) -> Vec
     sharded(lister, &cache.index, read)
 }
 
-/// What `take` makes of the files at `xx/yy/rest` below `folder`. They may be as many as there are
-/// units: none is held that it doesn't keep.
+/// Applies `take` to the files at `xx/yy/rest` below `folder`, and returns what it keeps. There may
+/// be as many files as units, so no others are held in memory.
 fn sharded<T: Send>(
     lister: &CacheLister<'_>,
     folder: &VolumePath,
@@ -205,15 +206,15 @@ fn shards(lister: &CacheLister<'_>, folder: &VolumePath) -> Vec<Entry> {
         .collect()
 }
 
-/// Contents and the buckets that name them, put together: those that share a bucket are one group.
+/// Contents and buckets in groups: those that share a bucket are one group.
 struct Grouped {
-    /// Contents, each with the first of its group, in order of these.
+    /// Contents, each with the first content of its group, sorted by the latter.
     contents: Vec<(u32, u32)>,
     /// Buckets, in the same way.
     buckets: Vec<(u32, u32)>,
 }
 
-/// Who leads a number's group, or stands nearer to who does.
+/// A union-find over numbers: each points to its group's leader, or closer to it.
 struct Leaders(Vec<u32>);
 
 impl Leaders {
@@ -227,7 +228,7 @@ impl Leaders {
         }
     }
 
-    /// Halves the way for who asks next.
+    /// Finds the leader. It halves the path for the next search.
     fn of(&mut self, mut number: u32) -> u32 {
         while self.above(number) != number {
             let above = self.above(self.above(number));
@@ -238,7 +239,7 @@ impl Leaders {
     }
 }
 
-/// The contents of a group, and its buckets.
+/// The contents and the buckets of a group.
 type Group<'a> = (&'a [(u32, u32)], &'a [(u32, u32)]);
 
 impl Grouped {
@@ -332,8 +333,7 @@ fn unit(
     lister.unit_of(packages, name, paths.collect::<Result<_, _>>().ok()?)
 }
 
-/// The package that a bucket called `@acme/shop (metadata)` is about; before it may stand a
-/// mirror's own path.
+/// The package of a bucket called `@acme/shop (metadata)`. A mirror's own path may precede it.
 fn page(bucket: &str) -> Option<Package> {
     let path = bucket.strip_suffix(index::METADATA)?;
     let last_two = path
@@ -408,7 +408,7 @@ mod tests {
             &[line("pacote:tarball:left-pad@1.3.0", &[0x00, 0x01, 0xaa])],
             3,
         );
-        // Reading a bucket moves its access time, ours too: it tells nothing.
+        // Reading a bucket moves its access time, and we read it, too: that shows no use.
         field.read("npm/_cacache/index-v5/1e/73/5d", 1);
         for path in ["npm", "npm/_cacache"] {
             let seen = field.survey(&field.policy("npm", path));

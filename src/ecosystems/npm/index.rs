@@ -1,7 +1,7 @@
-//! One bucket of npm's index: which contents it names, and what people call it.
+//! One bucket of npm's index: which contents it names, and its name for people.
 //!
-//! A bucket is a file of lines, `<hash of the rest>` TAB `<JSON>`, and npm passes over lines that
-//! make no sense. So do we; but a bucket that can't be read at all is an error, never an empty one.
+//! A bucket is a file of lines, `<hash of the rest>` TAB `<JSON>`. npm skips malformed lines, and
+//! so do we. A bucket that can't be read at all is an error, never an empty one.
 
 use crate::ecosystems::last_use::LastUseProbe;
 use crate::facts::package::hex_of_base64;
@@ -10,18 +10,18 @@ use crate::fs::volume_path::VolumePath;
 use serde::Deserialize;
 use std::io::{self, Read as _};
 
-/// Bytes. A bucket holds a line of some hundred bytes per fetch of one address; one larger than
-/// this is no bucket.
+/// Bytes. A bucket has a line of some hundred bytes per fetch of one address; a larger file is no
+/// bucket.
 pub(super) const LARGEST: usize = 8 << 20;
 
-/// How the name of a bucket ends that holds what the registry says of a package.
+/// The end of the name of a bucket with registry metadata.
 pub(super) const METADATA: &str = " (metadata)";
 
 /// One bucket.
 pub(crate) struct Bucket {
-    /// What people call what it is for, if it is known.
+    /// Its name for people, if known.
     pub(crate) name: Option<String>,
-    /// What it names, as `sha512/xx/yy/rest`.
+    /// The contents that it names, as `sha512/xx/yy/rest`.
     pub(crate) digests: Vec<String>,
 }
 
@@ -38,8 +38,8 @@ impl Bucket {
         let Some((file, length)) = openat::found(probe.file(place))? else {
             return Ok(None);
         };
-        // One byte more than it should have: mostly that is read in one go, and tells that this was
-        // all.
+        // One byte more than the file should have: usually one read gets all of it and shows that
+        // there is no more.
         let mut text = Vec::with_capacity(
             usize::try_from(length)
                 .unwrap_or(0)
@@ -78,7 +78,7 @@ impl Bucket {
     }
 }
 
-/// `sha512-<base64>` as the path of its content.
+/// Returns the content's path for `sha512-<base64>`.
 fn digest(integrity: &str) -> Option<String> {
     let (algorithm, encoded) = integrity.split_once('-')?;
     // Options may follow a question mark.
@@ -87,7 +87,7 @@ fn digest(integrity: &str) -> Option<String> {
         .then(|| format!("{algorithm}/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..]))
 }
 
-/// `left-pad-1.3.0.tgz`, `@acme/shop (metadata)`, or the key as it is.
+/// Returns `left-pad-1.3.0.tgz`, `@acme/shop (metadata)`, or the key unchanged.
 fn readable(key: &str) -> String {
     let Some((_, address)) = key
         .strip_prefix("make-fetch-happen:request-cache:")
@@ -114,7 +114,7 @@ fn readable(key: &str) -> String {
 
 #[cfg(test)]
 pub(super) mod testing {
-    /// A line of a bucket that names the content of this digest.
+    /// A bucket's line that names the content of this digest.
     pub(in super::super) fn line(key: &str, digest: &[u8]) -> String {
         const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let bits = digest

@@ -1,11 +1,12 @@
 //! `package-lock.json` and `npm-shrinkwrap.json`: every archive by its digest, which is its address
-//! in npm's cache, and what the registry says of the package, by its name: a lock file without
-//! addresses can't do without.
+//! in npm's cache. A package's registry metadata counts as named, too: a lock file without
+//! addresses needs it.
 //!
-//! Version 1 nests `dependencies`, later ones list `packages`; a file of version 2 has both. What
-//! has no `integrity` (a link, a directory, git) stands in no cache. It must never recurse deeper
-//! than `serde_json` lets it, which is 128 levels.
+//! Version 1 nests `dependencies`, later ones list `packages`; a file of version 2 has both. An
+//! entry without `integrity` (a link, a directory, git) is in no cache. `serde_json` limits the
+//! depth to 128 levels.
 
+use crate::ecosystems::lock_file::LockFileError;
 use crate::facts::package::Package;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -18,15 +19,15 @@ struct Lock {
     dependencies: HashMap<String, Nested>,
 }
 
-/// Its `dependencies` are ranges (`"left-pad": "^1.0.0"`).
+/// An entry of `packages`. Its `dependencies` are ranges (`"left-pad": "^1.0.0"`).
 #[derive(Deserialize)]
 struct Entry {
-    /// Of an alias.
+    /// The real name, for an alias.
     name: Option<String>,
     integrity: Option<String>,
 }
 
-/// Its `dependencies` are entries again.
+/// An entry of version 1. Its `dependencies` are entries again.
 #[derive(Deserialize)]
 struct Nested {
     integrity: Option<String>,
@@ -34,14 +35,14 @@ struct Nested {
     dependencies: HashMap<String, Nested>,
 }
 
-/// A package whatever its version, as npm's registry calls it (`@acme/shop`): what the registry
-/// says of it stands in caches too.
+/// A package of any version, by its name in npm's registry (`@acme/shop`): caches contain its
+/// registry metadata, too.
 pub(super) fn page(name: &str) -> Package {
     Package::new("npm-page", name)
 }
 
-pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
-    let lock: Lock = serde_json::from_str(text).map_err(|error| error.to_string())?;
+pub(super) fn packages(text: &str) -> Result<Vec<Package>, LockFileError> {
+    let lock: Lock = serde_json::from_str(text).map_err(LockFileError::Json)?;
     let mut packages = Vec::new();
     for (path, entry) in &lock.packages {
         let name = entry

@@ -1,7 +1,5 @@
-//! npm: the hidden lock file that it writes at the end of each install.
-//!
-//! It must never name a package that stands outside a `node_modules`: a workspace's own are the
-//! repo's.
+//! npm's account of a `node_modules`: the hidden lock file that it writes at the end of each
+//! install. Packages outside a `node_modules` are a workspace's own, and belong to the repo.
 
 use crate::ecosystems::account::Tool;
 use crate::ecosystems::directory::Directory;
@@ -41,7 +39,7 @@ fn packages(modules: &Directory, _: &Directory) -> Vec<String> {
         .collect()
 }
 
-/// Whether npm before 7 put the package there: it noted in each what it had resolved.
+/// Whether an npm before 7 put the package there: it noted in each package what it had resolved.
 fn is_old(directory: &Directory, name: &str) -> bool {
     let text = directory
         .text(&format!("{name}/package.json"))

@@ -1,10 +1,10 @@
-//! pip: the pairs of its HTTP cache, and the wheels that it built.
+//! pip's cache: the pairs of its HTTP cache, and the wheels that it built.
 //!
-//! `http-v2/a/b/c/d/e/<hash>` with `<hash>.body` is one unit, metadata first: without it pip takes
-//! the body for absent. Older pips keep one file in `http/` instead. A body that is a wheel says in
-//! its last bytes what it holds; no other name of it is kept anywhere. `wheels/aa/bb/cc/<rest>/` is
-//! a unit when it holds a wheel. Temporary files (another name than a hash) are never touched: pip
-//! replaces its target with them in one step.
+//! `http-v2/a/b/c/d/e/<hash>` with `<hash>.body` is one unit, metadata first: without the metadata
+//! pip ignores the body. Older pips keep one file in `http/` instead. If a body is a wheel, its
+//! last bytes are the only place that names it. `wheels/aa/bb/cc/<rest>/` is a unit if it contains
+//! a wheel. Temporary files (whose name is no hash) are never touched: pip replaces its target with
+//! them in one step.
 
 use crate::ecosystems::hex::is_hex;
 use crate::ecosystems::last_use::LastUse;
@@ -21,15 +21,15 @@ use std::os::unix::fs::FileExt;
 /// Hexadecimal digits of SHA-224, which names an HTTP entry.
 const DIGEST: usize = 56;
 
-/// The end of a body that is looked at: a wheel's list of files ends there, and its own `RECORD` is
-/// the last of them.
+/// Bytes at the end of a body that are read: a wheel's list of files ends there, with its own
+/// `RECORD` as the last entry.
 const TAIL: u64 = 4096;
 
-/// Digits of a digest that a name shows: 64 bits tell any two apart.
+/// Digits of a digest that a name shows: 64 bits distinguish any two.
 const SHOWN: usize = 16;
 
-/// Of metadata also the access time: the survey itself reads the ends of bodies, and pip opens the
-/// metadata beside them on every use.
+/// For metadata the access time counts, too: pip opens it on every use. For bodies it doesn't,
+/// because the survey itself reads their ends.
 pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
     let is_body = path
         .place
@@ -42,7 +42,7 @@ pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let mut units = Vec::new();
     for store in ["http-v2", "http"] {
-        // There may be as many of the last shards as there are units: they are not held.
+        // There may be as many of the last shards as units, so they are not held in memory.
         let above = descend(lister, store, 1, 4);
         let shards = above
             .par_iter()
@@ -59,7 +59,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     units
 }
 
-/// The directories `levels` below `store`, each level named by `digits` hexadecimal digits.
+/// Returns the directories `levels` below `store`, each level named by `digits` hexadecimal digits.
 fn descend(lister: &CacheLister<'_>, store: &str, digits: usize, levels: usize) -> Vec<Entry> {
     let Ok(place) = lister.place.join(store) else {
         return Vec::new();
@@ -105,7 +105,7 @@ fn pairs(lister: &CacheLister<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
         .collect()
 }
 
-/// Named by its wheel where it holds one.
+/// A unit of a pair, named by its wheel if it is one.
 fn pair(lister: &CacheLister<'_>, name: &str, paths: Vec<VolumePath>) -> Option<Unit> {
     let body = paths.iter().find(|path| {
         path.relative()
@@ -131,11 +131,11 @@ fn tail(lister: &CacheLister<'_>, body: &VolumePath) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The project and version whose wheel ends with these bytes: a zip's directory stands at its end,
-/// and a wheel's `.dist-info` last in it.
+/// Returns the project and version of the wheel that ends with these bytes: a zip's directory is at
+/// its end, and a wheel's `.dist-info` is last in it.
 fn release(tail: &[u8]) -> Option<(String, String)> {
     let before = tail.get(..find_last(tail, b".dist-info/RECORD")?)?;
-    // An entry's name follows 46 bytes of numbers that begin with this.
+    // An entry's name follows 46 bytes of numbers, which begin with this.
     let entry = before.get(find_last(before, b"PK\x01\x02")?..)?;
     let (project, version) = std::str::from_utf8(entry.get(46..)?)
         .ok()?
@@ -244,7 +244,7 @@ mod tests {
         let path = format!("pip/http-v2/c/8/7/1/0/{HASH}");
         field.file(&path, 9);
         std::fs::write(field.file(&format!("{path}.body"), 9).path(), body).unwrap();
-        // To read the body's end is to move its access time, so that one doesn't count.
+        // Reading the body's end moves its access time, so that one doesn't count.
         field.age(&format!("{path}.body"), 9);
         field.read(&format!("{path}.body"), 1);
         let seen = field.survey(&field.policy("pip", "pip"));

@@ -1,4 +1,4 @@
-//! pnpm: a package of a store with its contents, and contents that no package names.
+//! pnpm's store: a package with its contents, and contents that no package names.
 //!
 //! | store | unit | paths |
 //! | --- | --- | --- |
@@ -7,13 +7,13 @@
 //! | `v11` | the same | any file |
 //!
 //! The index goes first: without it pnpm fetches the package again, whatever contents it finds.
-//! What packages share goes when none names it any more. A package that some tree has as hard links
-//! is no unit: it is in use, and its going would free nothing.
+//! Shared contents go when no package names them any more. A package that some tree has as hard
+//! links is no unit: it is in use, and evicting it would free nothing.
 //!
-//! `v11` (pnpm 11 and 12) keeps its index in `index.db`, which is not read here: its contents go
-//! one by one, and pnpm, which looks at every file before it links it, fetches the packages that
-//! lack one again (but not with `verify-store-integrity: false`); `pnpm store prune` clears the
-//! rows. It must never touch `index.db`, `projects`, or stores of other versions.
+//! `v11` (pnpm 11 and 12) keeps its index in `index.db`, which is not read here, so its contents go
+//! one by one. pnpm checks every file before it links it, and fetches a package that lacks one
+//! again (but not with `verify-store-integrity: false`); `pnpm store prune` clears the rows.
+//! `index.db`, `projects` and stores of other versions are never touched.
 
 use super::index::{Content, Index, REST};
 use crate::ecosystems::hex::is_hex;
@@ -24,17 +24,17 @@ use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::HashMap;
 
-/// Digits of a digest that a name shows: 64 bits tell any two apart.
+/// Digits of a digest that a name shows: 64 bits distinguish any two.
 const SHOWN: usize = 16;
 
-/// The layouts that are known.
+/// The known layouts.
 const KNOWN: [&str; 2] = ["v10", "v11"];
 
-/// How many packages name a content.
+/// The number of packages that name each content.
 type Named = HashMap<Content, u32>;
 
-/// Contents keep the times that they were written with; a link made or removed moves the time of
-/// change. A package's index and the first of its contents tell of its use.
+/// Contents keep the times that they were written with; a link that is made or removed moves the
+/// change time. A package's index and its first content show its use.
 pub(super) const LAST_USE: LastUse = LastUse {
     of: |probe, path| {
         let access_times = probe.access_times() && !path.is_below("index");
@@ -47,8 +47,8 @@ pub(super) const LAST_USE: LastUse = LastUse {
 };
 
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
-    // `path` in the config may be the store directory, as pnpm has it, or the version's directory
-    // in it.
+    // The config's `path` may be the store directory, as pnpm has it, or the version's directory in
+    // it.
     let version = lister
         .place
         .relative()
@@ -111,7 +111,7 @@ fn store(lister: &CacheLister<'_>, version: &str, store: &VolumePath) -> Vec<Uni
         .par_iter()
         .flat_map_iter(|shard| read(lister, shard, &shard.name))
         .collect();
-    // A package that no registry serves has a directory of its own, with an `integrity.json`.
+    // A package from no registry has a directory of its own, with an `integrity.json`.
     let others = lister
         .folders(store)
         .into_iter()
@@ -124,7 +124,7 @@ fn store(lister: &CacheLister<'_>, version: &str, store: &VolumePath) -> Vec<Uni
                 ..index
             })
     }));
-    // In a store without index files no content is named, however well it can be read.
+    // In a store without index files no content is named, even if all of it is readable.
     let whole = version == "v11" || lister.problems() == 0;
     let mut named = Named::new();
     for content in indexes.iter().flat_map(|index| &index.contents) {
@@ -163,7 +163,7 @@ fn contents(lister: &CacheLister<'_>, shard: &Entry) -> Vec<(Content, Entry)> {
     let files = lister.entries(&shard.place).into_iter();
     let known = |entry: Entry| {
         let content = Content::of(&shard.name, &entry.name).filter(|_| !entry.is_dir);
-        // One of pnpm's temporary files begins with a digest.
+        // The names of some of pnpm's temporary files begin with a digest.
         let is_temporary = !entry.is_dir
             && entry
                 .name
@@ -191,14 +191,14 @@ fn read(lister: &CacheLister<'_>, folder: &Entry, shard: &str) -> Vec<Index> {
     files.filter_map(one).collect()
 }
 
-/// A package with the contents that it alone names.
+/// A unit of a package with the contents that only it names.
 fn package(
     lister: &CacheLister<'_>,
     index: Index,
     places: &HashMap<Content, VolumePath>,
     named: &Named,
 ) -> Option<Unit> {
-    // One tells for all: pnpm links a package as a whole.
+    // One content is enough: pnpm links a package as a whole.
     if index
         .contents
         .first()
@@ -235,7 +235,7 @@ mod tests {
     use crate::facts::package::Package;
     use std::fs;
 
-    /// A content whose digest is `byte` all over.
+    /// A content whose digest repeats `byte`.
     fn content(field: &Field, store: &str, byte: u8) -> VolumePath {
         field.file(
             &format!(
@@ -321,7 +321,7 @@ mod tests {
             units[2].packages,
             [Package::digest("sha512", &format!("5c{}", "8e".repeat(31))).unwrap()]
         );
-        // The file's times are old, but it was made just now.
+        // The file's times are old, but it was linked just now.
         assert_eq!(units[2].last_used_from, UsedFrom::LinkTime);
         assert!(!units.iter().any(|unit| unit.paths.contains(&shared)));
         assert_eq!(field.names(&field.policy("pnpm", "pnpm/v10")), names);

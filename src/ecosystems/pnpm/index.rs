@@ -1,7 +1,7 @@
-//! One index file of a pnpm store: which contents a package has.
+//! One index file of a pnpm store: the contents of a package.
 //!
-//! It is JSON that agents can write, so it is read up to a size, and what makes no sense in it
-//! names nothing. One that can't be read at all is an error, never a package without contents.
+//! It is JSON that agents can write, so its size is capped, and malformed parts name nothing. A
+//! file that can't be read at all is an error, never a package without contents.
 
 use crate::ecosystems::hex::is_hex;
 use crate::ecosystems::lister::Entry;
@@ -12,30 +12,30 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io;
 
-/// Bytes. An index holds some 200 for each file of its package, and the largest packages have
-/// 50,000.
+/// Bytes. An index has some 200 for each file of its package, and the largest packages have 50,000
+/// files.
 const LARGEST: u64 = 16 << 20;
 
-/// Hexadecimal digits of SHA-512 without the two of the shard, which name a content.
+/// Hexadecimal digits of SHA-512 in a content's name, without the two of the shard.
 pub(super) const REST: usize = 126;
 
-/// Hexadecimal digits of the package's digest that name its index, without the two of the shard.
+/// Hexadecimal digits of the package's digest in its index's name, without the two of the shard.
 const DIGITS: usize = 62;
 
-/// A content: 128 bits of its digest, and whether it is kept to be run. Small, for a store may hold
-/// a million.
+/// A content: 128 bits of its digest, and whether it is executable. It is small, because a store
+/// may have a million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Content(u128, bool);
 
 /// One package.
 pub(super) struct Index {
-    /// Where its index is.
+    /// The place of its index.
     pub(super) place: VolumePath,
-    /// What people call it.
+    /// Its name for people.
     pub(super) name: String,
-    /// What lock files call it.
+    /// Its name in lock files.
     pub(super) package: Option<Package>,
-    /// Its `package.json` first, where it has one; each once.
+    /// Its `package.json` first, if it has one; each content once.
     pub(super) contents: Vec<Content>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Index {
 struct Sheet {
     #[serde(default)]
     files: Files,
-    /// What its build scripts made, by platform.
+    /// The output of its build scripts, by platform.
     #[serde(default, rename = "sideEffects")]
     side_effects: BTreeMap<String, Effects>,
 }
@@ -64,7 +64,7 @@ struct File {
 }
 
 impl Content {
-    /// The content that stands in the directory `shard` under `name`.
+    /// The content `name` in the directory `shard`.
     pub(super) fn of(shard: &str, name: &str) -> Option<Self> {
         let rest = name.strip_suffix("-exec").unwrap_or(name);
         is_hex(rest, REST).then(|| Self::new(&format!("{shard}{rest}"), rest.len() < name.len()))?
@@ -93,7 +93,7 @@ impl Index {
             .unwrap_or(("", stem));
         Ok(Some(Self {
             place: entry.place.clone(),
-            // A scope's slash is written as a plus.
+            // pnpm writes a scope's slash as a plus.
             name: if name.starts_with('@') {
                 name.replacen('+', "/", 1)
             } else {
@@ -135,8 +135,7 @@ mod tests {
 
     #[test]
     fn a_sheet_names_contents_once_and_the_manifest_first() {
-        // As pnpm 10 wrote it for left-pad 1.3.0's index.js, whose content stands in
-        // files/bb/4d129b….
+        // As pnpm 10 wrote it for left-pad 1.3.0's index.js, whose content is in files/bb/4d129b….
         let hex = "bb4d129ba49f98adeb76aadcb9b68dad6e68aaa47ab8049e2000796fa9036959588d02680df7451a41e4de309b409cc35ac4276b5c751a73b92ddb23fc73029d";
         let integrity = "sha512-u00Sm6SfmK3rdqrcubaNrW5oqqR6uASeIAB5b6kDaVlYjQJoDfdFGkHk3jCbQJzDWsQna1x1GnO5Ldsj/HMCnQ==";
         let sheet = format!(

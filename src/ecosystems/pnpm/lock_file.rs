@@ -1,8 +1,8 @@
 //! `pnpm-lock.yaml`: every archive by its digest. All versions of the format write it as
 //! `integrity: sha512-...`.
 //!
-//! Line by line, for a YAML parser would have to be trusted with somebody's anchors. It must never
-//! read more than that one word of a line.
+//! It is read line by line, and only that word of a line: a YAML parser would have to be trusted
+//! with anchors that anybody can write.
 
 use crate::facts::package::Package;
 

@@ -1,6 +1,5 @@
-//! pnpm: the lock file of what it installed, in its virtual store.
-//!
-//! Lines are enough, for it writes them itself. It must never name what only stands there.
+//! pnpm's account of a `node_modules`: the lock file of what it installed, in its virtual store. It
+//! is read line by line, since pnpm writes it itself.
 
 use crate::ecosystems::account::Tool;
 use crate::ecosystems::directory::Directory;

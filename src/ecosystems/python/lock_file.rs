@@ -1,11 +1,11 @@
-//! Python: `uv.lock`, `poetry.lock`, `pdm.lock`, `pylock.toml` and pinned requirements, every
-//! release by name and version, and the project's page, without which a pinned requirement can't be
-//! resolved offline.
+//! Python's lock files: `uv.lock`, `poetry.lock`, `pdm.lock`, `pylock.toml` and pinned
+//! requirements. They name every release by name and version, and the project's page, without which
+//! a pinned requirement can't be resolved offline.
 //!
-//! Not by address: an index may be reached by another one tomorrow, and pip and uv know a release
-//! by its name. It must never take a range for a version.
+//! Addresses don't count: an index may get another address tomorrow, and pip and uv know a release
+//! by its name. A range is not a version.
 
-use crate::ecosystems::lock_file::from_toml;
+use crate::ecosystems::lock_file::{LockFileError, from_toml};
 use crate::facts::package::Package;
 use serde::Deserialize;
 
@@ -22,8 +22,8 @@ struct Entry {
     version: Option<String>,
 }
 
-/// A release on a Python index. Names that PEP 503 takes for the same are the same, and so are
-/// `2.0` and `2.0.0`, as PEP 440 wants it.
+/// A release on a Python index. Names that PEP 503 treats as equal are equal, and so are `2.0` and
+/// `2.0.0`, by PEP 440.
 pub(in crate::ecosystems) fn release_package(name: &str, version: &str) -> Package {
     let mut version = version.trim().trim_start_matches('v');
     while let Some(shorter) = version.strip_suffix(".0") {
@@ -37,7 +37,7 @@ pub(in crate::ecosystems) fn page(name: &str) -> Package {
     Package::new("python-page", &normal(name))
 }
 
-/// As PEP 503 writes a project's name.
+/// Normalises a project's name by PEP 503.
 fn normal(name: &str) -> String {
     let (mut normal, mut gap) = (String::new(), false);
     for symbol in name.trim().chars() {
@@ -54,7 +54,7 @@ fn normal(name: &str) -> String {
 }
 
 /// A lock file in TOML.
-pub(super) fn locked(text: &str) -> Result<Vec<Package>, String> {
+pub(super) fn locked(text: &str) -> Result<Vec<Package>, LockFileError> {
     let lock: Lock = from_toml(text)?;
     Ok(lock
         .package
@@ -64,7 +64,7 @@ pub(super) fn locked(text: &str) -> Result<Vec<Package>, String> {
         .collect())
 }
 
-/// A line of `requirements.txt` and the like, as `pip-compile` and `pip freeze` write them:
+/// Parses a line of `requirements.txt` and the like, as `pip-compile` and `pip freeze` write them:
 /// `Name[extra]==1.0 ; python_version > "3" --hash=... \`
 pub(super) fn requirement(line: &str) -> Option<[Package; 2]> {
     let line = line.split(" #").next()?.trim();

@@ -1,8 +1,8 @@
-//! What Python and its builders make in a project: bytecode, `build`, `dist`, the metadata of an
-//! install in place.
+//! What Python and its build tools make in a project: bytecode, `build`, `dist`, and the metadata
+//! of an editable install.
 //!
-//! A source without its file stays bytecode, and bytecode is nobody's work. It must never take an
-//! archive of an older release for one that a build brings back.
+//! Bytecode is nobody's work, even if its source is gone. An archive of an older release is
+//! somebody's: no build brings it back.
 
 use crate::ecosystems::account::{Opinion, Says, Tool, files, opinion};
 use crate::ecosystems::directory::{Directory, ends_with, folder, holds, listed};
@@ -16,7 +16,7 @@ pub(super) const BYTECODE: Tool = Tool {
     made: |parent, name| name == "__pycache__" && any(parent, name, is_bytecode),
     account: |_| opinion(|_, name, kind| (!kind.is_dir() && is_bytecode(name)).into()),
 };
-/// What `setuptools` builds in.
+/// The directory in which `setuptools` builds.
 pub(super) const BUILD: Tool = Tool {
     signs: &[],
     made: |parent, name| name == "build" && holds(parent, &PROJECT) && any(parent, name, is_bdist),
@@ -28,7 +28,7 @@ pub(super) const DIST: Tool = Tool {
     made: |parent, name| name == "dist" && holds(parent, &PROJECT) && any(parent, name, is_archive),
     account: dist,
 };
-/// The metadata of an install in place.
+/// The metadata of an editable install.
 pub(super) const METADATA: Tool = Tool {
     signs: &[],
     made: |parent, name| {
@@ -39,7 +39,7 @@ pub(super) const METADATA: Tool = Tool {
 
 const PROJECT: [&str; 2] = ["pyproject.toml", "setup.py"];
 
-/// Whether the directory holds anything of such a name.
+/// Whether the directory has anything with such a name.
 fn any(parent: BorrowedFd<'_>, name: &str, is_one: fn(&str) -> bool) -> bool {
     let entries = folder(parent, name).and_then(|folder| listed(&folder).ok());
     entries.is_some_and(|entries| {
@@ -63,7 +63,7 @@ fn is_archive(name: &str) -> bool {
     ends_with(name, &["whl"]) || name.ends_with(".tar.gz")
 }
 
-/// `lib` is a copy of the sources: what has none beside is somebody's.
+/// `lib` is a copy of the sources: a file in it without a source is somebody's.
 fn build() -> Opinion {
     fn copies(path: String) -> Opinion {
         opinion(move |directory, name, kind| {

@@ -1,9 +1,8 @@
-//! Virtual environments, whoever made them: what the wheels' RECORDs name, its bytecode, and what
-//! `venv`, virtualenv and uv put there.
+//! Virtual environments, whoever made them: the files that the wheels' RECORDs name, their
+//! bytecode, and the files of `venv`, virtualenv and uv.
 //!
-//! A RECORD tells each file's size and hash as well: what was edited since is somebody's. Names are
-//! kept as hashes, so that a large environment takes little room. It must never take a file for a
-//! wheel's that has another size than its RECORD tells.
+//! A RECORD has each file's size and hash, so a file that was edited since the install is
+//! somebody's. Names are kept as hashes, so that a large environment takes little memory.
 
 use crate::ecosystems::account::{Opinion, Says, Tool, extensions, opinion};
 use crate::ecosystems::directory::{Directory, ends_with, folder, holds};
@@ -27,9 +26,9 @@ pub(super) const TOX: Tool = Tool {
     account: |_| tox(),
 };
 
-/// Bytes of all RECORDs of an environment.
+/// Bytes of all RECORDs of an environment, at most.
 const RECORDS_CAP: usize = 64 << 20;
-/// What the three of them put at the top.
+/// The files that the three of them put at the top.
 const TOP: [&str; 5] = [
     "pyvenv.cfg",
     "CACHEDIR.TAG",
@@ -37,7 +36,7 @@ const TOP: [&str; 5] = [
     ".lock",
     "pip-selfcheck.json",
 ];
-/// What they, setuptools and coverage put beside the packages.
+/// The files that they, setuptools and coverage put beside the packages.
 const SITE: [&str; 7] = [
     "_virtualenv.py",
     "_virtualenv.pth",
@@ -90,7 +89,7 @@ fn account(venv: &Directory) -> Opinion {
     below(PathBuf::new(), recorded)
 }
 
-/// What stands at `path` in the environment.
+/// The opinion on `path` in the environment.
 fn below(path: PathBuf, recorded: Rc<Recorded>) -> Opinion {
     opinion(move |directory, name, kind| {
         let here = path.join(name);
@@ -123,7 +122,7 @@ fn is_program(name: &str) -> bool {
         .any(|program| stem.strip_prefix(program).is_some_and(version))
 }
 
-/// The scripts that enter and leave it, for one shell each.
+/// The scripts that activate and deactivate it, one for each shell.
 fn is_activation(name: &str) -> bool {
     let (stem, shell) = name.split_once('.').unwrap_or((name, ""));
     let known = matches!(
@@ -133,28 +132,28 @@ fn is_activation(name: &str) -> bool {
     known && ["", "bash", "bat", "csh", "fish", "nu", "ps1", "py", "xsh"].contains(&shell)
 }
 
-/// Bytecode is never anybody's: its source is, and that stands beside it.
+/// Bytecode is never anybody's work: its source is, and that is beside it.
 fn is_bytecode(folder: &Path, name: &str) -> bool {
     folder.ends_with("__pycache__") && ends_with(name, &["pyc", "nbi", "nbc"])
 }
 
-/// What the RECORDs name, by the hash of its path in the environment.
+/// The files that the RECORDs name, by the hashes of their paths in the environment.
 struct Recorded {
     /// When the environment was made, in seconds.
     made: i64,
-    /// What it is called, between slashes.
+    /// Its name, between slashes.
     name: String,
     hasher: RandomState,
     files: HashMap<u64, Record>,
 }
 
-/// What a RECORD tells of a file.
+/// A RECORD's line about a file.
 struct Record {
-    /// None for what the installer wrote itself.
+    /// None for a file that the installer wrote itself.
     size: Option<u64>,
     /// SHA-256.
     hash: Option<[u8; 32]>,
-    /// When the RECORD was written, in seconds: the last thing that an install does.
+    /// When the RECORD was written, in seconds: writing it is the last step of an install.
     installed: i64,
 }
 
@@ -205,7 +204,7 @@ impl Recorded {
         let Some(path) = path.map(|path| path.trim_matches('"').replace("\"\"", "\"")) else {
             return;
         };
-        // Poetry writes whole paths: what stands behind the environment's name is in it.
+        // Poetry writes absolute paths: the part after the environment's name is in it.
         let path = match path.strip_prefix('/') {
             Some(_) => path
                 .rsplit_once(&self.name)
@@ -229,14 +228,14 @@ impl Recorded {
         );
     }
 
-    /// Whether a file was written when the environment was made: people add to such, too.
+    /// Whether a file was written when the environment was made: people add to these files, too.
     fn came_with_it(&self, directory: &Directory, name: &str) -> bool {
         directory
             .stat(name)
             .is_some_and(|stat| stat.st_mtime <= self.made.saturating_add(MAKING))
     }
 
-    /// Whether the file is a wheel's, and as the wheel had it.
+    /// Whether the file is a wheel's, and unchanged.
     fn holds(&self, directory: &Directory, path: &Path, name: &str) -> bool {
         let Some(record) = self.files.get(&self.hasher.hash_one(path)) else {
             return false;
@@ -251,13 +250,14 @@ impl Recorded {
     }
 }
 
-/// Seconds between the last file and the RECORD, as file servers tell them.
+/// Seconds between the last file and the RECORD, by a file server's times.
 const SLACK: i64 = 2;
 /// Seconds that it takes to make an environment, with a pip in it, on a slow disk.
 const MAKING: i64 = 120;
 
 impl Record {
-    /// Reads all of it: only what was written since the install is asked about.
+    /// Whether the contents match. Reads the whole file, so it is asked only for files written
+    /// since the install.
     fn matches(&self, directory: &Directory, name: &str) -> bool {
         let digest = directory
             .file(name)
@@ -292,7 +292,7 @@ fn decoded(hash: &str) -> Option<[u8; 32]> {
         .ok()
 }
 
-/// Where packages stand.
+/// Returns the directories that contain packages.
 fn sites(venv: &Directory) -> Vec<String> {
     let pythons = ["lib", "lib64"].iter().flat_map(|lib| {
         let names = venv
@@ -306,7 +306,7 @@ fn sites(venv: &Directory) -> Vec<String> {
     pythons.chain(["Lib/site-packages".to_owned()]).collect()
 }
 
-/// Where `path` leads from `site`, by its letters; none where it leads out of the environment.
+/// Resolves `path` from `site` lexically; none if it leads out of the environment.
 fn inside(site: &str, path: &str) -> Option<PathBuf> {
     let mut to = PathBuf::from(site);
     for part in Path::new(path).components() {

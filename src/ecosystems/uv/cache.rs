@@ -1,21 +1,21 @@
-//! uv: an unpacked wheel with what points to it, a source archive with the wheels built of it, and
-//! the pages of an index.
+//! uv's cache: unpacked wheels with what points to them, source archives with the wheels built from
+//! them, and the pages of an index.
 //!
 //! | unit | paths, in order |
 //! | --- | --- |
 //! | `six-1.17.0-py2.py3-none-any` | `wheels-v*/<index>/six/1.17.0-….http` (or `.rev`), then `archive-v*/<id>/` |
 //! | `toml-0.10.2 (source)` | `sdists-v*/<index>/toml/0.10.2/`, then the archives of the wheels in it |
-//! | `archive 1R3kUCmL-yzpq75z` | a wheel's archive that nothing names: what an update or a kill left |
+//! | `archive 1R3kUCmL-yzpq75z` | a wheel's archive that nothing names: left by an update or a kill |
 //! | `six (index page)` | `simple-v*/<index>/six.rkyv` |
 //!
-//! A link beside the pointer, of the same name, says which archive is meant; it is read and never
-//! followed, and stays: uv replaces it. An archive that two name goes with neither, but when
-//! nothing names it any more; one that the environment of a live tree leads to is in use
+//! A link beside the pointer, of the same name, names the archive. It is read and never followed,
+//! and stays: uv replaces it. An archive that two pointers name goes with neither, but when nothing
+//! names it any more. One that the environment of a live tree links to is in use
 //! (`UV_LINK_MODE=symlink`, see `survey::lockfiles`). uv holds the cache's `.lock` (shared) for as
 //! long as it runs, `uv run` and `uvx` for as long as what they started; it is held here
-//! (exclusive) while a unit goes. A wheel that stands in a tree as hard links is no unit: its going
-//! would free nothing. It must never touch environments, interpreters, builds, git checkouts, or
-//! any lock file.
+//! (exclusive) while a unit goes. A wheel that is in a tree as hard links is no unit: evicting it
+//! would free nothing. Environments, interpreters, builds, git checkouts and lock files are never
+//! touched.
 
 use super::links::archive_package;
 use crate::ecosystems::lister::{CacheLister, Entry};
@@ -32,7 +32,7 @@ use std::path::Path;
 /// `index/<hash>/<name>/<version>`, and one to spare.
 const DEEPEST: usize = 5;
 
-/// A pointer, and the archives it names.
+/// A pointer, and the archives that it names.
 struct Pointer {
     name: String,
     package: Option<Package>,
@@ -47,8 +47,8 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
             .iter()
             .filter(move |bucket| is_bucket(&bucket.name, sort))
     };
-    // Pointers first: of what uv adds meanwhile, the archive is not taken for one that nothing
-    // names, for that is young.
+    // Pointers first: an archive that uv adds meanwhile is young, and so isn't taken for one that
+    // nothing names.
     let mut pointers = Vec::new();
     for (sort, read) in [
         (
@@ -93,7 +93,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     units
 }
 
-/// Held while a unit of the cache at `place` goes.
+/// Returns the locks that are held while a unit of the cache at `place` goes.
 pub(super) fn locks(place: &VolumePath) -> Vec<VolumePath> {
     place.join(".lock").into_iter().collect()
 }
@@ -108,8 +108,8 @@ fn is_bucket(name: &str, sort: &str) -> bool {
     })
 }
 
-/// What `read` finds in the directories below `bucket`; into one where it finds something it goes
-/// no deeper.
+/// Returns what `read` finds in the directories below `bucket`. It doesn't go deeper where `read`
+/// finds something.
 fn descend(
     lister: &CacheLister<'_>,
     bucket: &Entry,
@@ -162,8 +162,8 @@ fn wheels(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
     files.filter_map(pointer).collect()
 }
 
-/// The directory of a source archive: it holds a `revision`, and for each revision a directory with
-/// the wheels built of it.
+/// The directory of a source archive: it has a `revision`, and for each revision a directory with
+/// the wheels built from it.
 fn sources(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
     let entries = lister.entries(&folder.place);
     if !entries.iter().any(|entry| {
@@ -214,14 +214,15 @@ fn pages(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
     files.filter_map(page).collect()
 }
 
-/// The archive that the link `name` in `folder` leads to; none when it is no link to an archive.
+/// Returns the archive that the link `name` in `folder` points to; none if it is no link to an
+/// archive.
 fn archive(lister: &CacheLister<'_>, folder: &VolumePath, name: &str) -> Option<String> {
     let link = folder.join(name).ok()?;
     let target = openat::parent(&link)
         .and_then(|(parent, name)| Ok(rustix::fs::readlinkat(parent, name, Vec::new())?));
     let target = match openat::found(target) {
         Ok(target) => target?.into_string().ok()?,
-        // Something else than a link.
+        // Not a link.
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => return None,
         Err(error) => {
             lister.problem("read the link", &link, error);
@@ -233,7 +234,7 @@ fn archive(lister: &CacheLister<'_>, folder: &VolumePath, name: &str) -> Option<
     is_bucket(bucket, "archive").then(|| target.file_name()?.to_str().map(str::to_owned))?
 }
 
-/// A pointer with the archives that it alone names.
+/// A unit of a pointer with the archives that only it names.
 fn package(
     lister: &CacheLister<'_>,
     pointer: &Pointer,
@@ -261,8 +262,8 @@ fn package(
     )
 }
 
-/// An archive that nothing names. One that is no wheel's may be an environment that somebody works
-/// in.
+/// A unit of an archive that nothing names. One that is no wheel's may be an environment in which
+/// somebody works.
 fn orphan(lister: &CacheLister<'_>, id: &str, place: &VolumePath) -> Option<Unit> {
     if !lister
         .folders(place)
@@ -281,8 +282,8 @@ fn orphan(lister: &CacheLister<'_>, id: &str, place: &VolumePath) -> Option<Unit
     )
 }
 
-/// What an environment calls the archive at `place` that leads to it: in use for as long as one
-/// does.
+/// An environment's name for the archive at `place`: the archive is in use as long as an
+/// environment links to it.
 fn of_archive(place: &VolumePath) -> Option<Package> {
     place.relative().file_name()?.to_str().map(archive_package)
 }

@@ -1,11 +1,10 @@
-//! The links that a tree's virtual environments hold into uv's cache (`UV_LINK_MODE=symlink`): an
-//! archive that one leads to is needed for as long as the environment stands, as if a lock file
-//! named it.
+//! The links of a tree's virtual environments into uv's cache (`UV_LINK_MODE=symlink`). An archive
+//! is needed as long as an environment links to it, as if a lock file named it.
 //!
-//! Environments are looked for in the tree's root, whatever they are called. uv links every file of
-//! a wheel, so the `METADATA` of each package tells which archive all of it is in. Links are read
-//! and never followed. An agent may have put anything there: of a tree with more than an honest one
-//! has, nothing is told, so that what it named last still counts.
+//! Environments are searched in the tree's root, whatever their names. uv links every file of a
+//! wheel, so the `METADATA` of each package shows its archive. Links are read and never followed.
+//! An agent may have put anything there: a tree with more entries than any well-formed one is an
+//! error, so that what it named last still counts.
 
 use crate::ecosystems::ecosystem::Links;
 use crate::facts::package::Package;
@@ -21,12 +20,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Entries of directories that are listed for one tree. Its root and its environments have some
+/// Directory entries that are listed for one tree. Its root and its environments have some
 /// thousands.
 const MOST: usize = 50_000;
 /// Bytes of an archive's name; uv's have 16.
 const LONGEST: usize = 64;
-/// So often it is asked whether to stop.
+/// Entries between two checks whether to stop.
 const AT_ONCE: usize = 1000;
 
 /// An archive of the cache, by its directory.
@@ -34,10 +33,11 @@ pub(super) fn archive_package(id: &str) -> Package {
     Package::new("uv-archive", id)
 }
 
-/// What the environments in the root of `tree` lead to.
+/// Returns the archives that the environments in the root of `tree` link to.
 ///
 /// # Errors
-/// One of them can't be read, there is more to read than any honest tree has, or the run is to stop.
+/// One of them can't be read, the tree has more entries than any well-formed one, or the run is to
+/// stop.
 pub(super) fn of(tree: &VolumePath, stop: &Stop) -> io::Result<Links> {
     let mut look = Look {
         stop,
@@ -100,8 +100,8 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Opens each directory that `of` lists and that ends in `end`. Some file systems don't say
-    /// what is one.
+    /// Opens each directory that `of` lists and whose name ends in `end`. Some file systems'
+    /// listings don't say what is a directory.
     fn each_folder(
         &mut self,
         of: &OwnedFd,
@@ -134,7 +134,7 @@ impl Look<'_> {
     }
 }
 
-/// The archive that a path leads into: `…/archive-v0/<id>/six-1.17.0.dist-info/METADATA`.
+/// Returns the archive of a path into it: `…/archive-v0/<id>/six-1.17.0.dist-info/METADATA`.
 fn archive(target: &Path) -> Option<Package> {
     let mut above = target.ancestors().skip(2);
     let (archive, bucket) = (above.next()?, above.next()?);
@@ -145,7 +145,7 @@ fn archive(target: &Path) -> Option<Package> {
     (is_bucket && is_id).then(|| archive_package(id))
 }
 
-/// The directory at `path`; none where there is none, or something else.
+/// Opens the directory at `path`; none if there is none, or something else.
 fn folder(base: impl AsFd, path: impl AsRef<Path>) -> Result<Option<OwnedFd>, Errno> {
     match openat::below(base, path.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(folder) => Ok(Some(folder)),

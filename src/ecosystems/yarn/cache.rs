@@ -1,5 +1,5 @@
-//! Yarn: a zip of its global cache, or a directory of Yarn classic's, is a unit; so is berry's copy
-//! of what a registry said of a package.
+//! Yarn's caches. A unit is a zip of its global cache, its copy of a package's registry metadata,
+//! or a directory of Yarn classic.
 //!
 //! | path | unit | name |
 //! | --- | --- | --- |
@@ -7,10 +7,10 @@
 //! | `metadata/npm/<hash>/<registry>/<package>.json` | the file | `lodash (metadata)` |
 //! | `v6/npm-<package>-<version>-<hash>-integrity/` | the directory (classic) | the same |
 //!
-//! `path` in the config may be berry's global directory, its `cache`, or classic's cache directory.
+//! The config's `path` may be berry's global directory, its `cache`, or classic's cache directory.
 //! Yarn writes beside and renames, so a unit is whole or absent, and is fetched again. A project
-//! that runs from the global cache (Plug'n'Play) needs a `yarn install` for a zip that went. It
-//! must never touch `index` (hard links that Yarn shares among trees) or classic's `.tmp`.
+//! that runs from the global cache (Plug'n'Play) needs a `yarn install` after its zip went. `index`
+//! (hard links that Yarn shares among trees) and classic's `.tmp` are never touched.
 
 use super::lock_file::zip_package;
 use crate::ecosystems::hex::is_hex;
@@ -49,7 +49,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     units
 }
 
-/// `v6`, the version of classic's layout.
+/// Whether it is a version of classic's layout, such as `v6`.
 fn is_classic(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|digits| {
         !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
@@ -100,13 +100,13 @@ fn page(lister: &CacheLister<'_>, scope: &str, entry: Entry) -> Option<Unit> {
     lister.unit(format!("{scope}{package} (metadata)"), vec![entry.place])
 }
 
-/// A package of Yarn classic's.
+/// A unit of a Yarn classic package.
 fn folder(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
     if !entry.is_dir {
         lister.odd(&entry);
         return None;
     }
-    // Without the SHA-1 where the lock file's address has none, as many mirrors write it.
+    // Without the SHA-1 if the lock file's address has none, as many mirrors write it.
     let slug = entry.name.strip_suffix("-integrity").unwrap_or(&entry.name);
     let sha1 = slug
         .rsplit_once('-')

@@ -1,12 +1,11 @@
-//! `yarn.lock`: classic by the archives' digests, berry by the locators that its zips are called
-//! after.
+//! `yarn.lock`: classic by the archives' digests, berry by the locators that name its zips.
+//! Packages that Yarn links (`workspace:`) have no zip.
 //!
-//! Both are told line by line; a berry lock looks like YAML, and is as regular. It must never take
-//! what Yarn links (`workspace:`) for a zip.
+//! Both are read line by line; a berry lock looks like YAML, and is as regular.
 
 use crate::facts::package::Package;
 
-/// A zip of Yarn berry's, as its name begins, without the two hashes: `lodash-npm-4.17.21`,
+/// A zip of Yarn berry, by the beginning of its name, without the two hashes: `lodash-npm-4.17.21`,
 /// `@acme-shop-npm-1.0.0`, `resolve-patch`.
 pub(super) fn zip_package(slug: &str) -> Package {
     Package::new("yarn", slug)
@@ -34,9 +33,9 @@ pub(super) fn packages(line: &str) -> Vec<Package> {
     }
 }
 
-/// What an address without a SHA-1 names:
-/// `https://mirror.example/npm/@scope/name/-/name-1.0.0.tgz`, by the beginning of the directory
-/// that Yarn makes for it, `npm-@scope-name-1.0.0`.
+/// The package of an address without a SHA-1,
+/// `https://mirror.example/npm/@scope/name/-/name-1.0.0.tgz`, by the beginning of Yarn's directory
+/// for it, `npm-@scope-name-1.0.0`.
 fn classic(address: &str) -> Option<Package> {
     let address = address
         .split(['?', '#'])
@@ -64,8 +63,8 @@ fn classic(address: &str) -> Option<Package> {
     Some(zip_package(&format!("npm-{}-{version}", words.join("-"))))
 }
 
-/// How Yarn names the zip of `@scope/name@protocol:selector`, without the two hashes:
-/// `@scope-name-protocol-version`, and no version where the selector is none.
+/// Yarn's name for the zip of `@scope/name@protocol:selector`, without the two hashes:
+/// `@scope-name-protocol-version`, or without the version if the selector is none.
 fn slug(locator: &str) -> Option<String> {
     let at = locator.get(1..)?.find('@')?.checked_add(1)?;
     let (ident, reference) = (

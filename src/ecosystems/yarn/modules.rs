@@ -1,7 +1,5 @@
-//! Yarn: what its first version notes as integrity, and the state that later ones keep of the
-//! `node_modules` they filled.
-//!
-//! It must never name what only stands there.
+//! Yarn's accounts of a `node_modules`: the integrity file of Yarn 1, and the state file of later
+//! versions.
 
 use crate::ecosystems::account::Tool;
 use crate::ecosystems::directory::Directory;

@@ -1,8 +1,5 @@
 //! Yarn's own directory in a project: its state, packages as it fetched them, and those that it had
-//! to unpack.
-//!
-//! Patches, plugins, releases and whatever else stands there are the project's: it must never speak
-//! for them.
+//! to unpack. Patches, plugins, releases and everything else in it belong to the project.
 
 use super::modules;
 use crate::ecosystems::account::{Opinion, Says, Tool, opinion};
@@ -12,7 +9,7 @@ use rustix::fd::AsFd;
 
 const STATE: [&str; 2] = ["install-state.gz", "build-state.yml"];
 
-/// All of it, or, where git tracks a part of it, the two that it fills.
+/// The whole directory, or, if git tracks a part of it, the two directories that Yarn fills.
 pub(super) static OUTPUT: [Tool; 5] = [
     modules::CLASSIC_MODULES,
     modules::BERRY_MODULES,
@@ -40,7 +37,7 @@ pub(super) static OUTPUT: [Tool; 5] = [
     },
 ];
 
-/// What Plug'n'Play is loaded from, and the state of an install.
+/// The loader of Plug'n'Play, and the state of an install.
 pub(super) static FILES: [MadeFile; 4] = [
     MadeFile {
         may_be: |name| [".pnp.cjs", ".pnp.js", ".pnp.data.json"].contains(&name),
@@ -84,8 +81,8 @@ fn state() -> Opinion {
     })
 }
 
-/// `debug-npm-4.4.3-0105c6123a-d79136ec6c.zip`; what is only for some platforms has a key such as
-/// `10c0` for the second hash.
+/// Zips like `debug-npm-4.4.3-0105c6123a-d79136ec6c.zip`. A package for some platforms only has a
+/// key such as `10c0` as the second hash.
 fn cache() -> Opinion {
     let keyed = |name: &str| {
         name.rsplit_once('-')
@@ -98,7 +95,7 @@ fn cache() -> Opinion {
     opinion(move |_, name, kind| (!kind.is_dir() && (name == ".gitignore" || archive(name))).into())
 }
 
-/// `esbuild-npm-0.25.12-3d9c1c5e2f/node_modules/esbuild`
+/// Packages like `esbuild-npm-0.25.12-3d9c1c5e2f/node_modules/esbuild`.
 fn unplugged() -> Opinion {
     opinion(|_, name, kind| {
         if kind.is_dir() && is_hashed(name) {

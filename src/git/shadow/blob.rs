@@ -1,8 +1,7 @@
-//! Blobs read piece by piece: a file of a gigabyte must not take a gigabyte of memory.
+//! Blobs read in pieces: a file of a gigabyte must not take a gigabyte of memory.
 //!
-//! libgit2 reads an object whole, or maps it whole; so does git, but for large ones that it stores
-//! for themselves. It must never give more than the object's own header claims, nor fewer bytes
-//! without an error.
+//! libgit2 reads an object whole, or maps it whole; so does git, except for large ones with a file
+//! of their own. A blob is exactly as long as its header claims; fewer or more bytes are an error.
 
 use super::Shadow;
 use crate::fs::openat::{self, found};
@@ -12,11 +11,11 @@ use git2::{ObjectType, Oid, Repository};
 use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::time::Duration;
 
-/// What is smaller is read whole.
+/// Bytes. Smaller blobs are read whole.
 const LARGE: u64 = 16 << 20;
-/// A header is a word and a number.
+/// Bytes of a header, which is a word and a number.
 const HEADER: usize = 32;
-/// For each gigabyte git takes some ten seconds.
+/// Git takes some ten seconds per gigabyte.
 const LIMIT: Duration = Duration::from_hours(1);
 
 /// A blob that is being read.
@@ -26,7 +25,7 @@ pub struct Blob<'a> {
 }
 
 impl Blob<'_> {
-    /// Its bytes.
+    /// Its size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -81,8 +80,7 @@ impl Shadow {
         let name = id.to_string();
         let place = self
             .git_dir
-            .join(format!("objects/{}/{}", &name[..2], &name[2..]))
-            .map_err(io::Error::other)?;
+            .join(format!("objects/{}/{}", &name[..2], &name[2..]))?;
         let Some(file) = found(openat::file(&place))? else {
             return Ok(None);
         };

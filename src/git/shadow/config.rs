@@ -1,12 +1,12 @@
 //! The repo's own config: data to judge, never to obey.
 //!
-//! What every reader of git's format takes alike is read here; of all else it is git's to say what
-//! it means, in a process that costs more than the rest of a look at a small repo. It must never
-//! follow an include, and never give a plain line another meaning than git does.
+//! Only lines that every reader of git's format understands alike are read here. For all others git
+//! is asked, in a process that costs more than the rest of a small repo's survey. Includes are not
+//! followed.
 
 use super::{Refusal, crypt};
 
-/// Extensions whose repos we know how to treat without obeying them.
+/// Extensions whose repos we can maintain without obeying them.
 const KNOWN_EXTENSIONS: [&str; 4] = [
     "extensions.worktreeconfig",
     "extensions.noop",
@@ -14,12 +14,12 @@ const KNOWN_EXTENSIONS: [&str; 4] = [
     "extensions.partialclone",
 ];
 
-/// Bytes that the names of sections in all entries of an honest config come to, at the very most.
+/// Bytes of section names over all entries of a well-formed config, at most.
 const LARGEST: usize = 64 << 20;
 
-/// Whether its entries could take more room than anybody has: each repeats the name of its section,
-/// and a megabyte of config can give a long one to a hundred thousand keys. A line holds no more
-/// than one key, and a section's name stands where its line begins.
+/// Whether its entries could take more memory than anybody has: each repeats the name of its
+/// section, and a megabyte of config can give a long one to a hundred thousand keys. A line has no
+/// more than one key, and a section's name is at the beginning of its line.
 pub(super) fn is_endless(config: &[u8]) -> bool {
     let lines = || {
         config
@@ -35,9 +35,9 @@ pub(super) fn is_endless(config: &[u8]) -> bool {
     lines().count().saturating_mul(longest) > LARGEST
 }
 
-/// The entries of a config that `git config --null --list` would tell, each as `key\nvalue`; none
-/// when a line of it is not plain: with quotes, comments, backslashes, tabs or other control
-/// characters in it, or no `=`.
+/// Returns the entries as `git config --null --list` would, each as `key\nvalue`; none if a line
+/// isn't plain: with quotes, comments, backslashes, tabs or other control characters in it, or no
+/// `=`.
 pub(crate) fn plain(config: &[u8]) -> Option<Vec<String>> {
     let text = std::str::from_utf8(config).ok()?;
     let (mut section, mut entries) = (None, Vec::new());
@@ -66,7 +66,7 @@ pub(crate) fn plain(config: &[u8]) -> Option<Vec<String>> {
     Some(entries)
 }
 
-/// `core` or `remote "origin"`, as it stands before a key.
+/// Returns `core` or `remote "origin"`, as it precedes a key.
 fn header(name: &str) -> Option<String> {
     let Some((name, rest)) = name.split_once(' ') else {
         return is_name(name).then(|| name.to_ascii_lowercase());
@@ -84,15 +84,15 @@ fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// What a repo's config says of its objects.
+/// What a repo's config says about its objects.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Theirs {
-    /// Objects may be missing, for a remote has promised to have them (`git clone --filter`).
+    /// Objects may be missing, because a remote has promised to have them (`git clone --filter`).
     pub promisor: bool,
-    /// Its `gc.*` keys and their values, in order. What stands between two dots is as it was
-    /// written, the rest in lower case.
+    /// Its `gc.*` keys and their values, in order. What is between two dots is unchanged, the rest
+    /// in lower case.
     pub gc: Vec<(String, String)>,
-    /// Files that it includes, on whatever condition, as they are named.
+    /// The files that it includes, on whatever condition, as they are named.
     pub includes: Vec<String>,
 }
 
@@ -103,7 +103,7 @@ pub(super) fn judge<'a>(entries: impl Iterator<Item = &'a str>) -> Result<Theirs
     Ok(gather(entries.into_iter()))
 }
 
-/// The same of a file that can't change the meaning of objects.
+/// The same for a file that can't change the meaning of objects.
 pub(super) fn gather<'a>(entries: impl Iterator<Item = &'a str>) -> Theirs {
     let mut theirs = Theirs::default();
     for entry in entries {
@@ -126,7 +126,7 @@ pub(super) fn gather<'a>(entries: impl Iterator<Item = &'a str>) -> Theirs {
     theirs
 }
 
-/// Refuses what would change the meaning of the repo's objects; one `key\nvalue`.
+/// Refuses one `key\nvalue` that would change the meaning of the repo's objects.
 pub(crate) fn judge_entry(entry: &str) -> Result<(), Refusal> {
     let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
     let key = key.to_lowercase();
@@ -159,7 +159,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    /// What git takes the config for; none when it makes no sense to it.
+    /// Git's reading of the config; none if git rejects it.
     fn by_git(config: &[u8]) -> Option<Vec<String>> {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::write(scratch.path().join("theirs"), config).unwrap();

@@ -1,10 +1,9 @@
-//! Whether a repo is a git-crypt repo: its files are plain in a checkout and encrypted in the
-//! store, by a filter.
+//! Recognises git-crypt repos, whose files are plain in a checkout and encrypted in the store, by a
+//! filter.
 //!
 //! Nobody may edit such files from a worktree: without the key and the filter, which the shadow
-//! never has, plain text would be committed. Enrolling asks here, and so does every run, for a repo
-//! may become one later. It must never run the filter, and never take a repo for a plain one
-//! because a directory of attributes is nested deep.
+//! never has, plain text would be committed. Enrolling checks it, and so does every run, because a
+//! repo may become one later. The filter is never run, and attributes are read at any depth.
 
 use super::{CONFIG_CAP, Refusal, SMALL, Shadow, at, unreadable};
 use crate::fs::openat::{self, found};
@@ -19,29 +18,29 @@ use std::sync::{Mutex, PoisonError};
 /// The words of `docs/design/contract.md#config`, and the remedy.
 pub(crate) const WORDS: &str =
     "encrypted files must not be edited from a worktree; take the repo out of the config";
-/// How an encrypted blob begins.
+/// The beginning of an encrypted blob.
 const HEADER: &[u8] = b"\0GITCRYPT\0";
-/// The filter and the diff driver of git-crypt; those of other keys than the first have the key's
-/// name behind a dash.
+/// The filter and the diff driver of git-crypt; for other keys than the first, the key's name
+/// follows a dash.
 const DRIVERS: [&str; 2] = ["filter=git-crypt", "diff=git-crypt"];
-/// Git reads no file of attributes that is larger.
+/// Bytes. Git reads no larger attributes file.
 const ATTRIBUTES_CAP: u64 = 100 << 20;
-/// Distinct directories in the commits that are looked at; an honest repo has fewer.
+/// Distinct directories in the commits that are read; a well-formed repo has fewer.
 const MOST_FOLDERS: usize = 2_000_000;
 
-/// A key of the repo's own config, in lower case.
+/// Whether it is a git-crypt key of the repo's own config, in lower case.
 pub(super) fn is_key(key: &str) -> bool {
     ["filter.git-crypt", "diff.git-crypt"]
         .iter()
         .any(|driver| key.starts_with(driver))
 }
 
-/// A git-crypt repo is refused.
+/// Refuses a git-crypt repo.
 ///
 /// Its signs are git-crypt's own directory in the git dir, and its drivers in the git dir's
 /// attributes or those of any directory of the commits that matter: the main checkout's, the
-/// upstream's default branch's, the worktrees', and `also`. What can't be read shows no sign; it is
-/// the survey's to complain of.
+/// upstream's default branch's, the worktrees', and `also`. An unreadable file is no sign; the
+/// survey reports it.
 pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(), Refusal> {
     let refuse = |what: String| {
         Err(Refusal::Odd(format!(
@@ -79,8 +78,8 @@ pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(
     }
 }
 
-/// What stands at the heads that matter, each once. Worktrees are asked side by side: on a network
-/// their files are waited for.
+/// Returns the heads that matter, each once. Worktrees are read in parallel, because on a network
+/// each file is waited for.
 fn heads(shadow: &Shadow) -> HashSet<Oid> {
     let named = [
         "HEAD",
@@ -113,8 +112,8 @@ fn commit_of(repo: &Repository, name: &str) -> Option<Oid> {
     Some(repo.find_reference(name).ok()?.peel_to_commit().ok()?.id())
 }
 
-/// The file of attributes in a commit that names the drivers. Directories that were seen in another
-/// commit are not looked at again.
+/// Returns the attributes file in a commit that names the drivers. Directories that were seen in
+/// another commit are skipped.
 fn in_commit(
     repo: &Repository,
     commit: Oid,
@@ -174,7 +173,7 @@ pub(crate) fn names_driver(text: &[u8]) -> bool {
     attributes.any(|attribute| DRIVERS.iter().any(|driver| attribute.starts_with(driver)))
 }
 
-/// Whether a file that begins so was checked out as it is stored, and is encrypted.
+/// Whether a file that begins so was checked out as stored, which is encrypted.
 pub fn is_encrypted(begin: &[u8]) -> bool {
     begin.starts_with(HEADER)
 }

@@ -1,7 +1,7 @@
-//! What a repo's own config says of how long things are kept there.
+//! How long a repo's own config keeps things.
 //!
-//! All files that git would read are read, as data: of the worktrees, too, and what they include
-//! inside the volume. It must never take what can't be read for a word that something may go.
+//! All files that git would read are read, as data: those of the worktrees, too, and includes
+//! inside the volume. An unreadable file means that nothing may go.
 
 use super::{CONFIG_CAP, Refusal, Shadow, at, config, unreadable};
 use crate::fs::openat::{self, found};
@@ -13,12 +13,12 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-/// So many files with settings are read: a repo has one a worktree, and few include any.
+/// Config files that are read, at most: a repo has one per worktree, and few include any.
 const INCLUDES: usize = 1000;
 
 impl Shadow {
-    /// The `gc.*` keys of the repo's own config, of its worktrees' and of what they include inside
-    /// the volume, as data. Of an include that can't be read the worst is assumed: that nothing
+    /// Returns the `gc.*` keys of the repo's own config, of its worktrees' and of their includes
+    /// inside the volume, as data. For an unreadable include the worst is assumed: that nothing
     /// ever expires.
     ///
     /// # Errors
@@ -52,8 +52,7 @@ impl Shadow {
                     included.extend(theirs.includes.iter().map(|name| include(&place, name)));
                 }
                 Err(Refusal::Git(error @ GitError::Ended { .. })) => return Err(error.into()),
-                // The file system doesn't answer. Of what is no file, nobody can say more by asking
-                // again.
+                // The file system doesn't answer. If it is no file, asking again doesn't help.
                 Err(Refusal::Unreadable { path, cause })
                     if Errno::from_io_error(&cause).is_some_and(|errno| errno != Errno::LOOP) =>
                 {

@@ -1,8 +1,8 @@
-//! Loose objects, read to their end before libgit2 meets them.
+//! Loose objects, read to their end before libgit2 reads them.
 //!
-//! On one that was cut short, as a crash or a full disk leaves it, libgit2 1.9 would turn in a
-//! circle for ever (its issue 7342), and with it the run. What is whole beyond doubt passes here,
-//! many at a time; all else is git's to judge. It must never call whole what git would not.
+//! On a truncated one, as a crash or a full disk leaves it, libgit2 1.9 would loop for ever (its
+//! issue 7342), and with it the run. Objects that are certainly whole pass here, many at a time;
+//! git judges all others.
 
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -15,18 +15,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-/// What kinds of objects there are.
+/// The kinds of objects.
 const KINDS: [&[u8]; 4] = [b"blob", b"tree", b"commit", b"tag"];
-/// Bytes read and inflated at a time: few objects need more than one turn.
+/// Bytes read and inflated at a time: most objects need one turn.
 const INPUT: usize = 16 << 10;
 const OUTPUT: usize = 64 << 10;
-/// What is inflated before it is asked whether to stop: a small file can hold any length of zeros.
+/// Bytes inflated between two checks whether to stop: a small file can contain any length of zeros.
 const ASK_EVERY: u64 = 16 << 20;
-/// So many objects a task: where nothing is waited for, each takes some microseconds, and a reader
-/// some memory.
+/// Objects per task: without waiting each takes some microseconds, and a reader takes memory.
 const A_TASK: usize = 16;
 
-/// The loose objects of one directory of objects.
+/// The loose objects of one object directory.
 pub(super) struct Loose {
     /// The directory.
     pub(super) objects: VolumePath,
@@ -35,9 +34,9 @@ pub(super) struct Loose {
 }
 
 impl Loose {
-    /// Those that are not whole beyond doubt; all of them beside a multi-pack-index, of which git
-    /// judges with the first object that it looks for, and which no run writes. Works in the
-    /// caller's rayon pool. Once it is time to stop, all that is left is in doubt.
+    /// Returns the objects that may not be whole. Beside a multi-pack-index, which no run writes,
+    /// these are all objects: git judges it with the first object that it looks up. Works in the
+    /// caller's rayon pool. Once it is time to stop, the rest is doubtful.
     ///
     /// # Errors
     /// The directory can't be opened.
@@ -90,8 +89,8 @@ impl Reader {
         }
     }
 
-    /// Whether it says what it is and how long, inflates to that length and no further, and ends
-    /// there with the right sum.
+    /// Whether its header has a kind and a length, and it inflates to exactly that length and ends
+    /// with the right sum.
     fn whole(&mut self, mut file: impl Read, stop: &Stop) -> io::Result<bool> {
         self.inflate.reset(true);
         let (mut promised, mut asked) = (None, 0);
@@ -126,7 +125,7 @@ impl Reader {
                     _ if promised.is_none_or(|promised| self.inflate.total_out() > promised) => {
                         return Ok(false);
                     }
-                    // All that it gives of this input.
+                    // The last output for this input.
                     _ if given < self.output.len() => break,
                     _ => {}
                 }
@@ -135,7 +134,7 @@ impl Reader {
     }
 }
 
-/// What an object that begins so must be long, its header counted: `blob 12`, and a NUL.
+/// The length of an object with this beginning, including the header: `blob 12`, and a NUL.
 fn length(begin: &[u8]) -> Option<u64> {
     let end = begin.iter().take(32).position(|&byte| byte == 0)?;
     let mut words = begin.get(..end)?.splitn(2, |&byte| byte == b' ');
@@ -164,7 +163,7 @@ mod tests {
         Reader::new().whole(bytes, &Stop::never()).unwrap_or(false)
     }
 
-    /// Zeros without end, as an object that promises more than anybody has.
+    /// Zeros without end, for an object that promises more than anybody has.
     struct Endless(ZlibEncoder<Vec<u8>>, usize);
 
     impl Read for Endless {

@@ -1,8 +1,8 @@
-//! What a git dir must look like before git or git2 may go near it.
+//! Proves that a git dir is well-formed before git or git2 reads it.
 //!
-//! No links where git would follow them, no FIFO where it would wait, nothing that leads elsewhere;
-//! the same for the object directories it borrows from. It must never open what it has not looked
-//! at, and never read a config as anything but data.
+//! There are no links that git would follow, no FIFO that it would wait for, nothing that leads
+//! elsewhere; the same for the object directories it borrows from. Every file is inspected before
+//! it is opened, and a config is only data.
 
 use super::loose::Loose;
 use super::{CONFIG_CAP, Refusal, SMALL};
@@ -19,14 +19,15 @@ use std::path::{Component, Path};
 pub(super) struct Proven {
     /// The text of HEAD.
     pub(super) head: Vec<u8>,
-    /// Directories of objects that it borrows, directly or through others.
+    /// The directories of objects that it borrows, directly or through others.
     pub(super) lenders: Vec<VolumePath>,
     /// Loose objects, its own and borrowed ones.
     pub(super) loose: Vec<Loose>,
 }
 
-/// What git and libgit2 read into memory whole may be no larger than this in an honest repo: half a
-/// million packed refs, a reflog of 400,000 moves, an index of four million files; a ref is a line.
+/// Bytes of files that git and libgit2 read into memory whole, at most in a well-formed repo: half
+/// a million packed refs, a reflog of 400,000 moves, an index of four million files; a ref is one
+/// line.
 const LARGEST: [(&str, u64); 3] = [
     ("packed-refs", 32 << 20),
     ("shallow", CONFIG_CAP),
@@ -35,10 +36,10 @@ const LARGEST: [(&str, u64); 3] = [
 const LOG_CAP: u64 = 64 << 20;
 const INDEX_CAP: u64 = 512 << 20;
 
-/// Git follows borrowed objects to others' borrowed objects this deep.
+/// The depth to which git follows alternates of alternates.
 const LENDERS_DEEP: usize = 5;
 
-/// A fixed name below a place can't climb.
+/// A fixed name below a place, which can't climb.
 pub(super) fn at(place: &VolumePath, name: &str) -> VolumePath {
     place.join(name).expect("a fixed name stays inside")
 }
@@ -159,7 +160,8 @@ fn prove_owner(git_dir: &VolumePath) -> Result<(), Refusal> {
     )))
 }
 
-/// HEAD names a branch or a commit: git takes a directory with any other HEAD for no repo at all.
+/// Proves that HEAD names a branch or a commit: for git a directory with any other HEAD is no repo
+/// at all.
 fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
     let head = openat::read(&at(git_dir, "HEAD"), SMALL)
         .map_err(unreadable(&format!("{git_dir}/HEAD")))?;
@@ -174,8 +176,8 @@ fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
     )))
 }
 
-/// Borrowed objects must stand inside the volume, or a repack could be led to another tenant's; and
-/// so must what the lender borrows.
+/// Proves that borrowed objects are inside the volume, and so are the lenders' own alternates: else
+/// a repack could be led to another tenant's.
 fn prove_lenders(
     objects: &VolumePath,
     deep: usize,
@@ -192,8 +194,8 @@ fn prove_lenders(
         .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
     {
         let path = Path::new(OsStr::from_bytes(line));
-        // Git reads on past a carriage return, libgit2 takes what follows for another directory;
-        // git reads no further than a NUL, and what is in quotes as a string in C.
+        // Git reads past a carriage return, libgit2 takes what follows for another directory; git
+        // stops at a NUL, and reads a quoted line as a string in C.
         let plain = !line.contains(&b'\r') && !line.contains(&0) && !line.starts_with(b"\"");
         let lender = Some(path)
             .filter(|_| plain)
@@ -215,8 +217,8 @@ fn prove_lenders(
     Ok(())
 }
 
-/// What a line means: a path, or one from the object directory that it stands in. By its letters,
-/// for there is no link on the way.
+/// Resolves a line: a path, absolute or relative to its object directory. Lexically, because no
+/// link is on the way.
 fn from(objects: &VolumePath, line: &Path) -> Option<VolumePath> {
     if line.is_absolute() {
         return VolumePath::new(objects.root(), line).ok();
@@ -232,9 +234,9 @@ fn from(objects: &VolumePath, line: &Path) -> Option<VolumePath> {
     VolumePath::new(objects.root(), &path).ok()
 }
 
-/// Refs, reflogs and registrations are plain files in plain directories: a FIFO among them would
-/// hang git and libgit2 alike, a link would lead them astray. Each registration asks the server a
-/// dozen questions, so they are looked at side by side.
+/// Proves that refs, reflogs and registrations are plain files in plain directories: a FIFO would
+/// hang git and libgit2 alike, a link would lead them astray. Each registration costs a dozen round
+/// trips, so they are inspected in parallel.
 fn prove_refs(git_dir: &VolumePath) -> Result<(), Refusal> {
     prove_files(&at(git_dir, "refs"), None, |_| SMALL)?;
     prove_files(&at(git_dir, "logs"), None, |_| LOG_CAP)?;
@@ -252,8 +254,7 @@ fn prove_refs(git_dir: &VolumePath) -> Result<(), Refusal> {
     proofs.into_iter().collect()
 }
 
-/// All that stands below `top`, but for a directory in it, each file no larger than its name
-/// allows.
+/// Proves all files below `top`, except one directory in it: none is larger than its name allows.
 fn prove_files(
     top: &VolumePath,
     but: Option<&str>,
@@ -295,7 +296,7 @@ fn prove_files(
     Ok(())
 }
 
-/// A worktree's `commondir` tells git where its refs are: nowhere but here.
+/// Proves that a worktree's `commondir`, which tells git where its refs are, is this git dir.
 fn prove_registration(
     git_dir: &VolumePath,
     trees: &VolumePath,
@@ -304,8 +305,7 @@ fn prove_registration(
     let admin = trees
         .join(name)
         .map_err(|error| Refusal::Odd(error.to_string()))?;
-    // Repos of submodules are nobody's business here: git doesn't go there either, and a tree that
-    // has some stays.
+    // Repos of submodules are skipped: git doesn't read them either, and a tree with some stays.
     prove_files(&admin, Some("modules"), |name| {
         if name == "index" { INDEX_CAP } else { LOG_CAP }
     })?;
@@ -314,7 +314,7 @@ fn prove_registration(
     else {
         return Ok(());
     };
-    // By their parts: libgit2 writes the whole path, and a slash behind it.
+    // By components: libgit2 writes the whole path, with a trailing slash.
     let named = Path::new(OsStr::from_bytes(text.trim_ascii_end())).components();
     if !named.clone().eq(Path::new("../..").components()) && !named.eq(git_dir.path().components())
     {
@@ -325,8 +325,8 @@ fn prove_registration(
     Ok(())
 }
 
-/// An index can't promise more entries than it has room for: git takes room for all of them at
-/// once. A worktree's is judged with its tree.
+/// Proves that an index doesn't promise more entries than it has room for, because git allocates
+/// them all at once. A worktree's index is judged with its tree.
 fn prove_index(index: &VolumePath) -> Result<(), Refusal> {
     /// An entry's times, ids and flags, without its name.
     const ENTRY: u64 = 62;
@@ -365,9 +365,9 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
     )))
 }
 
-/// A link in place of a directory of objects would have a repack delete what another repo needs;
-/// one in place of an object or a pack, a FIFO as well, is no honest one either. Gives the loose
-/// objects, of which the 256 directories are listed side by side.
+/// Proves the objects: with a link in place of an object directory a repack would delete what
+/// another repo needs, and no well-formed store has a link or a FIFO in place of an object or a
+/// pack. Returns the loose objects, whose 256 directories are listed in parallel.
 pub(super) fn prove_objects(objects: &VolumePath) -> Result<Loose, Refusal> {
     let entries = found(std::fs::read_dir(objects.path()))
         .and_then(|entries| entries.map_or(Ok(Vec::new()), Iterator::collect));
@@ -392,7 +392,7 @@ fn prove_object_folder(objects: &VolumePath, folder: &Path) -> Result<Vec<String
         match entry {
             Ok(entry) => {
                 prove_plain(&entry)?;
-                // Git reads it line by line, and believes every one of them.
+                // Git reads it line by line, and trusts every line.
                 if entry.file_name() == "commit-graph-chain"
                     && entry.metadata().is_ok_and(|data| data.len() > CONFIG_CAP)
                 {
@@ -418,7 +418,7 @@ fn prove_object_folder(objects: &VolumePath, folder: &Path) -> Result<Vec<String
     Ok(ids)
 }
 
-/// `ab/cdef...` as an id.
+/// Makes an id of `ab/cdef...`.
 fn loose_id(path: &Path) -> Option<String> {
     let (shard, name) = (
         path.parent()?.file_name()?.to_str()?,

@@ -1,10 +1,10 @@
-//! A sanitised git dir for the hand that writes packs: besides what git finds by itself, it names
-//! as refs what only our own reader found.
+//! A sanitised git dir for the hand that writes packs: besides what git finds by itself, it has
+//! refs to what only our own reader found.
 //!
 //! Git can't follow the reflogs through a link, nor what an operation put aside. Here `packed-refs`
 //! is a copy with more in it, in scratch space: nothing is written into the repo, whose agents list
-//! their refs. And a view of objects that holds only what is to stay. Both must never be given to a
-//! command that writes refs, and go when they are dropped.
+//! their refs. It can also make a view of objects with only what is to stay. Both are only for
+//! commands that write no refs, and go when they are dropped.
 
 use super::{CONFIG, LINKED, PROMISOR, Shadow};
 use crate::fs::openat::{self, found};
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Links that this one has not: `packed-refs` is a copy, and the others are told by refs.
+/// Links that this one lacks: `packed-refs` is a copy, and refs replace the others.
 const OURS: [&str; 3] = ["packed-refs", "logs", "gc.pid"];
 
 /// See the module.
@@ -27,7 +27,7 @@ pub struct Rooted<'a> {
 }
 
 impl Shadow {
-    /// The same repo where refs of ours name `tips`, ids in hexadecimal; each must be there.
+    /// Returns the same repo with refs of ours to `tips`, ids in hexadecimal; each must exist.
     /// `promisor` says that objects may be missing.
     ///
     /// # Errors
@@ -54,9 +54,9 @@ impl Shadow {
             symlink(self.git_dir.path().join(name), to.join(name))?;
         }
         self.share_indexes(to)?;
-        // Without a first line that says so, git takes it for in no order.
+        // Without a first line that says so, git takes the file for unsorted.
         let mut refs = BufWriter::new(File::create(to.join("packed-refs"))?);
-        let theirs = self.git_dir.join("packed-refs").map_err(io::Error::other)?;
+        let theirs = self.git_dir.join("packed-refs")?;
         if let Some(theirs) = found(openat::file(&theirs))? {
             for line in BufReader::new(theirs).split(b'\n') {
                 let line = line?;
@@ -76,8 +76,8 @@ impl Shadow {
         })
     }
 
-    /// Shows git what a split index rests on, in a sanitised git dir at `to`; it is refused
-    /// without.
+    /// Links all shared indexes into a sanitised git dir at `to`: git refuses a split index without
+    /// its shared one.
     fn share_indexes(&self, to: &Path) -> io::Result<()> {
         for (name, _) in openat::list(openat::dir(&self.git_dir)?)? {
             if name.as_encoded_bytes().starts_with(b"sharedindex.") && !to.join(&name).is_symlink()
@@ -88,7 +88,7 @@ impl Shadow {
         Ok(())
     }
 
-    /// The same in this one: few commands look at an index.
+    /// The same in this one: few commands read an index.
     ///
     /// # Errors
     /// The git dir can't be listed, or scratch space can't be written.
@@ -96,8 +96,8 @@ impl Shadow {
         self.share_indexes(self.scratch.path())
     }
 
-    /// The objects of its packs of these names (`pack-...`), all that are loose now, and what it
-    /// borrows: what is left when other packs are gone.
+    /// Returns a view of the objects in its packs of these names (`pack-...`), all objects that are
+    /// loose now, and what it borrows: what is left when other packs are gone.
     ///
     /// # Errors
     /// Scratch space can't be written.
@@ -136,15 +136,15 @@ impl Shadow {
 }
 
 impl Rooted<'_> {
-    /// Git there.
+    /// Git on this git dir.
     pub fn git<'a>(&'a self, stop: &'a Stop, limit: Duration) -> Git<'a> {
         Git::new(self.scratch.path(), &self.shadow.reach, stop, limit)
     }
 }
 
-/// Objects that are to stay.
+/// A view of the objects that are to stay.
 pub struct View {
-    /// To be read by.
+    /// Reads them.
     pub odb: git2::Odb<'static>,
     _scratch: TempDir,
 }

@@ -1,9 +1,9 @@
-//! Files with several links: what frees them is the last link's end, and that may stand in another
-//! unit.
+//! Files with several links: only the last link's removal frees them, and that link may be in
+//! another unit.
 //!
-//! Two units that each hold one link to the same file free it together, and neither does alone. One
-//! that would free nothing yet waits until its partners' turn comes. It must never count a file
-//! before all of its links go.
+//! Two units that each contain one link to the same file free it together, and neither does alone.
+//! A unit that would free nothing yet waits for its partners. A file counts only when all of its
+//! links go.
 
 use crate::facts::cache::{Cache, Shared, Size, Unit};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,7 +25,7 @@ struct File {
 }
 
 impl Links {
-    /// What a unit's going frees, with that of the units that wait for it.
+    /// What a unit frees, together with the units that wait for it.
     pub(super) fn gain(&self, unit: &Unit) -> Size {
         let mut gain = unit.size.unwrap_or_default();
         unit.shared
@@ -46,7 +46,7 @@ impl Links {
         self.next = self.next.saturating_add(1);
     }
 
-    /// The unit goes. Gives the units that go with it, in the order in which they came.
+    /// Evicts the unit. Returns the units that go with it, in the order in which they came.
     pub(super) fn go(&mut self, unit: &Unit) -> Vec<Unit> {
         let completed = unit.shared.iter().filter(|shared| self.completes(shared));
         let partners: BTreeSet<usize> = completed
@@ -74,7 +74,7 @@ impl Links {
     }
 }
 
-/// What would be freed if all of a weighed cache went.
+/// What evicting all of a measured cache would free.
 pub(super) fn standing(cache: &Cache) -> Size {
     let mut standing = Size::default();
     let mut files: HashMap<(u64, u64), u64> = HashMap::new();

@@ -1,17 +1,17 @@
 //! Decides which units go: least recently used first, across all caches.
 //!
-//! Cost must follow what is evicted, not what is stored, so units are weighed as they go. Weighing
-//! is I/O and not this room's: the queue hands out batches, the caller weighs them and hands them
-//! back.
+//! The cost must follow what is evicted, not what is stored, so units are measured as they go.
+//! Measuring is I/O and not this room's work: the queue hands out batches, the caller measures them
+//! and hands them back.
 //!
 //! ```text
-//! let sieve = Sieve::new(&names, policy.in_use, now, most, None).enough(wanted);
-//! let mut caches = survey(&|unit| sieve.sift(&policies, unit));
+//! let list = LruShortlist::new(&names, policy.in_use, now, most, None).enough(wanted);
+//! let mut caches = survey(&|unit| list.sift(&policies, unit));
 //! sizing::weigh_whole(&mut caches);
 //! let Some(wanted) = evict::with_budgets(evict::wanted(&usage, &policy), &caches) else { return };
 //! evict::name(&mut caches, &names);
 //! let mut queue = evict::order(caches, wanted, policy.in_use, now);
-//! queue.add(sieve.sifted());
+//! queue.add(list.sifted());
 //! while let Some(batch) = queue.next_batch() {
 //!     let (units, problems) = sizing::weigh(batch);
 //!     queue.choose(units, problems);
@@ -19,10 +19,10 @@
 //! let eviction = queue.finish();
 //! ```
 //!
-//! What comes out is the shortest run of the least recently used units that frees enough, without
-//! those that must stay: too young ones, those a reserve holds, those whose going frees nothing,
-//! and those in use, unless the operator lets them go last. Caches over their own budget come
-//! first, each for itself. It must never depend on the order in which units were listed.
+//! The result is the shortest list of least recently used units that frees enough. Units that must
+//! stay are left out: too young ones, those in a reserve, those that free nothing, and those in
+//! use, unless the operator lets them go last. Caches over their own budget come first, each by
+//! itself. The order in which units were listed makes no difference.
 
 mod links;
 mod shortlist;
@@ -35,33 +35,31 @@ pub use wanted::{Wanted, calm, wanted, with_budgets};
 
 use crate::config::policy::InUse;
 use crate::facts::cache::{Cache, Size, Unit};
-use bytesize::ByteSize;
+use crate::fs::humanize;
 use chrono::{DateTime, TimeDelta, Utc};
 use links::{Links, standing};
 use lru::LruCache;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Units handed out at once: enough to keep 32 threads busy, and few to weigh for nothing at the
-/// end.
+/// Units handed out at once: enough to keep 32 threads busy, and few that are measured in vain at
+/// the end.
 const BATCH: usize = 256;
 
-/// Problems told in full; the rest is a number, so that an unreadable cache doesn't flood the
-/// report.
+/// Problems that are reported; the rest is only counted, so that an unreadable cache doesn't flood
+/// the report.
 const TOLD: usize = 50;
 
-/// Repos told of that need most of what stays.
+/// Repos that are named as those that need most of what stays.
 const REPOS_TOLD: usize = 3;
 
-/// Units in the order in which they go, and what was chosen of them.
+/// Units in the order in which they go, and those chosen so far.
 pub struct Queue {
     wanted: Wanted,
     /// By number, in order of last use.
     waiting: LruCache<usize, Unit>,
-    /// Those that come after this turn have to wait for others that are not here yet; none when all
-    /// are here.
+    /// Units after this bucket have to wait for others that are not here yet; none if all are here.
     until: Option<AgeBucket>,
     limits: HashMap<String, Limits>,
     links: Links,
@@ -70,28 +68,28 @@ pub struct Queue {
     held: Held,
 }
 
-/// What goes, in order, and what stood in the way of more.
+/// What goes, in order, and what prevented more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Eviction {
     /// What was to be freed.
     pub wanted: Wanted,
-    /// The units, least recently used first, each with its size.
+    /// What they free together, as projected.
     pub units: Vec<Unit>,
     /// What they free together.
     pub foreseen: Size,
-    /// What is missing, of the volume or of the caches' budgets; zero when enough is foreseen.
+    /// What is missing, for the volume or the caches' budgets; zero if enough is projected.
     pub shortfall: Size,
     /// Units that must stay, by cache and reason, and what could not be read.
     pub obstacles: Vec<String>,
 }
 
-/// How far a cache with a reserve or a budget may go, and should.
+/// How much of a cache with a reserve or a budget may go, and should.
 struct Limits {
     /// What must stay.
     reserve: Size,
     /// What may go.
     spare: Size,
-    /// What should go, to get below its budget.
+    /// What should go to get below its budget.
     over: Size,
 }
 
@@ -102,19 +100,19 @@ struct Held {
     problems: Vec<String>,
 }
 
-/// Units, and which repos need how many of them.
+/// A number of units, and how many of them each repo needs.
 #[derive(Default)]
 struct Count {
     units: usize,
     by: BTreeMap<String, usize>,
 }
 
-/// Puts the caches' units in order: least recently used first, and by cache, name and path where
-/// the times are the same, so that the dry run and the run agree. Units that are too young, or used
-/// after `now`, are held back.
+/// Puts the caches' units in order: least recently used first, then by cache, name and path, so
+/// that the dry run and the run agree. Units that are too young, or used after `now`, are kept
+/// back.
 ///
-/// A cache with a reserve or a budget must come with all its units weighed; what isn't weighed
-/// counts as nothing, and so stays. What is over a cache's budget is chosen at once.
+/// All units of a cache with a reserve or a budget must be measured. One that isn't counts as
+/// nothing, and so stays. What is over a cache's budget is chosen at once.
 pub fn order(caches: Vec<Cache>, wanted: Wanted, in_use: InUse, now: DateTime<Utc>) -> Queue {
     let limited = caches
         .iter()
@@ -162,9 +160,9 @@ pub fn order(caches: Vec<Cache>, wanted: Wanted, in_use: InUse, now: DateTime<Ut
 }
 
 impl Queue {
-    /// Adds what a sieve held, the first or, after [`Self::wants_after`], the next.
+    /// Adds the units of a shortlist: the first or, after [`Self::wants_after`], the next.
     pub fn add(&mut self, sifted: Sifted) {
-        // Every survey meets those that must stay.
+        // Every survey meets the units that must stay.
         if self.until.is_none() {
             self.held.units.extend(sifted.held.units);
         }
@@ -183,8 +181,7 @@ impl Queue {
         self.wait(all);
     }
 
-    /// The turn after which more is wanted, when all before it were handed out and that is not
-    /// enough.
+    /// The bucket after which more is wanted, if all before it were handed out and are not enough.
     pub fn wants_after(&self) -> Option<AgeBucket> {
         self.until.filter(|_| !self.is_enough())
     }
@@ -200,7 +197,7 @@ impl Queue {
         )
     }
 
-    /// What was chosen since this was asked last, in order.
+    /// Returns what was chosen since the last call, in order.
     pub fn take_chosen(&mut self) -> Vec<Unit> {
         std::mem::take(&mut self.chosen)
     }
@@ -222,7 +219,7 @@ impl Queue {
         self.waiting.pop_lru().map(|(_, unit)| unit)
     }
 
-    /// The next units to weigh, in order; none when enough is chosen, or nothing is left.
+    /// Returns the next units to measure, in order; none if enough is chosen, or nothing is left.
     pub fn next_batch(&mut self) -> Option<Vec<Unit>> {
         if self.is_enough() {
             return None;
@@ -231,8 +228,8 @@ impl Queue {
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// Takes back a batch, weighed and in the same order, and chooses of it until enough is
-    /// foreseen. `problems` tell of units that could not be weighed.
+    /// Takes back a batch, measured and in the same order, and chooses from it until enough is
+    /// projected. `problems` are about units that could not be measured.
     pub fn choose(&mut self, batch: Vec<Unit>, problems: Vec<String>) {
         self.held.problems.extend(problems);
         for unit in batch {
@@ -243,7 +240,7 @@ impl Queue {
         }
     }
 
-    /// What goes.
+    /// Returns what goes.
     pub fn finish(mut self) -> Eviction {
         for unit in self.links.left() {
             self.held.unit(unit, NOTHING.into());
@@ -328,8 +325,8 @@ impl Held {
             .units
             .into_iter()
             .map(|((cache, reason), Count { units, by })| {
-                let noun = if units == 1 { "unit" } else { "units" };
-                format!("{units} {noun} of {cache}: {reason}{}", whose(by))
+                let units = humanize::plural(units as u64, "unit");
+                format!("{units} of {cache}: {reason}{}", whose(by))
             });
         let untold = self.problems.len().saturating_sub(TOLD);
         let more = (untold > 0).then(|| format!("{untold} more problems like these"));
@@ -340,8 +337,8 @@ impl Held {
     }
 }
 
-/// `, most of them by acme/shop (12)`: one repo can keep a whole cache from going, and somebody has
-/// to see which.
+/// `, most of them by acme/shop (12)`: one repo can keep a whole cache from being evicted, and
+/// somebody has to see which.
 fn whose(by: BTreeMap<String, usize>) -> String {
     let mut repos: Vec<(String, usize)> = by.into_iter().collect();
     repos.sort_by_key(|(_, units)| Reverse(*units));
@@ -400,34 +397,21 @@ fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
     } else {
         last_use(unit).0
     };
-    // A minimum beyond what time can express is never reached.
+    // A minimum age that is out of range is never reached.
     let min_age = TimeDelta::from_std(unit.min_age).unwrap_or(TimeDelta::MAX);
     (now.signed_duration_since(used) < min_age)
-        .then(|| format!("younger than {}", in_words(unit.min_age)))
+        .then(|| format!("younger than {}", humanize::short_span(unit.min_age)))
 }
 
 /// `3.0 MiB`, `3.0 MiB and 20 inodes`, `20 inodes`.
 fn in_amounts(size: Size) -> String {
-    let bytes = (size.bytes > 0).then(|| ByteSize(size.bytes).display().iec().to_string());
+    let bytes = (size.bytes > 0).then(|| humanize::bytes(size.bytes));
     let inodes = (size.inodes > 0).then(|| format!("{} inodes", size.inodes));
     bytes
         .into_iter()
         .chain(inodes)
         .collect::<Vec<_>>()
         .join(" and ")
-}
-
-/// Hours, or days from the third on: `24 h`, `7 d`.
-fn in_words(age: Duration) -> String {
-    match age.as_secs() {
-        seconds if seconds >= 3 * 86_400 && seconds.is_multiple_of(86_400) => {
-            format!("{} d", seconds / 86_400)
-        }
-        seconds if seconds >= 3600 && seconds.is_multiple_of(3600) => {
-            format!("{} h", seconds / 3600)
-        }
-        _ => humantime::format_duration(age).to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
-//! Sifts units as they are listed: only those whose turn comes next are held.
+//! Keeps the least recently used units of a listing, and counts those that must stay.
 //!
-//! A volume may hold a million units, and a run takes the oldest of them. So of all that a survey
-//! lists only the least recently used stay in memory, and those that must stay are counted. When
-//! all that were held had their turn and more is wanted, the next survey is sifted for those that
-//! come after them. Where sizes are known already, no more are held than will do. It must never
-//! hold a unit and let an older one go by.
+//! A volume may have a million units, and a run takes the oldest of them, so only these stay in
+//! memory. When all of them had their turn and more is wanted, the next survey keeps those that
+//! come after. If sizes are known already, no more are kept than will do. A unit is never kept
+//! while an older one is passed by.
 
 use super::{Held, held_back, less, used};
 use crate::config::policy::{self, InUse};
@@ -14,11 +13,11 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// A unit's turn, to the hour: whether it is in use, and when it was last needed. Units of one turn
-/// are held all together or not at all.
+/// A unit's turn, to the hour: whether it is in use, and when it was last needed. Units of one
+/// bucket are kept all together or not at all.
 pub type AgeBucket = (bool, i64);
 
-/// One survey's sieve.
+/// The shortlist of one survey.
 pub struct LruShortlist<'a> {
     names: &'a Names,
     in_use: InUse,
@@ -29,18 +28,18 @@ pub struct LruShortlist<'a> {
     sifted: Mutex<Sifted>,
 }
 
-/// What stayed in a sieve.
+/// The result of a shortlist.
 #[derive(Default)]
 pub struct Sifted {
     pub(super) turns: BTreeMap<AgeBucket, Together>,
     pub(super) held: Held,
-    /// The last turn that is here, where units of later ones went by.
+    /// The last bucket in it, if units of later ones were passed by.
     pub(super) until: Option<AgeBucket>,
     count: usize,
     known: Size,
 }
 
-/// The units of one turn.
+/// The units of one bucket.
 #[derive(Default)]
 pub(super) struct Together {
     #[expect(
@@ -53,7 +52,7 @@ pub(super) struct Together {
 }
 
 impl<'a> LruShortlist<'a> {
-    /// A sieve that holds about `most` units, of those that come after the turn `after`.
+    /// A shortlist of about `most` units, of those that come after the bucket `after`.
     pub fn new(
         names: &'a Names,
         in_use: InUse,
@@ -72,7 +71,7 @@ impl<'a> LruShortlist<'a> {
         }
     }
 
-    /// Fewer are held where it is known that they free so much.
+    /// Keeps fewer units if those are known to free so much.
     #[must_use]
     pub fn enough(self, wanted: Size) -> Self {
         Self {
@@ -81,8 +80,8 @@ impl<'a> LruShortlist<'a> {
         }
     }
 
-    /// Takes a unit, as a survey's gate. Those of a cache with a reserve or a budget are given
-    /// back: what may go there depends on the whole.
+    /// Takes a unit, as a survey's filter. It returns the units of a cache with a reserve or a
+    /// budget: what may go there depends on the total.
     pub fn sift(&self, caches: &[policy::Cache], mut unit: Unit) -> Option<Unit> {
         let limited = |cache: &policy::Cache| {
             *cache.name == *unit.cache
@@ -105,7 +104,7 @@ impl<'a> LruShortlist<'a> {
         None
     }
 
-    /// What stayed.
+    /// Returns the result.
     pub fn sifted(self) -> Sifted {
         self.sifted
             .into_inner()
@@ -144,7 +143,7 @@ impl Sifted {
     }
 }
 
-/// When it is the unit's turn.
+/// The bucket of a unit.
 pub(super) fn turn(unit: &Unit) -> AgeBucket {
     (
         used::in_use(unit),

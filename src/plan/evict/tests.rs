@@ -1,7 +1,5 @@
-//! Literal tables for the choice, and a seeded storm of random queues that must all keep its
-//! promises.
-//!
-//! They must never need a disk or a clock: everything is a literal or comes from a fixed seed.
+//! Literal tables for the choice, and a seeded storm of random queues whose promises must all hold.
+//! No disk and no clock: everything is a literal or comes from a fixed seed.
 
 use super::*;
 use crate::config::policy;
@@ -9,6 +7,7 @@ use crate::facts::cache::{CacheKind, Shared, UsedFrom};
 use crate::facts::locks::{Names, Naming};
 use crate::facts::package::Package;
 use crate::facts::volume::Usage;
+use std::time::Duration;
 
 mod sifted;
 
@@ -145,7 +144,7 @@ fn the_young_and_those_of_the_future_stay_and_are_counted() {
 
 #[test]
 fn a_reserve_holds_what_would_break_it_and_lets_smaller_ones_go() {
-    // 60 bytes stand, young ones too; 35 must stay, so 25 may go.
+    // The cache has 60 bytes, young ones too; 35 must stay, so 25 may go.
     let units = vec![
         unit("m", "large", 90, 20),
         unit("m", "next", 80, 15),
@@ -194,7 +193,7 @@ fn what_stands_counts_a_file_once_and_only_with_all_its_links() {
             link(unit("pnpm", "elsewhere", 60, 0), 2),
         ]
     };
-    // 20 bytes stand.
+    // The cache has 20 bytes.
     for (reserve, expected) in [
         (11, &[][..]),
         (10, &["plain"]),
@@ -241,7 +240,7 @@ fn what_frees_nothing_or_could_not_be_weighed_stays() {
     assert_eq!(found.obstacles, expected);
 }
 
-/// The same unit, named by a lock file `ago` hours ago; in this run is 0, and in use.
+/// The same unit, named by a lock file `ago` hours ago; 0 is in this run, and in use.
 fn named(mut unit: Unit, ago: i64) -> Unit {
     unit.named = Some(Box::new(Naming {
         at: at(NOW - ago * 3600),
@@ -401,7 +400,7 @@ fn a_name_never_makes_a_unit_older_than_it_looks() {
     }
 }
 
-/// A file of 10 bytes with two links, of which the unit holds one.
+/// A file of 10 bytes with two links, one of them in the unit.
 fn link(mut unit: Unit, file: u64) -> Unit {
     if unit.shared.is_empty() {
         unit.size = Some(Size::default());
@@ -530,7 +529,7 @@ fn a_link_that_went_with_its_unit_counts_for_those_that_come_later() {
     assert_eq!(sizes, expected);
 }
 
-/// What caches hold over their budgets, and what goes then.
+/// How far caches are over their budgets, and what goes then.
 fn over_budget(caches: Vec<Cache>, volume: Option<Wanted>) -> Option<Eviction> {
     let wanted = with_budgets(volume, &caches)?;
     Some(decide(caches, wanted, InUse::Keep))
@@ -585,7 +584,7 @@ fn a_cache_over_its_budget_goes_down_to_nine_tenths_of_it() {
         "{}",
         found.wanted.reason
     );
-    // Nothing of another cache goes for this one's sake.
+    // Nothing of another cache goes for this one.
     let mut in_use = caches(50, u64::MAX);
     in_use[0].units = in_use[0]
         .units
@@ -596,8 +595,8 @@ fn a_cache_over_its_budget_goes_down_to_nine_tenths_of_it() {
     assert_eq!((names(&found).len(), found.shortfall.bytes), (0, 55));
 }
 
-/// Thirty runs of a volume that grows by `growth` a run, with these marks. Gives the share in use
-/// before and after each eviction.
+/// Thirty runs of a volume that grows by `growth` a run, with these watermarks. Returns the
+/// percentage in use before and after each eviction.
 fn thirty_nights(growth: u64, keep: usize) -> Vec<(u64, u64)> {
     let marks = |part| policy::Marks {
         bytes: part,
@@ -647,7 +646,7 @@ fn thirty_nights(growth: u64, keep: usize) -> Vec<(u64, u64)> {
 
 #[test]
 fn evictions_are_rare_and_go_from_high_to_low() {
-    // 1 % a run, and 10 % between the marks: every tenth or eleventh run.
+    // 1 % a run, and 10 % between the watermarks: every tenth or eleventh run.
     let evictions = thirty_nights(1, 20);
     assert_eq!(evictions, [(860, 750), (860, 750), (860, 750)]);
     let evictions = thirty_nights(3, 20);
@@ -711,7 +710,7 @@ fn what_a_sieve_held_is_handed_out_up_to_its_last_turn_and_then_more_is_wanted()
     };
     let first = sifted(shortlist(2, None));
     let last = first.until;
-    // A unit that was not sifted, and comes after all that were.
+    // A unit from another source, which comes after the whole shortlist.
     let mut queue = order(
         vec![cache(
             "m",
@@ -746,7 +745,7 @@ fn what_a_sieve_held_is_handed_out_up_to_its_last_turn_and_then_more_is_wanted()
     );
     queue.add(sifted(shortlist(2, last)));
     assert_eq!(handed_out(&mut queue).unwrap(), ["c", "late", "kept"]);
-    // Where sizes are known, no more are held than will do.
+    // If sizes are known, no more are kept than will do.
     let enough = |bytes, inodes| {
         sifted(shortlist(100, None).enough(Size { bytes, inodes }))
             .turns
@@ -762,20 +761,6 @@ fn what_a_sieve_held_is_handed_out_up_to_its_last_turn_and_then_more_is_wanted()
         ],
         [1, 1, 2, 2, 3]
     );
-}
-
-#[test]
-fn ages_in_words() {
-    let table = [
-        (86_400, "24 h"),
-        (7 * 86_400, "7 d"),
-        (48 * 3600, "48 h"),
-        (5400, "1h 30m"),
-        (0, "0s"),
-    ];
-    for (seconds, expected) in table {
-        assert_eq!(in_words(Duration::from_secs(seconds)), expected);
-    }
 }
 
 /// A small generator (splitmix64), so that a failure comes back with its seed.
@@ -892,7 +877,7 @@ fn check(caches: &[Cache], found: &Eviction, seed: u64) {
     prefix(caches, found, seed);
 }
 
-/// Whatever is older than the last one chosen goes too, unless something holds it.
+/// Whatever is older than the last one chosen goes too, unless something keeps it.
 fn prefix(caches: &[Cache], found: &Eviction, seed: u64) {
     let Some(last) = found.units.last() else {
         return;

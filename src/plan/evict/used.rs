@@ -1,15 +1,15 @@
-//! When a unit was last used, all signs taken together: its own, and the lock files that name what
-//! it holds.
+//! When a unit was last used, by all signs together: its own, and the lock files that name what it
+//! contains.
 //!
-//! A lock file of a live tree says what the next job needs, which no time stamp can. It must never
-//! make a unit older than it looks.
+//! A lock file of a live tree shows what the next job needs, which no timestamp can. It can only
+//! make a unit younger.
 
 use crate::facts::cache::{Cache, Unit, UsedFrom};
 use crate::facts::locks::{Names, Naming};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 
-/// Notes for each unit what lock files say of it: the strongest word where it holds several
+/// Notes on each unit what lock files say about it: the strongest sign if it contains several
 /// packages.
 pub fn name(caches: &mut [Cache], names: &Names) {
     for unit in caches.iter_mut().flat_map(|cache| &mut cache.units) {
@@ -28,7 +28,7 @@ pub(super) fn name_one(unit: &mut Unit, names: &Names) {
         .map(Box::new);
 }
 
-/// A unit's newest sign of use, and how it is known.
+/// Returns a unit's newest sign of use, and its kind.
 pub fn last_use(unit: &Unit) -> (DateTime<Utc>, UsedFrom) {
     match &unit.named {
         Some(named) if named.at > unit.last_used => (named.at, UsedFrom::Named),
@@ -36,8 +36,9 @@ pub fn last_use(unit: &Unit) -> (DateTime<Utc>, UsedFrom) {
     }
 }
 
-/// What decides which unit goes first. All that is in use was named in this run, by idle repos and
-/// busy ones alike: there the work in the repos that name it counts, and the unit's own signs.
+/// The time that decides which unit goes first. All units in use were named in this run, by idle
+/// repos and busy ones alike, so for those it is the last work in the repos that name them, or the
+/// unit's own signs.
 pub(super) fn needed(unit: &Unit) -> DateTime<Utc> {
     match &unit.named {
         Some(named) if named.in_use => named
@@ -47,7 +48,7 @@ pub(super) fn needed(unit: &Unit) -> DateTime<Utc> {
     }
 }
 
-/// Whether a live tree's lock file names what it holds.
+/// Whether a live tree's lock file names what it contains.
 pub fn in_use(unit: &Unit) -> bool {
     unit.named
         .as_deref()

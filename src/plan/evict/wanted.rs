@@ -1,31 +1,31 @@
-//! How much must go: the marks and the budget against what the volume holds.
+//! How much must be freed: the watermarks and the budget against the volume's usage.
 //!
-//! The part in use is `used / (used + free)`, as `df` and the kubelet tell it: blocks reserved for
-//! root are nobody's to fill. It must never ask for more than the marks and the budget say.
+//! The part in use is `used / (used + free)`, as in `df` and the kubelet: blocks reserved for root
+//! are nobody's to fill. No more is asked for than watermarks and budget need.
 
 use super::links::standing;
 use super::{in_amounts, less};
 use crate::config::policy;
 use crate::facts::cache::{Cache, Size};
 use crate::facts::volume::Usage;
-use bytesize::ByteSize;
+use crate::fs::humanize;
 use std::collections::BTreeMap;
 
 /// What is to be freed, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
-    /// Bytes, wherever they stand.
+    /// Bytes, in any cache.
     pub bytes: u64,
-    /// Inodes, wherever they stand.
+    /// Inodes, in any cache.
     pub inodes: u64,
-    /// Of caches over their own budgets, by name: these come first, and count for the volume.
+    /// By the name of a cache over its own budget: these come first, and count for the volume.
     pub caches: BTreeMap<String, Size>,
-    /// In words, for the report.
+    /// Why, for the report.
     pub reason: String,
 }
 
 impl Wanted {
-    /// All that is to be freed.
+    /// The total to be freed.
     pub fn total(&self) -> Size {
         let mut over = Size::default();
         self.caches.values().for_each(|cache| over += *cache);
@@ -36,7 +36,7 @@ impl Wanted {
     }
 }
 
-/// One thing a volume runs out of, against its marks.
+/// One resource of a volume, against its watermarks.
 struct Resource {
     name: &'static str,
     used: u64,
@@ -45,10 +45,10 @@ struct Resource {
     low: f64,
 }
 
-/// What is to be freed; none below the high marks and the budget.
+/// Returns what is to be freed; none below the high watermarks and the budget.
 ///
-/// Past any high mark, eviction goes on until all low marks are reached. Over the budget, it goes
-/// on to 90 % of it. The larger number of bytes counts.
+/// Past any high watermark, eviction goes on until all low watermarks are reached. Over the budget,
+/// it goes on to 90 % of it. The larger number of bytes counts.
 pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
     let [bytes, inodes] = resources(usage, policy);
     let mut wanted = Wanted::default();
@@ -67,8 +67,7 @@ pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
     ) {
         let goal = share(budget, 0.9);
         wanted.bytes = wanted.bytes.max(standing.saturating_sub(goal));
-        let [standing, budget, goal] =
-            [standing, budget, goal].map(|bytes| ByteSize(bytes).display().iec());
+        let [standing, budget, goal] = [standing, budget, goal].map(humanize::bytes);
         reasons.push(format!(
             "{standing} stand below the root, over the budget of {budget}; going down to {goal}"
         ));
@@ -77,8 +76,8 @@ pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
     (!reasons.is_empty()).then_some(wanted)
 }
 
-/// Adds what caches hold over their own budgets: such a cache goes down to 90 % of it, however
-/// empty the volume is. Its units must be weighed.
+/// Adds the caches over their own budgets: such a cache goes down to 90 % of its budget, however
+/// empty the volume is. Its units must be measured.
 pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> {
     let mut reasons: Vec<String> = wanted.iter().map(|wanted| wanted.reason.clone()).collect();
     let mut wanted = wanted.unwrap_or_default();
@@ -95,7 +94,7 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
             inodes: part(budget.inodes),
         };
         wanted.caches.insert(cache.name.clone(), less(holds, goal));
-        // A part without a budget is not told.
+        // A resource without a budget is not mentioned.
         let told = |size: Size| Size {
             bytes: if budget.bytes == u64::MAX {
                 0
@@ -118,7 +117,7 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
     (!reasons.is_empty()).then_some(wanted)
 }
 
-/// Why nothing is to be freed, in words, for the report of a calm run.
+/// Returns why nothing is to be freed, for the report.
 pub fn calm(usage: &Usage, policy: &policy::Eviction) -> String {
     let told = resources(usage, policy)
         .into_iter()
@@ -150,8 +149,8 @@ fn resources(usage: &Usage, policy: &policy::Eviction) -> [Resource; 2] {
 }
 
 impl Resource {
-    /// Why eviction starts, when it does. A volume without a fixed number of inodes (a total of 0)
-    /// never runs out of them.
+    /// Why eviction starts; none if it doesn't. A volume without a fixed number of inodes (a total
+    /// of 0) never runs out of them.
     fn passed(&self) -> Option<String> {
         let passed = self.total > 0 && self.used > share(self.total, self.high);
         passed.then(|| {
@@ -197,7 +196,7 @@ fn percent(fraction: f64) -> String {
     tenths_of_percent(u128::from(share(1000, fraction)))
 }
 
-/// Used parts are rounded up, so that what is above a mark never reads like the mark.
+/// Used parts are rounded up, so that what is above a watermark never reads like the watermark.
 fn tenths_of_percent(tenths: u128) -> String {
     if tenths.is_multiple_of(10) {
         format!("{} %", tenths / 10)

@@ -151,7 +151,7 @@ fn those_that_go_come_first_the_longest_idle_before_the_others() {
 #[test]
 fn trees_that_go_missing_in_a_mass_keep_their_registration_until_somebody_speaks() {
     // missing since the last run, missing for longer, in our trash, standing; missing and all
-    // around -> what is told
+    // around -> what is reported
     let table = [
         ((0, 0, 0, 3), (0, 0), None),
         ((1, 0, 0, 0), (1, 1), None),
@@ -214,7 +214,7 @@ fn trees_that_go_missing_in_a_mass_keep_their_registration_until_somebody_speaks
         let what = format!("{new} {old} {trashed} {standing}, {missing} of {of}");
         let remedy = "is the volume mounted whole? If they were deleted on purpose, let go of each with `treewarden worktree remove a/b NAME --rescue`";
         assert_eq!(
-            plan.prune_refused,
+            plan.prune_refused.map(|why| why.to_string()),
             told.map(|told| format!("{told}: {remedy}")),
             "{what}"
         );
@@ -239,7 +239,7 @@ fn what_went_at_once_on_an_earlier_night_is_told_until_it_is_back_or_let_go() {
     let told = |trees: Vec<Worktree>| {
         night(&repo(trees))
             .prune_refused
-            .map(|why| why.split(": ").next().unwrap_or_default().to_owned())
+            .map(|why| why.gone.to_string())
     };
     assert_eq!(told(vec![gone_since(DAY), gone_since(2 * DAY)]), None);
     assert_eq!(
@@ -495,12 +495,12 @@ fn full_of_work() -> Repo {
     }
 }
 
-/// What a plan has to do: trees, registrations, marks, rescues, files, a repack.
+/// What a plan does: trees, registrations, marks, rescues, files, a repack.
 fn counts(plan: &Plan) -> [usize; 8] {
     let reaps = plan
         .trees
         .iter()
-        .filter(|(_, verdict)| matches!(verdict, Verdict::Reap { .. }))
+        .filter(|(_, verdict)| matches!(verdict, Verdict::Reap(_)))
         .count();
     let Plan {
         drop,
@@ -564,11 +564,13 @@ fn only_what_was_asked_for_is_done() {
             "{only:?}"
         );
         let stays = plan.trees.iter().find_map(|(tree, verdict)| match verdict {
-            Verdict::Keep(kept) if tree.id == "goes" => Some((kept.because, kept.reasons.clone())),
+            Verdict::Keep(kept) if tree.id == "goes" => {
+                Some((kept.reason.clone(), kept.sentences()))
+            }
             _ => None,
         });
         let kept = (
-            "reaping not asked for",
+            KeepReason::NotAskedFor,
             vec!["merged: HEAD is in the default branch".to_owned()],
         );
         assert_eq!(stays, (!only.reap).then_some(kept), "{only:?}");

@@ -1,7 +1,9 @@
 //! Tests of `worktree.rs`.
 
 use super::*;
+use crate::facts::worktree::Landed;
 use crate::fs::volume_path::VolumePath;
+use crate::plan::reason::NO_DEFAULT_BRANCH;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +56,7 @@ fn untouched(idle_days: i64, state: State) -> Worktree {
     }
 }
 
-/// Of a process that died when the tree was last worked in.
+/// Locked by a process that died when the tree was last worked in.
 fn dead_lock(days: i64, state: State) -> Worktree {
     let lock = DeadLock {
         pid: 4299,
@@ -79,8 +81,8 @@ fn looked(change: impl FnOnce(&mut Contents)) -> State {
 
 fn short(verdict: &Verdict) -> String {
     match verdict {
-        Verdict::Keep(kept) => format!("keep {}", kept.because),
-        Verdict::Reap { class, because, .. } => format!("reap {} {because}", name(*class)),
+        Verdict::Keep(kept) => format!("keep {}", kept.reason.name()),
+        Verdict::Reap(work) => format!("reap {} {}", work.class.name(), work.reason.name()),
         Verdict::Unknown(_) => "unknown".into(),
         Verdict::Missing => "missing".into(),
     }
@@ -390,9 +392,8 @@ fn what_a_verdict_says_in_words() {
     ];
     for (tree, expected) in cases {
         let told = match verdict(&tree, &policy(), None, now()) {
-            Verdict::Keep(Kept { reasons, .. }) | Verdict::Reap { reasons, .. } => {
-                reasons.join(" | ")
-            }
+            Verdict::Keep(kept) => kept.sentences().join(" | "),
+            Verdict::Reap(work) => work.sentences().join(" | "),
             other => format!("{other:?}"),
         };
         assert_eq!(told, expected);
@@ -405,7 +406,7 @@ fn what_a_verdict_says_in_words() {
         panic!()
     };
     assert_eq!(
-        kept.reasons,
+        kept.sentences(),
         [
             "claude: process 7 is dead on this machine, and nothing happened for 2 days; such a lock holds for 3 days"
         ]

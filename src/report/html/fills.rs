@@ -1,14 +1,12 @@
 //! What fills the volume, as bars: repos with their trees, caches and the rest, biggest first; then
-//! the largest worktrees.
-//!
-//! Pure. It must never leave out a part without saying how much the rest is.
+//! the largest worktrees. What is left out is summed up.
 
 use super::place;
 use crate::report::text::usage::{bytes, called, groups, made_of, made_of_shared};
 use crate::report::usage::{Part, Used};
 use crate::report::{RunReport, words};
 
-/// How many bars there are of each kind.
+/// Bars of each kind.
 const NAMED: usize = 20;
 
 /// The bars.
@@ -62,7 +60,7 @@ impl Fills {
     }
 }
 
-/// Each tree as a group of its own; the biggest came first.
+/// Each tree as a group of its own, biggest first.
 fn trees(report: &RunReport) -> Vec<Vec<&Used>> {
     report
         .usage

@@ -1,17 +1,16 @@
-//! How full the volume was and is, as bars with their marks, and where the room came from.
-//!
-//! Pure. It must never draw a bar for a volume whose size is unknown.
+//! The volume's usage before and after, as bars with their watermarks, and where the space came
+//! from. A volume of unknown size has no bar.
 
 use super::{place, tone};
 use crate::report::text::level;
 use crate::report::{Level, RunReport, Volume, words};
 
-/// The bars and what is said below them.
+/// The bars and the text below them.
 pub(super) struct Levels {
     pub(super) bars: Vec<Bar>,
     pub(super) marks: Option<Marks>,
     pub(super) inodes: Option<String>,
-    /// What `sources` are called: `freed`, or `to go`.
+    /// The title of `sources`: `freed`, or `to go`.
     pub(super) freed: &'static str,
     pub(super) sources: Vec<(String, String)>,
 }

@@ -1,7 +1,5 @@
-//! Past runs side by side: the level before and after, what was freed, how each ended; and the same
-//! as a table.
-//!
-//! Pure. It must never hide that lines of the journal were skipped, nor that there are older runs.
+//! Past runs side by side: the usage before and after, what was freed, how each ended; and the same
+//! as a table. It says how many lines of the journal were skipped, and that there are older runs.
 
 use super::table::{Cell, Table};
 use super::{Badge, tone};
@@ -9,11 +7,11 @@ use crate::report::text::level;
 use crate::report::trends::{Trends, trends};
 use crate::report::{RunReport, Volume, history, words};
 
-/// How many runs are shown, the newest.
+/// Runs that are shown, the newest.
 const NIGHTS: usize = 30;
-/// So many have room at least: one run alone is no wall.
+/// Runs that have room at least: one run alone would fill the picture.
 const ROOM: usize = 14;
-/// Heights in the picture, in pixels: the levels stand above what was freed.
+/// Heights in the picture, in pixels: the levels are above what was freed.
 const LEVELS: (f64, f64) = (14.0, 104.0);
 const FREED: (f64, f64) = (128.0, 188.0);
 
@@ -22,7 +20,7 @@ pub(super) struct Nights {
     pub(super) said: String,
     pub(super) trends: Vec<String>,
     pub(super) skipped: Option<String>,
-    /// The level at the foot of the picture.
+    /// The level at the bottom of the picture.
     pub(super) floor: String,
     pub(super) floor_y: String,
     pub(super) most: String,
@@ -33,16 +31,16 @@ pub(super) struct Nights {
     pub(super) table: Option<Table>,
 }
 
-/// A mark across the levels.
+/// A watermark across the levels.
 pub(super) struct Mark {
     pub(super) name: &'static str,
     pub(super) percent: String,
     pub(super) y: String,
-    /// Where its name stands: above the high one, below the low one.
+    /// The position of its name: above the high one, below the low one.
     pub(super) text_y: String,
 }
 
-/// One run: places from the left in percent, from the top in pixels.
+/// One run: positions from the left in percent, from the top in pixels.
 pub(super) struct Night {
     pub(super) told: String,
     pub(super) day: Option<String>,
@@ -58,7 +56,7 @@ pub(super) struct Night {
 }
 
 impl Nights {
-    /// None where there are no runs yet, and nothing was skipped.
+    /// None if there are no runs yet, and nothing was skipped.
     pub(super) fn of(past: &[RunReport], skipped: u64) -> Option<Self> {
         if past.is_empty() && skipped == 0 {
             return None;
@@ -110,7 +108,8 @@ fn y((top, bottom): (f64, f64), share: f64) -> f64 {
     bottom - share.clamp(0.0, 1.0) * (bottom - top)
 }
 
-/// The tenths around every level and mark: small changes of a full volume are to be seen.
+/// Returns the tenths around every level and watermark, so that small changes of a full volume are
+/// visible.
 fn scale(runs: &[RunReport]) -> (f64, f64) {
     let levels = |run: &RunReport| {
         let Volume {
@@ -141,19 +140,19 @@ fn scale(runs: &[RunReport]) -> (f64, f64) {
     )
 }
 
-/// Where a level stands in the scale.
+/// The position of a level in the scale.
 fn level_y(share: f64, (floor, ceiling): (f64, f64)) -> f64 {
     y(LEVELS, (share - floor) / (ceiling - floor))
 }
 
-/// Where a run has its place.
+/// The position of a run.
 struct Place {
     slot: usize,
     slots: usize,
     /// 0 for the newest.
     from_last: usize,
     scale: (f64, f64),
-    /// Bytes that the highest bar stands for.
+    /// Bytes of the highest bar.
     most: u64,
 }
 
@@ -190,7 +189,7 @@ fn night(
     let place = |at: f64| format!("{:.2}%", at / slots as f64 * 100.0);
     let at = slot as f64;
     let top = y(FREED, run.totals.freed_bytes as f64 / most.max(1) as f64);
-    // What freed little is seen to have freed something.
+    // A small amount is visible, too.
     let top = if run.totals.freed_bytes > 0 {
         top.min(FREED.1 - 1.5)
     } else {

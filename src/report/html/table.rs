@@ -1,6 +1,4 @@
-//! Tables: what the page's one way to draw a table is given.
-//!
-//! It must never know what a report is.
+//! Tables: the input of the page's one way to draw a table. Nothing here knows what a report is.
 
 use super::more;
 
@@ -10,15 +8,15 @@ pub(super) struct Table {
     pub(super) id: &'static str,
     /// Its heading.
     pub(super) title: String,
-    /// What is said of the whole behind it.
+    /// What is said about the whole after it.
     pub(super) said: String,
-    /// What people call its rows: `trees`.
+    /// What its rows are: `trees`.
     pub(super) rows_are: &'static str,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Vec<Cell>>,
     /// How many rows are not shown.
     pub(super) more: Option<String>,
-    /// Counts by reason, where there are some.
+    /// Counts by reason, if there are any.
     pub(super) groups: Vec<(String, String)>,
 }
 
@@ -32,12 +30,12 @@ pub(super) struct Column {
 #[derive(Default)]
 pub(super) struct Cell {
     pub(super) text: String,
-    /// What it is sorted by, where its text won't do.
+    /// What it is sorted by, if not its text.
     pub(super) value: Option<u64>,
     pub(super) class: &'static str,
-    /// How it is to be taken: `good`, `note`, `bad`.
+    /// Its tone: `good`, `note`, `bad`.
     pub(super) tone: &'static str,
-    /// What stands below it.
+    /// The lines below it.
     pub(super) notes: Vec<String>,
 }
 
@@ -49,7 +47,7 @@ impl Cell {
         }
     }
 
-    /// At the right, sorted by its number.
+    /// A cell at the right, sorted by its number.
     pub(super) fn number(text: impl Into<String>, value: u64) -> Self {
         Self {
             value: Some(value),
@@ -85,7 +83,7 @@ impl Cell {
         }
     }
 
-    /// Whether it says nothing: a card leaves it out.
+    /// Whether it is empty: a card leaves it out.
     pub(super) fn is_empty(&self) -> bool {
         matches!(self.text.as_str(), "" | "–") && self.notes.is_empty()
     }
@@ -98,7 +96,7 @@ impl Cell {
             .map_or("", |slash| &self.text[..=slash])
     }
 
-    /// What stands behind them.
+    /// What follows them.
     pub(super) fn last(&self) -> &str {
         &self.text[self.folder().len()..]
     }
@@ -114,8 +112,7 @@ impl Cell {
 }
 
 impl Table {
-    /// A table of the first rows of all; none where there are none. `rest` says what the others are
-    /// worth.
+    /// A table of the first rows of all; none if there are none. `rest` describes the others.
     pub(super) fn new(
         (id, title, rows_are): (&'static str, &str, &'static str),
         said: String,
@@ -141,7 +138,7 @@ impl Table {
         })
     }
 
-    /// Few rows are seen at once: nobody needs help to find one.
+    /// Whether rows need a search field: among few rows nobody needs help.
     pub(super) fn is_long(&self) -> bool {
         self.rows.len() > 8
     }

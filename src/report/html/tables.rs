@@ -1,8 +1,5 @@
-//! What became of repos, trees and cache units, as tables: what needs a look first, then the
-//! biggest.
-//!
-//! Pure. It must never show a verdict without its reason, nor leave rows out without saying how
-//! many.
+//! The outcome of repos, trees and cache units, as tables: what needs attention first, then the
+//! biggest. Each verdict has its reason, and rows that are left out are counted.
 
 use super::table::{Cell, Table};
 use super::{Caches, SHOWN, tone};
@@ -10,11 +7,12 @@ use crate::report::text::{caches, expired_name, repos as said, trees};
 use crate::report::totals::how_many;
 use crate::report::troubles::{in_use, missing};
 use crate::report::{
-    Repo, RepoOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree, words,
+    Class, Repo, RepoOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree,
+    words,
 };
 use std::cmp::Reverse;
 
-/// What was tidied away beside trees, of all repos.
+/// What was tidied away besides trees, of all repos.
 pub(super) struct Tidied {
     pub(super) title: String,
     pub(super) count: String,
@@ -22,7 +20,7 @@ pub(super) struct Tidied {
     pub(super) more: Option<String>,
 }
 
-/// Every repo: those that were not looked after first, else in the config's order.
+/// Every repo: those that were not maintained first, else in the config's order.
 pub(super) fn repos(report: &RunReport) -> Option<Table> {
     let mut repos: Vec<&Repo> = report.repos.iter().collect();
     repos.sort_by_key(|repo| match repo.outcome {
@@ -73,7 +71,7 @@ fn repo_row(repo: &Repo, dry_run: bool) -> Vec<Cell> {
     ]
 }
 
-/// What the text says of a repo; where that points to its last section, the reason itself.
+/// The text's line about a repo; where that points to its last section, the reason itself.
 fn why(repo: &Repo, dry_run: bool) -> String {
     let told = repo
         .reason
@@ -148,7 +146,7 @@ fn gone_row(report: &RunReport, repo: &str, tree: &Worktree) -> Vec<Cell> {
         Cell::name(words::below(&report.volume.root, &tree.path)),
         Cell::new(repo),
         branch(tree),
-        Cell::new(tree.class.map_or("", trees::class)),
+        Cell::new(tree.class.map_or("", Class::name)),
         idle(tree),
         Cell::number(
             tree.bytes.map_or(String::new(), words::size),
@@ -171,7 +169,7 @@ fn idle(tree: &Worktree) -> Cell {
     )
 }
 
-/// The trees and stray directories that stay: what failed, what nobody could tell, then the longest
+/// The trees and unregistered directories that stay: failed ones, unknown ones, then the longest
 /// idle.
 pub(super) fn kept(report: &RunReport) -> Option<Table> {
     let mut trees: Vec<_> = all(report).filter(|(_, tree)| !tree.goes()).collect();
@@ -230,7 +228,10 @@ fn kept_row(report: &RunReport, repo: &str, tree: &Worktree) -> Vec<Cell> {
             Cell::new("unknown").toned("note"),
             Cell::why(tree.reasons.join("; ")),
         ),
-        _ => (Cell::new(&tree.because), Cell::why(tree.reasons.join("; "))),
+        _ => (
+            Cell::new(tree.because.as_str()),
+            Cell::why(tree.reasons.join("; ")),
+        ),
     };
     vec![
         Cell::name(words::below(&report.volume.root, &tree.path)),
@@ -242,7 +243,7 @@ fn kept_row(report: &RunReport, repo: &str, tree: &Worktree) -> Vec<Cell> {
     ]
 }
 
-/// Registrations, what a crashed git left, and rescues that stood long enough.
+/// Registrations, leftovers of a crashed git, and expired rescues.
 pub(super) fn tidied(report: &RunReport) -> Vec<Tidied> {
     let would = if report.run.dry_run { "to be " } else { "" };
     let below = |path: &std::path::PathBuf| words::below(&report.volume.root, path);
@@ -307,7 +308,7 @@ fn tidy(
     })
 }
 
-/// The eviction: why or why not, how much, from where, and what stood in the way of more.
+/// The eviction: why or why not, how much, from where, and what prevented more.
 pub(super) fn caches(report: &RunReport) -> Caches {
     let eviction = &report.eviction;
     let said = match (eviction.triggered, eviction.reason.as_str()) {

@@ -1,6 +1,5 @@
-//! The cache eviction: why or why not, how much, from where, and what stood in the way of more.
-//!
-//! Pure. It must never let a shortfall look like a success.
+//! The cache eviction: why or why not, how much, from where, and what prevented more. A shortfall
+//! follows the amounts directly.
 
 use crate::facts::cache::UsedFrom;
 use crate::report::page::{BAD, BODY, FAINT, Page, Row, STRONG, Span};
@@ -10,10 +9,10 @@ use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// How many units are named.
+/// Units that are named.
 const NAMED: usize = 10;
 
-/// The section; one line where nothing was evicted.
+/// The section; one line if nothing was evicted.
 pub(super) fn write(page: &mut Page, report: &RunReport) {
     if report.eviction.triggered {
         page.heading("Caches:", Span::body(balance(report)));
@@ -53,7 +52,7 @@ pub(super) fn untouched(page: &mut Page, report: &RunReport) {
 /// `12.4 GiB freed, 12.3 GiB wanted`.
 pub(in crate::report) fn balance(report: &RunReport) -> String {
     let eviction = &report.eviction;
-    // Inodes are told where they were wanted.
+    // Inodes are mentioned if they were wanted.
     let inodes = if eviction.wanted_inodes > 0 {
         eviction.freed_inodes
     } else {
@@ -67,7 +66,7 @@ pub(in crate::report) fn balance(report: &RunReport) -> String {
     }
 }
 
-/// The units that went.
+/// The evicted units.
 pub(in crate::report) fn evicted(report: &RunReport) -> impl Iterator<Item = &Unit> {
     report
         .eviction
@@ -76,7 +75,7 @@ pub(in crate::report) fn evicted(report: &RunReport) -> impl Iterator<Item = &Un
         .filter(|unit| unit.outcome.goes())
 }
 
-/// The units that went, by cache: the most bytes first.
+/// The evicted units, by cache: the most bytes first.
 pub(in crate::report) fn by_cache(report: &RunReport) -> Vec<(&str, Vec<&Unit>)> {
     let mut caches: BTreeMap<&str, Vec<&Unit>> = BTreeMap::new();
     for unit in evicted(report) {
@@ -122,7 +121,7 @@ pub(in crate::report) fn used(report: &RunReport, units: &[&Unit]) -> String {
     }
 }
 
-/// What told of the cache's units, the most frequent first: `by write time and lock files`.
+/// The kinds of signs of the units' use, the most frequent first: `by write time and lock files`.
 pub(in crate::report) fn known_by(units: &[&Unit]) -> String {
     let mut ways: Vec<(&str, usize)> = Vec::new();
     for unit in units {
@@ -158,7 +157,7 @@ fn way(from: UsedFrom) -> &'static str {
     }
 }
 
-/// How a unit's last use is known: `write time`, `named by acme/shop`.
+/// The kind of a unit's last sign of use: `write time`, `named by acme/shop`.
 pub(in crate::report) fn known(unit: &Unit) -> String {
     match (&unit.named_by, unit.last_used_from) {
         (Some(repo), UsedFrom::Named) => format!("named by {repo}"),
@@ -166,7 +165,7 @@ pub(in crate::report) fn known(unit: &Unit) -> String {
     }
 }
 
-/// Of what a live tree's lock file names, and of no other unit: what was just used stays.
+/// For units that a live tree's lock file names, and for no others: what was just used stays.
 const NOW: &str = "now";
 
 pub(in crate::report) fn ago(report: &RunReport, used: DateTime<Utc>) -> String {
@@ -208,7 +207,7 @@ fn unit_row(report: &RunReport, unit: &Unit) -> Row {
     .into()
 }
 
-/// What stood in the way of more.
+/// What prevented more.
 fn obstacles(page: &mut Page, report: &RunReport) {
     let rows: Vec<Row> = report
         .eviction

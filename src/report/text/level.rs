@@ -1,17 +1,15 @@
-//! How full the volume was and is, as bars and in words.
-//!
-//! Pure. It must never draw a bar for a volume whose size is unknown.
+//! The volume's usage before and after, as bars and in words. A volume of unknown size has no bar.
 
 use crate::report::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Span};
 use crate::report::{Level, RunReport, Volume, words};
 use anstyle::Style;
 
-/// The column at which bars begin: behind the longest label.
+/// The column at which bars begin: after the longest label.
 const LABEL: usize = 10;
-/// The room that a bar leaves for what is said of it.
+/// The room that a bar leaves for the text beside it.
 const SAID: usize = 38;
 
-/// `: 88 % → 74 %.`, or `, 74 % full.` where nothing changed.
+/// `: 88 % → 74 %.`, or `, 74 % full.` if nothing changed.
 pub(super) fn change(report: &RunReport) -> String {
     let volume = &report.volume;
     match (
@@ -24,7 +22,8 @@ pub(super) fn change(report: &RunReport) -> String {
     }
 }
 
-/// The bars, the marks below them, and where the room came from; for a quiet run one bar alone.
+/// The bars, the watermarks below them, and where the space came from; for a quiet run only one
+/// bar.
 pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
     let volume = &report.volume;
     let (Some(before), Some(after)) = (volume.share(volume.before), volume.share(volume.after))
@@ -110,14 +109,14 @@ fn marks(page: &mut Page, volume: &Volume, long: usize) {
     );
 }
 
-/// Whether both marks have a place in a bar.
+/// Whether both watermarks have a place in a bar.
 pub(in crate::report) fn has_marks(volume: &Volume) -> bool {
     [volume.low, volume.high]
         .iter()
         .all(|&mark| mark > 0.0 && mark <= 1.0)
 }
 
-/// `43 % → 38 %`; none where the file system has no fixed number of inodes.
+/// `43 % → 38 %`; none if the file system has no fixed number of inodes.
 pub(in crate::report) fn inodes_said(volume: &Volume) -> Option<String> {
     let (before, after) = (
         volume.inode_share(volume.before)?,
@@ -144,7 +143,7 @@ fn inodes(page: &mut Page, volume: &Volume) {
     );
 }
 
-/// `freed   trees 8.2 GiB, repacking 34 MiB`: where the room came from, when it is more than one
+/// `freed   trees 8.2 GiB, repacking 34 MiB`: where the space came from, if from more than one
 /// place.
 fn sources(page: &mut Page, report: &RunReport) {
     let said: Vec<String> = freed_by(report)
@@ -161,7 +160,7 @@ fn sources(page: &mut Page, report: &RunReport) {
     }
 }
 
-/// Where the room came from.
+/// Where the space came from.
 pub(in crate::report) fn freed_by(report: &RunReport) -> Vec<(&'static str, u64)> {
     let totals = &report.totals;
     let all = [
@@ -173,7 +172,7 @@ pub(in crate::report) fn freed_by(report: &RunReport) -> Vec<(&'static str, u64)
     all.into_iter().filter(|(_, bytes)| *bytes > 0).collect()
 }
 
-/// How many of a bar's cells a share fills: a cell counts from its half on.
+/// How many of a bar's cells a fraction fills: a cell counts from its half on.
 fn cells(share: f64, long: usize) -> usize {
     let long = u16::try_from(long).unwrap_or(u16::MAX);
     (0..long)

@@ -1,13 +1,11 @@
-//! A line a repo: what became of it, how long it took, its trees, its objects.
-//!
-//! Pure. It must never leave a repo out, however little there is to say of it.
+//! A line per repo, for every repo: its outcome, how long it took, its trees, its objects.
 
 use crate::report::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, Span};
 use crate::report::totals::how_many;
 use crate::report::{Counts, Gc, GcAction, Repo, RepoOutcome, RunReport, words};
 use anstyle::Style;
 
-/// A wait for a lock that is worth a word.
+/// Seconds. A longer wait for a lock is mentioned.
 const LONG_WAIT: f64 = 60.0;
 
 /// The section.
@@ -76,7 +74,7 @@ pub(in crate::report) fn trees(repo: &Repo, dry_run: bool) -> String {
         .join(", ")
 }
 
-/// What else there is to say of a repo.
+/// What else there is to say about a repo.
 pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
     let mut parts = Vec::new();
     match repo.outcome {
@@ -109,7 +107,7 @@ fn busy(repo: &Repo) -> String {
     }
 }
 
-/// One run is nothing to speak of.
+/// One busy run is not mentioned.
 fn nights(busy: u64) -> String {
     if busy < 2 {
         String::new()
@@ -118,7 +116,7 @@ fn nights(busy: u64) -> String {
     }
 }
 
-/// `412 loose objects, 9 packs → 1 pack, 34 MiB less`; where nothing was repacked, why.
+/// `412 loose objects, 9 packs → 1 pack, 34 MiB less`; if nothing was repacked, why.
 fn objects(gc: &Gc, dry_run: bool) -> String {
     let full = if gc.action == GcAction::Full {
         " in full"
@@ -128,7 +126,7 @@ fn objects(gc: &Gc, dry_run: bool) -> String {
     match gc.action {
         GcAction::None => gc.reason.clone(),
         _ if dry_run => format!("would repack{full}: {}", gc.reason),
-        // Refs alone were packed: the counts don't tell of them.
+        // Only refs were packed, which the counts don't show.
         _ if gc.before == gc.after => format!("tidied up: {}", gc.reason),
         _ => format!(
             "repacked{full}: {} → {}{}",

@@ -1,16 +1,14 @@
-//! The trees that went and those that stay, and why.
-//!
-//! Pure. It must never show a verdict without its reason.
+//! The trees that went and those that stay, each with its reason.
 
 use crate::report::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
 use crate::report::totals::how_many;
 use crate::report::{Class, RunReport, TreeOutcome, VerdictName, Worktree, words};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many trees of a group are named.
+/// Trees of a group that are named.
 const NAMED: usize = 5;
 
-/// The trees that went, each with its reason and the ref that holds its work.
+/// The trees that went, each with its reason and the ref of its rescue.
 pub(super) fn gone(page: &mut Page, report: &RunReport) {
     let rows: Vec<Row> = report
         .worktrees()
@@ -44,7 +42,7 @@ fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
     let cells = vec![
         Span::new(words::below(&report.volume.root, &tree.path), STRONG).shorten(),
         branch.shorten(),
-        Span::body(tree.class.map_or("", class)),
+        Span::body(tree.class.map_or("", Class::name)),
         Span::body(tree.idle_seconds.map_or(String::new(), |seconds| {
             format!("idle {}", words::age(seconds))
         })),
@@ -64,15 +62,6 @@ fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
     Row {
         cells,
         notes: notes.into_iter().flatten().collect(),
-    }
-}
-
-pub(in crate::report) fn class(class: Class) -> &'static str {
-    match class {
-        Class::Landed => "landed",
-        Class::Saved => "saved",
-        Class::Unsaved => "unsaved",
-        Class::Fresh => "fresh",
     }
 }
 
@@ -103,14 +92,17 @@ fn is_kept(tree: &Worktree) -> bool {
     tree.outcome == TreeOutcome::Kept
 }
 
-/// What was decided to stay, by its decisive reason: the largest group first.
+/// Those that were decided to stay, by their decisive reason: the largest group first.
 pub(in crate::report) fn groups(report: &RunReport) -> Vec<(&str, Vec<&Worktree>)> {
     let mut by_reason: BTreeMap<&str, Vec<&Worktree>> = BTreeMap::new();
     for tree in report
         .worktrees()
         .filter(|tree| is_kept(tree) && tree.verdict != VerdictName::Unknown)
     {
-        by_reason.entry(&tree.because).or_default().push(tree);
+        by_reason
+            .entry(tree.because.as_str())
+            .or_default()
+            .push(tree);
     }
     let mut groups: Vec<_> = by_reason.into_iter().collect();
     groups.sort_by_key(|(_, trees)| std::cmp::Reverse(trees.len()));
@@ -161,7 +153,7 @@ fn group_row(report: &RunReport, because: &str, trees: &[&Worktree]) -> Row {
     .into()
 }
 
-/// The trees' last names; their paths, where two of them would read the same.
+/// The trees' last names; their paths, if two of them would read the same.
 fn names(report: &RunReport, trees: &[&Worktree]) -> Vec<String> {
     let short: Vec<String> = trees.iter().map(|tree| words::name(&tree.path)).collect();
     if short.iter().collect::<BTreeSet<_>>().len() == short.len() {

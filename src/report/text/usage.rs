@@ -1,6 +1,5 @@
 //! What fills the volume: repos, caches and the rest, biggest first, and the largest worktrees.
-//!
-//! Pure. It must never leave out a part without saying how much the rest is.
+//! What is left out is summed up.
 
 use crate::report::page::{BODY, FAINT, Page, Row, Span};
 use crate::report::usage::{Part, Used};
@@ -8,10 +7,10 @@ use crate::report::{RunReport, words};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// How many rows each table has.
+/// Rows of each table.
 const NAMED: usize = 12;
 
-/// The section; nothing where nobody looked.
+/// The section; none if it was not measured.
 pub(super) fn write(page: &mut Page, report: &RunReport) {
     if report.usage.is_empty() {
         return;
@@ -106,7 +105,7 @@ fn group(report: &RunReport, parts: &[&Used]) -> Row {
     .into()
 }
 
-/// What a group is and what it is called, by one of its parts.
+/// The kind and the name of a group, by one of its parts.
 pub(in crate::report) fn called(report: &RunReport, part: &Used) -> (&'static str, String) {
     match part.what {
         Part::Store | Part::Checkout | Part::Worktree => {

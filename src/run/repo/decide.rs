@@ -1,4 +1,4 @@
-//! A repo is locked, looked at, and decided on.
+//! The first half of a repo's run: lock, survey, decide.
 
 use super::ended::Ended;
 use crate::apply::at_work::AtWork;
@@ -28,22 +28,23 @@ use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 
-/// A repo under its lock (none in a dry run), looked at and decided on.
+/// A repo under its lock (none in a dry run), surveyed and decided on.
 pub(in crate::run) struct Decided {
     pub(super) lock: Option<LockedRepo>,
     pub(super) shadow: Shadow,
     pub(super) facts: Repo,
     pub(super) plan: Plan,
-    /// Files that name what a repack must keep, and can't be read.
+    /// Unreadable files that name what a repack must keep.
     pub(super) unread: Vec<String>,
     pub(super) locks: Option<Locks>,
     pub(super) note: AtWork,
-    /// When to stop, and what it may cost.
+    /// When to stop, and the memory that may be used.
     pub(super) stop: Stop,
 }
 
 impl RunContext<'_> {
-    /// Whatever a repo holds, it is looked at within its share of the memory.
+    /// Locks, surveys and decides. Whatever a repo contains, its survey stays within its share of
+    /// the memory.
     pub(super) fn decide(
         &self,
         repo: &policy::Repo,

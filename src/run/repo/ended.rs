@@ -1,4 +1,4 @@
-//! Why the work on a repo ended before anything was done: what its row says then.
+//! Why the work on a repo ended before anything was done, for its row.
 
 use crate::git::shadow::Refusal;
 use crate::lock::LockError;

@@ -24,7 +24,7 @@ use super::row::{not_uncounted, only_then, tell};
 const BLOCK: u64 = 4096;
 
 impl RunContext<'_> {
-    /// The second pass: the trees go. `first` is what the first pass saw and did.
+    /// Runs the second pass, which removes the trees. `first` is the result of the first pass.
     pub fn reap(&self, repo: &policy::Repo, first: RepoResult) -> RepoResult {
         let Some(trash) = self.mode.trash() else {
             return first;
@@ -40,7 +40,7 @@ impl RunContext<'_> {
         }
     }
 
-    /// Looks again, decides again, and only then removes what the first pass counted.
+    /// Surveys again, decides again, and only then removes what the first pass counted.
     fn reap_again(
         &self,
         repo: &policy::Repo,
@@ -90,7 +90,7 @@ impl RunContext<'_> {
         executor: &RepoExecutor<'_>,
     ) {
         for (tree, class) in reaps(plan) {
-            // By what is still to be done: a second registration may claim the same path.
+            // Those still to be done: a second registration may claim the same path.
             let row = result
                 .row
                 .worktrees
@@ -149,7 +149,7 @@ fn keep_unreached(rows: &mut [report::Worktree]) {
     }
 }
 
-/// Both passes as one result.
+/// Combines both passes.
 fn joined(first: RepoResult, mut again: RepoResult, began: Instant) -> RepoResult {
     let only_then = only_then(&first.row.worktrees, &again.row.worktrees);
     let failures: Vec<String> = first.row.failures.into_iter().chain(only_then).collect();
@@ -166,8 +166,8 @@ fn joined(first: RepoResult, mut again: RepoResult, began: Instant) -> RepoResul
     again
 }
 
-/// The first pass's row stands, with why nothing was reaped. A busy repo and a run that is out of
-/// time are no failure. Anything else is one, of each tree that was to go.
+/// The first pass's row, with why nothing was reaped. A busy repo and a run out of time are no
+/// failure. Anything else is one, for each tree that was to go.
 fn not_reaped(mut first: RepoResult, again: &RepoResult) -> RepoResult {
     let failed = again.row.outcome == RepoOutcome::Failed;
     let why = again
@@ -190,8 +190,8 @@ fn not_reaped(mut first: RepoResult, again: &RepoResult) -> RepoResult {
     first
 }
 
-/// What a rescue of the tree writes: each file becomes an object, in blocks of its own and at most
-/// as large.
+/// What a rescue of the tree writes: each file becomes an object, at most as large, in blocks of
+/// its own.
 pub(super) fn to_write(tree: &Worktree, class: Class) -> Size {
     match &tree.state {
         State::Looked(contents) if class == Class::Unsaved => {
@@ -209,7 +209,7 @@ pub(super) fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
     plan.trees
         .iter()
         .filter_map(|(tree, verdict)| match verdict {
-            Verdict::Reap { class, .. } => Some((tree, *class)),
+            Verdict::Reap(work) => Some((tree, work.class)),
             _ => None,
         })
 }

@@ -1,7 +1,5 @@
-//! A repo's repack in its run: what it must keep is readable, or nothing is dropped; and what came
-//! of it is judged.
-//!
-//! It must never leave out a file that can't be read: the report names it.
+//! The repack in a repo's run: unless everything that it must keep is readable, nothing is dropped;
+//! and its result is judged. The report names each unreadable file.
 
 use super::decide::Decided;
 use crate::apply::gc::{gc, judge};
@@ -14,7 +12,7 @@ use crate::run::context::{RepoResult, RunContext};
 use crate::survey;
 
 impl RunContext<'_> {
-    /// Files that name what a repack must keep, and can't be read. While there are any, the plan
+    /// Returns the unreadable files that name what a repack must keep. If there are any, the plan
     /// drops nothing.
     pub(super) fn unread(&self, shadow: &Shadow, plan: &mut Plan, stop: &Stop) -> Vec<String> {
         if !plan.gc.drops_objects() {

@@ -1,17 +1,15 @@
-//! What became of a repo's trees, into its row.
-//!
-//! It must never tell more than was done: what failed or was left says so.
+//! What became of a repo's trees, for its row.
 
 use crate::apply::repo::{Reaped, StepError};
 use crate::apply::trash::Emptied;
 use crate::config::policy;
 use crate::facts::cache::Size;
-use crate::report::{self, RepoOutcome, TreeOutcome};
+use crate::report::{self, ReasonName, RepoOutcome, TreeOutcome};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// A tree that was not to go when the run counted what would: more than `max_reaped` could come of
-/// it.
+/// Keeps a tree that was not to go when the run counted those that would: with it, more than
+/// `max_reaped` could go.
 pub(super) fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
     if row.outcome == TreeOutcome::Planned && !counted.contains(row.path.as_path()) {
         row.outcome = TreeOutcome::Kept;
@@ -22,8 +20,8 @@ pub(super) fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>
     }
 }
 
-/// Looks at trees that failed first and not again: what the first pass would have done there was
-/// left out even so.
+/// Returns the failures of trees that failed in the first pass and not in the second: what the
+/// first pass would have done there was left out all the same.
 pub(super) fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
     let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
     let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));
@@ -36,8 +34,8 @@ pub(super) fn only_then(first: &[report::Worktree], again: &[report::Worktree]) 
     told.collect()
 }
 
-/// What became of a tree, into its row. Gives what its deletion freed and left; `written` is what
-/// its rescue took of that again.
+/// Puts the outcome of a tree into its row. Returns what its deletion freed and left; `written` is
+/// what its rescue took of that again.
 pub(super) fn tell(
     row: &mut report::Worktree,
     reaped: Result<Reaped, StepError>,
@@ -56,7 +54,7 @@ pub(super) fn tell(
         // Like a busy repo, a busy tree is no failure.
         Err(error @ StepError::Changed) => {
             row.outcome = TreeOutcome::Kept;
-            "busy".clone_into(&mut row.because);
+            row.because = ReasonName::Busy;
             row.reasons.insert(0, error.to_string());
             None
         }

@@ -1,7 +1,5 @@
-//! A first pass's steps in their order: what a crashed git left, registrations, old rescues, marks,
-//! the repack.
-//!
-//! It must never end at a step that fails, but for those that rest on it.
+//! The first pass's steps in their order: leftovers of a crashed git, registrations, expired
+//! rescues, marks, the repack. After a failed step only the steps that depend on it are left out.
 
 use super::decide::Decided;
 use crate::apply::at_work::settle;
@@ -13,7 +11,7 @@ use crate::report::words::plain;
 use crate::run::context::{RepoResult, RunContext};
 
 impl RunContext<'_> {
-    /// Does what a first pass does, step by step; what fails is a row.
+    /// Executes the first pass, step by step; a failed step is a row.
     pub(super) fn apply(
         &self,
         result: &mut RepoResult,

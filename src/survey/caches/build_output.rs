@@ -1,14 +1,13 @@
-//! Build output: the directories that tools make again, in worktrees that nobody used lately.
+//! Build output as a cache: the regenerable directories of worktrees that nobody used lately.
 //!
-//! It looks at nothing itself: the worktrees' survey found the directories. Each is as old as its
-//! worktree's last activity, and may go only under its repo's lock, which is why the unit names its
-//! tree. It must never name a directory that the survey did not.
+//! The worktrees' survey found the directories; nothing is listed here. Each is as old as its
+//! worktree's last activity. It may go only under its repo's lock, so the unit names its tree.
 
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Tree, Unit, UsedFrom};
 use std::sync::Arc;
 
-/// The units that idle worktrees offer to the build-output cache of `policy`.
+/// Returns the units that idle worktrees contribute to the build-output cache of `policy`.
 pub fn units(policy: &policy::Cache, trees: &[IdleTree]) -> Vec<Unit> {
     let name: Arc<str> = policy.name.as_str().into();
     trees

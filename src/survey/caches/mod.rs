@@ -1,10 +1,10 @@
-//! Looks at the configured caches: which units they hold, and when each was last used.
+//! The survey of the configured caches: which units they contain, and when each was last used.
 //!
 //! A unit (`docs/design/caches.md#units`) is the smallest thing that can vanish in one step while
-//! its tool goes on working. `ecosystems` knows the layouts; [`sizing`] weighs the few units that
-//! may go. Listing must stay cheap: no size but what the look for last use tells, no file contents
-//! (but npm's index, which alone tells what goes together), and a stat only where last use needs
-//! one.
+//! its tool goes on working. `ecosystems` knows the layouts; [`sizing`] measures the few units that
+//! may go. Listing must stay cheap: it reads no file contents (except npm's index, which alone
+//! shows what goes together), takes a size only if the stat for the last use shows it, and stats
+//! only what the last use needs.
 
 mod build_output;
 pub mod sizing;
@@ -19,11 +19,11 @@ use crate::facts::cache::{Cache, IdleTree};
 use crate::fs::stop::Stop;
 use rayon::prelude::*;
 
-/// Lists the units of every configured cache that pass the gate, in the config's order. `idle` are
-/// the worktrees that a build-output cache may take from: surveyed, idle and kept.
+/// Lists the units of every configured cache that pass the filter, in the config's order. `idle`
+/// are the worktrees that a build-output cache may take from: surveyed, idle and kept.
 ///
-/// Runs in the caller's rayon pool. A cache that isn't there yet is empty. Once the run is to stop,
-/// nothing more is listed.
+/// Runs in the caller's rayon pool. A missing cache is empty. Once the run is to stop, nothing more
+/// is listed.
 pub fn survey(
     policies: &[policy::Cache],
     idle: &[IdleTree],
@@ -72,7 +72,7 @@ fn survey_one(
     }
 }
 
-/// A cache of which nothing is known but its policy.
+/// A cache of which only the policy is known.
 fn empty(policy: &policy::Cache) -> Cache {
     Cache {
         name: policy.name.clone(),

@@ -1,8 +1,8 @@
-//! Weighs units: only those that may go, in parallel, so that cost follows what is evicted. Whose
-//! listing told their size are not looked at again.
+//! Measures units in parallel: only those that may go, so that the cost follows what is evicted. A
+//! unit whose size is known from its listing isn't measured again.
 //!
-//! A unit that can't be weighed is left out with a line that says why: nobody could say what its
-//! going frees. It must never guess.
+//! A unit that can't be measured is left out with a problem line, because what evicting it frees
+//! would be a guess.
 
 use crate::ecosystems;
 use crate::ecosystems::lister::Stands;
@@ -13,13 +13,14 @@ use crate::fs::volume_path::VolumePath;
 use crate::survey::{regenerable, size};
 use rayon::prelude::*;
 use rustix::fd::OwnedFd;
+use std::io;
 
-/// The units with their sizes, in the same order, and a line for each that could not be weighed and
-/// is left out.
+/// Returns the units with their sizes, in the same order, and a line for each that could not be
+/// measured and is left out.
 ///
-/// Once the run is to stop, nothing more is weighed.
+/// Once the run is to stop, nothing more is measured.
 pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
-    // They all stand in one volume.
+    // They are all on one volume.
     let Some(root) = units
         .iter()
         .flat_map(|unit| &unit.paths)
@@ -41,18 +42,21 @@ pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
         }
     };
     let units = units.into_par_iter().filter(|_| stop.reached().is_none());
-    let weighed: Vec<Result<Unit, String>> =
+    let weighed: Vec<Result<Unit, Unweighed>> =
         units.map(|unit| weigh_one(&root, unit, stop)).collect();
     let mut problems = Vec::new();
     let units = weighed
         .into_iter()
-        .filter_map(|unit| unit.map_err(|problem| problems.push(problem)).ok())
+        .filter_map(|unit| {
+            unit.map_err(|problem| problems.push(problem.to_string()))
+                .ok()
+        })
         .collect();
     (units, problems)
 }
 
-/// Weighs every unit of the caches that have a reserve or a budget: what may go there depends on
-/// the whole.
+/// Measures every unit of the caches that have a reserve or a budget, because what may go there
+/// depends on the total.
 pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
     for cache in caches
         .iter_mut()
@@ -64,20 +68,44 @@ pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
     }
 }
 
-fn weigh_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, String> {
+/// Why nobody can say what a unit's going frees.
+#[derive(Debug, thiserror::Error)]
+enum Unweighed {
+    /// Whether it is build output and nothing else can't be told.
+    #[error("failed to look into `{unit}`: {cause}")]
+    Look {
+        /// The unit.
+        unit: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It holds somebody's own.
+    #[error("{0}, so it stays")]
+    Own(String),
+    /// It can't be measured.
+    #[error("{0}")]
+    Size(io::Error),
+}
+
+fn weigh_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, Unweighed> {
     if unit.size.is_none() {
         if let Some(tree) = &unit.tree
-            && let Some(own) = regenerable::own_among(&unit.paths, &tree.made_again, stop)
-                .map_err(|error| format!("failed to look into `{}`: {error}", unit.name))?
+            && let Some(own) =
+                regenerable::own_among(&unit.paths, &tree.made_again, stop).map_err(|cause| {
+                    Unweighed::Look {
+                        unit: unit.name.clone(),
+                        cause,
+                    }
+                })?
         {
-            return Err(format!("{own}, so it stays"));
+            return Err(Unweighed::Own(own));
         }
-        // Tools own the layouts of the other kinds; into these people put repos of their own, and a
-        // worktree may stand there.
+        // Tools own the layouts of the other kinds. Into these people put repos of their own, and
+        // worktrees may be there.
         let may_hold_repos =
             ecosystems::layout(unit.kind).is_none_or(|layout| layout.stands != Stands::InDirectory);
         let (size, shared) =
-            size::weigh(root, &unit.paths, may_hold_repos).map_err(|error| error.to_string())?;
+            size::weigh(root, &unit.paths, may_hold_repos).map_err(Unweighed::Size)?;
         (unit.size, unit.shared) = (Some(size), shared);
     }
     Ok(unit)

@@ -1,6 +1,4 @@
-//! Lists a tree by what git knows of it.
-//!
-//! It must never leave out what git tracks, whatever made it.
+//! Listings of a tree that use what git tracks: a tracked file is always listed, whatever made it.
 
 use super::Known;
 use crate::facts::worktree::LockFile;
@@ -15,8 +13,8 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 impl Known {
-    /// Lists the tree at `place`, whose registration was listed already, but for the directories
-    /// that tools make again; one in which git tracks something is never taken for such.
+    /// Lists the tree at `place`, whose registration was listed already, without regenerable
+    /// directories. A directory with tracked files is never regenerable.
     ///
     /// # Errors
     /// As [`tree::list`].
@@ -31,8 +29,8 @@ impl Known {
         Ok(listing)
     }
 
-    /// Lists the tree at `place` with what is somebody's in directories that tools make again: all
-    /// that would be lost with it.
+    /// Lists the tree at `place` with somebody's files in regenerable directories: all that would
+    /// be lost with it.
     ///
     /// # Errors
     /// As [`tree::list`].
@@ -59,7 +57,7 @@ impl Known {
         Ok(listing)
     }
 
-    /// Files in the registration that are not git's.
+    /// Returns the files in the registration that are not git's.
     ///
     /// # Errors
     /// They can't be listed.
@@ -67,8 +65,8 @@ impl Known {
         registration::somebodys(&self.admin, &Listed::of(&self.admin)?, held)
     }
 
-    /// Whether git tracks this path or something below it: paths are in order, so what is below
-    /// comes right behind it.
+    /// Whether git tracks this path or something below it: paths are sorted, so what is below
+    /// follows directly.
     fn tracks(&self, folder: &Path) -> bool {
         let after = (Bound::Included(folder), Bound::Unbounded);
         let committed = self
@@ -88,7 +86,7 @@ impl Known {
             .any(|path| path.starts_with(folder))
     }
 
-    /// The files of a listing that name packages.
+    /// Returns the files of a listing that name packages.
     pub(in crate::survey) fn lock_files(&self, listing: &Listing) -> Vec<LockFile> {
         let at_root = |path: &Path| path.parent() == Some(Path::new(""));
         let files = listing

@@ -1,11 +1,11 @@
-//! What of a tree HEAD doesn't have: the files that a rescue has to write, and their size, before
-//! anybody writes them.
+//! The files of a tree whose content HEAD doesn't have, and their size: what a rescue would write.
 //!
-//! It must never call a file written already because a filter would make the same of it: a rescue
-//! holds files as they stand.
+//! A file counts even if a filter would make it from a blob that is there: a rescue stores files
+//! unfiltered.
 
 use super::super::{go_on, tree};
 use super::Known;
+use super::change::Change;
 use crate::facts::rescue::Own;
 use crate::fs::volume_path::VolumePath;
 use crate::survey::in_order::InOrder;
@@ -16,18 +16,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 impl Known {
-    /// The files that a rescue has to write, for HEAD doesn't have their content. `dirty` is what
-    /// [`Known::dirty`] found.
+    /// Returns the files that a rescue has to write, because HEAD doesn't have their content.
+    /// `dirty` is the result of [`Known::dirty`].
     pub(in crate::survey) fn own(
         &self,
         repo: &Repository,
         place: &VolumePath,
         listing: &Listing,
-        dirty: &[(PathBuf, &'static str)],
+        dirty: &[(PathBuf, Change)],
     ) -> io::Result<Own> {
         let modified: HashSet<&Path> = dirty
             .iter()
-            .filter(|(_, what)| *what == "is modified")
+            .filter(|(_, what)| *what == Change::Modified)
             .map(|(path, _)| path.as_path())
             .collect();
         let mut recorded = InOrder::of(&self.committed);
@@ -35,7 +35,7 @@ impl Known {
         for (path, stamp) in &listing.files {
             go_on(Some(&self.stop))?;
             let same = match recorded.at(path) {
-                // What differs in size differs, whatever a filter made of it.
+                // If the size differs the content differs, whatever a filter made of it.
                 Some(&(_, blob))
                     if self.objects.size(repo, blob)? != stamp.size
                         || modified.contains(path.as_path()) =>

@@ -1,33 +1,33 @@
-//! The objects that an index names: staged files, the trees it caches, and what a resolved conflict
-//! can be brought back from.
+//! The objects that an index names: staged files, cached trees, and the versions of resolved
+//! conflicts.
 //!
-//! It is read by our own code and not by libgit2, which knows no split and no sparse index and
-//! takes room for what a header promises. An agent may have written it. It must never leave out a
-//! part that it doesn't understand: that is an error, and then nothing is dropped.
+//! Our own code reads it: libgit2 knows no split and no sparse index, and allocates what a header
+//! promises. An agent may have written it. A part that isn't understood is an error, and then
+//! nothing is dropped.
 
 use super::{Ids, Named};
 use std::io::{self, BufRead, Read};
 
-/// A path in an index may be this long: git's own limit is lower.
+/// Bytes of a path in an index, at most: git's own limit is lower.
 const LONGEST_PATH: u64 = 64 << 10;
 /// Bytes of an id.
 const ID: usize = 20;
-/// What an index ends with: the sum of all before it.
+/// The end of an index: the sum of everything before it.
 const SUM: u64 = 20;
-/// Modes of entries whose id is no object of this repo: a submodule's commit.
+/// The mode of an entry whose id is no object of this repo: a submodule's commit.
 const SUBMODULE: u32 = 0o160_000;
-/// Bits of an entry's flags that say how long its name is; all of them, where it is that long or
+/// The bits of an entry's flags for the length of its name; all are set if it is that long or
 /// longer.
 const LENGTH: u16 = 0xfff;
 
-/// Whether an index rests on a shared one (`git update-index --split-index`), and on which.
+/// The shared index that an index builds on (`git update-index --split-index`), if any.
 pub(super) type Shared = Option<[u8; ID]>;
 
-/// Adds all that an index of `length` bytes names. Git looks at its entries and its trees by
-/// itself.
+/// Adds all objects that an index of `length` bytes names. Git itself sees its entries and its
+/// trees.
 ///
 /// # Errors
-/// It makes no sense, or holds what isn't known here.
+/// It is malformed, or has an unknown part.
 pub(super) fn ids(file: impl Read, length: u64, named: &mut Named) -> io::Result<Shared> {
     let mut index = Index::of(file, length);
     let (version, entries) = index.header()?;
@@ -52,9 +52,8 @@ pub(super) fn ids(file: impl Read, length: u64, named: &mut Named) -> io::Result
                 let base = index.bytes::<ID>()?;
                 shared = Some(base).filter(|base| *base != [0; ID]);
             }
-            // What begins with a capital may be passed over by who doesn't know it; known ones name
-            // nothing that must stay. `sdir` says that whole directories are entries: these were
-            // read above.
+            // An extension that begins with a capital is optional; the known ones name nothing that
+            // must stay. `sdir` says that whole directories are entries: these were read above.
             b"sdir" | [b'A'..=b'Z', ..] => {}
             _ => return Err(odd("has a part that treewarden doesn't know")),
         }
@@ -63,11 +62,11 @@ pub(super) fn ids(file: impl Read, length: u64, named: &mut Named) -> io::Result
     Ok(shared)
 }
 
-/// Proves that each name is as long as its entry says. Where they differ, libgit2 ends the name at
-/// a NUL, git after that length, and git2 reads on to it in memory that is anybody's.
+/// Checks that each name is as long as its entry says. If they differ, libgit2 ends the name at a
+/// NUL, git after that length, and git2 reads on to it in foreign memory.
 ///
 /// # Errors
-/// They differ, or it makes no sense.
+/// They differ, or the index is malformed.
 pub(in crate::survey) fn prove_names(file: impl Read, length: u64) -> io::Result<()> {
     let mut index = Index::of(file, length);
     let (version, entries) = index.header()?;
@@ -86,9 +85,9 @@ struct Index<R> {
     file: io::BufReader<R>,
     /// Bytes read so far.
     at: u64,
-    /// Where the closing sum begins.
+    /// The offset of the closing sum.
     end: u64,
-    /// How long the last name was.
+    /// The length of the last name.
     name: u64,
 }
 
@@ -102,7 +101,7 @@ impl<R: Read> Index<R> {
         }
     }
 
-    /// Its version, and how many entries follow.
+    /// Reads the version and the number of entries.
     fn header(&mut self) -> io::Result<(u32, u32)> {
         if &self.bytes::<4>()? != b"DIRC" {
             return Err(odd("doesn't begin like one"));
@@ -135,7 +134,7 @@ impl<R: Read> Index<R> {
         Ok(u16::from_be_bytes(self.bytes()?))
     }
 
-    /// What comes before the next byte like `stop`; that is read, too.
+    /// Takes the bytes before the next `stop`, and that byte.
     fn until(&mut self, stop: u8) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         let most = LONGEST_PATH.min(self.end.saturating_sub(self.at));
@@ -158,7 +157,7 @@ impl<R: Read> Index<R> {
         if skipped == left { Ok(()) } else { Err(cut()) }
     }
 
-    /// The mode and the id of an entry.
+    /// Reads the mode and the id of an entry.
     fn entry(&mut self, version: u32) -> io::Result<(u32, [u8; ID])> {
         let begin = self.at;
         let _times_and_places: [u8; 24] = self.bytes()?;
@@ -174,7 +173,7 @@ impl<R: Read> Index<R> {
             self.short()?;
         }
         if version == 4 {
-            // How much of the name before it is left out, and the rest of the name.
+            // How much of the previous name is dropped, and the rest of the name.
             let left_out = self.varint()?;
             let kept = self
                 .name
@@ -183,7 +182,7 @@ impl<R: Read> Index<R> {
             self.name = kept.saturating_add(self.until(0)?.len() as u64);
         } else {
             self.name = self.until(0)?.len() as u64;
-            // With NULs up to the next eighth byte.
+            // Padded with NULs to a multiple of eight bytes.
             let padding = begin.wrapping_sub(self.at) % 8;
             self.skip_to(self.at.saturating_add(padding))?;
         }
@@ -194,7 +193,8 @@ impl<R: Read> Index<R> {
         Ok((mode, id))
     }
 
-    /// As git writes an offset in a pack: seven bits a byte, and each but the last counts one more.
+    /// Reads a number like an offset in a pack: seven bits a byte, and each but the last counts one
+    /// more.
     fn varint(&mut self) -> io::Result<u64> {
         let [mut byte] = self.bytes()?;
         let mut value = u64::from(byte & 0x7f);
@@ -209,8 +209,8 @@ impl<R: Read> Index<R> {
         Ok(value)
     }
 
-    /// A path, how many entries it covers (-1: it isn't known any more), how many trees stand
-    /// below; then its id, if it is known.
+    /// Reads cached trees: a path, how many entries it covers (-1 if it is invalid), how many
+    /// subtrees follow; then its id, if it is valid.
     fn trees(&mut self, end: u64, ids: &mut Ids) -> io::Result<()> {
         while self.at < end {
             self.until(0)?;
@@ -223,7 +223,8 @@ impl<R: Read> Index<R> {
         if self.at == end { Ok(()) } else { Err(cut()) }
     }
 
-    /// A path, the modes of its three sides, and an id for each side that was there.
+    /// Reads resolved conflicts: a path, the modes of its three sides, and an id for each side that
+    /// was there.
     fn resolved(&mut self, end: u64, ids: &mut Ids) -> io::Result<()> {
         while self.at < end {
             self.until(0)?;
@@ -262,7 +263,7 @@ mod tests {
             vec![id; 20],
         ]
         .concat();
-        // Of version 4 the length is that of the whole name.
+        // In version 4 the length is that of the whole name.
         let length = if version == 4 {
             LENGTH
         } else {
@@ -363,8 +364,8 @@ mod tests {
                 "{length}"
             );
         }
-        // Of version 4 with what it takes over from the name before: here all but 130 bytes, which
-        // are told in two.
+        // In version 4 with what it takes from the previous name: here all but 130 bytes, a length
+        // that takes two bytes.
         let long = [&[b'a'; 200][..], b".ts"].concat();
         let mut first = entry(0o100_644, 1, &long, 4, false);
         first[60..62].copy_from_slice(&203_u16.to_be_bytes());

@@ -1,6 +1,5 @@
-//! Each place that names an object is read, and each that can't be is told.
-//!
-//! It must never test what git does: `tests/it` does that.
+//! Each place that names an object is read, and each unreadable one is reported. What git does is
+//! tested in `tests/it`.
 
 use super::*;
 use std::fs;
@@ -87,7 +86,7 @@ fn every_place_that_names_an_object_is_read() {
     for (name, text) in &files {
         place.write(name, text);
     }
-    // Of these nothing is an object's name, or nobody's work.
+    // None of these is an object's name, or they are nobody's work.
     for (name, text) in [
         (
             "refs/remotes/origin/HEAD",
@@ -129,7 +128,7 @@ fn a_packed_ref_that_is_loose_as_well_names_nothing() {
     place.write("packed-refs", lines.concat());
     place.write("refs/heads/main", of(7));
     place.write("refs/tags/v1", "ref: refs/heads/main\n");
-    // A write that isn't finished is no ref.
+    // An unfinished write is no ref.
     place.write("refs/stash.lock", of(8));
     let roots = read(&place.git_dir, &Stop::never());
     assert_eq!(roots.unread, [""; 0]);

@@ -1,35 +1,38 @@
-//! What a tree holds: its files against HEAD and the index, and when the newest of its work came.
-//!
-//! It must never take the registration's word for what stands in the tree.
+//! The contents of a tree: its files compared with HEAD and the index, and the time of the newest
+//! work in it.
 
-use super::moment;
+use super::{Registered, moment};
 use crate::facts::rescue::Own;
 use crate::facts::worktree::{Contents, State, Worktree};
-use crate::fs::openat::Listed;
 use crate::fs::volume_path::VolumePath;
 use crate::survey::context::Context;
-use crate::survey::known::Known;
+use crate::survey::known::{Change, Known};
 use crate::survey::tree::Listing;
 use chrono::{DateTime, Utc};
-use git2::Oid;
 use std::io;
+use std::path::PathBuf;
 
-/// How many dirty files a row names.
+/// Dirty files that a row names.
 const NAMED: usize = 5;
 
-/// Compares HEAD, index and files, and tells when the newest dirty file was written. `unsaved` is
+/// Compares HEAD, index and files, and finds when the newest dirty file was written. `unsaved` is
 /// whether a rescue is needed anyway.
 pub(super) fn contents(
-    context: &Context<'_>,
+    of: &Registered<'_>,
     tree: &Worktree,
-    place: &VolumePath,
-    head: Option<Oid>,
-    (unsaved, listed): (bool, &Listed),
+    unsaved: bool,
 ) -> io::Result<(Contents, DateTime<Utc>)> {
-    let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
-    let listing = known.list_outside(place, listed)?;
+    let (context, place) = (of.context, &of.place);
+    let known = Known::of(context.stop, context.objects, context.repo, tree)?;
+    let listing = known.list_outside(place, of.listed)?;
     let mut contents = Contents::default();
-    let newest = compare(context, &known, place, &listing, unsaved, &mut contents)?;
+    let comparison = Comparison {
+        context,
+        known: &known,
+        place,
+        listing: &listing,
+    };
+    let newest = comparison.note(unsaved, &mut contents)?;
     contents.regenerable = listing
         .regenerable
         .iter()
@@ -41,16 +44,10 @@ pub(super) fn contents(
     Ok((contents, newest))
 }
 
-/// A tree whose time has come: what in directories that tools make again is somebody's counts as
-/// well.
+/// Inspects all of a tree whose time has come: somebody's files in regenerable directories count,
+/// too.
 pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Result<()> {
-    let head = tree
-        .head
-        .as_deref()
-        .map(Oid::from_str)
-        .transpose()
-        .map_err(io::Error::other)?;
-    let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
+    let known = Known::of(context.stop, context.objects, context.repo, tree)?;
     let State::Looked(contents) = &mut tree.state else {
         return Ok(());
     };
@@ -59,62 +56,78 @@ pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Resu
     };
     contents.blockers.clear();
     let unsaved = contents.stashed || !contents.unreached.is_empty();
-    let newest = compare(
+    let comparison = Comparison {
         context,
-        &known,
-        &place,
-        &known.list(&place)?,
-        unsaved,
-        contents,
-    )?;
+        known: &known,
+        place: &place,
+        listing: &known.list(&place)?,
+    };
+    let newest = comparison.note(unsaved, contents)?;
     tree.active = tree.active.max(newest);
     Ok(())
 }
 
-/// Notes in `contents` what of a listing is work, and what can't be rescued.
-fn compare(
-    context: &Context<'_>,
-    known: &Known,
-    place: &VolumePath,
-    listing: &Listing,
-    unsaved: bool,
-    contents: &mut Contents,
-) -> io::Result<DateTime<Utc>> {
-    let mut held = context.stop.hold();
-    let mut dirty = known.dirty(context.repo, place, listing, &mut held)?;
-    let newest = dirty
-        .iter()
-        .filter_map(|(path, _)| listing.files.get(path))
-        .chain(listing.registration.values());
-    let newest = newest.map(|stamp| stamp.mtime).max();
-    // Whoever unpacks an archive or moves a file here may bring its old time along; when it came is
-    // what the kernel alone writes down. That also moves when a file is linked, chmoded or
-    // restored, which only makes the tree stay longer; nothing of ours moves it.
-    let came = listing
-        .files
-        .values()
-        .map(|stamp| stamp.ctime)
-        .max()
-        .filter(|_| !context.around.touched);
-    let newest = newest.max(came);
-    contents.rescue = if unsaved || !dirty.is_empty() {
-        known.own(context.repo, place, listing, &dirty)?
-    } else {
-        Own::default()
-    };
-    contents.unreadable.clone_from(&listing.unreadable);
-    // A time beyond what can be told hides every other file's: then nobody knows how idle the tree
-    // is.
-    let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| {
-        moment(seconds, nanos)
-    });
-    dirty.dedup_by(|a, b| a.0 == b.0);
-    contents.blockers = known.blockers(listing);
-    contents.dirty = dirty
-        .iter()
-        .take(NAMED)
-        .map(|(path, what)| format!("{} {what}", path.display()))
-        .collect();
-    contents.dirty_count = dirty.len();
-    Ok(newest)
+/// A tree's record and its files, to be compared.
+struct Comparison<'a> {
+    context: &'a Context<'a>,
+    known: &'a Known,
+    place: &'a VolumePath,
+    listing: &'a Listing,
+}
+
+impl Comparison<'_> {
+    /// Notes in `contents` what of the listing is work, and what can't be rescued; tells when the
+    /// newest of the work was written.
+    fn note(&self, unsaved: bool, contents: &mut Contents) -> io::Result<DateTime<Utc>> {
+        let Self {
+            context,
+            known,
+            place,
+            listing,
+        } = *self;
+        let mut held = context.stop.hold();
+        let mut dirty = known.dirty(context.repo, place, listing, &mut held)?;
+        let newest = self.newest(&dirty);
+        contents.rescue = if unsaved || !dirty.is_empty() {
+            known.own(context.repo, place, listing, &dirty)?
+        } else {
+            Own::default()
+        };
+        contents.unreadable.clone_from(&listing.unreadable);
+        dirty.dedup_by(|a, b| a.0 == b.0);
+        contents.blockers = known.blockers(listing);
+        contents.dirty = dirty
+            .iter()
+            .take(NAMED)
+            .map(|(path, what)| format!("{} {what}", path.display()))
+            .collect();
+        contents.dirty_count = dirty.len();
+        Ok(newest)
+    }
+
+    /// When the newest dirty file was written, or any file came.
+    fn newest(&self, dirty: &[(PathBuf, Change)]) -> DateTime<Utc> {
+        let listing = self.listing;
+        let newest = dirty
+            .iter()
+            .filter_map(|(path, _)| listing.files.get(path))
+            .chain(listing.registration.values());
+        let newest = newest.map(|stamp| stamp.mtime).max();
+        // Whoever unpacks an archive or moves a file here may bring its old time along; when it
+        // came is what the kernel alone writes down. That also moves when a file is linked, chmoded
+        // or restored, which only makes the tree stay longer; nothing of ours moves it.
+        let came = listing
+            .files
+            .values()
+            .map(|stamp| stamp.ctime)
+            .max()
+            .filter(|_| !self.context.around.touched);
+        // A time beyond what can be told hides every other file's: then nobody knows how idle the
+        // tree is.
+        newest
+            .max(came)
+            .map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| {
+                moment(seconds, nanos)
+            })
+    }
 }

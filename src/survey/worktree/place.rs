@@ -1,4 +1,4 @@
-//! Where a registration says that its worktree stands, and the one-line files that say so.
+//! The place of a worktree by its registration, and the one-line files that name it.
 
 use super::{LINE_CAP, not_ours};
 use crate::fs::openat::{self, found};
@@ -6,8 +6,8 @@ use crate::fs::volume_path::VolumePath;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The directory of the worktree whose admin directory is `admin`: none when it stands outside the
-/// volume, is gone, or another's stands there.
+/// Returns the directory of the worktree whose admin directory is `admin`; none if it is outside
+/// the volume, is gone, or another tree is there.
 ///
 /// # Errors
 /// The registration can't be read.
@@ -18,16 +18,16 @@ pub fn tree_of(admin: &VolumePath) -> io::Result<Option<VolumePath>> {
     Ok(not_ours(&place, admin)?.is_none().then_some(place))
 }
 
-/// Where the registration says that the tree stands.
+/// Returns the tree's place by its registration.
 ///
 /// # Errors
-/// It can't be read, or makes no sense.
+/// It can't be read, or is malformed.
 pub fn place(admin: &VolumePath) -> io::Result<PathBuf> {
     stands_at(admin, line_of(admin, "gitdir")?)
 }
 
-/// The tree's directory, from the text of a `gitdir` file, which names the `.git` file in it:
-/// absolute, or from the admin directory.
+/// Returns the tree's directory from the text of a `gitdir` file, which names the `.git` file in
+/// it: absolute, or relative to the admin directory.
 pub(super) fn stands_at(admin: &VolumePath, gitdir: Option<String>) -> io::Result<PathBuf> {
     let gitdir = gitdir.ok_or_else(|| {
         io::Error::other("`gitdir` is missing; run `git worktree repair` in the tree")
@@ -43,8 +43,8 @@ pub(super) fn stands_at(admin: &VolumePath, gitdir: Option<String>) -> io::Resul
     }
 }
 
-/// Where `path` leads from `folder`. Only by its letters: no link on the way is followed when it is
-/// opened, so `..` means what it says. None where it climbs out of everything.
+/// Resolves `path` from `folder`, lexically: no link on the way is followed when it is opened, so
+/// `..` means what it says. None if it climbs above the root.
 pub(super) fn from(folder: &Path, path: &str) -> Option<PathBuf> {
     if Path::new(path).is_absolute() {
         return Some(path.into());
@@ -61,15 +61,9 @@ pub(super) fn from(folder: &Path, path: &str) -> Option<PathBuf> {
     Some(to)
 }
 
-/// A file's one line.
+/// Reads a file's one line.
 pub(super) fn line_of(folder: &VolumePath, name: &str) -> io::Result<Option<String>> {
-    line(
-        name,
-        found(openat::read(
-            &folder.join(name).map_err(io::Error::other)?,
-            LINE_CAP,
-        )),
-    )
+    line(name, found(openat::read(&folder.join(name)?, LINE_CAP)))
 }
 
 pub(super) fn line(name: &str, read: io::Result<Option<Vec<u8>>>) -> io::Result<Option<String>> {

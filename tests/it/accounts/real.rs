@@ -1,5 +1,5 @@
 //! The same with the real tools: projects as they install and build them, in trees that then go as
-//! landed, for no file of theirs is somebody's.
+//! landed, because none of their files is somebody's.
 
 #![expect(
     clippy::disallowed_methods,
@@ -12,7 +12,7 @@ use super::MERGED;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::process::Command;
-use treewarden::report::RunReport;
+use treewarden::report::{ReasonName, RunReport};
 
 /// A project, and how its tools are run in a shell.
 struct Project {
@@ -341,7 +341,9 @@ fn no_file_that_a_tool_made_is_somebodys() {
     };
     let expected: BTreeMap<String, String> = repos.iter().map(fate).collect();
     let why = |report: &RunReport| {
-        let rows = report.worktrees().filter(|row| row.because != "merged");
+        let rows = report
+            .worktrees()
+            .filter(|row| row.because != ReasonName::Merged);
         rows.map(|row| format!("{}: {}", world.below(&row.path), row.reasons.join("; ")))
             .collect::<Vec<_>>()
     };

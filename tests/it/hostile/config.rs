@@ -1,9 +1,8 @@
-//! Config keys whose value is a command, a path or a rule that a night must not follow, in every
+//! Config keys whose value is a command, a path or a rule that a run must not follow, in every
 //! place from which git reads a config.
 //!
-//! The last word of a row is a plain git command that wakes the canary in the same repo, where
-//! there is one that does so without a network, a terminal or a newer git: see
-//! `the_canaries_can_sing`.
+//! The last word of a row is a plain git command that wakes the canary in the same repo, if there
+//! is one that does so without a network, a terminal or a newer git: see `the_canaries_can_sing`.
 
 use super::super::support::write;
 use super::{Case, FINE, evil::Evil, refused};

@@ -1,7 +1,7 @@
 //! A hostile repo under construction: a copy of one that real git made, with the canary that none
 //! of its commands may wake.
 //!
-//! All copies stem from one template, so that two hundred repos cost two hundred `cp`, not two
+//! All copies come from one template, so that two hundred repos cost two hundred `cp`, not two
 //! thousand git.
 
 use super::super::support::repo::{Repo, Tree};

@@ -1,7 +1,7 @@
 //! Heavy: little on the disk that is much in memory, or takes a day to read.
 //!
-//! Where memory would follow what a repo wrote, the repo is refused by name and the others get
-//! their run; what would be read for a day ends with the run.
+//! If memory would follow what a repo wrote, the repo is refused by name and the others are
+//! maintained; a read that would take a day ends with the run.
 
 use super::super::support::{age, write};
 use super::{Case, evil::Evil};

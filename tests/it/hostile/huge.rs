@@ -1,7 +1,7 @@
-//! Huge and corrupt: files that would fill the memory of who reads them, counts that promise more
-//! than there is, histories that unfold.
+//! Huge and corrupt: files that would fill their reader's memory, counts that promise more than
+//! there is, histories that unfold.
 //!
-//! The night must end, in bounded memory, and say of each what stood in its way.
+//! The run must end, in bounded memory, and report the cause for each.
 
 use super::super::support::write;
 use super::{Case, FINE, evil::Evil};

@@ -1,4 +1,4 @@
-//! Redirections: links, FIFOs and folders where files belong, and files that name what is not
+//! Redirections: links, FIFOs and directories where files belong, and files that name what is not
 //! theirs.
 //!
 //! First a table of places times kinds: what `.git/PLACE` becomes, and what the row must then be.

@@ -1,8 +1,7 @@
-//! Names and texts that would steer a terminal, start a line of their own, or turn the reading
+//! Names and texts that would control a terminal, start a line of their own, or turn the reading
 //! direction, wherever a report may show them.
 //!
-//! What is checked is every byte of every output: see `steering`. Nothing here may change what a
-//! night does.
+//! Every byte of every output is checked: see `steering`. Nothing here may change what a run does.
 
 use super::super::support::{age_all, try_git, write};
 use super::{Case, FINE, evil::Evil};

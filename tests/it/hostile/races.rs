@@ -1,7 +1,8 @@
-//! Races: what was looked at is swapped for a link to somebody else's while the night works.
+//! Races: a directory is swapped for a link to somebody else's after it was inspected, while the
+//! run works.
 //!
-//! A thread of the agent's swaps as fast as it can, round after round, each with a night of its
-//! own, until the time is over.
+//! A thread of the agent's swaps as fast as it can, round after round, each with a run of its own,
+//! until the time is over.
 
 use super::super::support::{age_all, same, write};
 use super::evil::Evil;

@@ -1,6 +1,6 @@
 //! The HTML report in a real browser: Debian's `chromium`, headless.
 //!
-//! `TREEWARDEN_SCREENS=FOLDER` keeps the pictures, to be looked at. A page tests itself by a script
+//! `TREEWARDEN_SCREENS=FOLDER` keeps the pictures for inspection. A page tests itself by a script
 //! that is added to its copy, under the nonce that only the page knows.
 
 use super::{HOSTILE, large, past, rich, supplied};

@@ -1,5 +1,5 @@
-//! What a screen reader is told of the HTML report, and what a printer gets: Debian's `chromium` is
-//! asked through its own protocol.
+//! The HTML report for a screen reader and for a printer: Debian's `chromium` is asked through its
+//! own protocol.
 
 use super::{HOSTILE, all, past, rich, supplied};
 use crate::report::golden;

@@ -1,9 +1,9 @@
 //! A random repo as a shell script: what people and tools do to a repo, in an order that the seed
 //! decides.
 //!
-//! Every operation is a line that can be left out: none of them relies on another to have worked,
-//! so a recipe that fails can be shortened, and replayed by hand. It must never leave a repo that
-//! git itself would call damaged.
+//! Every operation is a line that can be left out: none relies on another to have worked, so a
+//! failing recipe can be shortened, and replayed by hand. Git itself calls none of these repos
+//! damaged.
 
 use fastrand::Rng;
 

@@ -1,4 +1,4 @@
-//! Hand-written reports of nights as they come: rich, idle, rehearsed and disastrous.
+//! Hand-written reports of typical runs: rich, idle, rehearsed and disastrous.
 
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use std::ffi::OsStr;
@@ -112,7 +112,7 @@ fn tree(path: impl Into<PathBuf>, because: &str, reason: &str) -> Worktree {
         class: None,
         verdict: VerdictName::Keep,
         reasons: vec![reason.to_owned()],
-        because: because.to_owned(),
+        because: because.to_owned().into(),
         idle_seconds: Some(3 * 60 * 60),
         bytes: None,
         outcome: TreeOutcome::Kept,
@@ -262,7 +262,7 @@ fn etl_trees() -> Vec<Worktree> {
         GIB,
         "merged into origin/main",
     );
-    "landed".clone_into(&mut failed.because);
+    failed.because = "landed".to_owned().into();
     failed.outcome = TreeOutcome::Failed(
         "failed to rename `/data/worktrees/data__etl/backfill` into the trash: Permission denied; give uid 1000 write access to `/data/worktrees/data__etl`"
             .to_owned(),

@@ -1,8 +1,8 @@
 //! What agents do on a day, drawn from the seed: they work in checkouts and worktrees, and leave
 //! them as agents do.
 //!
-//! Whatever git refuses is no mistake of theirs: they go on with something else. What they delete
-//! themselves nobody has to keep; else they never undo what others made.
+//! If git refuses something they go on with something else. What they delete themselves nobody has
+//! to keep; otherwise they never undo what others made.
 
 use super::super::support::{fifo, remove as remove_from_disk};
 use super::days::{CRATES, SUBMODULE, Sim, Tree};

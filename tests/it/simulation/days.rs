@@ -1,9 +1,9 @@
-//! The world of a simulation: repos, trees, days that pass, nights that run, and a log of all that
+//! The world of a simulation: repos, trees, days that pass, runs at night, and a log of all that
 //! was done.
 //!
 //! Agents write at the machine's own time. In the evening whatever was written since is moved to
-//! the day that it is in the simulation, and the program's clock is told to live as far ahead.
-//! Everything is drawn from one seed. It must never tell the program what it expects.
+//! its day in the simulation, and the program's clock is moved as far ahead. Everything is drawn
+//! from one seed, and the program never learns what is expected.
 
 use super::super::support::tracer::Act;
 use super::super::support::{Ran, World, git_at};

@@ -1,20 +1,20 @@
-//! The oracle: what stood on the volume in the evening must be there in the morning, or be what the
+//! The oracle: what was on the volume in the evening must be there in the morning, or be what the
 //! README says that it became.
 //!
 //! | in the evening | in the morning |
 //! | --- | --- |
-//! | a checkout, a folder that nobody registered | the same, to the byte |
-//! | a tree | the same; or a rescue that brings it back; or gone, when it was clean by HEAD's own files and idle for long enough |
-//! | what refs, reflogs, HEADs and indexes name | is still reached, but for old lines of reflogs and rescues that stood long enough |
+//! | a checkout, an unregistered directory | the same, to the byte |
+//! | a tree | the same; or a rescue that restores it; or gone, if it was clean by HEAD's own files and idle for long enough |
+//! | what refs, reflogs, HEADs and indexes name | is still reached, except by old lines of reflogs and expired rescues |
 //! | any other object | is there, or was made before the grace |
 //! | a repo that is busy | the same |
 //! | a cached crate | there, or nobody used it for a day and no lock file names it |
 //!
-//! What somebody writes into a tree while it is removed is there, or back with the tree; of a tree
-//! that never goes somebody hears.
+//! What somebody writes into a tree while it is removed is there, or back with the tree; a tree
+//! that never goes is reported.
 //!
-//! It has every object that was ever made in a vault of its own, and what it can't explain is a
-//! problem. It must never ask the program, but to bring a rescue back as its user would.
+//! The oracle has every object that was ever made in a vault of its own, and what it can't explain
+//! is a problem. It asks the program only to restore a rescue, as its user would.
 
 use super::super::support::{Ran, remove};
 use super::days::{

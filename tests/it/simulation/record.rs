@@ -1,8 +1,8 @@
-//! What stands on the volume, read by code that shares nothing with the program's: files, refs,
+//! The contents of the volume, read by code that shares nothing with the program's: files, refs,
 //! reflogs, indexes, objects.
 //!
 //! It reads the real files and asks neither git nor treewarden, so that neither's mistake hides
-//! another. It must never change anything.
+//! another. It changes nothing.
 
 use git2::Oid;
 use std::collections::{BTreeMap, BTreeSet};

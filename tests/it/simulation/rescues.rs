@@ -1,8 +1,6 @@
-//! Rescues as a user sees them: listed and brought back by the program's own commands, and compared
-//! with what stood there.
-//!
-//! What is brought back for a comparison goes at once, registration and all: it must never be taken
-//! for work.
+//! Rescues as a user sees them: listed and restored by the program's own commands, and compared
+//! with what was there. What is restored for a comparison is removed at once, registration and all,
+//! so that it doesn't count as work.
 
 use super::super::support::remove;
 use super::days::Sim;

@@ -1,8 +1,8 @@
-//! Proves the oracle: a program that does its work, and then some harm, is caught; one that does
-//! its work alone is not.
+//! Proves the oracle: a program that does its work, and then some harm, is caught; one that only
+//! does its work is not.
 //!
-//! Each harm is done to a copy of a volume on which agents worked for two weeks, after an honest
-//! night there. It must be seen by the very comparison that the simulation makes.
+//! Each harm is done to a copy of a volume on which agents worked for two weeks, after a correct
+//! run there. The very comparison that the simulation makes must see it.
 
 #![expect(clippy::disallowed_methods, reason = "it breaks repos")]
 

@@ -1,4 +1,4 @@
-//! Somebody at work: a process that stands in a folder, or has a file open, until it is dropped.
+//! Somebody at work: a process that is in a directory, or has a file open, until it is dropped.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;

@@ -1,7 +1,7 @@
-//! The system calls that the tracer knows: what each is about, and what it does there.
+//! The system calls that the tracer knows: the path of each, and what it does there.
 //!
-//! A call is told so that it is the same in every night: without ids, hashes and times. It must
-//! never take a call on anything but the volume for one: libraries have to load.
+//! A call is described so that it is the same in every run: without ids, hashes and times. Calls
+//! outside of the volume don't count, because libraries have to load.
 
 use nix::errno::Errno;
 use nix::libc::{self, user_regs_struct};

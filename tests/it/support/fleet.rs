@@ -1,8 +1,8 @@
 //! A fleet: repos with trees in every class and for every reason to keep one, each with the fate
-//! that a night must give it.
+//! that a run must give it.
 //!
-//! Every function builds one repo with the commands that an agent would use, and says what it
-//! expects beside each tree.
+//! Every function builds one repo with the commands that an agent would use, and notes the expected
+//! fate beside each tree.
 
 use super::made::{cargo, npm};
 use super::repo::{Repo, Tree};

@@ -1,4 +1,4 @@
-//! A control group whose limit of memory the kernel enforces: what holds more is killed.
+//! A control group with a memory limit that the kernel enforces: a process above it is killed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What tools leave behind, as small as their accounts allow.
+//! The output of tools, as small as their accounts allow.
 
 use super::write;
 use std::path::Path;

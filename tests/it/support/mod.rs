@@ -1,8 +1,8 @@
-//! Real volumes for the tests: built with the real git, tended by the real program.
+//! Real volumes for the tests: built with the real git, maintained by the real program.
 //!
-//! A [`World`] is a volume in a temporary folder, its repos are clones of bare "origins" beside it.
-//! Git runs with an environment of our own making, so that nobody's config matters; the program
-//! runs with a time limit, so that a hang is a failure and not a night.
+//! A [`World`] is a volume in a temporary directory, its repos are clones of bare "origins" beside
+//! it. Git runs with an environment of our own making, so that nobody's config matters; the program
+//! runs with a time limit, so that a hang is a failure.
 
 #![expect(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! Everything that stands below a folder, so that "nothing changed" can be said of all of it.
+//! Everything below a directory, so that "nothing changed" can be said of all of it.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;

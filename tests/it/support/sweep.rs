@@ -1,9 +1,9 @@
-//! The world of the sweeps: a small volume on which one night does everything that a night can do,
-//! brought back for each point.
+//! The world of the sweeps: a small volume on which one run does everything that a run can do,
+//! restored for each point.
 //!
-//! It knows what an undisturbed night makes of it, and which work must outlive any other. A week
-//! passes between two nights, so that what a dead one left is old enough to be cleared. It must
-//! never be told apart from its first copy by anything but the time.
+//! It knows the result of an undisturbed run, and which work must outlive any other. A week passes
+//! between two runs, so that what a dead one left is old enough to be cleared. Each copy equals the
+//! first in everything but time.
 
 use super::repo::Repo;
 use super::snapshot;
@@ -644,7 +644,7 @@ pub(crate) fn all_well(wrong: &[String], missed: usize, chosen: usize) {
 }
 
 /// A sample of about `size` items spread over all of them; or, as `TREEWARDEN_SWEEP` says, `all` of
-/// them, or the part `I/N`. `TREEWARDEN_POINT` leaves those whose `name` has it as a part: one again.
+/// them, or the part `I/N`. `TREEWARDEN_POINT` selects those whose `name` contains it: one again.
 pub(crate) fn sample<T>(items: Vec<T>, size: usize, name: impl Fn(&T) -> String) -> Vec<T> {
     let asked = |variable| std::env::var(variable).unwrap_or_default();
     let part = asked("TREEWARDEN_POINT");

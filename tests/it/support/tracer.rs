@@ -1,12 +1,12 @@
 //! Watches every file-system call that the program and its git children make on a volume; kills, or
 //! lets a call fail, at a chosen one.
 //!
-//! A tracer of our own, on ptrace: strace counts `when=` for each thread and each system call by
-//! itself, so that it can't hit "the 700th change of the volume", and it knows no folders, so that
-//! a fault would hit the loading of libraries first. A point is told by what the call is and not by
-//! a number alone, so that it is the same in every night. Only calls that matter stop, by a seccomp
-//! filter that the tracer has the program load before it starts. It must never touch a process that
-//! it didn't start.
+//! A tracer of our own, on ptrace: strace counts `when=` for each thread and each system call
+//! separately, so that it can't hit "the 700th change of the volume", and it knows no directories,
+//! so that a fault would hit the loading of libraries first. A point is identified by what the call
+//! is and not by a number alone, so that it is the same in every run. Only calls that matter stop,
+//! by a seccomp filter that the tracer makes the program load before it starts. It touches only
+//! processes that it started.
 
 use super::calls::{Call, Kind, Places, numbers, who};
 use super::{Ran, World, read};

@@ -1,5 +1,5 @@
 //! The dashboard over thirty nights, with a real Prometheus: no panel stays empty, and the numbers
-//! at its top are the last night's.
+//! at its top are the last run's.
 //!
 //! `TREEWARDEN_SCREENS=FOLDER` keeps what Prometheus answered as `dashboard.json`, for
 //! `docs/picture.sh` to draw.

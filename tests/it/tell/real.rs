@@ -1,4 +1,4 @@
-//! The programs that a cluster runs, as Debian has them: what they make of what they are told.
+//! The programs that a cluster runs, as Debian has them: what they make of our notifications.
 //!
 //! `.ci/run` unpacks them; nothing of them is installed, and none outlives its test.
 

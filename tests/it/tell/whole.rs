@@ -1,4 +1,4 @@
-//! End to end, with the real parts: a night that evicts and falls short, Prometheus with our rules,
+//! End to end, with the real parts: a run that evicts and falls short, Prometheus with our rules,
 //! Alertmanager, and a receiver of its messages.
 
 use super::Listener;

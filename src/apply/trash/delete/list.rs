@@ -1,7 +1,5 @@
-//! What a directory that goes lists, or as much of it as is held in memory.
-//!
-//! It must never be told apart by anything but its kind: whatever is no directory is deleted as a
-//! file is.
+//! Lists a directory that is deleted, or as much of it as is held in memory. Whatever is no
+//! directory counts as a file.
 
 use crate::fs::openat;
 use crate::fs::walk::{Anchor, LISTING};
@@ -9,7 +7,7 @@ use rustix::fs::{AtFlags, FileType, RawDir, SeekFrom};
 use std::ffi::CString;
 use std::io;
 
-/// What a directory lists.
+/// A part of a directory's listing.
 pub(super) struct Listing {
     /// Whatever is no directory.
     pub(super) files: Vec<CString>,
@@ -47,7 +45,7 @@ pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
         }
         .push((entry.ino(), name.to_owned()));
     }
-    // In the order in which they lie on the disk.
+    // In the order on the disk.
     let sorted = |mut names: Vec<(u64, CString)>| {
         names.sort_unstable_by_key(|(inode, _)| *inode);
         names.into_iter().map(|(_, name)| name).collect::<Vec<_>>()

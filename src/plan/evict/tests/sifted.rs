@@ -1,6 +1,5 @@
-//! What a sieve lets through goes as if all units had been held at once.
-//!
-//! The queues are the storm's. It must never pass because everything fits into one sieve.
+//! Units that pass a shortlist are evicted as if all units had been in memory at once. The queues
+//! are the storm's, larger than one shortlist.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What goes wrong on the server: which calls fail, how, and for how long.
+//! The server's faults: which calls fail, how, and for how long.
 
 use rustix::io::Errno;
 use std::sync::Mutex;

@@ -1,9 +1,9 @@
 //! A file server for tests and benches: a FUSE file system that passes everything through to a
-//! backing folder, and fails as NFS fails.
+//! backing directory, and fails as NFS fails.
 //!
-//! What a test does to the mount point is the work of this client; what it does to the backing
-//! folder is another client's. The server runs in threads of the test, so that its faults can be
-//! set while treewarden runs. It must never make up a fault that nobody set.
+//! What a test does at the mount point is the work of this client; what it does to the backing
+//! directory is another client's. The server runs in threads of the test, so that its faults can be
+//! set while treewarden runs. Only faults that a test set occur.
 
 mod faults;
 mod nodes;

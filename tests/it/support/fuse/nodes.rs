@@ -1,7 +1,7 @@
-//! The files that the kernel knows of, by their inode on the backing disk, and the silly renames.
+//! The files that the kernel knows, by their inode on the backing disk, and the silly renames.
 //!
-//! Each is held by a descriptor until the kernel forgets it, so that its inode number names no
-//! other file meanwhile.
+//! Each is kept open until the kernel forgets it, so that its inode number names no other file
+//! meanwhile.
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, Result};

@@ -1,4 +1,4 @@
-//! The server: each call of the kernel, passed through to the backing folder.
+//! The server: each call of the kernel, passed through to the backing directory.
 
 use super::faults::Call;
 use super::nodes::{Fd, Nodes, link};

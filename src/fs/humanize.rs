@@ -1,0 +1,281 @@
+//! Sizes, ages, counts and lists as people say them.
+//!
+//! Here, in the lowest room, because every room tells people something. A text that goes into a
+//! report's data says it exactly ([`bytes`], [`span`], [`plural`]); a page says it short ([`size`],
+//! [`age`], [`count`]). It must never be read back by a program.
+
+use bytesize::ByteSize;
+use chrono::TimeDelta;
+use std::time::Duration;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const WEEK: u64 = 7 * DAY;
+const MONTH: u64 = 30 * DAY;
+const YEAR: u64 = 365 * DAY;
+
+/// The units of an age, each with the age from which the next one is used: about two of that, so
+/// that rounding down never hides much.
+const UNITS: [(u64, u64, &str); 6] = [
+    (2 * MINUTE, 1, "second"),
+    (2 * HOUR, MINUTE, "minute"),
+    (2 * DAY, HOUR, "hour"),
+    (2 * WEEK, DAY, "day"),
+    (2 * MONTH, WEEK, "week"),
+    (2 * YEAR, MONTH, "month"),
+];
+
+/// A size to a tenth of its unit: `3.0 MiB`.
+pub fn bytes(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+/// A size, short: `1.2 GiB`, `34 MiB`, `148 GiB`.
+pub fn size(bytes: u64) -> String {
+    let exact = format!("{:.1}", ByteSize(bytes).display().iec());
+    match exact.split_once('.') {
+        // A third digit before the point makes the one behind it noise; so does a zero.
+        Some((whole, rest)) if whole.len() > 2 || rest.starts_with('0') => {
+            format!("{:.0}", ByteSize(bytes).display().iec())
+        }
+        _ => exact,
+    }
+}
+
+/// An age, in the one unit that a person would choose: `42 seconds`, `3 days`, `5 weeks`.
+pub fn age(seconds: u64) -> String {
+    if seconds == 0 {
+        return "no time".to_owned();
+    }
+    let (unit, name) = UNITS
+        .iter()
+        .find(|(below, ..)| seconds < *below)
+        .map_or((YEAR, "year"), |(_, unit, name)| (*unit, *name));
+    count(seconds.checked_div(unit).unwrap_or_default(), name)
+}
+
+/// An age in the units of a config: `59 minutes`, `23 hours`, `30 days`, rounded down.
+pub fn span(age: TimeDelta) -> String {
+    let (number, unit) = match (age.num_days(), age.num_hours()) {
+        (0, 0) => (age.num_minutes(), "minute"),
+        (0, hours) => (hours, "hour"),
+        (days, _) => (days, "day"),
+    };
+    plural(u64::try_from(number).unwrap_or(0), unit)
+}
+
+/// The same, short and exact, in days from the third on: `24 h`, `7 d`.
+pub fn short_span(age: Duration) -> String {
+    let whole = |unit| age.as_secs().checked_div(unit).unwrap_or_default();
+    match age.as_secs() {
+        seconds if seconds >= 3 * DAY && seconds.is_multiple_of(DAY) => format!("{} d", whole(DAY)),
+        seconds if seconds >= HOUR && seconds.is_multiple_of(HOUR) => format!("{} h", whole(HOUR)),
+        _ => humantime::format_duration(age).to_string(),
+    }
+}
+
+/// How long something took: `0.4 s`, `41 s`, `12 min`, `1 h 5 min`; nothing for what took no time.
+pub fn took(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.05 => String::new(),
+        s if s < 9.95 => format!("{} s", format!("{s:.1}").trim_end_matches(".0")),
+        s if s < 119.5 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", (s / 60.0).floor()),
+        s => format!(
+            "{:.0} h {:.0} min",
+            (s / 3600.0).floor(),
+            (s % 3600.0 / 60.0).floor()
+        )
+        .replace(" 0 min", ""),
+    }
+}
+
+/// A share: `88 %`.
+pub fn percent(fraction: f64) -> String {
+    format!("{:.0} %", fraction * 100.0)
+}
+
+/// A number with its thousands set apart: `1,204`.
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && digits.len().saturating_sub(i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A number and what it counts: `1 pack`, `9 packs`, `1,204 entries`.
+pub fn count(n: u64, noun: &str) -> String {
+    format!("{} {}", number(n), noun_of(n, noun))
+}
+
+/// The same with its digits as they are, for a report's data: `1204 commits`.
+pub fn plural(n: u64, noun: &str) -> String {
+    format!("{n} {}", noun_of(n, noun))
+}
+
+fn noun_of(n: u64, noun: &str) -> String {
+    match noun.strip_suffix('y') {
+        _ if n == 1 => noun.to_owned(),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        _ => format!("{noun}s"),
+    }
+}
+
+/// The first few of many: `a, b, c and 11 more`. One name is not hidden: that would save nothing.
+pub fn few(names: &[String], at_most: usize) -> String {
+    match names.split_at_checked(at_most) {
+        Some((some, more)) if more.len() > 1 => {
+            format!("{} and {} more", some.join(", "), number(more.len() as u64))
+        }
+        _ => and(names),
+    }
+}
+
+/// Those that are named of so many, in a report's data: `a, b and 3 more`.
+pub fn of_all(named: &[String], all: usize) -> String {
+    let some = named.join(", ");
+    match all.saturating_sub(named.len()) {
+        0 => some,
+        more => format!("{some} and {more} more"),
+    }
+}
+
+/// A list as it is said: `a`, `a and b`, `a, b and c`.
+pub fn and(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn sizes_have_two_or_three_digits() {
+        let cases = [
+            (0, "0 B"),
+            (1, "1 B"),
+            (412, "412 B"),
+            (1024, "1 KiB"),
+            (1290, "1.3 KiB"),
+            (34 << 20, "34 MiB"),
+            ((12 << 30) + (410 << 20), "12.4 GiB"),
+            ((148 << 30) + (300 << 20), "148 GiB"),
+            (3 << 40, "3 TiB"),
+        ];
+        for (bytes, said) in cases {
+            assert_eq!(size(bytes), said);
+        }
+        assert_eq!([11, 3 << 20].map(bytes), ["11 B", "3.0 MiB"]);
+    }
+
+    #[test]
+    fn ages_are_said_in_one_unit() {
+        let cases = [
+            (0, "no time"),
+            (1, "1 second"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (2 * HOUR - 1, "119 minutes"),
+            (30 * HOUR, "30 hours"),
+            (3 * DAY + HOUR, "3 days"),
+            (13 * DAY, "13 days"),
+            (36 * DAY, "5 weeks"),
+            (59 * DAY, "8 weeks"),
+            (61 * DAY, "2 months"),
+            (729 * DAY, "24 months"),
+            (800 * DAY, "2 years"),
+            (u64::MAX, "584,942,417,355 years"),
+        ];
+        for (seconds, said) in cases {
+            assert_eq!(age(seconds), said);
+        }
+    }
+
+    #[test]
+    fn spans_are_said_in_the_units_of_a_config() {
+        let spans = [0, 90, 3599, 3600, 47 * 3600, 30 * 86_400].map(TimeDelta::seconds);
+        assert_eq!(
+            spans.map(span),
+            [
+                "0 minutes",
+                "1 minute",
+                "59 minutes",
+                "1 hour",
+                "1 day",
+                "30 days"
+            ]
+        );
+        let short = [0, 5400, HOUR, DAY, 2 * DAY, 3 * DAY, 7 * DAY + HOUR].map(Duration::from_secs);
+        assert_eq!(
+            short.map(short_span),
+            ["0s", "1h 30m", "1 h", "24 h", "48 h", "3 d", "169 h"]
+        );
+    }
+
+    #[test]
+    fn times_shares_and_numbers_are_short() {
+        let times = [
+            0.0, 0.42, 3.99, 9.97, 41.2, 119.4, 125.0, 7199.0, 7800.0, 14_400.0,
+        ]
+        .map(took);
+        assert_eq!(
+            times,
+            [
+                "",
+                "0.4 s",
+                "4 s",
+                "10 s",
+                "41 s",
+                "119 s",
+                "2 min",
+                "119 min",
+                "2 h 10 min",
+                "4 h"
+            ]
+        );
+        assert_eq!([0.0, 0.884, 1.0].map(percent), ["0 %", "88 %", "100 %"]);
+        assert_eq!(
+            [0, 999, 1000, 1_204_000].map(number),
+            ["0", "999", "1,000", "1,204,000"]
+        );
+    }
+
+    #[test]
+    fn one_is_singular_and_the_rest_plural() {
+        assert_eq!(count(1, "pack"), "1 pack");
+        assert_eq!(count(0, "pack"), "0 packs");
+        assert_eq!(count(2, "entry"), "2 entries");
+        assert_eq!(count(2, "day"), "2 days");
+        assert_eq!(count(1204, "commit"), "1,204 commits");
+        assert_eq!(plural(1204, "commit"), "1204 commits");
+        assert_eq!(plural(1, "commit"), "1 commit");
+    }
+
+    #[test]
+    fn a_list_is_cut_only_where_that_saves_more_than_one_name() {
+        assert_eq!(few(&names(&[]), 2), "");
+        assert_eq!(few(&names(&["a"]), 2), "a");
+        assert_eq!(few(&names(&["a", "b", "c"]), 2), "a, b and c");
+        assert_eq!(few(&names(&["a", "b", "c", "d"]), 2), "a, b and 2 more");
+    }
+
+    #[test]
+    fn what_is_not_named_is_counted() {
+        assert_eq!(of_all(&names(&["a", "b"]), 2), "a, b");
+        assert_eq!(of_all(&names(&["a", "b"]), 5), "a, b and 3 more");
+    }
+}

@@ -1,0 +1,34 @@
+//! How a file differs from what HEAD would bring back.
+
+use std::fmt;
+
+/// How a file differs, in the order of the words: of a file that differs in several ways, the first
+/// is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::survey) enum Change {
+    /// Another mode.
+    Mode,
+    /// It is gone.
+    Deleted,
+    /// Another content.
+    Modified,
+    /// It stands in the registration, and git didn't put it there.
+    NotGits,
+    /// The index has another one.
+    Staged,
+    /// HEAD doesn't have it.
+    Untracked,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mode => "has another mode",
+            Self::Deleted => "is deleted",
+            Self::Modified => "is modified",
+            Self::NotGits => "is somebody's, not git's",
+            Self::Staged => "is staged",
+            Self::Untracked => "is untracked",
+        })
+    }
+}

@@ -1,0 +1,248 @@
+//! Agents who may write in the state folder, and what a run makes of that: nothing outside of the
+//! volume is made, changed or removed, nothing waits, and what stands in a file's place is named.
+//!
+//! The races swap the state folder, and folders in it, for links to a look-alike beside the volume
+//! while runs go on. Each takes some seconds; `TREEWARDEN_SWEEP=all` gives each a minute.
+
+use super::enroll::said;
+use super::support::snapshot::snapshot;
+use super::support::{Ran, World, age, fifo, remove, same, write};
+use rustix::fs::{RenameFlags, renameat_with};
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The folders in the state folder.
+const FOLDERS: [&str; 5] = ["locks", "looks", "trash", "at-work", "ballast"];
+
+/// How long each race goes on.
+fn long() -> Duration {
+    if std::env::var("TREEWARDEN_SWEEP").is_ok_and(|sweep| sweep == "all") {
+        Duration::from_mins(1)
+    } else {
+        Duration::from_secs(5)
+    }
+}
+
+/// A volume whose runs write all kinds of state, and a folder beside it that looks like its state.
+fn stage() -> World {
+    let world = World::new();
+    world.set("caches", "{kind: npm, path: caches/npm}");
+    for name in ["acme/shop", "acme/other"] {
+        let repo = world.repo(name);
+        write(&repo.path.join("package-lock.json"), "{}");
+        repo.tree("landed").age(2.0);
+        age(&repo.path, 1.0);
+    }
+    let ran = world.treewarden(&["run"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    // What changed just now is not kept as a look, for it may change again in the same tick.
+    std::thread::sleep(Duration::from_millis(2100));
+    let (state, outside) = (world.at(".treewarden"), world.beside("outside"));
+    for name in FOLDERS {
+        fs::create_dir_all(outside.join(name)).unwrap();
+        write(&outside.join(name).join("precious/file"), "precious\n");
+    }
+    for name in ["volume.json", "journal.jsonl", "ledger.json"] {
+        fs::copy(state.join(name), outside.join(name)).unwrap();
+    }
+    symlink(&outside, world.at("swapped")).unwrap();
+    for name in FOLDERS {
+        let _there_or_not = fs::create_dir(state.join(name));
+        symlink(outside.join(name), state.join(format!("{name}-swapped"))).unwrap();
+    }
+    world
+}
+
+/// Two names of one folder change places: there is no moment at which either is missing.
+fn exchange(folder: impl AsFd, one: &str, other: &str) {
+    renameat_with(&folder, one, &folder, other, RenameFlags::EXCHANGE).unwrap();
+}
+
+/// What a run has to do each time: nothing is known of the repos, and something lies in the trash.
+fn make_work(world: &World, round: usize) {
+    forget(world);
+    write(
+        &world.at(format!(".treewarden/trash/{round}/0/file")),
+        "gone",
+    );
+}
+
+/// Each repo is looked at again, and what was seen is kept again.
+fn forget(world: &World) {
+    let looks = fs::read_dir(world.at(".treewarden/looks"));
+    for look in looks.into_iter().flatten() {
+        let path = look.unwrap().path();
+        if fs::symlink_metadata(&path).unwrap().is_file() {
+            remove(&path);
+        }
+    }
+}
+
+/// Runs for as long as a race goes on, while `swap` swaps to and fro; what lies outside must not
+/// change by a byte.
+fn race(swap: impl Fn(&World, &File) + Sync) {
+    let world = stage();
+    let state = File::open(world.at(".treewarden")).unwrap();
+    let outside = world.beside("outside");
+    let before = snapshot(&outside);
+    let (began, mut runs, mut codes) = (Instant::now(), 0, [0; 4]);
+    while began.elapsed() < long() || runs < 3 {
+        make_work(&world, runs);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    // A run that is refused at its door does nothing of interest.
+                    std::thread::sleep(Duration::from_micros(fastrand::u64(..20_000)));
+                    swap(&world, &state);
+                    std::thread::sleep(Duration::from_micros(fastrand::u64(..8_000)));
+                    swap(&world, &state);
+                }
+            });
+            let ran = world.treewarden(&["run"]);
+            assert!([0, 1, 3].contains(&ran.code), "{ran:?}");
+            codes[usize::try_from(ran.code).unwrap()] += 1;
+            over.store(true, Ordering::Relaxed);
+        });
+        same("what lies outside", &snapshot(&outside), &before);
+        runs += 1;
+    }
+    println!("{runs} runs, by exit code {codes:?}");
+    // Whatever was swapped, the volume is as good as before.
+    let ran = world.treewarden(&["run"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    same("what lies outside", &snapshot(&outside), &before);
+}
+
+#[test]
+fn a_state_folder_that_is_swapped_for_a_link_leads_no_run_out() {
+    race(|world, _| exchange(File::open(&world.root).unwrap(), ".treewarden", "swapped"));
+}
+
+#[test]
+fn folders_in_it_that_are_swapped_for_links_lead_no_run_out() {
+    // By its descriptor, for so it stays the same wherever it is moved.
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    race(move |_, state| {
+        // To and fro come in pairs.
+        let name = FOLDERS[next.fetch_add(1, Ordering::Relaxed) / 2 % FOLDERS.len()];
+        exchange(state, name, &format!("{name}-swapped"));
+    });
+}
+
+/// What stands where something of ours should.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Put {
+    Link,
+    LooseLink,
+    Fifo,
+    Folder,
+    File,
+}
+
+impl Put {
+    fn put(self, path: &Path, outside: &Path) {
+        match self {
+            Self::Link => symlink(outside, path).unwrap(),
+            Self::LooseLink => symlink(outside.join("nowhere"), path).unwrap(),
+            Self::Fifo => fifo(path),
+            Self::Folder => fs::create_dir(path).unwrap(),
+            Self::File => write(path, "not ours\n"),
+        }
+    }
+}
+
+/// A run while something else stands at `place` in the state folder.
+fn run_with(world: &World, place: &str, put: Put) -> Ran {
+    let (state, outside) = (world.at(".treewarden"), world.beside("outside"));
+    let path = if place.is_empty() {
+        state
+    } else {
+        state.join(place)
+    };
+    let before = snapshot(&outside);
+    let kept = world.beside("kept");
+    let was_there = fs::rename(&path, &kept).is_ok();
+    let like_it = outside.join(place);
+    let is_there = like_it.exists();
+    put.put(
+        &path,
+        &if is_there {
+            like_it
+        } else {
+            outside.join("ledger.json")
+        },
+    );
+    // None may hang, and each is a look.
+    for typed in [&["check"][..], &["history"], &["locks"], &["report"]] {
+        let ran = world.treewarden(typed);
+        assert!([0, 1, 3].contains(&ran.code), "{place} {put:?}: {ran:?}");
+    }
+    forget(world);
+    let ran = world.treewarden(&["run"]);
+    let told = format!("outside, {place} {put:?}");
+    same(&told, &snapshot(&outside), &before);
+    if path.symlink_metadata().is_ok() {
+        remove(&path);
+    }
+    if was_there {
+        fs::rename(&kept, &path).unwrap();
+    }
+    ran
+}
+
+/// A run with each of these in its place ends with that code, and says these words.
+fn judge(world: &World, puts: &[Put], cases: &[(&str, i32, &str)]) {
+    for (place, code, words) in cases {
+        for put in puts {
+            let ran = run_with(world, place, *put);
+            let told = format!("{place} {put:?}: {ran:?}");
+            assert_eq!(ran.code, *code, "{told}");
+            assert!(ran.out.contains(words) || ran.err.contains(words), "{told}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_a_state_files_place_is_named_and_neither_followed_nor_waited_for() {
+    let world = stage();
+    judge(
+        &world,
+        &[Put::Link, Put::LooseLink, Put::Fifo, Put::Folder],
+        &[
+            ("volume.json", 3, "volume.json`"),
+            ("journal.jsonl", 1, "journal.jsonl`"),
+            ("locks/volume.lock", 3, "volume.lock`"),
+            ("locks/acme__shop.lock", 1, "acme__shop.lock`"),
+            ("at-work/acme__shop", 0, ""),
+        ],
+    );
+    // A new one takes its place, if it is no folder.
+    let replaced = [
+        ("ledger.json", 0, "ledger.json`"),
+        ("looks/acme__shop.json", 0, ""),
+    ];
+    judge(&world, &[Put::Link, Put::LooseLink, Put::Fifo], &replaced);
+    let stays = [
+        ("ledger.json", 1, "ledger.json`"),
+        ("looks/acme__shop.json", 0, "looks/acme__shop.json`"),
+    ];
+    judge(&world, &[Put::Folder], &stays);
+    judge(
+        &world,
+        &[Put::Link, Put::LooseLink, Put::Fifo, Put::File],
+        &[
+            ("", 3, ".treewarden"),
+            ("locks", 3, "locks`"),
+            ("trash", 3, "trash`"),
+            ("looks", 0, "looks` is no folder"),
+            ("ballast", 0, "ballast` is no folder"),
+            ("at-work", 0, ""),
+        ],
+    );
+    said(&world.treewarden(&["run"]), 0, &[]);
+}
