@@ -384,7 +384,9 @@ impl<'a> Store<'a> {
             return Ok(());
         }
         let folder = self.objects.join("pack").map_err(io::Error::other)?;
-        // What was written must outlive what goes.
+        // What was written must outlive what goes: new packs by their names here, new loose
+        // objects by their directories' above.
+        rustix::fs::fsync(openat::dir(&folder)?)?;
         atomic::sync_folder(&folder)?;
         let bin = self.executor.trash.bin(None)?;
         let mut names = Vec::new();
