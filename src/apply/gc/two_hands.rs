@@ -384,9 +384,9 @@ impl<'a> Store<'a> {
             return Ok(());
         }
         let folder = self.objects.join("pack").map_err(io::Error::other)?;
-        // What was written must outlive what goes: new packs by their names here, new loose
-        // objects by their directories' above.
-        rustix::fs::fsync(openat::dir(&folder)?)?;
+        // What was written must outlive what goes: new packs by their names here, directories of
+        // loose objects by theirs in the one above.
+        rustix::fs::fsync(openat::dir(&folder)?).map_err(io::Error::from)?;
         atomic::sync_folder(&folder)?;
         let bin = self.executor.trash.bin(None)?;
         let mut names = Vec::new();
