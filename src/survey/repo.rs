@@ -262,6 +262,7 @@ fn stashed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn no_worktree_may_stand_where_the_config_has_something_else() {
