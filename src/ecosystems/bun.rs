@@ -15,10 +15,10 @@
 use super::account::Tool;
 use super::directory::Directory;
 use super::ecosystem::Ecosystem;
-use super::last_use::{LastUse, newer};
+use super::last_use::LastUse;
 use super::lister::{CacheLayout, CacheLister, Entry, Stands};
 use super::lock_file::{LockFile, Parse, is_called};
-use super::node::{self, Manager, name_of};
+use super::node::{self, MANIFEST, Manager, name_of};
 use crate::facts::cache::{CacheKind, Unit};
 use crate::facts::package::Package;
 use rayon::prelude::*;
@@ -30,7 +30,7 @@ pub(super) static BUN: Ecosystem = Ecosystem {
         stands: Stands::InDirectory,
         variables: |place| vec![("BUN_INSTALL_CACHE_DIR", place.to_owned())],
         units,
-        last_use: LAST_USE,
+        last_use: LastUse::of(node::last_use),
         locks: |_| Vec::new(),
     }],
     lock_files: &[LockFile {
@@ -41,19 +41,6 @@ pub(super) static BUN: Ecosystem = Ecosystem {
     output: &[MODULES],
     ..Ecosystem::named("Bun")
 };
-
-/// The file that every package has, and the first that Bun links.
-const MANIFEST: &str = "package.json";
-
-/// A link that is made or removed moves the change time of a package's manifest.
-const LAST_USE: LastUse = LastUse::of(|probe, path| {
-    let used = path.seen.times(probe.access_times())?;
-    let Some(manifest) = probe.file_in(path, MANIFEST)? else {
-        return Ok(used);
-    };
-    let used = newer(used, manifest.times(probe.access_times())?);
-    Ok(newer(manifest.link_time()?, used))
-});
 
 fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let entries = lister.entries(lister.place).into_par_iter();

@@ -29,6 +29,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -274,6 +275,16 @@ impl LastUseProbe {
                 "not a regular file",
             ))
         }
+    }
+
+    /// The last bytes of a regular file, `most` at most. Where it is another user's, or on a network
+    /// mount, that moves its access time, which must tell nothing then.
+    pub(super) fn tail(&self, place: &VolumePath, most: u64) -> io::Result<Vec<u8>> {
+        let (file, length) = self.file(place)?;
+        // As long as the file was when it was opened.
+        let mut bytes = vec![0; usize::try_from(length.min(most)).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, length.saturating_sub(most))?;
+        Ok(bytes)
     }
 
     /// Whether the volume's mount keeps access times.

@@ -86,3 +86,8 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 pub(super) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, LockFileError> {
     toml::from_str(text).map_err(|error| LockFileError::Toml(error.message().to_owned()))
 }
+
+/// The same of JSON.
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, LockFileError> {
+    serde_json::from_str(text).map_err(|error| LockFileError::Json(error.line()))
+}

@@ -7,9 +7,25 @@
 use super::account::{Opinion, Says, files, opinion};
 use super::directory::{Directory, beside, ends_with, folder, holds};
 use super::hex::is_hash;
+use super::last_use::{LastUseProbe, UnitPath, Use, newer};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::HashSet;
+use std::io;
 use std::rc::Rc;
+
+/// What every package has, and the first that managers link.
+pub(super) const MANIFEST: &str = "package.json";
+
+/// The last use of a package in the cache of a manager that fills trees with hard links: a link
+/// that is made or removed moves the change time of its manifest. Of a file, as always.
+pub(super) fn last_use(probe: &LastUseProbe, path: &UnitPath<'_>) -> io::Result<Use> {
+    let used = path.seen.times(probe.access_times())?;
+    let Some(manifest) = probe.file_in(path, MANIFEST)? else {
+        return Ok(used);
+    };
+    let used = newer(used, manifest.times(probe.access_times())?);
+    Ok(newer(manifest.link_time()?, used))
+}
 
 /// A package manager, and what it leaves in a `node_modules`.
 pub(super) struct Manager {

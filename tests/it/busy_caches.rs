@@ -518,13 +518,45 @@ fn yarn_1() -> Tool {
 
 /// It has no switch for a missing network, but does without one where the lock file tells all.
 fn bun() -> Tool {
-    let install = "rm -rf node_modules yarn.lock; [ -z $OFFLINE ] || export BUN_CONFIG_REGISTRY=http://127.0.0.1:1; BUN_INSTALL_CACHE_DIR=$CACHE bun install --no-progress";
+    let install = "rm -rf node_modules yarn.lock; [ -z $OFFLINE ] || export HTTPS_PROXY=http://127.0.0.1:1 HTTP_PROXY=http://127.0.0.1:1; BUN_INSTALL_CACHE_DIR=$CACHE bun install --no-progress";
     Tool {
         kind: "bun",
         name: "bun",
         packages: NODE_PACKAGES,
         project: package_json,
         install,
+    }
+}
+
+/// Into a `node_modules`.
+fn deno() -> Tool {
+    let install =
+        "rm -rf node_modules yarn.lock; DENO_DIR=$CACHE deno install ${OFFLINE:+--cached-only}";
+    Tool {
+        kind: "deno",
+        name: "deno",
+        packages: NODE_PACKAGES,
+        project: package_json,
+        install,
+    }
+}
+
+/// Without one: what runs reads the cache itself. What Deno makes of its file stands below a hidden
+/// directory, as the project does, and is no unit.
+fn deno_run() -> Tool {
+    let project: fn(&Bench, &Path, &[&str]) = |_, folder, packages| {
+        let imports = packages
+            .iter()
+            .map(|package| format!("import \"npm:{package}\";\n"));
+        fs::write(folder.join("main.ts"), imports.collect::<String>()).unwrap();
+        fs::write(folder.join("deno.json"), "{}").unwrap();
+    };
+    Tool {
+        kind: "deno",
+        name: "deno",
+        packages: NODE_PACKAGES,
+        project,
+        install: "DENO_DIR=$CACHE deno run ${OFFLINE:+--cached-only} main.ts",
     }
 }
 
@@ -754,6 +786,8 @@ tests! {
     yarn_1_withstands: yarn_1(), withstands(&[]);
     yarn_4_withstands: yarn_4(), withstands(&[]);
     bun_withstands: bun(), withstands(&[".npm"]);
+    deno_withstands: deno(), withstands(&["registry.json"]);
+    deno_run_withstands: deno_run(), withstands(&["registry.json"]);
     npm_keeps: npm(), keeps_what_is_named();
     cargo_keeps: cargo(), keeps_what_is_named();
     pip_keeps: pip(), keeps_what_is_named();
@@ -763,6 +797,8 @@ tests! {
     yarn_1_keeps: yarn_1(), keeps_what_is_named();
     yarn_4_keeps: yarn_4(), keeps_what_is_named();
     bun_keeps: bun(), keeps_what_is_named();
+    deno_keeps: deno(), keeps_what_is_named();
+    deno_run_keeps: deno_run(), keeps_what_is_named();
     npm_goes_on: npm(), goes_on(AN_HOUR);
     pip_goes_on: pip(), goes_on(AN_HOUR);
     cargo_goes_on: cargo(), goes_on(AN_HOUR);
@@ -773,6 +809,8 @@ tests! {
     // Nobody can set back the time of a link's change: it must pass.
     pnpm_10_goes_on: pnpm(PNPM_10), goes_on(Duration::from_secs(2));
     bun_goes_on: bun(), goes_on(Duration::from_secs(2));
+    deno_goes_on: deno(), goes_on(Duration::from_secs(2));
+    deno_run_goes_on: deno_run(), goes_on(Duration::from_secs(2));
     pnpm_12_goes_on: pnpm(PNPM_12), goes_on(Duration::from_secs(2));
     yarn_1_goes_on: yarn_1(), goes_on(AN_HOUR);
     yarn_4_goes_on: yarn_4(), goes_on(AN_HOUR);

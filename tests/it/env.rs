@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use treewarden::commands::agent::env;
 
 const CACHES: &str = "{kind: pip, path: c/pip}, {kind: uv, path: c/uv}, {kind: go-mod, path: c/go/mod}, {kind: go-build, path: c/go/build}, \
-                      {kind: npm, path: c/npm}, {kind: pnpm, path: c/pnpm}, {kind: yarn, path: c/yarn}, {kind: bun, path: c/bun}, {kind: cargo, path: c/cargo}, \
+                      {kind: npm, path: c/npm}, {kind: pnpm, path: c/pnpm}, {kind: yarn, path: c/yarn}, {kind: bun, path: c/bun}, {kind: deno, path: c/deno}, {kind: cargo, path: c/cargo}, \
                       {kind: folder, name: models, path: c/models}, {kind: build-output}";
 
 /// The variables, with the root left out of their values.
@@ -14,6 +14,7 @@ fn expected() -> BTreeMap<String, String> {
     map(&[
         ("BUN_INSTALL_CACHE_DIR", "c/bun"),
         ("CARGO_HOME", "c/cargo"),
+        ("DENO_DIR", "c/deno"),
         ("GOCACHE", "c/go/build"),
         ("GOMODCACHE", "c/go/mod"),
         ("PIP_CACHE_DIR", "c/pip"),
@@ -164,6 +165,11 @@ fn every_tool_finds_its_cache_on_the_volume() {
         ("pnpm 10", "pnpm-10 store path", "c/pnpm/v10"),
         ("pnpm 12", "pnpm-12 store path", "c/pnpm/v11"),
         ("bun", "bun pm cache", "c/bun"),
+        (
+            "deno",
+            "deno info --json | sed -n 's/.*\"denoDir\": \"\\(.*\\)\".*/\\1/p'",
+            "c/deno",
+        ),
         ("yarn 1", "yarn-1 --silent cache dir", "c/yarn/v6"),
         (
             "yarn 4",

@@ -348,6 +348,14 @@ fn the_docs_have_every_kind_of_cache() {
         .map(ToOwned::to_owned)
         .collect();
     assert_none(&lacking, "kinds that config/treewarden.yaml doesn't name");
+    for page in ["docs/design/contract.md", "docs/design/caches.md"] {
+        let text = read(page);
+        let lacking: Vec<String> = ecosystems::layouts()
+            .map(|layout| format!("`{}`", layout.kind.name()))
+            .filter(|kind| !text.contains(kind.as_str()))
+            .collect();
+        assert_none(&lacking, &format!("kinds that {page} doesn't name"));
+    }
 }
 
 #[test]

@@ -13,9 +13,10 @@ pub enum LockFileError {
     /// What stands there is git-lfs' pointer.
     #[error("git-lfs keeps it elsewhere")]
     Lfs,
-    /// It is no JSON, or of another form.
-    #[error("{0}")]
-    Json(serde_json::Error),
+    /// This line is no JSON, or of another form. Its text stays out: a repo may have put anything
+    /// there.
+    #[error("line {0} is no JSON of its form")]
+    Json(usize),
     /// It is no TOML, or of another form, in the parser's words.
     #[error("{0}")]
     Toml(String),

@@ -6,7 +6,7 @@
 //! entry without `integrity` (a link, a directory, git) is in no cache. `serde_json` limits the
 //! depth to 128 levels.
 
-use crate::ecosystems::lock_file::LockFileError;
+use crate::ecosystems::lock_file::{LockFileError, from_json};
 use crate::facts::package::Package;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ pub(super) fn page(name: &str) -> Package {
 }
 
 pub(super) fn packages(text: &str) -> Result<Vec<Package>, LockFileError> {
-    let lock: Lock = serde_json::from_str(text).map_err(LockFileError::Json)?;
+    let lock: Lock = from_json(text)?;
     let mut packages = Vec::new();
     for (path, entry) in &lock.packages {
         let name = entry

@@ -15,8 +15,6 @@ use crate::facts::package::Package;
 use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::io;
-use std::os::unix::fs::FileExt;
 
 /// Hexadecimal digits of SHA-224, which names an HTTP entry.
 const DIGEST: usize = 56;
@@ -112,7 +110,7 @@ fn pair(lister: &CacheLister<'_>, name: &str, paths: Vec<VolumePath>) -> Option<
             .extension()
             .is_some_and(|extension| extension == "body")
     });
-    match body.and_then(|body| release(&tail(lister, body).ok()?)) {
+    match body.and_then(|body| release(&lister.probe.tail(body, TAIL).ok()?)) {
         Some((project, version)) => lister.unit_of(
             vec![release_package(&project, &version)],
             format!("{project} {version} ({name})"),
@@ -120,15 +118,6 @@ fn pair(lister: &CacheLister<'_>, name: &str, paths: Vec<VolumePath>) -> Option<
         ),
         None => lister.unit(name.to_owned(), paths),
     }
-}
-
-/// The last bytes of a body.
-fn tail(lister: &CacheLister<'_>, body: &VolumePath) -> io::Result<Vec<u8>> {
-    let (file, length) = lister.probe.file(body)?;
-    // As long as the file was when it was opened.
-    let mut bytes = vec![0; usize::try_from(length.min(TAIL)).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, length.saturating_sub(TAIL))?;
-    Ok(bytes)
 }
 
 /// Returns the project and version of the wheel that ends with these bytes: a zip's directory is at
