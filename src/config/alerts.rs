@@ -3,7 +3,7 @@
 //! No message repeats a typed value: an address may contain a password or a token, wherever it was
 //! put.
 
-use super::policy::{self, Alerts, UrlFrom, Webhook, WebhookFormat};
+use super::policy::{self, Alerts, Event, UrlFrom, Webhook, WebhookFormat};
 use super::problem::{KeyPath, Notes};
 use super::raw;
 use super::values::{names, one_of, texts};
@@ -92,7 +92,7 @@ fn webhook(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> Webhook {
     Webhook {
         url,
         format,
-        when: when.unwrap_or_else(|| policy::WEBHOOK_WHEN.map(str::to_owned).to_vec()),
+        when: when.unwrap_or_else(|| policy::WEBHOOK_WHEN.map(|(_, event)| event).to_vec()),
     }
 }
 
@@ -139,8 +139,8 @@ fn is_variable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn when(typed: &raw::List, at: &KeyPath, notes: &mut Notes) -> Vec<String> {
-    let known = policy::WEBHOOK_WHEN.join(", ");
+fn when(typed: &raw::List, at: &KeyPath, notes: &mut Notes) -> Vec<Event> {
+    let known = names(&policy::WEBHOOK_WHEN);
     if typed.is_empty() {
         notes.add(
             at,
@@ -148,11 +148,11 @@ fn when(typed: &raw::List, at: &KeyPath, notes: &mut Notes) -> Vec<String> {
         );
     }
     let mut events = Vec::new();
-    for (at, event) in texts(typed, at, notes) {
-        if !policy::WEBHOOK_WHEN.contains(&event) {
-            notes.add(&at, format!("is unknown; write one of {known}"));
+    for (at, typed) in texts(typed, at, notes) {
+        match policy::WEBHOOK_WHEN.iter().find(|(name, _)| *name == typed) {
+            Some((_, event)) => events.push(*event),
+            None => notes.add(&at, format!("is unknown; write one of {known}")),
         }
-        events.push(event.to_owned());
     }
     events
 }

@@ -69,7 +69,12 @@ pub const GC: GcStrategy = GcStrategy::Auto;
 /// example.
 pub const CACHE_DEPTH: usize = 1;
 /// `alerts.webhook.when`: all that the contract knows.
-pub const WEBHOOK_WHEN: [&str; 4] = ["failed", "shortfall", "evicted", "refused"];
+pub const WEBHOOK_WHEN: [(&str, Event); 4] = [
+    ("failed", Event::Failed),
+    ("shortfall", Event::Shortfall),
+    ("evicted", Event::Evicted),
+    ("refused", Event::Refused),
+];
 /// `alerts.runbook`: its place in this tree.
 pub const RUNBOOK: &str = "cronjobs/README.md";
 
@@ -264,8 +269,21 @@ pub struct Webhook {
     pub url: UrlFrom,
     /// The message's shape.
     pub format: WebhookFormat,
-    /// `failed`, `shortfall`, `evicted`, `refused`.
-    pub when: Vec<String>,
+    /// What it is told of.
+    pub when: Vec<Event>,
+}
+
+/// What a webhook may be told of: a run in which this happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Something failed, was stopped, or waits for somebody.
+    Failed,
+    /// Less was evicted than needed.
+    Shortfall,
+    /// Units were evicted.
+    Evicted,
+    /// It touched nothing.
+    Refused,
 }
 
 /// The source of a secret URL, which is never in the config.

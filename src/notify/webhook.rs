@@ -6,7 +6,7 @@
 use super::alertmanager::severity;
 use super::http::SendError;
 use super::{DeliveryError, http, runbook, volume};
-use crate::config::policy::{Policy, UrlFrom, Webhook, WebhookFormat};
+use crate::config::policy::{Event, Policy, UrlFrom, Webhook, WebhookFormat};
 use crate::fs::atomic::outside;
 use crate::fs::stop::Stop;
 use crate::report::{RunOutcome, RunReport, json, words};
@@ -20,9 +20,9 @@ const LONGEST: u64 = 8 << 10;
 const MOST: usize = 3000;
 
 /// The event of each alert, as in `when`: a run with any configured event is sent as a whole.
-const EVENTS: [(&str, &[&str]); 4] = [
+const EVENTS: [(Event, &[&str]); 4] = [
     (
-        "failed",
+        Event::Failed,
         &[
             "RunFailed",
             "RunInterrupted",
@@ -31,9 +31,9 @@ const EVENTS: [(&str, &[&str]); 4] = [
             "TreesStuck",
         ],
     ),
-    ("shortfall", &["EvictionShortfall", "VolumeStillHigh"]),
-    ("evicted", &["Evicted", "EvictedInUse"]),
-    ("refused", &["RunRefused"]),
+    (Event::Shortfall, &["EvictionShortfall", "VolumeStillHigh"]),
+    (Event::Evicted, &["Evicted", "EvictedInUse"]),
+    (Event::Refused, &["RunRefused"]),
 ];
 
 /// Why the webhook took no message.
@@ -84,9 +84,9 @@ pub(super) fn send(
 
 fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {
     let wanted = |alert: &str| {
-        EVENTS.iter().any(|(event, alerts)| {
-            alerts.contains(&alert) && webhook.when.iter().any(|when| when == event)
-        })
+        EVENTS
+            .iter()
+            .any(|(event, alerts)| alerts.contains(&alert) && webhook.when.contains(event))
     };
     report.alerts.iter().any(|alert| wanted(&alert.name))
 }

@@ -309,7 +309,6 @@ fn a_tree_is_due_when_it_would_go_with_nobody_busy_in_it() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_a_verdict_says_in_words() {
     let dirty = |count, names: &[&str]| {
         looked(|c| {
