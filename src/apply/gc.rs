@@ -20,6 +20,7 @@ use std::io;
 use std::time::Duration;
 use two_hands::Store;
 
+mod deletion;
 mod two_hands;
 
 /// A step that takes longer is ended: the next run goes on, with fewer objects.

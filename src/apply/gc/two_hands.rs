@@ -4,24 +4,20 @@
 //! At every point a kill leaves objects twice, never not at all, and the next repack finishes the
 //! work. An object is deleted only if it was seen elsewhere, or is proven to be unreachable.
 
+use super::deletion::{Deletion, touched};
 use super::{DATE, FULL, GEOMETRIC, GcError, Git, LIMIT, PACK_LOOSE};
 use crate::apply::proof::Claim;
 use crate::apply::repo::RepoExecutor;
-use crate::apply::trash::Bin;
 use crate::fs::atomic;
-use crate::fs::openat::{self, found};
+use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
-use crate::lock::{LockedRepo, StillHeld};
+use crate::lock::StillHeld;
 use crate::plan::gc::rolled_up;
 use crate::plan::grace::Cutoff;
 use crate::survey::packs::{self, Objects, Pack};
 use crate::survey::roots::{self, Id, Roots, hex, id};
-use rustix::fs::Stat;
 use std::collections::HashSet;
 use std::io;
-
-/// The file that lists packs which may go, and which git trusts.
-const OVER_ALL: &str = "multi-pack-index";
 
 /// A store and who works on it.
 pub(super) struct Store<'a> {
@@ -415,11 +411,8 @@ impl<'a> Store<'a> {
         // loose objects by theirs in the one above.
         rustix::fs::fsync(openat::dir(&folder)?).map_err(io::Error::from)?;
         atomic::sync_folder(&folder)?;
-        let mut deletion = Deletion {
-            lock: self.executor.lock,
-            bin: self.executor.trash.bin(None)?,
-            unseen: None,
-        };
+        let bin = self.executor.trash.bin(None)?;
+        let mut deletion = Deletion::into(bin, self.executor.lock);
         if !packs.is_empty() {
             deletion.indexes_over_all(&folder)?;
         }
@@ -443,92 +436,7 @@ impl<'a> Store<'a> {
     }
 }
 
-/// A deletion by way of the trash.
-struct Deletion<'a> {
-    lock: &'a LockedRepo,
-    bin: Bin,
-    /// Why something could not be looked at, and went back.
-    unseen: Option<io::Error>,
-}
-
-impl Deletion<'_> {
-    /// Takes what lists the packs of a whole directory.
-    fn indexes_over_all(&self, folder: &VolumePath) -> Result<(), GcError> {
-        let all = openat::list(openat::dir(folder)?).map_err(io::Error::from)?;
-        let names = all
-            .into_iter()
-            .filter_map(|(name, _)| name.into_string().ok())
-            .filter(|name| name.starts_with(OVER_ALL));
-        for name in names {
-            let index = folder.join(name).map_err(io::Error::other)?;
-            self.bin.take(self.lock, &index)?;
-        }
-        Ok(())
-    }
-
-    /// Takes a pack, and gives it back if it was touched since it was listed.
-    fn pack(&mut self, folder: &VolumePath, pack: &Pack) -> Result<(), GcError> {
-        let rest = pack
-            .endings
-            .iter()
-            .map(String::as_str)
-            .filter(|ending| !matches!(*ending, "idx" | "pack"));
-        let mut taken = Vec::new();
-        let mut again = false;
-        for ending in ["idx", "pack"].into_iter().chain(rest) {
-            let from = folder
-                .join(format!("{}.{ending}", pack.stem))
-                .map_err(io::Error::other)?;
-            let to = self.bin.take(self.lock, &from)?;
-            again |= ending == "pack"
-                && self
-                    .seen(&to)
-                    .is_none_or(|stat| packs::touched(&stat) != pack.touched);
-            taken.push((to, from));
-        }
-        // The index last: it makes a pack of them again.
-        for (to, from) in taken.iter().rev().filter(|_| again) {
-            self.bin.give_back_object(to, from)?;
-        }
-        Ok(())
-    }
-
-    /// Takes a loose object, and gives it back if it was touched since the cutoff.
-    fn loose(&mut self, from: &VolumePath, cutoff: Cutoff) -> Result<(), GcError> {
-        let to = self.bin.take(self.lock, from)?;
-        if self
-            .seen(&to)
-            .zip(cutoff)
-            .is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp())
-        {
-            self.bin.give_back_object(&to, from)?;
-        }
-        Ok(())
-    }
-
-    /// As [`touched`], for what goes back to its store if it can't be looked at: then somebody is
-    /// to hear why.
-    fn seen(&mut self, place: &VolumePath) -> Option<Stat> {
-        let told = |error: io::Error| {
-            let why = format!(
-                "failed to look at `{place}`: {error}; it went back, the next run tries again"
-            );
-            io::Error::new(error.kind(), why)
-        };
-        touched(place).unwrap_or_else(|error| {
-            self.unseen = Some(told(error));
-            None
-        })
-    }
-}
-
 /// Whether one of the packs holds the object.
 fn is_in(packs: &[Objects], id: &Id) -> bool {
     packs.iter().any(|pack| pack.find(id).is_some())
-}
-
-/// The file's metadata from its server: it is opened, because by name alone an NFS client may
-/// answer from its cache.
-fn touched(place: &VolumePath) -> io::Result<Option<Stat>> {
-    found(openat::file(place).and_then(|file| Ok(rustix::fs::fstat(file)?)))
 }

@@ -434,12 +434,12 @@ impl Adding<'_> {
             self.repo,
         ))?;
         let put = |directory: &OwnedFd, name: &str, bytes: &[u8]| {
-            let file = NewFile {
+            let new = NewFile {
                 name: name.as_ref(),
                 owner,
                 mode: mode & 0o666,
             };
-            put_file(directory, file, |file| io::Write::write_all(file, bytes))
+            put_file(directory, new, |file| io::Write::write_all(file, bytes))
         };
         let (admin, logs) = (
             staging.folder(Path::new("admin"))?,

@@ -1,0 +1,110 @@
+//! A store's packs and loose objects on their way to the trash.
+//!
+//! What somebody touched since it was listed goes back: git counts on an object that it finds.
+//! Nothing is chosen here: see [`two_hands`](super::two_hands).
+
+use super::GcError;
+use crate::apply::trash::Bin;
+use crate::fs::openat::{self, found};
+use crate::fs::volume_path::VolumePath;
+use crate::lock::LockedRepo;
+use crate::plan::grace::Cutoff;
+use crate::survey::packs::{self, Pack};
+use rustix::fs::Stat;
+use std::io;
+
+/// The file that lists packs which may go, and which git trusts.
+const OVER_ALL: &str = "multi-pack-index";
+
+/// A deletion by way of the trash.
+pub(super) struct Deletion<'a> {
+    lock: &'a LockedRepo,
+    pub(super) bin: Bin,
+    /// Why something could not be looked at, and went back.
+    pub(super) unseen: Option<io::Error>,
+}
+
+impl<'a> Deletion<'a> {
+    pub(super) fn into(bin: Bin, lock: &'a LockedRepo) -> Self {
+        Self {
+            lock,
+            bin,
+            unseen: None,
+        }
+    }
+
+    /// Takes what lists the packs of a whole directory.
+    pub(super) fn indexes_over_all(&self, folder: &VolumePath) -> Result<(), GcError> {
+        let all = openat::list(openat::dir(folder)?).map_err(io::Error::from)?;
+        let names = all
+            .into_iter()
+            .filter_map(|(name, _)| name.into_string().ok())
+            .filter(|name| name.starts_with(OVER_ALL));
+        for name in names {
+            let index = folder.join(name).map_err(io::Error::other)?;
+            self.bin.take(self.lock, &index)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a pack, and gives it back if it was touched since it was listed.
+    pub(super) fn pack(&mut self, folder: &VolumePath, pack: &Pack) -> Result<(), GcError> {
+        let rest = pack
+            .endings
+            .iter()
+            .map(String::as_str)
+            .filter(|ending| !matches!(*ending, "idx" | "pack"));
+        let mut taken = Vec::new();
+        let mut again = false;
+        for ending in ["idx", "pack"].into_iter().chain(rest) {
+            let from = folder
+                .join(format!("{}.{ending}", pack.stem))
+                .map_err(io::Error::other)?;
+            let to = self.bin.take(self.lock, &from)?;
+            again |= ending == "pack"
+                && self
+                    .seen(&to)
+                    .is_none_or(|stat| packs::touched(&stat) != pack.touched);
+            taken.push((to, from));
+        }
+        // The index last: it makes a pack of them again.
+        for (to, from) in taken.iter().rev().filter(|_| again) {
+            self.bin.give_back_object(to, from)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a loose object, and gives it back if it was touched since the cutoff.
+    pub(super) fn loose(&mut self, from: &VolumePath, cutoff: Cutoff) -> Result<(), GcError> {
+        let to = self.bin.take(self.lock, from)?;
+        if self
+            .seen(&to)
+            .zip(cutoff)
+            .is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp())
+        {
+            self.bin.give_back_object(&to, from)?;
+        }
+        Ok(())
+    }
+
+    /// As [`touched`], for what goes back to its store if it can't be looked at: then somebody is
+    /// to hear why.
+    fn seen(&mut self, place: &VolumePath) -> Option<Stat> {
+        let told = |error: io::Error| {
+            let why = format!(
+                "failed to look at `{place}`: {error}; it went back, the next run tries again"
+            );
+            io::Error::new(error.kind(), why)
+        };
+        touched(place).unwrap_or_else(|error| {
+            self.unseen = Some(told(error));
+            None
+        })
+    }
+}
+
+/// The file's metadata from its server: it is opened, because by name alone an NFS client may
+/// answer from its cache.
+pub(super) fn touched(place: &VolumePath) -> io::Result<Option<Stat>> {
+    found(openat::file(place).and_then(|file| Ok(rustix::fs::fstat(file)?)))
+}
