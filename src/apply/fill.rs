@@ -7,7 +7,7 @@
 //! Scratch space may be small, so the work is done in parts.
 
 use super::ownership::{folders, give};
-use super::staging::put_file;
+use super::staging::{NewFile, put_file};
 use crate::fs::openat;
 use crate::fs::scratch::Scratch;
 use crate::fs::stop::Stop;
@@ -361,7 +361,12 @@ impl Fill<'_> {
                         .and_then(|mut from| io::copy(&mut from, to))
                         .map(drop)
                 };
-                put_file(&folder, name, self.owner, 0o644, copy).map_err(failed)?;
+                let file = NewFile {
+                    name,
+                    owner: self.owner,
+                    mode: 0o644,
+                };
+                put_file(&folder, file, copy).map_err(failed)?;
             }
         }
         Ok(())

@@ -145,15 +145,24 @@ impl<'a> StagingDir<'a> {
     }
 }
 
-/// Puts a whole file at `name` in a directory, replacing any other.
+/// What a file is to be called, and whose it is to be.
+#[derive(Clone, Copy)]
+pub struct NewFile<'a> {
+    /// Its name in its directory.
+    pub name: &'a OsStr,
+    /// None is us.
+    pub owner: Owner,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+/// Puts a whole file in a directory, replacing any other of its name.
 ///
 /// # Errors
 /// It can't be written.
 pub fn put_file(
     folder: impl AsFd,
-    name: &OsStr,
-    owner: Owner,
-    mode: u32,
+    NewFile { name, owner, mode }: NewFile<'_>,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let beside = format!(".treewarden-{}", uuid::Uuid::new_v4());
@@ -224,13 +233,14 @@ pub fn put_loose(loose: &[(PathBuf, PathBuf)], objects: &OwnedFd, owner: Owner) 
             owner,
             &|_| 0o755,
         )?;
-        put_file(
-            folder,
-            to.file_name().unwrap_or_default(),
+        let file = NewFile {
+            name: to.file_name().unwrap_or_default(),
             owner,
-            0o444,
-            |file| io::copy(&mut File::open(from)?, file).map(drop),
-        )?;
+            mode: 0o444,
+        };
+        put_file(folder, file, |file| {
+            io::copy(&mut File::open(from)?, file).map(drop)
+        })?;
     }
     Ok(())
 }

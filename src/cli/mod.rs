@@ -12,15 +12,15 @@ use crate::fs::atomic::outside;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::notify;
 use crate::plan::repo::Only;
 use crate::report::journal;
 use crate::report::{
     RunOutcome, RunReport, history, history::History, html, json, look::Look, nights, text,
 };
-use crate::run::{self, Options};
+use crate::run::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use night::night;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 mod agents;
 mod checkouts;
+mod night;
 mod rescues;
 mod shard;
 
@@ -211,11 +212,15 @@ pub fn main() -> ExitCode {
         raise_descriptor_limit();
     }
     let code = dispatch(cli).unwrap_or_else(|exit| {
-        // If nobody reads it, the exit code still says so.
-        let _nobody_reads = writeln!(anstream::stderr(), "treewarden: {}", exit.message);
+        complain(&exit);
         exit.code
     });
     ExitCode::from(code)
+}
+
+/// If nobody reads it, the exit code still says so.
+fn complain(exit: &Exit) {
+    let _nobody_reads = writeln!(anstream::stderr(), "treewarden: {}", exit.message);
 }
 
 fn dispatch(cli: Cli) -> Result<u8, Exit> {
@@ -282,30 +287,6 @@ fn asked(pass: &Pass) -> Result<Options, Exit> {
         shard,
         after_pause: pass.after_pause,
     })
-}
-
-fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
-    known(policy, "--repo", &pass.repo)?;
-    let stop = Stop::after(
-        pass.deadline.map_or(policy.run.deadline, |time| time.0),
-        Stop::listen().map_err(failed)?,
-    );
-    let bar = progress();
-    let mut report = run::run(policy, &options, &stop, &bar);
-    bar.finish_and_clear();
-    // A file gets the report before the notifications, and again with those that failed; a stream
-    // gets it once.
-    let file = pass.output.as_deref().is_some_and(|path| !is_stream(path));
-    let mut written = if file {
-        write(policy, &report, pass)
-    } else {
-        Ok(())
-    };
-    report.notes = notify::tell(policy, &report, &stop);
-    if !file || !report.notes.is_empty() {
-        written = write(policy, &report, pass);
-    }
-    written.map(|()| report.exit_code())
 }
 
 /// Checks that the config has all these repos.

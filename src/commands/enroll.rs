@@ -11,7 +11,7 @@ mod git_dir;
 
 use crate::apply::fill::Fill;
 use crate::apply::ownership::folders;
-use crate::apply::staging::{StagingDir, hand_over, put_file, put_loose};
+use crate::apply::staging::{NewFile, StagingDir, hand_over, put_file, put_loose};
 use crate::commands::worktrees::remote::{Head, of_origin, settings};
 use crate::commands::worktrees::{Claim, Locked, WorkError, is_free};
 use crate::config::policy::{self, Address, Policy};
@@ -229,9 +229,12 @@ impl Clone<'_> {
             let index = fill
                 .with(commit)
                 .map_err(WorkError::fill(&self.repo.name, self.repo))?;
-            put_file(&git_dir, "index".as_ref(), None, mode & 0o666, |file| {
-                file.write_all(&index)
-            })?;
+            let file = NewFile {
+                name: "index".as_ref(),
+                owner: None,
+                mode: mode & 0o666,
+            };
+            put_file(&git_dir, file, |file| file.write_all(&index))?;
         }
         hand_over(&git_dir, None, mode)?;
         Ok(hand_over(&top, None, mode)?)

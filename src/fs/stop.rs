@@ -30,6 +30,8 @@ pub struct Stop {
     reads: Arc<AtomicU64>,
     /// A step that began is finished, unless it reads for too long.
     began_step: bool,
+    /// How often anybody asked since it is time to stop.
+    heard: Arc<AtomicU64>,
 }
 
 impl Stop {
@@ -42,6 +44,7 @@ impl Stop {
             budget: Budget::default(),
             reads: Arc::new(AtomicU64::new(u64::MAX)),
             began_step: false,
+            heard: Arc::default(),
         }
     }
 
@@ -103,10 +106,23 @@ impl Stop {
 
     /// Why it is time to stop; none if it isn't.
     pub fn reached(&self) -> Option<&'static str> {
-        if self.began_step { None } else { self.asked() }
+        self.asked().filter(|_| !self.began_step)
+    }
+
+    /// Whether it is time to stop, and then how often anybody has asked since: nobody who works
+    /// works on for long without asking.
+    pub fn heard(&self) -> Option<u64> {
+        self.due().map(|_| self.heard.load(Ordering::Relaxed))
     }
 
     fn asked(&self) -> Option<&'static str> {
+        self.due().inspect(|_| {
+            self.heard.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Why it is time to stop, without asking for anybody.
+    pub fn due(&self) -> Option<&'static str> {
         if self.signalled.load(Ordering::Relaxed) {
             Some("a signal asked to stop")
         } else if self.began.elapsed() >= self.limit {
@@ -191,6 +207,18 @@ mod tests {
         let step = over.for_a_step();
         assert!(step.go_on().is_ok() && step.read(1 << 30).is_ok() && step.read(1 << 30).is_ok());
         assert!(step.read(1).is_ok() && step.read(1).is_err());
+    }
+
+    #[test]
+    fn who_asks_is_heard_in_a_step_too() {
+        let signal = Arc::<AtomicBool>::default();
+        let stop = Stop::after(Duration::from_hours(1), signal.clone());
+        assert!(stop.go_on().is_ok() && stop.heard().is_none());
+        signal.store(true, Ordering::Relaxed);
+        assert_eq!([stop.heard(), stop.heard()], [Some(0), Some(0)]);
+        let repo = stop.within(Budget::default());
+        assert!(repo.go_on().is_err() && repo.for_a_step().read(1).is_ok());
+        assert_eq!(stop.heard(), Some(3));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::plan::repo::Only;
 use crate::report::{self, ReasonName};
 use crate::run::Options;
 use crate::run::mode::Mode;
+use crate::run::watchdog::SoFar;
 use crate::state::ledger::Ledger;
 use crate::survey::borrowers::Borrowers;
 use crate::survey::context::VolumeContext;
@@ -36,6 +37,8 @@ pub struct RunContext<'a> {
     pub options: &'a Options,
     /// The progress bar, where a person watches.
     pub bar: &'a ProgressBar,
+    /// What was done until now, for whoever ends a run that hangs.
+    pub(super) so_far: &'a SoFar,
     /// Whether anything is changed.
     pub mode: &'a Mode,
     /// What the survey of a repo needs to know of the rest of the volume.

@@ -23,6 +23,8 @@ use crate::survey;
 use crate::survey::context::VolumeContext;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
+use std::convert::Infallible;
+use std::sync::mpsc;
 
 mod begin;
 mod context;
@@ -38,6 +40,7 @@ mod room;
 pub mod shards;
 pub mod unchanged;
 pub mod usage;
+mod watchdog;
 
 pub use begin::Options;
 use begin::{Begun, begin};
@@ -45,6 +48,7 @@ use context::RunContext;
 use job::{DoneJob, RepoJob, jobs, maintain, missing, repack_again};
 use reaping::reap;
 use room::Room;
+use watchdog::SoFar;
 
 /// The request for a run, and who watches it.
 struct Request<'a> {
@@ -54,30 +58,87 @@ struct Request<'a> {
     now: DateTime<Utc>,
     stop: &'a Stop,
     bar: &'a ProgressBar,
+    so_far: &'a SoFar,
 }
 
 /// Runs everything. Whatever happens is in the report.
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
-    let started = clock::now();
-    let mut report = record::blank(policy, options, started);
-    let span = tracing::info_span!("run", id = report.run.id, dry_run = options.dry_run);
-    let _entered = span.enter();
+    let report = record::blank(policy, options, clock::now());
+    let (options, so_far) = (&options.of_this_shard(), SoFar::of(report.clone()));
+    let now = options.as_of.unwrap_or(report.run.started);
     let request = Request {
         policy,
-        options: &options.of_this_shard(),
-        now: options.as_of.unwrap_or(started),
+        options,
+        now,
         stop,
         bar,
+        so_far: &so_far,
     };
-    let from_trash = match begin(&request) {
-        Ok(begun) => work(&request, begun, &mut report),
+    whole(&request, report)
+}
+
+/// The same for a process that ends with the run. If nobody asks any more whether to stop for ten
+/// seconds after it is time to, the run hangs in a call that nobody can give up: then `give_up` is
+/// handed what tells of it, and must end the process.
+pub fn run_watched(
+    policy: &Policy,
+    options: &Options,
+    stop: &Stop,
+    bar: &ProgressBar,
+    give_up: impl FnOnce(&dyn Fn() -> RunReport) -> Infallible + Send,
+) -> RunReport {
+    let report = record::blank(policy, options, clock::now());
+    let (options, so_far) = (&options.of_this_shard(), SoFar::of(report.clone()));
+    let now = options.as_of.unwrap_or(report.run.started);
+    let request = Request {
+        policy,
+        options,
+        now,
+        stop,
+        bar,
+        so_far: &so_far,
+    };
+    std::thread::scope(|scope| {
+        let (ended, over) = mpsc::channel();
+        let watch = || {
+            let over = over;
+            if watchdog::is_stuck(|| stop.heard(), &over, watchdog::LOOK) && so_far.take() {
+                give_up(&|| record::cut_short(&request));
+            }
+        };
+        // Without it a run that hangs hangs.
+        let watching = std::thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn_scoped(scope, watch);
+        if let Err(error) = watching {
+            tracing::warn!(%error, "failed to start the thread that would end a run that hangs");
+        }
+        let report = whole(&request, report);
+        drop(ended);
+        report
+    })
+}
+
+/// The run, whoever watches it.
+fn whole(request: &Request<'_>, mut report: RunReport) -> RunReport {
+    let options = request.options;
+    let span = tracing::info_span!("run", id = report.run.id, dry_run = options.dry_run);
+    let _entered = span.enter();
+    let from_trash = match begin(request) {
+        Ok(begun) => work(request, begun, &mut report),
         Err(refusal) => {
             (report.run.outcome, report.run.reason) =
                 (RunOutcome::Refused, Some(refusal.to_string()));
             0
         }
     };
-    record::finish(&request, from_trash, report)
+    if !request.so_far.take() {
+        // It is being ended, and written down as it was before.
+        loop {
+            std::thread::park();
+        }
+    }
+    record::finish(request, from_trash, report)
 }
 
 /// Does the work and fills in the report. Returns the bytes that the trash of earlier runs freed.
@@ -90,9 +151,14 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
         io,
     } = begun;
     let Request {
-        policy, options, ..
+        policy,
+        options,
+        so_far,
+        ..
     } = *request;
     report.failures.extend(unmeasured);
+    record::fill(&mut report.volume, &before, &before);
+    so_far.begun(report.volume.clone());
     let (own, others) = shards::split(policy, options);
     request.bar.set_length(own.len() as u64);
     let (jobs, around) = io.install(|| survey_volume(request, own));
@@ -104,6 +170,7 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
         policy,
         options,
         bar: request.bar,
+        so_far,
         mode: &mode,
         around,
         borrowers: std::sync::Arc::default(),

@@ -81,9 +81,25 @@ pub(super) fn describe(
         .failures
         .extend(left.map(|left| format!("left in the trash: {left}; the next run tries again")));
     report.repos = jobs.into_iter().map(|job| job.result.row).collect();
-    (report.volume.before, report.volume.after) = (level(before), level(after));
-    (report.volume.total_bytes, report.volume.total_inodes) =
-        (before.total_bytes, before.total_inodes);
+    fill(&mut report.volume, before, after);
+}
+
+/// How full the volume was and is.
+pub(super) fn fill(volume: &mut report::Volume, before: &Usage, after: &Usage) {
+    (volume.before, volume.after) = (level(before), level(after));
+    (volume.total_bytes, volume.total_inodes) = (before.total_bytes, before.total_inodes);
+}
+
+/// The same for a run that hangs and is ended. A volume that it did not have yet is left alone.
+pub(super) fn cut_short(request: &Request<'_>) -> RunReport {
+    let why = request.stop.due().unwrap_or("it was time to stop");
+    let (mut report, begun) = request.so_far.cut_short(why);
+    if begun {
+        return finish(request, 0, report);
+    }
+    report.run.finished = clock::now();
+    tally(&mut report, 0);
+    report
 }
 
 /// Fills in outcome, sums and alerts, and writes the journal's line.

@@ -28,12 +28,15 @@ use ended::Ended;
 use reap::{reaps, to_write};
 use row::blank;
 
+/// What is done in a repo that is another shard's, or was skipped.
+const LOOK: &str = "look";
+
 impl RunContext<'_> {
     /// Runs the first pass.
     pub fn maintain(&self, repo: &policy::Repo) -> RepoResult {
         // Repos of other shards, and skipped ones, are surveyed without a lock.
         let only_looks = self.mode.trash().is_none() && !self.options.dry_run;
-        let stage = if only_looks { "look" } else { "maintain" };
+        let stage = if only_looks { LOOK } else { "maintain" };
         self.row(repo, stage, |row| {
             let decided = self.decide(repo, &self.around)?;
             let plan = &decided.plan;
@@ -111,6 +114,11 @@ impl RunContext<'_> {
                 RepoOutcome::Planned
             },
         );
+        // What is only looked at for others has no row in the report.
+        let is_told = stage != LOOK;
+        if is_told {
+            self.so_far.pass(&blank);
+        }
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pass(blank.clone())));
         let done = done.unwrap_or_else(|_| {
             Err(Ended::Failed(
@@ -135,6 +143,9 @@ impl RunContext<'_> {
             RepoResult::of(row)
         });
         result.row.seconds = began.elapsed().as_secs_f64();
+        if is_told {
+            self.so_far.passed(&result.row);
+        }
         result
     }
 

@@ -149,35 +149,34 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Sto
         .iter()
         .map(|tree| tree.path.clone())
         .collect();
-    let kept = fingerprint::of(repo, &places, stop).and_then(|found| {
-        // This includes what changed during the survey.
-        if seen.clock.signed_duration_since(found.newest) <= RACY {
-            return Ok(());
+    let found = match fingerprint::of(repo, &places, stop) {
+        // Also what changed while we looked.
+        Ok(found) if seen.clock.signed_duration_since(found.newest) > RACY => found,
+        Ok(_) => return,
+        Err(error) => {
+            tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next run looks again");
+            return;
         }
-        let report::Repo { gc, worktrees, .. } = seen.row.clone();
-        let (schema, fingerprint) = (SCHEMA.to_owned(), found.id);
-        let look = CachedSurvey {
-            schema,
-            at: seen.now,
-            until,
-            fingerprint,
-            places,
-            gc: gc.reason,
-            store: gc.before,
-            worktrees,
-        };
-        // Whatever stands in its place has to go, or this repo is looked at in every run.
-        if let Err(error) = look.write(state, repo) {
-            let place = file(state, repo).map_or_else(String::new, |place| place.to_string());
-            tracing::warn!(
-                repo = repo.name,
-                "failed to keep what was seen in `{place}`: {error}"
-            );
-        }
-        Ok(())
-    });
-    if let Err(error) = kept {
-        tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next run looks again");
+    };
+    let report::Repo { gc, worktrees, .. } = seen.row.clone();
+    let (schema, fingerprint) = (SCHEMA.to_owned(), found.id);
+    let look = CachedSurvey {
+        schema,
+        at: seen.now,
+        until,
+        fingerprint,
+        places,
+        gc: gc.reason,
+        store: gc.before,
+        worktrees,
+    };
+    // Whatever stands in its place has to go, or this repo is looked at in every run.
+    if let Err(error) = look.write(state, repo) {
+        let place = file(state, repo).map_or_else(String::new, |place| place.to_string());
+        tracing::warn!(
+            repo = repo.name,
+            "failed to keep what was seen in `{place}`: {error}"
+        );
     }
 }
 

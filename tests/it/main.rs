@@ -30,6 +30,7 @@ mod guards;
 mod holders;
 mod hostile;
 mod html;
+mod hung;
 mod in_use;
 mod judgement;
 #[cfg(target_arch = "x86_64")]

@@ -411,7 +411,9 @@ impl<'a> Store<'a> {
             return Ok(());
         }
         let folder = self.objects.join("pack").map_err(io::Error::from)?;
-        // What was written must outlive what goes.
+        // What was written must outlive what goes: new packs by their names here, directories of
+        // loose objects by theirs in the one above.
+        rustix::fs::fsync(openat::dir(&folder)?).map_err(io::Error::from)?;
         atomic::sync_folder(&folder)?;
         let mut deletion = Deletion {
             lock: self.executor.lock,

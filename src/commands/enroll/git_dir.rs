@@ -4,7 +4,7 @@
 
 use super::SETTINGS;
 use crate::apply::ownership::folders;
-use crate::apply::staging::{StagingDir, put_file};
+use crate::apply::staging::{NewFile, StagingDir, put_file};
 use crate::commands::worktrees::remote::Head;
 use crate::config::policy::Address;
 use crate::fs::clock;
@@ -135,9 +135,12 @@ impl GitDir<'_> {
 
     fn put(&self, directory: &str, name: &str, text: &str) -> io::Result<()> {
         let directory = self.directory(directory)?;
-        put_file(directory, name.as_ref(), None, self.mode & 0o666, |file| {
-            file.write_all(text.as_bytes())
-        })
+        let file = NewFile {
+            name: name.as_ref(),
+            owner: None,
+            mode: self.mode & 0o666,
+        };
+        put_file(directory, file, |file| file.write_all(text.as_bytes()))
     }
 
     fn directory(&self, path: &str) -> io::Result<OwnedFd> {

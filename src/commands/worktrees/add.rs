@@ -12,7 +12,7 @@ use super::{Claim, Locked, WorkError, around, is_free, place_of};
 use crate::apply::fill::Fill;
 use crate::apply::ownership::owner_of;
 use crate::apply::repo::RepoExecutor;
-use crate::apply::staging::{StagingDir, free_id, hand_over, put_file};
+use crate::apply::staging::{NewFile, StagingDir, free_id, hand_over, put_file};
 use crate::config::policy::{self, Address, Policy};
 use crate::facts::worktree::State;
 use crate::fs::clock;
@@ -438,9 +438,12 @@ impl Adding<'_> {
             self.repo,
         ))?;
         let put = |directory: &OwnedFd, name: &str, bytes: &[u8]| {
-            put_file(directory, name.as_ref(), owner, mode & 0o666, |file| {
-                io::Write::write_all(file, bytes)
-            })
+            let file = NewFile {
+                name: name.as_ref(),
+                owner,
+                mode: mode & 0o666,
+            };
+            put_file(directory, file, |file| io::Write::write_all(file, bytes))
         };
         let (admin, logs) = (
             staging.folder(Path::new("admin"))?,

@@ -7,7 +7,7 @@
 
 use super::{Locked, WorkError};
 use crate::apply::ownership::{folders, owner_of};
-use crate::apply::staging::{put_file, put_loose, put_packs};
+use crate::apply::staging::{NewFile, put_file, put_loose, put_packs};
 use crate::config::policy::{self, Address};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -217,9 +217,12 @@ impl Remote<'_> {
         put_loose(&private.loose()?, &store("objects")?, owner)?;
         let cut = private.shallow()?;
         if let Some(cut) = cut.filter(|cut| shallow != Some(cut)) {
-            put_file(&git_dir, "shallow".as_ref(), owner, 0o644, |file| {
-                file.write_all(&cut)
-            })?;
+            let file = NewFile {
+                name: "shallow".as_ref(),
+                owner,
+                mode: 0o644,
+            };
+            put_file(&git_dir, file, |file| file.write_all(&cut))?;
         }
         Ok(())
     }

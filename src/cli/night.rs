@@ -1,0 +1,59 @@
+//! `run` and `report`: a run from its first look to the last who is told of it.
+//!
+//! It must never outlive its time to stop, whatever hangs: see [`run::run_watched`].
+
+use super::{Exit, Pass, complain, failed, is_stream, known, progress, write};
+use crate::config::policy::Policy;
+use crate::fs::stop::Stop;
+use crate::notify;
+use crate::report::RunReport;
+use crate::run::{self, Options};
+use std::convert::Infallible;
+use std::time::Duration;
+
+/// The exit code of a run that was stopped early.
+const STOPPED: i32 = 4;
+/// What a run that hung is given to tell of itself: a little more than its sinks have.
+const LAST_WORDS: Duration = Duration::from_secs(65);
+
+/// Runs, writes the report, and tells others of it.
+pub(super) fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
+    known(policy, "--repo", &pass.repo)?;
+    let stop = Stop::after(
+        pass.deadline.map_or(policy.run.deadline, |time| time.0),
+        Stop::listen().map_err(failed)?,
+    );
+    let bar = progress();
+    let give_up = |report: &dyn Fn() -> RunReport| -> Infallible {
+        // What tells of it may hang as well.
+        std::thread::spawn(|| {
+            std::thread::sleep(LAST_WORDS);
+            std::process::exit(STOPPED);
+        });
+        bar.finish_and_clear();
+        if let Err(exit) = tell(policy, pass, report(), &stop) {
+            complain(&exit);
+        }
+        std::process::exit(STOPPED)
+    };
+    let report = run::run_watched(policy, &options, &stop, &bar, give_up);
+    bar.finish_and_clear();
+    tell(policy, pass, report, &stop)
+}
+
+/// Writes the report of a run that is over, and tells others of it.
+fn tell(policy: &Policy, pass: &Pass, mut report: RunReport, stop: &Stop) -> Result<u8, Exit> {
+    // A file has the report before anybody is told of it, and again with what could not be told; a
+    // stream takes it once.
+    let file = pass.output.as_deref().is_some_and(|path| !is_stream(path));
+    let mut written = if file {
+        write(policy, &report, pass)
+    } else {
+        Ok(())
+    };
+    report.notes = notify::tell(policy, &report, stop);
+    if !file || !report.notes.is_empty() {
+        written = write(policy, &report, pass);
+    }
+    written.map(|()| report.exit_code())
+}

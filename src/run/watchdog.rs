@@ -1,0 +1,236 @@
+//! Ends a run that does not end by itself when it is time to stop.
+//!
+//! Whoever works asks again and again whether to stop. A call into libgit2 or the kernel asks
+//! nobody, and can't be given up: it may turn in a loop, or wait for a file server that is gone. So
+//! a thread of its own sees whether anybody still asks. If nobody does for ten seconds after the
+//! deadline or a signal, what was done until then is written down, and the process ends with it. To
+//! the volume that is a kill, and the next run puts right what a kill leaves. It must never end a
+//! run in which anybody still asks, nor one that is being written down.
+
+use crate::report::{self, RepoOutcome, RunOutcome, RunReport, TreeOutcome};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// How often it looks. By looks and not by a clock it is told how long nobody has asked, for a
+/// process that was halted would find that nobody did.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// So many looks in a row at which nobody has asked since the last one.
+const SILENT: u32 = 10;
+
+/// What was done until now.
+pub(super) struct SoFar {
+    known: Mutex<Known>,
+    /// Whether somebody writes the run down: it ended, or is ended.
+    taken: AtomicBool,
+}
+
+struct Known {
+    report: RunReport,
+    /// Whether the volume is ours.
+    begun: bool,
+    /// By their repos' names.
+    rows: BTreeMap<String, report::Repo>,
+    at_work: BTreeSet<String>,
+}
+
+/// Whether nobody asks `heard` any more, which is none as long as it is not time to stop. False
+/// when the run is over first, of which `over` tells.
+pub(super) fn is_stuck(
+    heard: impl Fn() -> Option<u64>,
+    over: &Receiver<()>,
+    look: Duration,
+) -> bool {
+    let (mut silent, mut before) = (0_u32, None);
+    while over.recv_timeout(look) == Err(RecvTimeoutError::Timeout) {
+        let now = heard();
+        silent = if now.is_some() && now == before {
+            silent.saturating_add(1)
+        } else {
+            0
+        };
+        before = now;
+        if silent >= SILENT {
+            return true;
+        }
+    }
+    false
+}
+
+impl SoFar {
+    /// Nothing yet.
+    pub(super) fn of(report: RunReport) -> Self {
+        let known = Known {
+            report,
+            begun: false,
+            rows: BTreeMap::new(),
+            at_work: BTreeSet::new(),
+        };
+        Self {
+            known: Mutex::new(known),
+            taken: AtomicBool::new(false),
+        }
+    }
+
+    /// The first one who asks is to write the run down.
+    pub(super) fn take(&self) -> bool {
+        !self.taken.swap(true, Ordering::AcqRel)
+    }
+
+    /// The volume is ours, and was as full as that.
+    pub(super) fn begun(&self, volume: report::Volume) {
+        self.with(|known| {
+            known.report.volume = volume;
+            known.begun = true;
+        });
+    }
+
+    /// A pass over a repo begins; `blank` is its row as long as nothing is known.
+    pub(super) fn pass(&self, blank: &report::Repo) {
+        self.with(|known| {
+            known.at_work.insert(blank.name.clone());
+            known
+                .rows
+                .entry(blank.name.clone())
+                .or_insert_with(|| blank.clone());
+        });
+    }
+
+    /// It ended with this row.
+    pub(super) fn passed(&self, row: &report::Repo) {
+        self.with(|known| {
+            known.at_work.remove(&row.name);
+            known.rows.insert(row.name.clone(), row.clone());
+        });
+    }
+
+    /// The report of a run that is ended, and whether the volume was its own. `why` it was time to
+    /// stop.
+    pub(super) fn cut_short(&self, why: &str) -> (RunReport, bool) {
+        self.with(|known| {
+            let mut report = known.report.clone();
+            let is_dry = report.run.dry_run;
+            (report.run.outcome, report.run.reason) = (
+                RunOutcome::Interrupted,
+                Some(format!(
+                    "{why}; ten seconds later a call into git's library or the file system had \
+                     not ended, and the run was ended there"
+                )),
+            );
+            if known.at_work.is_empty() {
+                report.failures.push(
+                    "the run hung, but in no repo; see that the file server answers".to_owned(),
+                );
+            }
+            report.repos = known.rows.values().cloned().collect();
+            for row in &mut report.repos {
+                let hung = known.at_work.contains(&row.name);
+                if hung {
+                    row.outcome = RepoOutcome::Failed;
+                    row.failures.push(
+                        "the run was ended while it hung here; run `git fsck` in this repo, and \
+                         see that the file server answers"
+                            .to_owned(),
+                    );
+                }
+                let planned = |tree: &&mut report::Worktree| tree.outcome == TreeOutcome::Planned;
+                for tree in row.worktrees.iter_mut().filter(planned) {
+                    if !is_dry && hung {
+                        let left = "the run was ended while this repo's worktrees went; the next \
+                                    one tells where it is";
+                        tree.outcome = TreeOutcome::Failed(left.to_owned());
+                    } else if !is_dry {
+                        tree.outcome = TreeOutcome::Kept;
+                        let why = "the run was ended before its turn came";
+                        tree.reasons.insert(0, why.to_owned());
+                    }
+                }
+            }
+            (report, known.begun)
+        })
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        change(&mut self.known.lock().expect("nobody panics here"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::mpsc;
+
+    const SHORT: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn only_a_run_in_which_nobody_asks_is_stuck() {
+        let (ended, over) = mpsc::channel::<()>();
+        assert!(is_stuck(|| Some(0), &over, SHORT), "nobody ever asked");
+        let asked = AtomicU64::new(0);
+        let at_last = || match asked.fetch_add(1, Ordering::Relaxed) {
+            // Not time, then somebody asks, then nobody does.
+            early @ 0..30 => (early > 15).then_some(early),
+            _ => Some(99),
+        };
+        assert!(is_stuck(at_last, &over, SHORT));
+        assert_eq!(asked.into_inner(), 30 + 1 + u64::from(SILENT));
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(SHORT * 50);
+            drop(ended);
+        });
+        assert!(!is_stuck(|| None, &over, SHORT), "it is not time");
+        ends.join().unwrap();
+        assert!(!is_stuck(|| Some(0), &over, SHORT), "it is over");
+    }
+
+    #[test]
+    fn what_was_done_is_told_and_what_was_not_is_not() {
+        let text = include_str!("../../fuzz/seeds/journal/night.jsonl");
+        let mut night: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        night.run.dry_run = false;
+        let mut tree = night.worktrees().next().unwrap().clone();
+        tree.outcome = TreeOutcome::Planned;
+        let mut row = night.repos[0].clone();
+        let so_far = SoFar::of(night);
+        for name in ["a/done", "b/hung", "c/young"] {
+            name.clone_into(&mut row.name);
+            (row.outcome, row.worktrees) = (RepoOutcome::Maintained, Vec::new());
+            so_far.pass(&row);
+            if name != "c/young" {
+                row.worktrees = vec![tree.clone()];
+                so_far.passed(&row);
+            }
+        }
+        so_far.pass(&report::Repo {
+            name: "b/hung".to_owned(),
+            ..row
+        });
+        let (report, begun) = so_far.cut_short("the deadline has passed");
+        assert!(!begun && report.exit_code() == 4);
+        let rows: Vec<(&str, RepoOutcome, bool, bool)> = report
+            .repos
+            .iter()
+            .map(|row| {
+                let outcome = row.worktrees.first().map(|tree| &tree.outcome);
+                (
+                    row.name.as_str(),
+                    row.outcome,
+                    outcome == Some(&TreeOutcome::Kept),
+                    matches!(outcome, Some(TreeOutcome::Failed(_))),
+                )
+            })
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ("a/done", RepoOutcome::Maintained, true, false),
+                ("b/hung", RepoOutcome::Failed, false, true),
+                ("c/young", RepoOutcome::Failed, false, false),
+            ]
+        );
+        assert!(so_far.take() && !so_far.take());
+    }
+}
