@@ -71,11 +71,7 @@ pub fn enroll(
     stop: &Stop,
 ) -> Result<Enrolled, WorkError> {
     volume::prove(&policy.volume)?;
-    let claim = Claim {
-        purpose: "enroll",
-        wait,
-    };
-    let locked = Locked::take(policy, repo, claim, stop)?;
+    let locked = Locked::take(policy, repo, Claim::of("enroll", wait), stop)?;
     if !is_free(&repo.place)? {
         return there(repo, &locked, stop);
     }
@@ -229,12 +225,12 @@ impl Clone<'_> {
             let index = fill
                 .with(commit)
                 .map_err(WorkError::fill(&self.repo.name, self.repo))?;
-            let file = NewFile {
+            let new = NewFile {
                 name: "index".as_ref(),
                 owner: None,
                 mode: mode & 0o666,
             };
-            put_file(&git_dir, file, |file| file.write_all(&index))?;
+            put_file(&git_dir, new, |file| file.write_all(&index))?;
         }
         hand_over(&git_dir, None, mode)?;
         Ok(hand_over(&top, None, mode)?)

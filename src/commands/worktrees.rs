@@ -147,9 +147,15 @@ pub fn named<'a>(policy: &'a Policy, name: &str) -> Result<&'a policy::Repo, Wor
 /// What a command takes a repo's lock with.
 pub(crate) struct Claim<'a> {
     /// The command.
-    pub(crate) purpose: &'a str,
+    purpose: &'a str,
     /// How long it waits; none for as long as the config says.
-    pub(crate) wait: Option<Duration>,
+    wait: Option<Duration>,
+}
+
+impl<'a> Claim<'a> {
+    pub(crate) fn of(purpose: &'a str, wait: Option<Duration>) -> Self {
+        Self { purpose, wait }
+    }
 }
 
 /// A repo under its lock.

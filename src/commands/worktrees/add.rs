@@ -79,11 +79,7 @@ pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Add
         let why = "none of its worktree roots has a single `*` that a name could stand for; add one to `worktrees.roots`, for instance worktrees/<repo>/*";
         WorkError::Usage(format!("{}: {why}", repo.name))
     })?;
-    let claim = Claim {
-        purpose: "worktree add",
-        wait: request.wait,
-    };
-    let locked = Locked::take(policy, repo, claim, stop)?;
+    let locked = Locked::take(policy, repo, Claim::of("worktree add", request.wait), stop)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
     let adding = Adding {
         policy,
@@ -438,12 +434,12 @@ impl Adding<'_> {
             self.repo,
         ))?;
         let put = |directory: &OwnedFd, name: &str, bytes: &[u8]| {
-            let file = NewFile {
+            let new = NewFile {
                 name: name.as_ref(),
                 owner,
                 mode: mode & 0o666,
             };
-            put_file(directory, file, |file| io::Write::write_all(file, bytes))
+            put_file(directory, new, |file| io::Write::write_all(file, bytes))
         };
         let (admin, logs) = (
             staging.folder(Path::new("admin"))?,

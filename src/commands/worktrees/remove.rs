@@ -47,10 +47,7 @@ pub fn remove(
 ) -> Result<String, WorkError> {
     let repo = named(policy, request.repo)?;
     volume::prove(&policy.volume)?;
-    let claim = Claim {
-        purpose: "worktree remove",
-        wait: request.wait,
-    };
+    let claim = Claim::of("worktree remove", request.wait);
     let Locked { lock, trash } = Locked::take(policy, repo, claim, stop)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
     survey::damage::prove_whole(&shadow, stop).map_err(WorkError::repo(repo))?;
