@@ -13,7 +13,7 @@ use crate::apply::fill::Fill;
 use crate::apply::ownership::folders;
 use crate::apply::staging::{NewFile, StagingDir, hand_over, put_file, put_loose};
 use crate::commands::worktrees::remote::{Head, of_origin, settings};
-use crate::commands::worktrees::{Locked, WorkError, is_free};
+use crate::commands::worktrees::{Claim, Locked, WorkError, is_free};
 use crate::config::policy::{self, Address, Policy};
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -71,7 +71,7 @@ pub fn enroll(
     stop: &Stop,
 ) -> Result<Enrolled, WorkError> {
     volume::prove(&policy.volume)?;
-    let locked = Locked::take(policy, repo, "enroll", wait, stop)?;
+    let locked = Locked::take(policy, repo, Claim::of("enroll", wait), stop)?;
     if !is_free(&repo.place)? {
         return there(repo, &locked, stop);
     }

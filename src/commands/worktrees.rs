@@ -144,6 +144,20 @@ pub fn named<'a>(policy: &'a Policy, name: &str) -> Result<&'a policy::Repo, Wor
         })
 }
 
+/// What a command takes a repo's lock with.
+pub(crate) struct Claim<'a> {
+    /// The command.
+    purpose: &'a str,
+    /// How long it waits; none for as long as the config says.
+    wait: Option<Duration>,
+}
+
+impl<'a> Claim<'a> {
+    pub(crate) fn of(purpose: &'a str, wait: Option<Duration>) -> Self {
+        Self { purpose, wait }
+    }
+}
+
 /// A repo under its lock.
 pub(crate) struct Locked {
     pub(crate) lock: LockedRepo,
@@ -151,13 +165,12 @@ pub(crate) struct Locked {
 }
 
 impl Locked {
-    /// Takes the lock, waiting for it as long as `wait`, and puts back what a crashed run moved to
-    /// the trash and did not finish.
+    /// Takes the lock, waiting for it as long as the claim says, and puts back what a crashed run
+    /// moved to the trash and did not finish.
     pub(crate) fn take(
         policy: &Policy,
         repo: &policy::Repo,
-        purpose: &str,
-        wait: Option<Duration>,
+        Claim { purpose, wait }: Claim<'_>,
         stop: &Stop,
     ) -> Result<Self, WorkError> {
         if let Some(why) = held_above() {

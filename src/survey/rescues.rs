@@ -14,11 +14,14 @@ use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use git2::{Commit, ObjectType, Oid, Repository, Tree};
 use rustix::fs::FileType;
+use std::collections::BTreeSet;
 use std::collections::hash_map::{Entry, HashMap};
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+
+mod pieces;
+pub use pieces::{Piece, Pieces};
 
 /// Trees that name one another contain billions of files in a kilobyte; nobody's unsaved work has
 /// so many.
@@ -370,32 +373,6 @@ fn blob(repo: &Repository, id: Oid, cap: u64, memory: &mut budget::Held) -> io::
     Ok(odb.read(id).map_err(io::Error::other)?.data().to_vec())
 }
 
-/// A file or link to restore.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// Its path in the tree.
-    pub path: PathBuf,
-    /// The blob with its content or target.
-    pub blob: Oid,
-    /// Permission bits; none for a link.
-    pub mode: Option<u32>,
-}
-
-/// Files and directories to restore, all proven to be inside the tree.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Pieces {
-    /// Files and links.
-    pub files: Vec<Piece>,
-    /// Directories with permission bits, including those above the files.
-    pub folders: BTreeMap<PathBuf, u32>,
-}
-
-/// Permission bits that are restored. A set-id bit would lend the rights of whoever restores the
-/// file to whoever wrote it.
-const BITS: u32 = 0o1777;
-const LINK: u32 = 0o120_000;
-const SUBMODULE: u32 = 0o160_000;
-
 impl Held {
     /// Whether both have the same contents, whenever they were made.
     pub fn same_work(&self, other: &Self) -> bool {
@@ -422,113 +399,6 @@ impl Held {
         ) && told(self) == told(other)
     }
 
-    /// Returns the file, link or directory `path` with everything below it; everything for an empty
-    /// path.
-    ///
-    /// # Errors
-    /// There is none, or it can't be restored without leaving the tree or writing into a `.git`.
-    pub fn pieces(&self, path: &Path) -> io::Result<Pieces> {
-        let files = self.files_below(path)?;
-        let folders = self.folders_with(path, &files)?;
-        let pieces = Pieces { files, folders };
-        if pieces == Pieces::default() && !path.as_os_str().is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("it holds no `{}`", path.display()),
-            ));
-        }
-        match pieces
-            .files
-            .iter()
-            .find(|piece| pieces.folders.contains_key(&piece.path))
-        {
-            Some(piece) => Err(odd(&format!(
-                "`{}` is a file and a folder at once",
-                piece.path.display()
-            ))),
-            None => Ok(pieces),
-        }
-    }
-
-    /// The files and links at or below `path`, with their permission bits.
-    fn files_below(&self, path: &Path) -> io::Result<Vec<Piece>> {
-        let modes: BTreeMap<&Path, u32> = self
-            .manifest
-            .files
-            .iter()
-            .map(|(name, mode, _)| (name.0.as_path(), mode & BITS))
-            .collect();
-        let mut files = Vec::new();
-        for (name, &(kind, blob)) in self.files.iter().filter(|(name, _)| name.starts_with(path)) {
-            let mode = |usual| Some(modes.get(name.as_path()).copied().unwrap_or(usual));
-            let mode = match kind {
-                LINK => None,
-                // A submodule that was never filled: its empty directory is in the manifest, if it
-                // stood there.
-                SUBMODULE => continue,
-                executable if executable & 0o100 != 0 => mode(0o755),
-                _ => mode(0o644),
-            };
-            files.push(Piece {
-                path: proven(name)?,
-                blob,
-                mode,
-            });
-        }
-        Ok(files)
-    }
-
-    /// The directories at or below `path`, and those above `files`, with their permission bits.
-    fn folders_with(&self, path: &Path, files: &[Piece]) -> io::Result<BTreeMap<PathBuf, u32>> {
-        let modes: BTreeMap<&Path, u32> = self
-            .manifest
-            .folders
-            .iter()
-            .map(|(name, mode)| (name.0.as_path(), mode & 0o7777))
-            .collect();
-        let below = modes
-            .keys()
-            .filter(|name| name.starts_with(path))
-            .map(|name| proven(name))
-            .collect::<io::Result<Vec<_>>>()?;
-        let above = files
-            .iter()
-            .map(|piece| &piece.path)
-            .chain(&below)
-            .flat_map(|path| path.ancestors().skip(1));
-        let mode = |folder: &Path| modes.get(folder).copied().unwrap_or(0o755);
-        Ok(below
-            .iter()
-            .map(PathBuf::as_path)
-            .chain(above)
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .map(|folder| (folder.to_owned(), mode(folder)))
-            .collect())
-    }
-
-    /// What comes back into the registration.
-    ///
-    /// # Errors
-    /// Something would not stay in it.
-    pub fn registered(&self) -> io::Result<Pieces> {
-        let mut pieces = Pieces::default();
-        for (name, &(kind, blob)) in &self.registration {
-            let path = proven(name)?;
-            pieces.folders.extend(
-                path.ancestors()
-                    .skip(1)
-                    .filter(|above| !above.as_os_str().is_empty())
-                    .map(|above| (above.to_owned(), 0o755)),
-            );
-            pieces.files.push(Piece {
-                path,
-                blob,
-                mode: Some(if kind & 0o100 == 0 { 0o644 } else { 0o755 }),
-            });
-        }
-        Ok(pieces)
-    }
-
     /// Returns the files whose staged content is neither HEAD's nor the tree's, and so is only in
     /// the index.
     pub fn staged_alone(&self, head: &Files) -> Vec<PathBuf> {
@@ -543,21 +413,4 @@ impl Held {
             .map(|(path, _)| path.clone())
             .collect()
     }
-}
-
-/// Checks that a path stays in the tree, and out of any `.git`: no rescue of treewarden has
-/// another.
-fn proven(path: &Path) -> io::Result<PathBuf> {
-    let fine = |part: Component<'_>| matches!(part, Component::Normal(name) if !name.eq_ignore_ascii_case(".git") && !name.is_empty());
-    let whole = path.components().collect::<PathBuf>();
-    if path.as_os_str().is_empty()
-        || whole.as_os_str() != path.as_os_str()
-        || !path.components().all(fine)
-    {
-        return Err(odd(&format!(
-            "`{}` leads out of the tree or into a `.git`; restore other paths one by one",
-            path.display()
-        )));
-    }
-    Ok(path.to_owned())
 }

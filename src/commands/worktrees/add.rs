@@ -8,7 +8,7 @@
 //! checked out.
 
 use super::remote::{Remote, settings};
-use super::{Locked, WorkError, around, is_free, place_of};
+use super::{Claim, Locked, WorkError, around, is_free, place_of};
 use crate::apply::fill::Fill;
 use crate::apply::ownership::owner_of;
 use crate::apply::repo::RepoExecutor;
@@ -79,7 +79,7 @@ pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Add
         let why = "none of its worktree roots has a single `*` that a name could stand for; add one to `worktrees.roots`, for instance worktrees/<repo>/*";
         WorkError::Usage(format!("{}: {why}", repo.name))
     })?;
-    let locked = Locked::take(policy, repo, "worktree add", request.wait, stop)?;
+    let locked = Locked::take(policy, repo, Claim::of("worktree add", request.wait), stop)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
     let adding = Adding {
         policy,

@@ -5,7 +5,7 @@
 //! work in it unless it is forced; here too, unless the work is to be rescued first. An unknown,
 //! locked or in-progress tree is never removed.
 
-use super::{Locked, WorkError, around, find, named};
+use super::{Claim, Locked, WorkError, around, find, named};
 use crate::apply::repo::{RepoExecutor, StepError};
 use crate::apply::trash::Emptied;
 use crate::config::policy::{self, Age, Policy, Worktrees};
@@ -47,7 +47,8 @@ pub fn remove(
 ) -> Result<String, WorkError> {
     let repo = named(policy, request.repo)?;
     volume::prove(&policy.volume)?;
-    let Locked { lock, trash } = Locked::take(policy, repo, "worktree remove", request.wait, stop)?;
+    let claim = Claim::of("worktree remove", request.wait);
+    let Locked { lock, trash } = Locked::take(policy, repo, claim, stop)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
     survey::damage::prove_whole(&shadow, stop).map_err(WorkError::repo(repo))?;
     let (admin, path) = find(repo, shadow.git_dir(), request.name)?;
