@@ -184,7 +184,10 @@ mod tests {
         let units = field.survey(&policy).units;
         // Just made, judged by the change time.
         assert!(units.iter().all(|unit| {
-            let is_page = unit.name.ends_with(".npm");
+            let is_page = unit.paths[0]
+                .path()
+                .extension()
+                .is_some_and(|end| end == "npm");
             is_page == (unit.last_used == ago(40))
         }));
     }

@@ -10,7 +10,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use std::io;
 
-/// All that is known of a tool. Start from [`Ecosystem::named`]: what a tool doesn't have is an
+/// All that is known of a tool. Start from `Ecosystem::named`: what a tool doesn't have is an
 /// empty list.
 pub struct Ecosystem {
     /// Its name, for people.

@@ -133,13 +133,7 @@ impl Plan {
 
 /// Decides a repo's run.
 pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<Utc>) -> Plan {
-    let busy = facts.busy.as_deref();
-    let judge = |tree: &Worktree| (tree.clone(), verdict(tree, &policy.worktrees, busy, now));
-    let mut trees: Vec<_> = facts.worktrees.iter().map(judge).collect();
-    trees.sort_by_key(|(tree, verdict)| match verdict {
-        Verdict::Reap(_) => (0, Some(tree.active)),
-        _ => (1, None),
-    });
+    let trees = judged(facts, policy, now);
     let too_many = too_many_missing(&trees, facts.around);
     let grace = if too_many.is_some() {
         Grace::Refused
@@ -151,55 +145,67 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
         repo: policy.name.clone(),
         gone,
     });
+    let mut plan = Plan {
+        trees,
+        drop: Vec::new(),
+        mark: Vec::new(),
+        unmark: Vec::new(),
+        prune_refused,
+        expire: Vec::new(),
+        clear: Vec::new(),
+        gc: limited(Gc::none("somebody is working here"), facts),
+    };
+    // A busy repo is left alone: somebody who doesn't know our lock may be at work.
+    if facts.busy.is_some() {
+        return plan;
+    }
     // A tree that was missing before goes on through its grace, whatever else went missing since.
-    let drop = if busy.is_some() {
-        Vec::new()
-    } else {
-        droppable(&trees, now)
-    };
-    let mark = if busy.is_some() {
-        Vec::new()
-    } else {
-        marked(&trees, newly_missing)
-    };
-    let mark = mark.into_iter().map(|admin| (admin, grace)).collect();
-    let unmark = if busy.is_some() {
-        Vec::new()
-    } else {
-        marked(&trees, |tree| stands(tree) && tree.missing_since.is_some())
-    };
-    let expire = if busy.is_some() {
-        Vec::new()
-    } else {
-        rescue::expired(&facts.rescues, &policy.worktrees, now)
-    };
+    plan.drop = droppable(&plan.trees, now);
+    let mark = marked(&plan.trees, newly_missing);
+    plan.mark = mark.into_iter().map(|admin| (admin, grace)).collect();
+    plan.unmark = marked(&plan.trees, |tree| {
+        stands(tree) && tree.missing_since.is_some()
+    });
+    plan.expire = rescue::expired(&facts.rescues, &policy.worktrees, now);
+    let [unindexed, clear] = stale(facts);
+    plan.clear = clear;
+    plan.gc = gc(&facts.store, policy.gc, free_bytes, now);
+    if !plan.expire.is_empty() && policy.gc != GcStrategy::Off {
+        plan.gc = plan.gc.prune();
+    }
+    plan.gc = limited(plan.gc, facts);
+    if policy.gc != GcStrategy::Off {
+        plan.gc = plan.gc.index(unindexed);
+    }
+    plan
+}
+
+/// Every tree with its verdict, in the order of [`Plan::trees`].
+fn judged(facts: &Repo, policy: &policy::Repo, now: DateTime<Utc>) -> Vec<(Worktree, Verdict)> {
+    let busy = facts.busy.as_deref();
+    let judge = |tree: &Worktree| (tree.clone(), verdict(tree, &policy.worktrees, busy, now));
+    let mut trees: Vec<_> = facts.worktrees.iter().map(judge).collect();
+    trees.sort_by_key(|(tree, verdict)| match verdict {
+        Verdict::Reap(_) => (0, Some(tree.active)),
+        _ => (1, None),
+    });
+    trees
+}
+
+/// What crashed gits left: packs that want an index, and all else.
+fn stale(facts: &Repo) -> [Vec<VolumePath>; 2] {
     let stale = facts.leftovers.iter().filter(|leftover| {
-        busy.is_none()
-            && is_stale(
-                leftover.kind,
-                TimeDelta::from_std(leftover.age).unwrap_or(TimeDelta::MAX),
-            )
+        let age = TimeDelta::from_std(leftover.age).unwrap_or(TimeDelta::MAX);
+        is_stale(leftover.kind, age)
     });
     let (unindexed, clear): (Vec<_>, Vec<_>) =
         stale.partition(|leftover| leftover.kind == LeftoverKind::PackWithoutIndex);
-    let [unindexed, clear] = [unindexed, clear].map(|files| {
-        files
-            .into_iter()
-            .map(|file| file.place.clone())
-            .collect::<Vec<_>>()
-    });
-    // A busy repo is left alone: somebody who doesn't know our lock may be at work.
-    let gc = if busy.is_some() {
-        Gc::none("somebody is working here")
-    } else {
-        gc(&facts.store, policy.gc, free_bytes, now)
-    };
-    let gc = if expire.is_empty() || policy.gc == GcStrategy::Off || busy.is_some() {
-        gc
-    } else {
-        gc.prune()
-    };
-    let gc = match unreadable(facts) {
+    [unindexed, clear].map(|files| files.into_iter().map(|file| file.place.clone()).collect())
+}
+
+/// A repack that drops no more than what the repo's trees and borrowers allow.
+fn limited(gc: Gc, facts: &Repo) -> Gc {
+    match unreadable(facts) {
         Some(id) => gc.gently(&format!(
             "the registration of worktree {id} can't be read; mend it with `git worktree repair`"
         )),
@@ -207,21 +213,6 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
             .lends
             .iter()
             .fold(gc, |gc, why| gc.keep_unreachable(why)),
-    };
-    let gc = if policy.gc == GcStrategy::Off {
-        gc
-    } else {
-        gc.index(unindexed)
-    };
-    Plan {
-        trees,
-        drop,
-        mark,
-        unmark,
-        prune_refused,
-        expire,
-        clear,
-        gc,
     }
 }
 

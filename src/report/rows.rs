@@ -28,61 +28,71 @@ pub fn worktrees(plan: &Plan, strays: &[Stray], now: DateTime<Utc>) -> Vec<Workt
 }
 
 fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Worktree {
-    let (name, work, reasons, because, outcome): (_, Option<&Work>, _, _, _) = match verdict {
-        Verdict::Keep(kept) => (
-            VerdictName::Keep,
-            kept.work.as_ref(),
-            kept.sentences(),
-            kept.reason.name(),
-            TreeOutcome::Kept,
-        ),
-        Verdict::Reap(work) => (
-            VerdictName::Reap,
-            Some(work),
-            work.sentences(),
-            work.reason.name(),
-            TreeOutcome::Planned,
-        ),
-        Verdict::Unknown(cause) => {
-            let failed = matches!(tree.state, worktree::State::Unreadable(_));
-            let outcome = if failed {
-                TreeOutcome::Failed(cause.clone())
-            } else {
-                TreeOutcome::Kept
-            };
-            (
-                VerdictName::Unknown,
-                None,
-                vec![cause.clone()],
-                ReasonName::Unknown,
-                outcome,
-            )
-        }
-        Verdict::Missing => (
-            VerdictName::Keep,
-            None,
-            vec!["gone from the disk; its registration stays for now".to_owned()],
-            ReasonName::Missing,
-            TreeOutcome::Kept,
-        ),
+    let decided = Decided::of(tree, verdict);
+    let branch = tree.branch.as_ref();
+    let short = |branch: &String| {
+        let short = branch.strip_prefix("refs/heads/");
+        short.unwrap_or(branch).to_owned()
     };
     Worktree {
         path: tree.path.clone(),
-        branch: tree.branch.as_ref().map(|branch| {
-            branch
-                .strip_prefix("refs/heads/")
-                .unwrap_or(branch)
-                .to_owned()
-        }),
+        branch: branch.map(short),
         head: tree.head.clone(),
-        class: work.map(|work| work.class),
-        verdict: name,
-        reasons,
-        because,
+        class: decided.work.map(|work| work.class),
+        verdict: decided.verdict,
+        reasons: decided.reasons,
+        because: decided.because,
         idle_seconds: idle(tree, now),
         bytes: None,
-        outcome,
+        outcome: decided.outcome,
         rescue_ref: None,
+    }
+}
+
+/// What a verdict says of a tree, in the report's words.
+struct Decided<'a> {
+    verdict: VerdictName,
+    work: Option<&'a Work>,
+    reasons: Vec<String>,
+    because: ReasonName,
+    outcome: TreeOutcome,
+}
+
+impl<'a> Decided<'a> {
+    fn of(tree: &worktree::Worktree, verdict: &'a Verdict) -> Self {
+        match verdict {
+            Verdict::Keep(kept) => Self {
+                verdict: VerdictName::Keep,
+                work: kept.work.as_ref(),
+                reasons: kept.sentences(),
+                because: kept.reason.name(),
+                outcome: TreeOutcome::Kept,
+            },
+            Verdict::Reap(work) => Self {
+                verdict: VerdictName::Reap,
+                work: Some(work),
+                reasons: work.sentences(),
+                because: work.reason.name(),
+                outcome: TreeOutcome::Planned,
+            },
+            Verdict::Unknown(cause) => Self {
+                verdict: VerdictName::Unknown,
+                work: None,
+                reasons: vec![cause.clone()],
+                because: ReasonName::Unknown,
+                outcome: match tree.state {
+                    worktree::State::Unreadable(_) => TreeOutcome::Failed(cause.clone()),
+                    _ => TreeOutcome::Kept,
+                },
+            },
+            Verdict::Missing => Self {
+                verdict: VerdictName::Keep,
+                work: None,
+                reasons: vec!["gone from the disk; its registration stays for now".to_owned()],
+                because: ReasonName::Missing,
+                outcome: TreeOutcome::Kept,
+            },
+        }
     }
 }
 

@@ -143,26 +143,15 @@ fn whole(request: &Request<'_>, mut report: RunReport) -> RunReport {
 
 /// Does the work and fills in the report. Returns the bytes that the trash of earlier runs freed.
 fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
-    let Begun {
-        mode,
-        before,
-        unmeasured,
-        repos,
-        io,
-    } = begun;
-    let Request {
-        policy,
-        options,
-        so_far,
-        ..
-    } = *request;
-    report.failures.extend(unmeasured);
+    let (policy, options) = (request.policy, request.options);
+    let (mode, before) = (&begun.mode, begun.before);
+    report.failures.extend(begun.unmeasured);
     record::fill(&mut report.volume, &before, &before);
-    so_far.begun(report.volume.clone());
+    request.so_far.begun(report.volume.clone());
     let (own, others) = shards::split(policy, options);
     request.bar.set_length(own.len() as u64);
-    let (jobs, around) = io.install(|| survey_volume(request, own));
-    let (ledger, unknown) = room::ledger(request, &mode);
+    let (jobs, around) = begun.io.install(|| survey_volume(request, own));
+    let (ledger, unknown) = room::ledger(request, mode);
     let context = RunContext {
         now: request.now,
         span: tracing::Span::current(),
@@ -170,20 +159,20 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
         policy,
         options,
         bar: request.bar,
-        so_far,
-        mode: &mode,
+        so_far: request.so_far,
+        mode,
         around,
         borrowers: std::sync::Arc::default(),
         only: options.only,
         free_bytes: before.free_bytes,
         ledger: ledger.as_ref(),
-        repos: &repos,
-        io: &io,
+        repos: &begun.repos,
+        io: &begun.io,
         limits: limits(policy),
     };
 
-    let jobs = repos.install(|| maintain(&context, jobs));
-    let mut jobs = repos.install(|| reap(&context, jobs, report));
+    let jobs = begun.repos.install(|| maintain(&context, jobs));
+    let mut jobs = begun.repos.install(|| reap(&context, jobs, report));
     let room = Room {
         context: &context,
         before,

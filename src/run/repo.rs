@@ -125,23 +125,7 @@ impl RunContext<'_> {
                 "treewarden made a mistake here; its log says where, please report it".to_owned(),
             ))
         });
-        let mut result = done.unwrap_or_else(|ended| {
-            let (outcome, reason, holder) = match ended {
-                Ended::Busy(holder) => (RepoOutcome::Busy, None, holder),
-                Ended::Refused(why) => (RepoOutcome::Refused, Some(why), None),
-                Ended::Failed(why) => (RepoOutcome::Failed, Some(why), None),
-            };
-            let row = report::Repo {
-                outcome,
-                reason,
-                lock: report::Lock {
-                    holder,
-                    ..blank.lock
-                },
-                ..blank
-            };
-            RepoResult::of(row)
-        });
+        let mut result = done.unwrap_or_else(|ended| RepoResult::of(ended_early(ended, blank)));
         result.row.seconds = began.elapsed().as_secs_f64();
         if is_told {
             self.so_far.passed(&result.row);
@@ -185,5 +169,23 @@ impl RunContext<'_> {
             .cloned()
             .collect();
         result.freed += size(&small);
+    }
+}
+
+/// The row of a pass that ended early.
+fn ended_early(ended: Ended, blank: report::Repo) -> report::Repo {
+    let (outcome, reason, holder) = match ended {
+        Ended::Busy(holder) => (RepoOutcome::Busy, None, holder),
+        Ended::Refused(why) => (RepoOutcome::Refused, Some(why), None),
+        Ended::Failed(why) => (RepoOutcome::Failed, Some(why), None),
+    };
+    report::Repo {
+        outcome,
+        reason,
+        lock: report::Lock {
+            holder,
+            ..blank.lock
+        },
+        ..blank
     }
 }

@@ -140,40 +140,10 @@ impl Ledger {
             self.contents.insert(content, places);
         }
         let mut old = self.repos.remove(repo).unwrap_or_default();
-        let mut trees = BTreeMap::new();
-        for (tree, files) in locks.trees {
-            let mut before = old.trees.remove(&tree).unwrap_or_default();
-            let files: Files = match files {
-                None => std::mem::take(&mut before),
-                Some(files) => {
-                    let mut again = |path: String, content: Option<String>| {
-                        content
-                            .or_else(|| before.remove(&path))
-                            .map(|content| (path, content))
-                    };
-                    files
-                        .into_iter()
-                        .filter_map(|(path, content)| again(path, content))
-                        .collect()
-                }
-            };
-            trees.insert(tree, files);
-        }
-        let mut named = BTreeSet::new();
-        let mut too_much = None;
-        for files in trees.values_mut() {
-            files.retain(|_, content| {
-                let Some(packages) = self.contents.get(content) else { return false };
-                let fits = named.len().saturating_add(packages.len()) <= MOST_OF_A_REPO;
-                if fits {
-                    named.extend(packages.iter().copied());
-                } else {
-                    too_much =
-                        Some(format!("{repo}: its lock files name more than {MOST_OF_A_REPO} packages; not all of them count as in use"));
-                }
-                fits
-            });
-        }
+        let mut trees = merged(locks.trees, &mut old.trees);
+        let too_much = self.cap(&mut trees).then(|| {
+            format!("{repo}: its lock files name more than {MOST_OF_A_REPO} packages; not all of them count as in use")
+        });
         self.repos.insert(
             repo.to_owned(),
             Seen {
@@ -184,6 +154,26 @@ impl Ledger {
             },
         );
         self.again(repo, now);
+        too_much
+    }
+
+    /// Forgets contents that are not known, and those that name more than a repo may. Returns
+    /// whether there were any of the latter.
+    fn cap(&self, trees: &mut BTreeMap<String, Files>) -> bool {
+        let (mut named, mut too_much) = (BTreeSet::new(), false);
+        for files in trees.values_mut() {
+            files.retain(|_, content| {
+                let Some(packages) = self.contents.get(content) else {
+                    return false;
+                };
+                let fits = named.len().saturating_add(packages.len()) <= MOST_OF_A_REPO;
+                if fits {
+                    named.extend(packages.iter().copied());
+                }
+                too_much |= !fits;
+                fits
+            });
+        }
         too_much
     }
 
@@ -317,6 +307,30 @@ impl Ledger {
 
 fn file(state: &VolumePath) -> io::Result<VolumePath> {
     state.join(NAME).map_err(io::Error::from)
+}
+
+/// What each tree's lock files hold: as seen now, and what could not be read as it was `before`.
+fn merged(
+    seen: BTreeMap<String, Option<BTreeMap<String, Option<String>>>>,
+    before: &mut BTreeMap<String, Files>,
+) -> BTreeMap<String, Files> {
+    let mut files_of = |tree: &str, files: Option<BTreeMap<String, Option<String>>>| {
+        let mut before = before.remove(tree).unwrap_or_default();
+        let Some(files) = files else {
+            return before;
+        };
+        let known = |(path, content): (String, Option<String>)| {
+            let content = content.or_else(|| before.remove(&path))?;
+            Some((path, content))
+        };
+        files.into_iter().filter_map(known).collect()
+    };
+    seen.into_iter()
+        .map(|(tree, files)| {
+            let files = files_of(&tree, files);
+            (tree, files)
+        })
+        .collect()
 }
 
 #[cfg(test)]
