@@ -1,10 +1,10 @@
 //! treewarden keeps a shared volume of persistent git checkouts, worktrees and package caches
 //! healthy.
 //!
-//! One idea shapes it: **look → decide → act → tell.** [`survey`] looks and changes nothing.
-//! [`plan`] decides, without I/O and without a clock. [`apply`] does what the plan says and decides
-//! nothing. [`report`] says what was done, what was kept, and why. A dry run is the same run
-//! without `apply`.
+//! One idea shapes it: **survey → plan → apply → report.** [`survey`] inspects, and changes
+//! nothing. [`plan`] decides, without I/O and without a clock. [`apply`] does what the plan says
+//! and decides nothing. [`report`] says what was done, what was kept, and why. A dry run is the
+//! same run without `apply`.
 //!
 //! | room | what it is for |
 //! | --- | --- |
@@ -20,7 +20,7 @@
 //! | [`state`] | treewarden's own files: the volume's sentinel, the ledger |
 //! | [`config`] | turns the file into a complete [`config::policy::Policy`], and reports every mistake at once |
 //! | [`ecosystems`] | one file per tool: its caches, variables, lock files, and what it makes in a tree |
-//! | [`facts`] | what was seen, as plain data |
+//! | [`facts`] | what was surveyed, as plain data |
 //! | [`git`] | the one door to the git program, and the sanitised git dir that it works in |
 //! | [`fs`] | paths that are proven to be on the volume, opening and walking beneath them, when to stop |
 //!

@@ -1,4 +1,4 @@
-//! `run` and `report`: a run from its first look to the last who is told of it.
+//! `run` and `report`: a run, its report, and the notifications of it.
 //!
 //! It must never outlive its time to stop, whatever hangs: see [`run::run_watched`].
 

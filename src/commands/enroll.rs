@@ -338,7 +338,7 @@ fn prove_checkout(repo: &policy::Repo) -> Result<(), WorkError> {
     }
 }
 
-/// A refusal of the clone in the workshop, told of the place that it was for.
+/// The refusal of a clone in the staging directory, in terms of the place that it was meant for.
 fn elsewhere(refusal: Refusal, from: &VolumePath, to: &VolumePath) -> Refusal {
     match refusal {
         Refusal::Odd(why) => Refusal::Odd(why.replace(&from.to_string(), &to.to_string())),

@@ -211,8 +211,8 @@ pub fn local_locks(facts: &Facts) -> Option<MountTrouble> {
 /// | `nolock`, `local_lock=all` or `flock` | locks stay on this machine: nothing destructive is done |
 /// | `local_lock=posix` | good: ours is flock |
 /// | version 3 | works; but a machine that dies keeps its locks until it is back |
-/// | `soft`, `softerr` | an error when the server is slow: to be mended |
-/// | `actimeo` and its kin above a minute, `nocto` | other machines' changes are seen late: to be mended |
+/// | `soft`, `softerr` | an error when the server is slow: `check` reports it |
+/// | `actimeo` and the like above a minute, `nocto` | other machines' changes are seen late: `check` reports it |
 /// | `noac` | good, and slow |
 pub fn judge(facts: &Facts) -> Vec<Judged> {
     let mut judged = vec![Judged {

@@ -138,7 +138,7 @@ pub fn holds(
     (in_time && free() && same() && idle()).then_some(look)
 }
 
-/// Keeps what a run saw, if the repo may rest. A look that can't be kept is made again.
+/// Keeps a run's survey, if the repo may be skipped. One that can't be kept is made again.
 pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Stop) {
     let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, seen.now) else {
         return;

@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-/// How often it looks. By looks and not by a clock it is told how long nobody has asked, for a
-/// process that was halted would find that nobody did.
+/// How often it checks. It counts checks, and reads no clock: after a process was halted, a clock
+/// would say that nobody had asked.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
-/// So many looks in a row at which nobody has asked since the last one.
+/// So many checks in a row, with nobody asking in between, mean that the run hangs.
 const SILENT: u32 = 10;
 
 /// What was done until now.

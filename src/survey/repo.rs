@@ -1,7 +1,7 @@
 //! The survey of one repo: its worktrees by the registry, then the unregistered directories beside
 //! them, its store, and whether it is busy.
 //!
-//! Every registered tree is told of, however odd something about it is.
+//! Every registered tree is reported, however odd something about it is.
 
 use super::context::{Context, Times, VolumeContext};
 use super::reach::Kept;

@@ -346,7 +346,7 @@ impl Job<'_> {
     fn file(&self, folder: &Folder, name: &CStr) {
         let stat = match rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return,
-            // What can't be weighed waits: nobody could tell what its going frees.
+            // What can't be measured waits: nobody could tell what deleting it frees.
             Err(error) => return self.leave(Some(folder), name, error.into()),
             Ok(stat) => stat,
         };

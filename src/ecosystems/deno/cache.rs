@@ -9,19 +9,19 @@
 //! | `remote/<scheme>/<host>/<hash>`, `gen/<scheme>/<host>/<hash>.js` | a module | `https/deno.land/2c0a…` |
 //! | `gen/file/<path>.js` | what Deno made of somebody's file | `gen/file/…` |
 //!
-//! Seen with Deno 2.9.6: each path may go alone. What came from a server is fetched again; what
-//! Deno made (`gen`) it makes again, without a network too. Of a directory that lacks a file Deno
-//! doesn't notice it, so one goes in one step or not at all. It fills a `node_modules` with hard
-//! links, which moves the time of change of every file and reads none; a package that some tree has
-//! so is no unit, for its going would free nothing. Without a `node_modules` it reads packages and
-//! modules where they are, so that access times tell. It locks only its databases.
+//! Seen with Deno 2.9.6: each path may go alone. Deno fetches again what came from a server, and
+//! makes again what it made (`gen`), even without a network. It doesn't notice that a directory
+//! lacks a file, so a directory goes in one step or not at all. Deno fills a `node_modules` with
+//! hard links, which moves the change time of every file and reads none. A package that some tree
+//! has as hard links is no unit, since evicting it would free nothing. Without a `node_modules`
+//! Deno reads packages and modules in place, so access times show use. It locks only its databases.
 //!
-//! A module's name is the hash of its address without the server. Which package of JSR's it belongs
-//! to stands in its last line alone: these are read, so that their access times tell nothing, but
-//! those of what Deno made of them do.
+//! A module's name is the hash of its address without the server. Only its last line names the JSR
+//! package that it belongs to. The survey reads that line, so the access time of a JSR module shows
+//! nothing; that of what Deno made of it does.
 //!
-//! What else stands at the top stays: the databases `*_cache_v2`, `location_data`, which holds
-//! `localStorage` and the like (nobody can fetch it again), the history of the prompt. So do
+//! Everything else at the top stays: the databases `*_cache_v2`, `location_data`, which holds
+//! `localStorage` and the like (nobody can fetch it again), and the prompt's history. So do
 //! modules of schemes without a server, what is unfinished (`1.3.2cd1b253.tmp`), and what was made
 //! of files in hidden directories. `_1` is a copy by hard links, and `.build_<hash>` what a
 //! package's scripts made of it: both are known by Deno's sources alone. A package with such a copy
