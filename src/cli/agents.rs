@@ -30,7 +30,7 @@ pub(super) enum Agents {
     ///
     /// The lock is held until the command and all that it started have ended. Signals go to the
     /// command, and its exit code comes back; 128 and the signal's number when one ended it. 75:
-    /// the lock was not to be had in time. 126 and 127: there is no such program.
+    /// the lock could not be taken in time. 126 and 127: there is no such program.
     Exec(Exec),
     /// Print the cache environment: where package managers find their caches on the volume
     Env {

@@ -36,8 +36,8 @@ mod shard;
 /// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
 ///
 /// It works through every enrolled repo in parallel under the lock that agents take too: prunes,
-/// repacks, and reaps stale worktrees without losing work; then, when the volume passes its marks,
-/// evicts caches least recently used first.
+/// repacks, and reaps stale worktrees without losing work; then, when the volume passes its
+/// watermarks, evicts caches least recently used first.
 ///
 /// Exit codes: 0 all done (a busy repo is no failure); 1 something failed, or eviction fell short;
 /// 2 bad usage or config; 3 refused, because the volume is not what the config says or another run
@@ -80,19 +80,19 @@ enum Command {
         #[arg(long, default_value = config::policy::STATE)]
         state: PathBuf,
     },
-    /// Run the nightly pass
+    /// Maintain the volume: this is what the scheduled job runs
     Run(Pass),
-    /// Tell what a run would do, changing nothing (the same as `run --dry-run`), and what fills the
+    /// Show what a run would do, changing nothing (the same as `run --dry-run`), and what fills the
     /// volume
     Report {
         #[command(flatten)]
         pass: Pass,
-        /// Tell what would go by then, as `7d` from now, `2026-12-24`, or `2026-12-24T03:00:00Z`
+        /// Show what would go by then, as `7d` from now, `2026-12-24`, or `2026-12-24T03:00:00Z`
         #[arg(long, value_name = "TIME")]
         as_of: Option<units::Moment>,
     },
-    /// Look at config, volume, mount, git and permissions: each line is ok, or says what to do
-    /// about it
+    /// Check config, volume, mount, git and permissions: each line is ok, or says what to do about
+    /// it
     Check,
     /// Show past runs: what went, what it freed, what stood in the way
     History {
@@ -108,7 +108,7 @@ enum Command {
     /// Add, list and remove worktrees, under the repo's lock
     #[command(subcommand)]
     Worktree(checkouts::Worktree),
-    /// List, look into and bring back what was saved before a worktree was removed
+    /// List, inspect and restore what was saved before a worktree was removed
     #[command(subcommand)]
     Rescue(rescues::Rescue),
     #[command(flatten)]
@@ -117,7 +117,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Pass {
-    /// Change nothing; tell what would be done
+    /// Change nothing; show what would be done
     #[arg(long)]
     dry_run: bool,
     /// How to write the report

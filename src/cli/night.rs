@@ -1,6 +1,6 @@
 //! `run` and `report`: a run, its report, and the notifications of it.
 //!
-//! It must never outlive its time to stop, whatever hangs: see [`run::run_watched`].
+//! A run that hangs is ended soon after its time to stop: see [`run::run_watched`].
 
 use super::{Exit, Pass, complain, failed, is_stream, known, progress, write};
 use crate::config::policy::Policy;

@@ -101,7 +101,7 @@ fn cache(cache: &policy::Cache) -> Line {
         Ok(None) => ok(what, format!("{place}: not there yet")),
         Err(error) => bad(
             what,
-            format!("failed to open `{place}`: {error}; mend it or take it out of the config"),
+            format!("failed to open `{place}`: {error}; repair it, or take it out of the config"),
         ),
     }
 }

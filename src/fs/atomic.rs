@@ -4,9 +4,9 @@
 //! Agents can write there too: a link of either kind in a file's place would have us write over
 //! what it leads to, a FIFO would wait for ever, and a directory that is swapped for a link would
 //! lead us out of the volume. So the directory is opened beneath the volume's root, following no
-//! link, and all steps of one change go by that descriptor. It must never open anything but a
-//! regular file of its own, and never change one that a reader may have open. What the operator
-//! names outside of the volume is written by [`outside`].
+//! link, and all steps of one change go by that descriptor. Only regular files are opened, and a file
+//! that a reader may have open is replaced, not changed. What the operator names outside of the
+//! volume is written by [`outside`].
 
 pub mod outside;
 

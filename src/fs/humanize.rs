@@ -2,7 +2,7 @@
 //!
 //! Here, in the lowest room, because every room tells people something. A text that goes into a
 //! report's data says it exactly ([`bytes`], [`span`], [`plural`]); a page says it short ([`size`],
-//! [`age`], [`count`]). It must never be read back by a program.
+//! [`age`], [`count`]). No program reads them back.
 
 use bytesize::ByteSize;
 use chrono::TimeDelta;

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// A sink's work: none when all is told, else why it isn't.
 type Sink<'a> = Box<dyn FnOnce() -> Result<(), DeliveryError> + Send + 'a>;
 
-/// Somebody could not be told. It must never hold an address.
+/// A notification that was not delivered. Its message names no address, for that may be a secret.
 #[derive(Debug, thiserror::Error)]
 enum DeliveryError {
     /// The kubelet's file.

@@ -2,7 +2,7 @@
 //!
 //! The sentence (`Display`) is for people. The name is what reports group by, and it is on the
 //! wire: `ReasonName` reads and writes it, and what an older or newer version wrote stays as it is.
-//! It must never be compared as text.
+//! Code compares the types, not the texts.
 
 use super::worktree::Class;
 use crate::facts::repo::Missing;

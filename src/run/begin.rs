@@ -136,7 +136,7 @@ pub(super) enum Refusal {
     /// Another run has it.
     #[error("another run has the volume: {0}; wait for it to end")]
     Busy(LockError),
-    /// The lock is not to be had.
+    /// The lock can't be taken.
     #[error("{0}")]
     Lock(LockError),
     /// The clock is not to be believed.

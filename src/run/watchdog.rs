@@ -4,8 +4,8 @@
 //! nobody, and can't be given up: it may turn in a loop, or wait for a file server that is gone. So
 //! a thread of its own sees whether anybody still asks. If nobody does for ten seconds after the
 //! deadline or a signal, what was done until then is written down, and the process ends with it. To
-//! the volume that is a kill, and the next run puts right what a kill leaves. It must never end a
-//! run in which anybody still asks, nor one that is being written down.
+//! the volume that is a kill, and the next run puts right what a kill leaves. A run that is being
+//! written down is left to its end.
 
 use crate::report::{self, RepoOutcome, RunOutcome, RunReport, TreeOutcome};
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,8 +138,8 @@ impl SoFar {
                 let planned = |tree: &&mut report::Worktree| tree.outcome == TreeOutcome::Planned;
                 for tree in row.worktrees.iter_mut().filter(planned) {
                     if !is_dry && hung {
-                        let left = "the run was ended while this repo's worktrees went; the next \
-                                    one tells where it is";
+                        let left = "the run was ended while it removed this repo's worktrees; \
+                                    the next run reports where this one is";
                         tree.outcome = TreeOutcome::Failed(left.to_owned());
                     } else if !is_dry {
                         tree.outcome = TreeOutcome::Kept;

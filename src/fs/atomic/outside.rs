@@ -2,7 +2,7 @@
 //! a report, a secret's address.
 //!
 //! Their directories are the operator's, who may reach them by a link, so they are opened by their
-//! paths. It must never be used for what lies on the volume: there any directory on the way may be
+//! paths. What lies on the volume is not for this file: there any directory on the way may be
 //! swapped for a link, and the forms that take a [`VolumePath`] notice that.
 //!
 //! [`VolumePath`]: crate::fs::volume_path::VolumePath

@@ -184,7 +184,7 @@ fn not_reaped(mut first: RepoResult, again: &RepoResult) -> RepoResult {
             TreeOutcome::Kept
         };
         let reason =
-            format!("not reaped, because when its turn came the repo was not to be had: {why}");
+            format!("not reaped, because when its turn came the repo was not available: {why}");
         tree.reasons.insert(0, reason);
     }
     first
