@@ -4,7 +4,7 @@
 //! wire: `ReasonName` reads and writes it, and what an older or newer version wrote stays as it is.
 //! Code compares the types, not the texts.
 
-use super::worktree::Class;
+use super::class::Class;
 use crate::facts::repo::Missing;
 use crate::facts::worktree::Landed;
 use crate::fs::humanize::{bytes, of_all, plural, span};

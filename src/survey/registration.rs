@@ -3,7 +3,6 @@
 //! git's directories.
 
 use super::tree::{self, Stamp};
-use super::worktree;
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::volume_path::VolumePath;
@@ -12,12 +11,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The file that agents touch in the admin directory of the tree that they work in.
+pub const HEARTBEAT: &str = "treewarden-heartbeat";
+/// The mark that a run leaves in the admin directory of a missing tree: its age is how long the
+/// tree has been missing.
+pub const MISSING: &str = "treewarden-missing";
+/// The mark of a tree that went missing with too many others: no grace runs for it.
+pub const MISSING_AT_ONCE: &str = "treewarden-missing-at-once";
 /// treewarden's own marks.
-const MARKS: [&str; 3] = [
-    worktree::HEARTBEAT,
-    worktree::MISSING,
-    worktree::MISSING_AT_ONCE,
-];
+const MARKS: [&str; 3] = [HEARTBEAT, MISSING, MISSING_AT_ONCE];
 /// Git's files, with or without a `.lock` suffix.
 const FILES: [&str; 26] = [
     "ADD_EDIT.patch",

@@ -8,7 +8,7 @@
 //! dropped.
 
 use super::registry::admins;
-use super::{lines, reach, worktree};
+use super::{lines, place, reach};
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -215,7 +215,7 @@ impl Reader<'_> {
             |file, named| reference(file, &mut named.hidden, stop),
         );
         self.common(admin);
-        let tree = worktree::place(admin).unwrap_or_else(|_| admin.path());
+        let tree = place::place(admin).unwrap_or_else(|_| admin.path());
         self.index(
             admin,
             &format!(

@@ -21,24 +21,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 mod contents;
-mod place;
 
+pub use super::place::{LINE_CAP, place, tree_of};
+use super::place::{from, line, line_of, not_ours, stands_at};
+pub use super::registration::{HEARTBEAT, MISSING, MISSING_AT_ONCE};
 use contents::{contents, look_whole};
-use place::{from, line, line_of, stands_at};
-pub use place::{place, tree_of};
 
-/// Bytes. HEAD, `gitdir` and a lock's reason are one line each.
-pub const LINE_CAP: u64 = 64 << 10;
 /// Files whose write time is a sign of activity. `logs/HEAD` is one too, but `git reflog expire`
 /// rewrites it: see [`log_time`].
 const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", HEARTBEAT];
-/// The file that agents touch in the admin directory of the tree that they work in.
-pub const HEARTBEAT: &str = "treewarden-heartbeat";
-/// The mark that a run leaves in the admin directory of a missing tree: its age is how long the
-/// tree has been missing.
-pub const MISSING: &str = "treewarden-missing";
-/// The mark of a tree that went missing with too many others: no grace runs for it.
-pub const MISSING_AT_ONCE: &str = "treewarden-missing-at-once";
 /// States that git keeps in the admin directory while an operation is under way.
 const IN_PROGRESS: [(&str, &str); 8] = [
     ("rebase-merge", "rebase"),
@@ -353,21 +344,6 @@ pub fn leads_back(stands: &VolumePath, stood: &VolumePath, admin: &VolumePath) -
     Ok(text
         .strip_prefix("gitdir: ")
         .is_some_and(|back| from(&stood.path(), back) == Some(admin.path())))
-}
-
-/// Checks that the tree's `.git` file points back to this very admin directory. If not, somebody
-/// else's tree is there.
-fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>> {
-    let Some(text) = line_of(place, ".git")? else {
-        return Ok(Some(
-            "its `.git` file is gone; try `git worktree repair`".to_owned(),
-        ));
-    };
-    let back = text.strip_prefix("gitdir: ").unwrap_or_default();
-    let leads_back = from(&place.path(), back) == Some(admin.path());
-    Ok((!leads_back).then(|| {
-        format!("its `.git` file leads to `{back}`, not back here; try `git worktree repair`")
-    }))
 }
 
 impl Registered<'_> {

@@ -5,7 +5,7 @@
 //! all there is to mend.
 
 use clap::CommandFactory;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use treewarden::cli::Cli;
@@ -274,6 +274,160 @@ fn imports_run_one_way() {
         }
     }
     assert_none(&offenders, "imports that run the wrong way");
+}
+
+/// Files that may name one another: a submodule is itself looked at as a checkout.
+const KNOWN_CIRCLES: [[&str; 2]; 1] = [["survey/known", "survey/nested"]];
+
+/// The files that `source` names of ours, each as its room and its name there. A module's own parts
+/// count as the module.
+fn named_files(source: &Source, files: &BTreeSet<String>) -> BTreeSet<String> {
+    let own: Vec<&str> = source.path.trim_end_matches(".rs").split('/').collect();
+    let own = match own.as_slice() {
+        [above @ .., "mod"] => above,
+        all => all,
+    };
+    let code = source.code();
+    let mut found = BTreeSet::new();
+    let mut add = |path: &[&str]| {
+        if let [room, file, ..] = path
+            && files.contains(&format!("{room}/{file}"))
+        {
+            found.insert(format!("{room}/{file}"));
+        }
+    };
+    for (at, _) in code
+        .match_indices("crate::")
+        .chain(code.match_indices("super::"))
+    {
+        // Of `super::super::` the first one counts.
+        if code[..at].ends_with("super::") {
+            continue;
+        }
+        let rest = &code[at..];
+        let supers = rest.split("::").take_while(|part| *part == "super").count();
+        let above = own.get(..own.len().saturating_sub(supers));
+        let base = if supers == 0 {
+            &[]
+        } else {
+            above.unwrap_or_default()
+        };
+        let after = rest
+            .split("::")
+            .skip(supers.max(1))
+            .collect::<Vec<_>>()
+            .join("::");
+        for words in unfolded(&after) {
+            let path: Vec<&str> = base.iter().copied().chain(words).collect();
+            add(&path);
+        }
+    }
+    found.remove(&own.get(..2).unwrap_or(own).join("/"));
+    found
+}
+
+/// The first two names of each path of a `use`, or of a path in code: `a::{b, c::d}` is `a::b` and
+/// `a::c`.
+fn unfolded(text: &str) -> Vec<Vec<&str>> {
+    let word = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .count()
+    };
+    let (first, rest) = text.split_at(word(text));
+    if let Some(group) = text.strip_prefix('{') {
+        return parts(group).into_iter().flat_map(unfolded).collect();
+    }
+    match rest.strip_prefix("::") {
+        Some(below) => match below.strip_prefix('{') {
+            Some(group) => parts(group)
+                .into_iter()
+                .map(|part| vec![first, &part[..word(part)]])
+                .collect(),
+            None => vec![vec![first, &below[..word(below)]]],
+        },
+        None => vec![vec![first]],
+    }
+}
+
+/// The parts of a group in braces that has just been opened.
+fn parts(group: &str) -> Vec<&str> {
+    let (mut depth, mut begin, mut parts) = (0, 0, Vec::new());
+    for (at, symbol) in group.char_indices() {
+        match symbol {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                parts.push(group[begin..at].trim());
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(group[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts
+}
+
+#[test]
+fn no_files_of_a_room_import_in_a_circle() {
+    let sources = sources();
+    let name = |path: &str| {
+        let mut parts = path.trim_end_matches(".rs").split('/');
+        let (room, file) = (parts.next()?, parts.next()?);
+        (!matches!(file, "mod" | "tests" | "testing")).then(|| format!("{room}/{file}"))
+    };
+    let files: BTreeSet<String> = sources.iter().filter_map(|file| name(&file.path)).collect();
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in &sources {
+        if let Some(name) = name(&source.path) {
+            imports
+                .entry(name)
+                .or_default()
+                .extend(named_files(source, &files));
+        }
+    }
+    for [one, other] in KNOWN_CIRCLES {
+        let forgiven = imports
+            .get_mut(other)
+            .is_some_and(|names| names.remove(one));
+        assert!(forgiven, "{one} and {other} are no circle any more");
+    }
+    // What imports nothing goes, and what imports only that, until only circles are left.
+    loop {
+        let done: Vec<String> = imports
+            .iter()
+            .filter(|(_, names)| names.iter().all(|name| !imports.contains_key(name)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if done.is_empty() {
+            break;
+        }
+        done.iter().for_each(|name| drop(imports.remove(name)));
+    }
+    // And what is only on the way into one.
+    loop {
+        let asked: BTreeSet<String> = imports.values().flatten().cloned().collect();
+        let before = imports.len();
+        imports.retain(|name, _| asked.contains(name));
+        if imports.len() == before {
+            break;
+        }
+    }
+    let keys: BTreeSet<String> = imports.keys().cloned().collect();
+    let circles: Vec<String> = imports
+        .into_iter()
+        .map(|(name, names)| {
+            let names: Vec<String> = names
+                .into_iter()
+                .filter(|name| keys.contains(name))
+                .collect();
+            format!("{name} imports {}", names.join(", "))
+        })
+        .collect();
+    assert_none(&circles, "files that import one another in a circle");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The place of a worktree by its registration, and the one-line files that name it.
 
-use super::{LINE_CAP, not_ours};
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// Bytes. HEAD, `gitdir` and a lock's reason are one line each.
+pub const LINE_CAP: u64 = 64 << 10;
 
 /// Returns the directory of the worktree whose admin directory is `admin`; none if it is outside
 /// the volume, is gone, or another tree is there.
@@ -77,4 +79,19 @@ pub(super) fn line(name: &str, read: io::Result<Option<Vec<u8>>>) -> io::Result<
 
 pub(super) fn named(name: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("`{name}`: {error}"))
+}
+
+/// Checks that the tree's `.git` file points back to this very admin directory. If not, somebody
+/// else's tree is there.
+pub(super) fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>> {
+    let Some(text) = line_of(place, ".git")? else {
+        return Ok(Some(
+            "its `.git` file is gone; try `git worktree repair`".to_owned(),
+        ));
+    };
+    let back = text.strip_prefix("gitdir: ").unwrap_or_default();
+    let leads_back = from(&place.path(), back) == Some(admin.path());
+    Ok((!leads_back).then(|| {
+        format!("its `.git` file leads to `{back}`, not back here; try `git worktree repair`")
+    }))
 }

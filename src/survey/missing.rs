@@ -1,0 +1,29 @@
+//! How many trees went missing since the last run: too many at once are a broken mount rather than
+//! deletions.
+
+use super::registry::admins;
+use super::worktree;
+use crate::config::policy;
+use crate::facts::repo::Missing;
+use crate::fs::volume_path::VolumePath;
+use rayon::prelude::*;
+use std::collections::HashSet;
+
+/// How many trees of these repos went missing since the last run.
+pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missing {
+    let git_dirs = repos
+        .par_iter()
+        .filter_map(|repo| repo.place.join(".git").ok());
+    let admins: Vec<VolumePath> = git_dirs
+        .flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default())
+        .collect();
+    let looked: Vec<(bool, bool)> = admins
+        .par_iter()
+        .map(|admin| worktree::went_missing(admin, trashed))
+        .collect();
+    let many = |so: fn(&(bool, bool)) -> bool| looked.iter().filter(|one| so(one)).count();
+    Missing {
+        missing: many(|(_, gone)| *gone),
+        of: many(|(was_there, _)| *was_there),
+    }
+}
