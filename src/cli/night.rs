@@ -7,8 +7,7 @@ use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
 use crate::notify;
 use crate::report::RunReport;
-use crate::run::{self, Options};
-use std::convert::Infallible;
+use crate::run::{self, HungRun, Options};
 use std::time::Duration;
 
 /// The exit code of a run that was stopped early.
@@ -24,17 +23,22 @@ pub(super) fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8
         Stop::listen().map_err(failed)?,
     );
     let bar = progress();
-    let give_up = |report: &dyn Fn() -> RunReport| -> Infallible {
+    let give_up = |mut hung: HungRun<'_>| {
         // What tells of it may hang as well.
-        std::thread::spawn(|| {
+        let _ends = std::thread::Builder::new().spawn(|| {
             std::thread::sleep(LAST_WORDS);
             std::process::exit(STOPPED);
         });
         bar.finish_and_clear();
-        if let Err(exit) = tell(policy, pass, report(), &stop) {
+        complain(&failed(
+            hung.report.run.reason.as_deref().unwrap_or("it hung"),
+        ));
+        // The report first: the journal stands on the volume, which may be what hangs.
+        if let Err(exit) = write(policy, &hung.report, pass) {
             complain(&exit);
         }
-        std::process::exit(STOPPED)
+        hung.write_down();
+        notify::tell(policy, &hung.report, &stop);
     };
     let report = run::run_watched(policy, &options, &stop, &bar, give_up);
     bar.finish_and_clear();

@@ -89,7 +89,10 @@ pub fn create(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
     draft.file.write_all(bytes)?;
     draft.file.sync_all()?;
     draft.put_where_none_is(name)?;
-    Ok(rustix::fs::fsync(&draft.folder)?)
+    let folder = draft.folder.try_clone()?;
+    // Where it was linked, its other name goes before the directory is synced.
+    drop(draft);
+    Ok(rustix::fs::fsync(folder)?)
 }
 
 /// Replaces a file by these bytes, or creates it.

@@ -109,8 +109,8 @@ impl Stop {
         self.asked().filter(|_| !self.began_step)
     }
 
-    /// Whether it is time to stop, and then how often anybody has asked since: nobody who works
-    /// works on for long without asking.
+    /// Whether it is time to stop, and then how often anybody has asked since: whoever works asks
+    /// again within minutes.
     pub fn heard(&self) -> Option<u64> {
         self.due().map(|_| self.heard.load(Ordering::Relaxed))
     }
@@ -119,6 +119,11 @@ impl Stop {
         self.due().inspect(|_| {
             self.heard.fetch_add(1, Ordering::Relaxed);
         })
+    }
+
+    /// A sign of life within a step that is to be finished.
+    pub fn beat(&self) {
+        self.asked();
     }
 
     /// Why it is time to stop, without asking for anybody.

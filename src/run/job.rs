@@ -87,6 +87,7 @@ pub(super) fn maintain<'a>(context: &RunContext<'_>, jobs: Vec<RepoJob<'a>>) -> 
             || context.maintain(policy),
             |cached| context.skip(policy, cached),
         );
+        context.so_far.row(&result.row);
         context.bar.inc(1);
         context.bar.set_message(result.row.name.clone());
         DoneJob { policy, result }
@@ -100,6 +101,7 @@ pub(super) fn maintain<'a>(context: &RunContext<'_>, jobs: Vec<RepoJob<'a>>) -> 
 
 fn logged<'a>(context: &RunContext<'_>, job: DoneJob<'a>) -> DoneJob<'a> {
     let row = &job.result.row;
+    context.so_far.row(row);
     let (repo, outcome, seconds) = (&*row.name, &row.outcome, row.seconds);
     tracing::info!(parent: &context.span, repo, ?outcome, seconds, "finished a repo");
     job
@@ -147,6 +149,7 @@ pub(super) fn repack_again<'a>(
             if again.row.outcome == RepoOutcome::Maintained {
                 job.result.row.gc = again.row.gc;
                 job.result.row.failures.extend(again.row.failures);
+                context.so_far.row(&job.result.row);
             }
         }
         job

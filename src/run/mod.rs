@@ -23,7 +23,6 @@ use crate::survey;
 use crate::survey::context::VolumeContext;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
-use std::convert::Infallible;
 use std::sync::mpsc;
 
 mod begin;
@@ -47,6 +46,7 @@ use begin::{Begun, begin};
 use context::RunContext;
 use job::{DoneJob, RepoJob, jobs, maintain, missing, repack_again};
 use reaping::reap;
+pub use record::HungRun;
 use room::Room;
 use watchdog::SoFar;
 
@@ -77,15 +77,15 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
     whole(&request, report)
 }
 
-/// The same for a process that ends with the run. If nobody asks any more whether to stop for ten
-/// seconds after it is time to, the run hangs in a call that nobody can give up: then `give_up` is
-/// handed what tells of it, and must end the process.
+/// The same for a process that ends with the run. If nobody asks any more whether to stop for three
+/// minutes after it is time to, the run hangs in a call that nobody can give up: then `give_up` is
+/// handed what was done, and the process ends with exit code 4.
 pub fn run_watched(
     policy: &Policy,
     options: &Options,
     stop: &Stop,
     bar: &ProgressBar,
-    give_up: impl FnOnce(&dyn Fn() -> RunReport) -> Infallible + Send,
+    give_up: impl FnOnce(HungRun<'_>) + Send,
 ) -> RunReport {
     let report = record::blank(policy, options, clock::now());
     let (options, so_far) = (&options.of_this_shard(), SoFar::of(report.clone()));
@@ -102,8 +102,13 @@ pub fn run_watched(
         let (ended, over) = mpsc::channel();
         let watch = || {
             let over = over;
-            if watchdog::is_stuck(|| stop.heard(), &over, watchdog::LOOK) && so_far.take() {
-                give_up(&|| record::cut_short(&request));
+            let heard = || stop.heard();
+            let is_stuck = watchdog::is_stuck(heard, &over, watchdog::LOOK, watchdog::patience());
+            if is_stuck && so_far.take() {
+                // The run itself waits for its end by now: a panic must not keep it.
+                let told = || give_up(HungRun::of(&request));
+                let _told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(told));
+                std::process::exit(watchdog::STOPPED);
             }
         };
         // Without it a run that hangs hangs.
@@ -173,6 +178,7 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
 
     let jobs = begun.repos.install(|| maintain(&context, jobs));
     let mut jobs = begun.repos.install(|| reap(&context, jobs, report));
+    request.so_far.note(report);
     let room = Room {
         context: &context,
         before,
@@ -180,6 +186,7 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
         unknown,
     };
     let (mut after, from_trash) = room.make(&mut jobs, report);
+    request.so_far.note(report);
     if mode.trash().is_some() {
         (jobs, after) = repack_with_room(context, jobs, after);
     }

@@ -90,16 +90,36 @@ pub(super) fn fill(volume: &mut report::Volume, before: &Usage, after: &Usage) {
     (volume.total_bytes, volume.total_inodes) = (before.total_bytes, before.total_inodes);
 }
 
-/// The same for a run that hangs and is ended. A volume that it did not have yet is left alone.
-pub(super) fn cut_short(request: &Request<'_>) -> RunReport {
-    let why = request.stop.due().unwrap_or("it was time to stop");
-    let (mut report, begun) = request.so_far.cut_short(why);
-    if begun {
-        return finish(request, 0, report);
+/// A run that hangs and is ended.
+pub struct HungRun<'a> {
+    /// What was done until then.
+    pub report: RunReport,
+    request: &'a Request<'a>,
+    /// Whether the volume was its own.
+    begun: bool,
+}
+
+impl<'a> HungRun<'a> {
+    pub(super) fn of(request: &'a Request<'a>) -> Self {
+        let why = request.stop.due().unwrap_or("it was time to stop");
+        let (mut report, begun) = request.so_far.cut_short(why);
+        report.run.finished = clock::now();
+        tally(&mut report, 0);
+        Self {
+            report,
+            request,
+            begun,
+        }
     }
-    report.run.finished = clock::now();
-    tally(&mut report, 0);
-    report
+
+    /// Writes the journal's line. The journal stands on the volume, which may be what hangs.
+    pub fn write_down(&mut self) {
+        let is_kept = self.begun && !self.request.options.dry_run;
+        if is_kept && let Err(error) = write_down(self.request, &self.report) {
+            self.report.failures.push(error.to_string());
+            tally(&mut self.report, 0);
+        }
+    }
 }
 
 /// Fills in outcome, sums and alerts, and writes the journal's line.

@@ -115,10 +115,8 @@ impl RunContext<'_> {
             },
         );
         // What is only looked at for others has no row in the report.
-        let is_told = stage != LOOK;
-        if is_told {
-            self.so_far.pass(&blank);
-        }
+        self.so_far
+            .enter(&repo.name, Some(&blank).filter(|_| stage != LOOK));
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pass(blank.clone())));
         let done = done.unwrap_or_else(|_| {
             Err(Ended::Failed(
@@ -127,9 +125,7 @@ impl RunContext<'_> {
         });
         let mut result = done.unwrap_or_else(|ended| RepoResult::of(ended_early(ended, blank)));
         result.row.seconds = began.elapsed().as_secs_f64();
-        if is_told {
-            self.so_far.passed(&result.row);
-        }
+        self.so_far.leave(&repo.name);
         result
     }
 

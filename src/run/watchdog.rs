@@ -2,10 +2,12 @@
 //!
 //! Whoever works asks again and again whether to stop. A call into libgit2 or the kernel asks
 //! nobody, and can't be given up: it may turn in a loop, or wait for a file server that is gone. So
-//! a thread of its own sees whether anybody still asks. If nobody does for ten seconds after the
-//! deadline or a signal, what was done until then is written down, and the process ends with it. To
-//! the volume that is a kill, and the next run puts right what a kill leaves. A run that is being
-//! written down is left to its end.
+//! a thread of its own sees whether anybody still asks. If nobody does for three minutes after the
+//! deadline or a signal, what was done until then is reported, and the process ends with it. To the
+//! volume that is a kill, and the next run puts right what a kill leaves.
+//!
+//! Three minutes are longer than a lock server is waited for (`lock::ask`), and than any step takes
+//! from one item to the next. A run that is being written down already is left to its end.
 
 use crate::report::{self, RepoOutcome, RunOutcome, RunReport, TreeOutcome};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +20,20 @@ use std::time::Duration;
 /// would say that nobody had asked.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// So many checks in a row, with nobody asking in between, mean that the run hangs.
-const SILENT: u32 = 10;
+const SILENT: u32 = 180;
+/// The same for a test, in debug builds only.
+const TEST_SILENT: &str = "TREEWARDEN_TEST_SILENT";
+/// The exit code of a run that was stopped early.
+pub(super) const STOPPED: i32 = 4;
+
+/// How many checks without anybody asking are a run that hangs.
+pub(super) fn patience() -> u32 {
+    let given = std::env::var(TEST_SILENT).ok();
+    given
+        .filter(|_| cfg!(debug_assertions))
+        .and_then(|checks| checks.parse().ok())
+        .unwrap_or(SILENT)
+}
 
 /// What was done until now.
 pub(super) struct SoFar {
@@ -42,6 +57,7 @@ pub(super) fn is_stuck(
     heard: impl Fn() -> Option<u64>,
     over: &Receiver<()>,
     look: Duration,
+    patience: u32,
 ) -> bool {
     let (mut silent, mut before) = (0_u32, None);
     while over.recv_timeout(look) == Err(RecvTimeoutError::Timeout) {
@@ -52,7 +68,7 @@ pub(super) fn is_stuck(
             0
         };
         before = now;
-        if silent >= SILENT {
+        if silent >= patience {
             return true;
         }
     }
@@ -87,23 +103,34 @@ impl SoFar {
         });
     }
 
-    /// A pass over a repo begins; `blank` is its row as long as nothing is known.
-    pub(super) fn pass(&self, blank: &report::Repo) {
+    /// What was done to the volume by now, beside the repos.
+    pub(super) fn note(&self, report: &RunReport) {
         self.with(|known| {
-            known.at_work.insert(blank.name.clone());
-            known
-                .rows
-                .entry(blank.name.clone())
-                .or_insert_with(|| blank.clone());
+            known.report.failures.clone_from(&report.failures);
+            known.report.eviction.clone_from(&report.eviction);
         });
     }
 
-    /// It ended with this row.
-    pub(super) fn passed(&self, row: &report::Repo) {
+    /// A pass over a repo begins; `blank` is its row as long as nothing is known. Another shard's
+    /// repo has none.
+    pub(super) fn enter(&self, repo: &str, blank: Option<&report::Repo>) {
         self.with(|known| {
-            known.at_work.remove(&row.name);
-            known.rows.insert(row.name.clone(), row.clone());
+            known.at_work.insert(repo.to_owned());
+            if let Some(blank) = blank {
+                let row = known.rows.entry(repo.to_owned());
+                row.or_insert_with(|| blank.clone());
+            }
         });
+    }
+
+    /// The pass is over.
+    pub(super) fn leave(&self, repo: &str) {
+        self.with(|known| known.at_work.remove(repo));
+    }
+
+    /// What is known of a repo by now, of all passes.
+    pub(super) fn row(&self, row: &report::Repo) {
+        self.with(|known| known.rows.insert(row.name.clone(), row.clone()));
     }
 
     /// The report of a run that is ended, and whether the volume was its own. `why` it was time to
@@ -115,10 +142,14 @@ impl SoFar {
             (report.run.outcome, report.run.reason) = (
                 RunOutcome::Interrupted,
                 Some(format!(
-                    "{why}; ten seconds later a call into git's library or the file system had \
-                     not ended, and the run was ended there"
+                    "{why}; minutes later a call into git's library or the file system had not \
+                     ended, and the run was ended there"
                 )),
             );
+            let elsewhere = |name: &&String| !known.rows.contains_key(*name);
+            for name in known.at_work.iter().filter(elsewhere) {
+                report.failures.push(format!("the run hung in {name}"));
+            }
             if known.at_work.is_empty() {
                 report.failures.push(
                     "the run hung, but in no repo; see that the file server answers".to_owned(),
@@ -168,22 +199,22 @@ mod tests {
     #[test]
     fn only_a_run_in_which_nobody_asks_is_stuck() {
         let (ended, over) = mpsc::channel::<()>();
-        assert!(is_stuck(|| Some(0), &over, SHORT), "nobody ever asked");
+        assert!(is_stuck(|| Some(0), &over, SHORT, 10), "nobody ever asked");
         let asked = AtomicU64::new(0);
         let at_last = || match asked.fetch_add(1, Ordering::Relaxed) {
             // Not time, then somebody asks, then nobody does.
             early @ 0..30 => (early > 15).then_some(early),
             _ => Some(99),
         };
-        assert!(is_stuck(at_last, &over, SHORT));
-        assert_eq!(asked.into_inner(), 30 + 1 + u64::from(SILENT));
+        assert!(is_stuck(at_last, &over, SHORT, 10));
+        assert_eq!(asked.into_inner(), 30 + 1 + 10);
         let ends = std::thread::spawn(move || {
             std::thread::sleep(SHORT * 50);
             drop(ended);
         });
-        assert!(!is_stuck(|| None, &over, SHORT), "it is not time");
+        assert!(!is_stuck(|| None, &over, SHORT, 10), "it is not time");
         ends.join().unwrap();
-        assert!(!is_stuck(|| Some(0), &over, SHORT), "it is over");
+        assert!(!is_stuck(|| Some(0), &over, SHORT, 10), "it is over");
     }
 
     #[test]
@@ -198,16 +229,15 @@ mod tests {
         for name in ["a/done", "b/hung", "c/young"] {
             name.clone_into(&mut row.name);
             (row.outcome, row.worktrees) = (RepoOutcome::Maintained, Vec::new());
-            so_far.pass(&row);
+            so_far.enter(name, Some(&row));
             if name != "c/young" {
                 row.worktrees = vec![tree.clone()];
-                so_far.passed(&row);
+                so_far.row(&row);
+                so_far.leave(name);
             }
         }
-        so_far.pass(&report::Repo {
-            name: "b/hung".to_owned(),
-            ..row
-        });
+        so_far.enter("b/hung", Some(&row));
+        so_far.enter("d/another-shards", None);
         let (report, begun) = so_far.cut_short("the deadline has passed");
         assert!(!begun && report.exit_code() == 4);
         let rows: Vec<(&str, RepoOutcome, bool, bool)> = report

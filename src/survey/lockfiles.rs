@@ -169,13 +169,13 @@ impl LockFileReader<'_> {
             let content = self.told(&name, &path, content);
             named.insert(path.to_string_lossy().into_owned(), content);
         }
-        for links in links {
-            if links.as_ref().is_ok_and(|links| links.packages.is_empty()) {
-                continue;
-            }
-            let content = links
-                .map_err(LockFileError::from)
-                .and_then(|links| self.linked(links.packages));
+        let all = |links: Vec<io::Result<Links>>| -> io::Result<Vec<Package>> {
+            let links = links.into_iter().collect::<io::Result<Vec<_>>>()?;
+            Ok(links.into_iter().flat_map(|links| links.packages).collect())
+        };
+        let linked = all(links).map_err(LockFileError::from);
+        if !linked.as_ref().is_ok_and(Vec::is_empty) {
+            let content = linked.and_then(|packages| self.linked(packages));
             let content = self.told(&name, Path::new(ENVIRONMENTS), content);
             named.insert(ENVIRONMENTS.to_owned(), content);
         }

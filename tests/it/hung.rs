@@ -43,6 +43,7 @@ fn a_run_that_hangs_is_ended_and_tells_what_it_did() {
         "busy_probe: [sh, -c, 'touch {}; exec sleep 40']",
         mark.display()
     ));
+    world.set_variable("TREEWARDEN_TEST_SILENT", "10".to_owned());
     let began = Instant::now();
     let mut running = world.start(&["run", "--deadline", "4s", "--format", "json"]);
     until("the probe is asked", || mark.exists());

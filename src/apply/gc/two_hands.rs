@@ -417,9 +417,11 @@ impl<'a> Store<'a> {
             deletion.indexes_over_all(&folder)?;
         }
         for pack in packs {
+            self.executor.stop.beat();
             deletion.pack(&folder, pack)?;
         }
         for id in loose {
+            self.executor.stop.beat();
             deletion.loose(&packs::place(&self.objects, id)?, cutoff)?;
         }
         let Deletion { bin, unseen, .. } = deletion;

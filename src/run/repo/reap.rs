@@ -33,11 +33,13 @@ impl RunContext<'_> {
         let again = self.row(repo, "reap", |row| {
             self.reap_again(repo, &first, row, trash)
         });
-        if again.row.outcome == RepoOutcome::Maintained {
+        let both = if again.row.outcome == RepoOutcome::Maintained {
             joined(first, again, began)
         } else {
             not_reaped(first, &again)
-        }
+        };
+        self.so_far.row(&both.row);
+        both
     }
 
     /// Surveys again, decides again, and only then removes what the first pass counted.
