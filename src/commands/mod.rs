@@ -6,6 +6,7 @@ pub mod demo;
 pub mod enroll;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod held;
 pub mod init;
 pub mod rescues;
 pub mod worktrees;

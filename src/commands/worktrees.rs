@@ -13,7 +13,7 @@ use crate::apply::fill::FillError;
 use crate::apply::repo::StepError;
 use crate::apply::staging::WorkshopError;
 use crate::apply::trash::{Trash, TrashError};
-use crate::commands::agent::held_above;
+use crate::commands::held::held_above;
 use crate::config::policy::{self, Policy};
 use crate::fs::clock;
 use crate::fs::humanize;

@@ -6,7 +6,8 @@
 //! by repo.
 
 use super::checkout::{self, CheckoutError, Stand};
-use super::{HOLDS, child, env, held_above};
+use super::{child, env};
+use crate::commands::held::{HOLDS, held_above};
 use crate::config::policy::{self, Policy};
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;

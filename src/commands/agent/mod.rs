@@ -9,18 +9,3 @@ pub mod child;
 pub mod env;
 pub mod exec;
 pub mod locks;
-
-/// The variable with the repo's name, for a command that runs under a repo's lock.
-pub const HOLDS: &str = "TREEWARDEN_HOLDS";
-
-/// Why no lock may be waited for here: a parent holds one, and whoever waits for a second while
-/// holding one may wait for ever.
-pub fn held_above() -> Option<String> {
-    let held = std::env::var_os(HOLDS)?;
-    let remedy =
-        "and nobody takes a second one while holding one; run it outside of that `treewarden exec`";
-    Some(format!(
-        "this runs under the lock of {} already, {remedy}",
-        held.display()
-    ))
-}
