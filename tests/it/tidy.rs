@@ -405,7 +405,9 @@ fn no_files_of_a_room_import_in_a_circle() {
         if done.is_empty() {
             break;
         }
-        done.iter().for_each(|name| drop(imports.remove(name)));
+        for name in done {
+            imports.remove(&name);
+        }
     }
     // And what is only on the way into one.
     loop {
