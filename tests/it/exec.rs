@@ -554,12 +554,23 @@ fn at_a_terminal_the_command_is_in_the_foreground() {
         ran.code == 0 && ran.out.contains("got hello"),
         "it reads from the terminal: {ran:?}"
     );
-    let ctrl_c = "{ sleep 1.5; printf '\\003'; sleep 5; }";
-    let ran = typed(
-        "n=0; trap 'n=$((n+1))' INT; sleep 2; sleep 2; exit $((40+n))",
-        ctrl_c,
+    // However slow the machine is, the key is pressed when the command has begun.
+    let ctrl_c = |mark: &str| {
+        let mark = world.beside(mark);
+        let key = format!(
+            "{{ until [ -e {0} ]; do sleep 0.1; done; sleep 0.5; printf '\\003'; sleep 5; }}",
+            mark.display()
+        );
+        (mark, key)
+    };
+    let (mark, key) = ctrl_c("trapped");
+    let script = format!(
+        "n=0; trap 'n=$((n+1))' INT; touch {}; sleep 2; sleep 2; exit $((40+n))",
+        mark.display()
     );
+    let ran = typed(&script, &key);
     assert_eq!(ran.code, 41, "Ctrl-C reaches it once: {ran:?}");
-    let ran = typed("sleep 60", ctrl_c);
+    let (mark, key) = ctrl_c("asleep");
+    let ran = typed(&format!("touch {}; sleep 60", mark.display()), &key);
     assert_eq!((ran.code, is_free(&world)), (130, true), "{ran:?}");
 }
