@@ -17,7 +17,7 @@ use super::directory::Directory;
 use super::ecosystem::Ecosystem;
 use super::last_use::LastUse;
 use super::lister::{CacheLayout, CacheLister, Entry, Stands};
-use super::lock_file::{LockFile, Parse, is_called};
+use super::lock_file::{LockFile, Parse};
 use super::node::{self, MANIFEST, Manager, name_of};
 use crate::facts::cache::{CacheKind, Unit};
 use crate::facts::package::Package;
@@ -35,7 +35,7 @@ pub(super) static BUN: Ecosystem = Ecosystem {
     }],
     lock_files: &[LockFile {
         format: "bun",
-        is_one: |path| is_called(path, &["bun.lock"]),
+        is_one: |name, _| ["bun.lock"].contains(&name),
         parse: Parse::Lines(|line| spec(line).and_then(package).into_iter().collect()),
     }],
     output: &[MODULES],

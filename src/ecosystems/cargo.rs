@@ -7,7 +7,7 @@ mod target;
 
 use super::ecosystem::Ecosystem;
 use super::lister::{CacheLayout, Stands};
-use super::lock_file::{LockFile, Parse, is_called};
+use super::lock_file::{LockFile, Parse};
 use crate::facts::cache::CacheKind;
 
 pub(super) static CARGO: Ecosystem = Ecosystem {
@@ -25,7 +25,7 @@ pub(super) static CARGO: Ecosystem = Ecosystem {
     }],
     lock_files: &[LockFile {
         format: "cargo",
-        is_one: |path| is_called(path, &["Cargo.lock"]),
+        is_one: |name, _| ["Cargo.lock"].contains(&name),
         parse: Parse::Whole(lock_file::packages),
     }],
     output: &[target::TARGET],

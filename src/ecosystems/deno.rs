@@ -11,7 +11,7 @@ use super::directory::Directory;
 use super::ecosystem::Ecosystem;
 use super::keys::Keys;
 use super::lister::{CacheLayout, Stands};
-use super::lock_file::{LockFile, LockFileError, Parse, from_json, is_called};
+use super::lock_file::{LockFile, LockFileError, Parse, from_json};
 use super::node;
 use super::node::{Manager, name_of};
 use crate::facts::cache::CacheKind;
@@ -32,7 +32,7 @@ pub(super) static DENO: Ecosystem = Ecosystem {
     }],
     lock_files: &[LockFile {
         format: "deno",
-        is_one: |path| is_called(path, &[LOCK_FILE]),
+        is_one: |name, _| name == LOCK_FILE,
         parse: Parse::Whole(named),
     }],
     output: &[MODULES],

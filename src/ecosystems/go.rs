@@ -8,7 +8,7 @@ mod sums;
 
 use super::ecosystem::Ecosystem;
 use super::lister::{CacheLayout, Stands};
-use super::lock_file::{LockFile, Parse, is_called};
+use super::lock_file::{LockFile, Parse};
 use crate::facts::cache::CacheKind;
 
 pub(super) static GO: Ecosystem = Ecosystem {
@@ -35,7 +35,7 @@ pub(super) static GO: Ecosystem = Ecosystem {
     ],
     lock_files: &[LockFile {
         format: "go",
-        is_one: |path| is_called(path, &["go.sum", "go.work.sum"]),
+        is_one: |name, _| ["go.sum", "go.work.sum"].contains(&name),
         parse: Parse::Lines(|line| sums::package(line).into_iter().collect()),
     }],
     output: &output::OUTPUT,

@@ -19,8 +19,8 @@ pub struct LockFile {
     /// The key under which read contents are remembered. A format that comes to name other packages
     /// needs a new one.
     pub format: &'static str,
-    /// Whether the file at that path in a tree is one.
-    pub is_one: fn(&Path) -> bool,
+    /// Whether the file of that name, at that path in a tree, is one.
+    pub is_one: fn(&str, &Path) -> bool,
     /// How its packages are read.
     pub parse: Parse,
 }
@@ -32,13 +32,6 @@ pub enum Parse {
     Whole(fn(&str) -> Result<Vec<Package>, LockFileError>),
     /// Line by line.
     Lines(fn(&str) -> Vec<Package>),
-}
-
-/// Whether the file at `path` has one of these names.
-pub(super) fn is_called(path: &Path, names: &[&str]) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| names.contains(&name))
 }
 
 /// Returns the packages that a text names. Contents with a zero byte are no text: a crash may leave

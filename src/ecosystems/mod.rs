@@ -96,9 +96,11 @@ pub fn linked(kind: CacheKind) -> Option<Linked> {
 
 /// Returns the format of the lock file at a path in a tree; none if it is no lock file.
 pub fn lock_file(path: &Path) -> Option<&'static LockFile> {
+    // Asked of every file of every tree that is looked at.
+    let name = path.file_name()?.to_str()?;
     ALL.iter()
         .flat_map(|ecosystem| ecosystem.lock_files)
-        .find(|known| (known.is_one)(path))
+        .find(|known| (known.is_one)(name, path))
 }
 
 /// Returns the directories that tools make in trees.

@@ -8,7 +8,7 @@ mod modules;
 
 use super::ecosystem::Ecosystem;
 use super::lister::{CacheLayout, Stands};
-use super::lock_file::{LockFile, Parse, is_called};
+use super::lock_file::{LockFile, Parse};
 use crate::facts::cache::CacheKind;
 
 pub(super) static NPM: Ecosystem = Ecosystem {
@@ -23,7 +23,7 @@ pub(super) static NPM: Ecosystem = Ecosystem {
     }],
     lock_files: &[LockFile {
         format: "npm",
-        is_one: |path| is_called(path, &["package-lock.json", "npm-shrinkwrap.json"]),
+        is_one: |name, _| ["package-lock.json", "npm-shrinkwrap.json"].contains(&name),
         parse: Parse::Whole(lock_file::packages),
     }],
     output: &[modules::MODULES],

@@ -8,7 +8,7 @@ mod modules;
 
 use super::ecosystem::Ecosystem;
 use super::lister::{CacheLayout, Stands};
-use super::lock_file::{LockFile, Parse, is_called};
+use super::lock_file::{LockFile, Parse};
 use crate::facts::cache::CacheKind;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub(super) static PNPM: Ecosystem = Ecosystem {
     }],
     lock_files: &[LockFile {
         format: "pnpm",
-        is_one: |path| is_called(path, &["pnpm-lock.yaml"]),
+        is_one: |name, _| ["pnpm-lock.yaml"].contains(&name),
         parse: Parse::Lines(lock_file::packages),
     }],
     output: &[modules::MODULES],

@@ -9,14 +9,14 @@ mod venv;
 
 use super::account::Tool;
 use super::ecosystem::Ecosystem;
-use super::lock_file::{LockFile, Parse, is_called};
+use super::lock_file::{LockFile, Parse};
 use std::path::Path;
 
 pub(super) static PYTHON: Ecosystem = Ecosystem {
     lock_files: &[
         LockFile {
             format: "python",
-            is_one: |path| is_called(path, &["uv.lock", "poetry.lock", "pdm.lock", "pylock.toml"]),
+            is_one: |name, _| ["uv.lock", "poetry.lock", "pdm.lock", "pylock.toml"].contains(&name),
             parse: Parse::Whole(lock_file::locked),
         },
         LockFile {
@@ -44,13 +44,10 @@ static OUTPUT: [Tool; 9] = [
 ];
 
 /// `requirements.txt`, `dev-requirements.txt`, `constraints.txt`, and `requirements/base.txt`.
-fn is_requirements(path: &Path) -> bool {
+fn is_requirements(name: &str, path: &Path) -> bool {
     let among = path
         .parent()
         .is_some_and(|above| above.ends_with("requirements"));
-    let named = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| name.contains("requirements") || name.contains("constraints"));
-    (among || named) && path.extension().is_some_and(|end| end == "txt")
+    let named = name.contains("requirements") || name.contains("constraints");
+    (named || among) && path.extension().is_some_and(|end| end == "txt")
 }

@@ -9,7 +9,7 @@ mod project;
 use super::ecosystem::Ecosystem;
 use super::last_use::LastUse;
 use super::lister::{CacheLayout, Stands};
-use super::lock_file::{LockFile, Parse, is_called};
+use super::lock_file::{LockFile, Parse};
 use crate::facts::cache::CacheKind;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub(super) static YARN: Ecosystem = Ecosystem {
     }],
     lock_files: &[LockFile {
         format: "yarn",
-        is_one: |path| is_called(path, &["yarn.lock"]),
+        is_one: |name, _| ["yarn.lock"].contains(&name),
         parse: Parse::Lines(lock_file::packages),
     }],
     output: &project::OUTPUT,

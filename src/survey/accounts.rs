@@ -33,8 +33,12 @@ pub(super) fn is_signed<'a>(
     name: &str,
     mut names: impl Iterator<Item = &'a [u8]>,
 ) -> bool {
-    let all = || ecosystems::output().flat_map(|tool| tool.signs);
-    names.any(|listed| all().any(|sign| sign.as_bytes() == listed))
+    // Gathered once, for a directory may have many names.
+    let signs: Vec<&[u8]> = ecosystems::output()
+        .flat_map(|tool| tool.signs)
+        .map(|sign| sign.as_bytes())
+        .collect();
+    names.any(|listed| signs.contains(&listed))
         && tools(parent, name, |tool| !tool.signs.is_empty())
             .next()
             .is_some()

@@ -2,8 +2,10 @@
 //! then find their caches.
 
 use super::support::{World, git, map, same, write};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use treewarden::commands::agent::env;
+use treewarden::ecosystems;
 
 const CACHES: &str = "{kind: pip, path: c/pip}, {kind: uv, path: c/uv}, {kind: go-mod, path: c/go/mod}, {kind: go-build, path: c/go/build}, \
                       {kind: npm, path: c/npm}, {kind: pnpm, path: c/pnpm}, {kind: yarn, path: c/yarn}, {kind: bun, path: c/bun}, {kind: deno, path: c/deno}, {kind: cargo, path: c/cargo}, \
@@ -42,6 +44,20 @@ fn below(
         .into_iter()
         .map(|(name, value)| (name, value.strip_prefix(&root).unwrap_or(&value).to_owned()))
         .collect()
+}
+
+/// A tool that is new has its cache above, too.
+#[test]
+fn every_tool_is_told_of_its_cache() {
+    let known: BTreeSet<&str> = ecosystems::layouts()
+        .flat_map(|layout| (layout.variables)(Path::new("/")))
+        .map(|(name, _)| name)
+        .collect();
+    let told = expected();
+    assert_eq!(
+        told.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        known
+    );
 }
 
 #[test]
