@@ -114,14 +114,24 @@ fn share<'a>(
 #[cfg(test)]
 pub(crate) mod testing {
     use super::{ANCHORS, Anchor};
+    use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+    /// Anchors are counted in the whole process, and so are the tests that hold all of them.
+    static ALL: RwLock<()> = RwLock::new(());
 
     /// Opens so many anchors that they are scarce.
-    pub(crate) fn all_held() -> Vec<Anchor> {
+    pub(crate) fn all_held() -> (Vec<Anchor>, RwLockWriteGuard<'static, ()>) {
+        let alone = ALL.write().unwrap_or_else(PoisonError::into_inner);
         let anchors = (0..ANCHORS)
             .map(|_| Anchor::new(std::fs::File::open("/dev/null").unwrap().into(), 0))
             .collect();
         assert!(Anchor::are_scarce());
-        anchors
+        (anchors, alone)
+    }
+
+    /// Keeps other tests from making anchors scarce.
+    pub(crate) fn enough() -> RwLockReadGuard<'static, ()> {
+        ALL.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::fs::atomic;
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
 use rustix::io::Errno;
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -73,25 +74,34 @@ pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
     }
 }
 
-/// Returns the lines, unless the same ones were reported about this entry before.
-pub(super) fn tell_once(bin: &VolumePath, lines: Vec<String>) -> Emptied {
-    let text = lines.join("\n");
+/// Returns the lines that were not reported about this entry before.
+pub(super) fn tell_once(bin: &VolumePath, mut lines: Vec<String>) -> Emptied {
+    // Threads delete, so the lines come in any order.
+    lines.sort();
     let place = bin.join(TOLD).ok();
     let before = place
         .as_ref()
-        .and_then(|place| openat::read(place, 1 << 20).ok());
-    if before.as_deref() == Some(text.as_bytes()) {
-        for line in lines {
-            tracing::info!("still in the trash: {line}");
-        }
-        return Emptied::default();
-    }
-    // Where it can't be noted, it is told again.
-    if let Some(Err(error)) = place.map(|place| atomic::replace(&place, text.as_bytes())) {
+        .and_then(|place| openat::read(place, 1 << 20).ok())
+        .unwrap_or_default();
+    let text = lines.join("\n");
+    if before != text.as_bytes()
+        // Where it can't be noted, it is told again.
+        && let Some(Err(error)) = place.map(|place| atomic::replace(&place, text.as_bytes()))
+    {
         tracing::debug!(%error, "failed to note what was told of the trash");
+    }
+    let before: HashSet<&[u8]> = before.split(|byte| *byte == b'\n').collect();
+    // A path may have more than one line.
+    let is_old = |told: &String| {
+        told.split('\n')
+            .all(|part| before.contains(part.as_bytes()))
+    };
+    let (old, left): (Vec<_>, Vec<_>) = lines.into_iter().partition(is_old);
+    for line in old {
+        tracing::info!("still in the trash: {line}");
     }
     Emptied {
         freed: Size::default(),
-        left: lines,
+        left,
     }
 }
