@@ -244,6 +244,20 @@ fn what_is_written_after_the_look_stays_and_is_told_once() {
 }
 
 #[test]
+fn a_line_is_told_once_in_whatever_order_threads_come_to_it() {
+    let (_top, _root, trash) = volume();
+    let bin = trash.bin(None).unwrap();
+    let told = |lines: &[&str]| {
+        let lines = lines.iter().map(ToString::to_string).collect();
+        tell_once(&bin.place, lines).left
+    };
+    assert_eq!(told(&["old", "two\nlines"]), ["old", "two\nlines"]);
+    assert!(told(&["two\nlines", "old"]).is_empty());
+    assert_eq!(told(&["new", "old"]), ["new"]);
+    assert_eq!(told(&["two\nlines"]), ["two\nlines"], "it was gone");
+}
+
+#[test]
 fn a_folder_that_nobody_may_write_to_can_be_taken() {
     // As root it always could.
     let (top, root, trash) = volume();
