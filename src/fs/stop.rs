@@ -74,6 +74,16 @@ impl Stop {
         Self::after(limit, self.signalled.clone())
     }
 
+    /// The same, but after `limit` at the latest.
+    #[must_use]
+    pub fn at_most(&self, limit: Duration) -> Self {
+        Self {
+            began: Instant::now(),
+            limit: self.limit.saturating_sub(self.began.elapsed()).min(limit),
+            ..self.clone()
+        }
+    }
+
     /// Never stops, for a command whose caller waits for its end.
     pub fn never() -> Self {
         Self::after(Duration::from_hours(876_600), Arc::default())
@@ -212,6 +222,18 @@ mod tests {
         let step = over.for_a_step();
         assert!(step.go_on().is_ok() && step.read(1 << 30).is_ok() && step.read(1 << 30).is_ok());
         assert!(step.read(1).is_ok() && step.read(1).is_err());
+    }
+
+    #[test]
+    fn a_part_ends_with_its_whole() {
+        let hour = Duration::from_hours(1);
+        let signal = Arc::<AtomicBool>::default();
+        let whole = Stop::after(hour, signal.clone());
+        assert!(whole.at_most(Duration::ZERO).reached().is_some() && whole.reached().is_none());
+        assert!(whole.at_most(hour * 2).limit() <= hour);
+        let part = whole.at_most(hour);
+        signal.store(true, Ordering::Relaxed);
+        assert!(part.reached().is_some());
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub enum Refusal {
 
 /// Whether every loose object of a store without a shadow is whole, so that libgit2 may read there.
 pub fn is_whole(objects: &VolumePath, stop: &Stop) -> bool {
-    let loose = prove::prove_objects(objects).ok();
+    let loose = prove::prove_objects(objects, stop).ok();
     loose.is_some_and(|loose| {
         loose
             .doubtful(stop)
@@ -128,7 +128,7 @@ impl Shadow {
             head,
             lenders,
             loose,
-        } = prove(&git_dir)?;
+        } = prove(&git_dir, stop)?;
         let scratch = Scratch::shadow().map_err(unreadable("the scratch folder"))?;
         let mut reach = Reach::of(scratch.path()).map_err(unreadable("the scratch folder"))?;
         reach

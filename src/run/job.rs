@@ -67,7 +67,7 @@ pub(super) fn missing(
         .iter()
         .filter(|repo| !skipped.contains(repo.name.as_str()))
         .collect();
-    let found = survey::missing::missing(&others, trashed);
+    let found = survey::missing::missing(&others, trashed, request.stop);
     let present: usize = jobs
         .iter()
         .filter_map(|job| job.cached.as_ref())

@@ -5,12 +5,14 @@ use super::registry::admins;
 use super::worktree;
 use crate::config::policy;
 use crate::facts::repo::Missing;
+use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::HashSet;
 
-/// How many trees of these repos went missing since the last run.
-pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missing {
+/// How many trees of these repos went missing since the last run. Once it is time to stop, the
+/// rest isn't counted: nothing is done about it either.
+pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>, stop: &Stop) -> Missing {
     let git_dirs = repos
         .par_iter()
         .filter_map(|repo| repo.place.join(".git").ok());
@@ -19,6 +21,7 @@ pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missin
         .collect();
     let looked: Vec<(bool, bool)> = admins
         .par_iter()
+        .take_any_while(|_| stop.reached().is_none())
         .map(|admin| worktree::went_missing(admin, trashed))
         .collect();
     let many = |so: fn(&(bool, bool)) -> bool| looked.iter().filter(|one| so(one)).count();

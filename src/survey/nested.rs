@@ -16,7 +16,6 @@ use git2::{Odb, Oid, Repository};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of half a million packed refs.
@@ -128,7 +127,7 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
             "`{odd}` in its repo tells of something under way, or is somebody's"
         )));
     }
-    let Some(repo) = objects(git_dir)? else {
+    let Some(repo) = objects(git_dir, stop)? else {
         return Ok(Some("its repo is no plain one".to_owned()));
     };
     let at = |name: &str| git_dir.join(name).map_err(io::Error::from);
@@ -213,7 +212,7 @@ fn odd_name(git_dir: &VolumePath) -> io::Result<Option<String>> {
 
 /// Opens the objects of a git dir, without its config and hooks. None if there is a link, a pipe,
 /// an alternate, or a truncated object.
-fn objects(git_dir: &VolumePath) -> io::Result<Option<Repository>> {
+fn objects(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Repository>> {
     let objects = git_dir.join("objects")?;
     openat::dir(&objects)?;
     let borrows = objects.join("info/alternates")?;
@@ -223,12 +222,13 @@ fn objects(git_dir: &VolumePath) -> io::Result<Option<Repository>> {
     let mut count = 0_usize;
     for entry in walkdir::WalkDir::new(git_dir.path()).follow_links(false) {
         let entry = entry?;
+        stop.go_on()?;
         count = count.saturating_add(1);
         if !(entry.file_type().is_file() || entry.file_type().is_dir()) || count > MOST {
             return Ok(None);
         }
     }
-    if !crate::git::shadow::is_whole(&objects, &Stop::after(WHOLE, Arc::default())) {
+    if !crate::git::shadow::is_whole(&objects, &stop.at_most(WHOLE)) {
         return Ok(None);
     }
     let odb = Odb::new().map_err(io::Error::other)?;
@@ -248,7 +248,7 @@ pub(super) fn held(admin: &VolumePath, listed: &Listed, stop: &Stop) -> io::Resu
     if !listed.holds("modules") {
         return Ok(None);
     }
-    for repo in modules(admin)? {
+    for repo in modules(admin, stop)? {
         if let Some(why) = holds(&repo, stop)? {
             let name = repo.relative().file_name().unwrap_or_default().display();
             return Ok(Some(format!(
@@ -260,13 +260,14 @@ pub(super) fn held(admin: &VolumePath, listed: &Listed, stop: &Stop) -> io::Resu
 }
 
 /// Returns the git dirs of submodules in a registration, by their paths there.
-pub(super) fn modules(admin: &VolumePath) -> io::Result<Vec<VolumePath>> {
+pub(super) fn modules(admin: &VolumePath, stop: &Stop) -> io::Result<Vec<VolumePath>> {
     let top = admin.join("modules")?;
     let mut repos = Vec::new();
     let mut entries = walkdir::WalkDir::new(top.path())
         .follow_links(false)
         .into_iter();
     while let Some(entry) = entries.next() {
+        stop.go_on()?;
         let entry = match entry {
             Err(error)
                 if error
@@ -301,7 +302,7 @@ pub(super) fn submodule(
     stop: &Stop,
 ) -> io::Result<Option<String>> {
     let pointer = place.join(".git")?;
-    let repos = modules(admin)?;
+    let repos = modules(admin, stop)?;
     // The tree may be in the trash by now, and a relative path starts at its old place: only the
     // end of the path counts.
     let Some(to) = leads_to(&pointer)? else {
@@ -320,7 +321,7 @@ pub(super) fn submodule(
     if head != Some(recorded) {
         return Ok(Some("it is at another commit than HEAD names".to_owned()));
     }
-    let Some(repo) = objects(&git_dir)? else {
+    let Some(repo) = objects(&git_dir, stop)? else {
         return Ok(Some("its repo is no plain one".to_owned()));
     };
     let known = Known::of_submodule(stop, &repo, &git_dir, head)?;

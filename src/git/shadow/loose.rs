@@ -4,6 +4,7 @@
 //! issue 7342), and with it the run. Objects that are certainly whole pass here, many at a time;
 //! git judges all others.
 
+use crate::fs::budget::Held;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -31,6 +32,8 @@ pub(super) struct Loose {
     pub(super) objects: VolumePath,
     /// Their ids.
     pub(super) ids: Vec<String>,
+    /// What these take of the repo's memory.
+    pub(super) held: Held,
 }
 
 impl Loose {

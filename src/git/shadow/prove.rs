@@ -6,7 +6,9 @@
 
 use super::loose::Loose;
 use super::{CONFIG_CAP, Refusal, SMALL};
+use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use rustix::fs::FileType;
@@ -69,8 +71,14 @@ const SHAPE: [(&str, FileType, bool); 13] = [
     ("objects/info/alternates", FileType::RegularFile, false),
 ];
 
+/// Bytes that an entry of a directory counts for among those that are read: so even names without
+/// end have one.
+const AN_ENTRY: u64 = 4096;
+/// Bytes that an id takes while it is held, twice while lists are joined.
+const AN_ID: usize = 128;
+
 /// Proves the shape of a well-formed git dir.
-pub(super) fn prove(git_dir: &VolumePath) -> Result<Proven, Refusal> {
+pub(super) fn prove(git_dir: &VolumePath, stop: &Stop) -> Result<Proven, Refusal> {
     SHAPE
         .iter()
         .try_for_each(|(name, wanted, needed)| prove_entry(git_dir, name, *wanted, *needed))?;
@@ -80,14 +88,14 @@ pub(super) fn prove(git_dir: &VolumePath) -> Result<Proven, Refusal> {
     }
     prove_owner(git_dir)?;
     prove_index(&at(git_dir, "index"))?;
-    prove_refs(git_dir)?;
+    prove_refs(git_dir, stop)?;
     let own = at(git_dir, "objects");
     let mut lenders = Vec::new();
     prove_lenders(&own, LENDERS_DEEP, &mut lenders)?;
     let loose = [&own]
         .into_iter()
         .chain(&lenders)
-        .map(prove_objects)
+        .map(|objects| prove_objects(objects, stop))
         .collect::<Result<_, _>>()?;
     Ok(Proven {
         head: prove_head(git_dir)?,
@@ -237,27 +245,39 @@ fn from(objects: &VolumePath, line: &Path) -> Option<VolumePath> {
 /// Proves that refs, reflogs and registrations are plain files in plain directories: a FIFO would
 /// hang git and libgit2 alike, a link would lead them astray. Each registration costs a dozen round
 /// trips, so they are inspected in parallel.
-fn prove_refs(git_dir: &VolumePath) -> Result<(), Refusal> {
-    prove_files(&at(git_dir, "refs"), None, |_| SMALL)?;
-    prove_files(&at(git_dir, "logs"), None, |_| LOG_CAP)?;
+fn prove_refs(git_dir: &VolumePath, stop: &Stop) -> Result<(), Refusal> {
+    prove_files(&at(git_dir, "refs"), None, stop, |_| SMALL)?;
+    prove_files(&at(git_dir, "logs"), None, stop, |_| LOG_CAP)?;
     let trees = at(git_dir, "worktrees");
-    let entries = found(std::fs::read_dir(trees.path())).map_err(unreadable(&trees.to_string()))?;
-    let names: Vec<OsString> = entries
-        .map_or(Ok(Vec::new()), |entries| {
-            entries.map(|entry| Ok(entry?.file_name())).collect()
-        })
-        .map_err(unreadable(&trees.to_string()))?;
+    let (names, _held) = names(&trees, stop).map_err(unreadable(&trees.to_string()))?;
     let proofs: Vec<Result<(), Refusal>> = names
         .par_iter()
-        .map(|name| prove_registration(git_dir, &trees, name))
+        .map(|name| prove_registration(git_dir, &trees, name, stop))
         .collect();
     proofs.into_iter().collect()
+}
+
+/// The names in a directory, none if it is missing, and what they take of the repo's memory.
+fn names(folder: &VolumePath, stop: &Stop) -> io::Result<(Vec<OsString>, Held)> {
+    let mut held = stop.hold();
+    let mut names = Vec::new();
+    for entry in found(std::fs::read_dir(folder.path()))?
+        .into_iter()
+        .flatten()
+    {
+        let name = entry?.file_name();
+        stop.read(AN_ENTRY)?;
+        held.path(Path::new(&name))?;
+        names.push(name);
+    }
+    Ok((names, held))
 }
 
 /// Proves all files below `top`, except one directory in it: none is larger than its name allows.
 fn prove_files(
     top: &VolumePath,
     but: Option<&str>,
+    stop: &Stop,
     largest: impl Fn(&OsStr) -> u64,
 ) -> Result<(), Refusal> {
     let entries = walkdir::WalkDir::new(top.path())
@@ -267,6 +287,7 @@ fn prove_files(
     for entry in entries
         .filter_entry(|entry| but.is_none_or(|but| entry.depth() != 1 || entry.file_name() != but))
     {
+        stop.read(AN_ENTRY).map_err(unreadable(&top.to_string()))?;
         match entry {
             Ok(entry) => {
                 prove_plain(&entry)?;
@@ -301,12 +322,13 @@ fn prove_registration(
     git_dir: &VolumePath,
     trees: &VolumePath,
     name: &OsStr,
+    stop: &Stop,
 ) -> Result<(), Refusal> {
     let admin = trees
         .join(name)
         .map_err(|error| Refusal::Odd(error.to_string()))?;
     // Repos of submodules are skipped: git doesn't read them either, and a tree with some stays.
-    prove_files(&admin, Some("modules"), |name| {
+    prove_files(&admin, Some("modules"), stop, |name| {
         if name == "index" { INDEX_CAP } else { LOG_CAP }
     })?;
     let file = at(&admin, "commondir");
@@ -368,27 +390,39 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
 /// Proves the objects: with a link in place of an object directory a repack would delete what
 /// another repo needs, and no well-formed store has a link or a FIFO in place of an object or a
 /// pack. Returns the loose objects, whose 256 directories are listed in parallel.
-pub(super) fn prove_objects(objects: &VolumePath) -> Result<Loose, Refusal> {
-    let entries = found(std::fs::read_dir(objects.path()))
-        .and_then(|entries| entries.map_or(Ok(Vec::new()), Iterator::collect));
-    let folders = entries.map_err(unreadable(&objects.to_string()))?;
+pub(super) fn prove_objects(objects: &VolumePath, stop: &Stop) -> Result<Loose, Refusal> {
+    let (folders, _held) = names(objects, stop).map_err(unreadable(&objects.to_string()))?;
     let proofs: Vec<_> = folders
         .par_iter()
-        .map(|folder| prove_object_folder(objects, &folder.path()))
+        .map(|folder| prove_object_folder(objects, folder, stop))
         .collect();
-    let ids: Vec<Vec<String>> = proofs.into_iter().collect::<Result<_, _>>()?;
-    Ok(Loose {
+    let mut loose = Loose {
         objects: objects.clone(),
-        ids: ids.concat(),
-    })
+        ids: Vec::new(),
+        held: stop.hold(),
+    };
+    for proof in proofs {
+        let (ids, held) = proof?;
+        loose.ids.extend(ids);
+        loose.held.take_over(held);
+    }
+    Ok(loose)
 }
 
-fn prove_object_folder(objects: &VolumePath, folder: &Path) -> Result<Vec<String>, Refusal> {
+fn prove_object_folder(
+    objects: &VolumePath,
+    folder: &OsStr,
+    stop: &Stop,
+) -> Result<(Vec<String>, Held), Refusal> {
+    let path = objects.to_string();
+    let failed = || unreadable(&path);
+    let mut held = stop.hold();
     let mut ids = Vec::new();
-    for entry in walkdir::WalkDir::new(folder)
+    for entry in walkdir::WalkDir::new(objects.path().join(folder))
         .follow_links(false)
         .follow_root_links(false)
     {
+        stop.read(AN_ENTRY).map_err(failed())?;
         match entry {
             Ok(entry) => {
                 prove_plain(&entry)?;
@@ -401,21 +435,19 @@ fn prove_object_folder(objects: &VolumePath, folder: &Path) -> Result<Vec<String
                         entry.path().display()
                     )));
                 }
-                ids.extend(loose_id(entry.path()));
+                if let Some(id) = loose_id(entry.path()) {
+                    held.more(AN_ID).map_err(failed())?;
+                    ids.push(id);
+                }
             }
             Err(error)
                 if error
                     .io_error()
                     .is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
-            Err(error) => {
-                return Err(Refusal::Unreadable {
-                    path: objects.to_string(),
-                    cause: error.into(),
-                });
-            }
+            Err(error) => return Err(failed()(error.into())),
         }
     }
-    Ok(ids)
+    Ok((ids, held))
 }
 
 /// Makes an id of `ab/cdef...`.
