@@ -615,7 +615,7 @@ fn an_index_that_claims_more_than_it_holds_costs_nothing() {
 fn no_time_of_a_file_makes_a_run_stumble() {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
     // In memory a file keeps any time; a disk would cut it.
-    let world = World::unprepared_in_memory();
+    let world = World::unprepared();
     assert_eq!(
         world
             .treewarden(&["init", world.root.to_str().unwrap()])

@@ -38,14 +38,8 @@ fn two_never_hold_a_repo_at_once() {
         let (folder, number) = part.rsplit_once(':').unwrap();
         return contend(Path::new(folder), number.parse().unwrap());
     }
-    // In memory where there is such a place: each acquisition syncs what it wrote.
-    let memory = Path::new("/dev/shm");
-    let folder = if memory.is_dir() {
-        tempfile::tempdir_in(memory)
-    } else {
-        tempfile::tempdir()
-    }
-    .unwrap();
+    // Best in memory: each acquisition syncs what it wrote.
+    let folder = super::support::temporary();
     fs::create_dir(folder.path().join("locks")).unwrap();
     for repo in 0..REPOS {
         fs::write(folder.path().join(format!("witness-{repo}")), [0; 16]).unwrap();

@@ -72,7 +72,7 @@ fn held(setting: &str) -> u64 {
 #[test]
 #[ignore = "needs half a minute and a gigabyte of disk"]
 fn repacks_side_by_side_stay_below_the_memory_limit() {
-    let world = World::new();
+    let world = World::on_disk();
     for name in REPOS {
         grow(&world, name);
     }
@@ -161,7 +161,7 @@ fn a_night_within_an_enforced_limit_repacks_all_and_nothing_is_killed() {
     let names: Vec<String> = (0..4)
         .map(|number| format!("acme/number-{number}"))
         .collect();
-    let world = World::new();
+    let world = World::on_disk();
     world.set("defaults", "gc: {strategy: git-gc}");
     for name in &names {
         grow(&world, name);

@@ -150,7 +150,7 @@ impl Judged {
 /// with it.
 #[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
-    let world = World::unprepared_in_memory();
+    let world = World::unprepared();
     let ran = world.treewarden(&["init", world.root.to_str().unwrap()]);
     assert_eq!(ran.code, 0, "{ran:?}");
     world.set(

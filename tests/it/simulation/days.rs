@@ -167,7 +167,7 @@ pub(super) struct Sim {
 impl Sim {
     /// A volume with so many repos.
     pub(super) fn new(seed: u64, repos: usize) -> Self {
-        let world = World::unprepared_in_memory();
+        let world = World::unprepared();
         let path = std::env::var("PATH").unwrap_or_default();
         // The older git of this machine, if there are two.
         let path = if seed % 3 == 2 && Path::new("/usr/bin/git").exists() {

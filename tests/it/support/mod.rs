@@ -66,25 +66,40 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
+/// A temporary folder, in memory where there is much room for that. A disk would do, three times
+/// slower: ext4 uses a deleted file's inode again only after seconds, and looks at each until then.
+pub(crate) fn temporary() -> TempDir {
+    const ROOM: u64 = 8 << 30;
+    let memory = Path::new("/dev/shm");
+    let free = rustix::fs::statvfs(memory).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+    let folder = if free >= ROOM {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    };
+    folder.unwrap()
+}
+
 impl World {
     /// An empty volume, prepared by `treewarden init`.
     pub(crate) fn new() -> Self {
-        let world = Self::unprepared();
-        let ran = world.treewarden(&["init", world.root.to_str().unwrap()]);
+        Self::unprepared().prepared()
+    }
+
+    /// The same on a disk, whose files take none of the memory that a test measures.
+    pub(crate) fn on_disk() -> Self {
+        Self::below_top(tempfile::tempdir().unwrap()).prepared()
+    }
+
+    fn prepared(self) -> Self {
+        let ran = self.treewarden(&["init", self.root.to_str().unwrap()]);
         assert_eq!(ran.code, 0, "{ran:?}");
-        world
+        self
     }
 
     /// An empty folder that nobody prepared.
     pub(crate) fn unprepared() -> Self {
-        Self::below_top(tempfile::tempdir().unwrap())
-    }
-
-    /// The same in memory, where there is room for that: a sweep brings it back a thousand times.
-    pub(crate) fn unprepared_in_memory() -> Self {
-        Self::below_top(
-            tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()),
-        )
+        Self::below_top(temporary())
     }
 
     fn below_top(top: TempDir) -> Self {

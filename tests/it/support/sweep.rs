@@ -48,7 +48,7 @@ struct Work {
 
 impl Sweep {
     pub(crate) fn new() -> Self {
-        let world = World::unprepared_in_memory();
+        let world = World::unprepared();
         world.set_variable("TREEWARDEN_TEST_TOUCHED", "again".to_owned());
         assert_eq!(
             world
