@@ -39,7 +39,7 @@ pub enum StepError {
     #[error(transparent)]
     Drop(#[from] DropError),
     /// The trash itself is out of order.
-    #[error("failed to use the trash: {0}; look into the volume's state folder")]
+    #[error("failed to use the trash: {0}; look into the volume's state directory")]
     Io(#[from] io::Error),
     /// The tree is no longer what was decided about.
     #[error("somebody worked in it while it was being reaped; it stands where it stood")]

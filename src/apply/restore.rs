@@ -377,7 +377,7 @@ impl Writer<'_> {
         };
         let same = match (FileType::from_raw_mode(stat.st_mode), piece.mode) {
             (FileType::Directory, _) => {
-                return Err(io::Error::other("a folder stands there; move it away"));
+                return Err(io::Error::other("a directory stands there; move it away"));
             }
             (FileType::RegularFile, Some(mode)) => {
                 stat.st_mode & 0o7777 == mode && hash(&parent, name(&piece.path))? == piece.blob

@@ -72,7 +72,7 @@ pub enum TrashError {
         cause: io::Error,
     },
     /// The contents of a trash entry of an earlier run are unknown.
-    #[error("failed to read the trash: {0}; look into the volume's state folder")]
+    #[error("failed to read the trash: {0}; look into the volume's state directory")]
     Unreadable(#[from] io::Error),
 }
 

@@ -226,9 +226,9 @@ fn writable(state: &VolumePath) -> Line {
         .and_then(|folder| rustix::fs::accessat(folder, ".", wanted, AtFlags::empty()))
         .map_err(openat::cause);
     match asked {
-        Ok(()) => ok("state folder", state.to_string()),
+        Ok(()) => ok("state directory", state.to_string()),
         Err(error) => bad(
-            "state folder",
+            "state directory",
             format!(
                 "failed to write to `{state}`: {error}; run as the agents' user, or mount the volume writable"
             ),

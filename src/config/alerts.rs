@@ -77,7 +77,7 @@ fn label(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<String>
 fn file(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf> {
     let path = PathBuf::from(typed?);
     if !path.is_absolute() || path.file_name().is_none() {
-        notes.add(at, "is no absolute path of a file; write one that starts with `/`, a job's working folder is anywhere");
+        notes.add(at, "is no absolute path of a file; write one that starts with `/`, a job's working directory is anywhere");
     }
     Some(path)
 }

@@ -105,7 +105,7 @@ impl CacheResolver<'_> {
                 .iter()
                 .find(|trees| literal_start(trees).starts_with(place.relative()))
             {
-                self.notes.add(&at, format!("`{place}` holds worktrees of {} (`{trees}`); give the cache a folder of its own", repo.name));
+                self.notes.add(&at, format!("`{place}` holds worktrees of {} (`{trees}`); give the cache a directory of its own", repo.name));
                 break;
             }
         }
@@ -185,7 +185,7 @@ fn depth(typed: Option<Count>, kind: Option<CacheKind>, at: &KeyPath, notes: &mu
         notes.add(
             at,
             format!(
-                "`{depth}` is not between 1 and {DEEPEST}; 1 makes each entry of the folder a unit"
+                "`{depth}` is not between 1 and {DEEPEST}; 1 makes each entry of the directory a unit"
             ),
         );
     }

@@ -247,7 +247,7 @@ pub(super) fn read(text: &str) -> Result<(Config, Notes), Problem> {
     // There are too many problems to judge the rest, so only these are reported.
     notes.take_out(
         KeyPath::default(),
-        format!("more than {MOST_PROBLEMS} keys or values can't be read; mend these first"),
+        format!("more than {MOST_PROBLEMS} keys or values can't be read; fix these first"),
     );
     Ok((Config::default(), notes))
 }

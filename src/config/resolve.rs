@@ -78,7 +78,7 @@ fn root(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf>
     } else if path.parent().is_none() {
         notes.add(
             at,
-            "`/` is the whole machine; name the folder that the shared volume is mounted at",
+            "`/` is the whole machine; name the directory that the shared volume is mounted at",
         );
         None
     } else {

@@ -95,7 +95,7 @@ fn check(template: &str, root: &Path) -> Result<(), String> {
     let refused = [
         (
             glob.is_empty(),
-            "names the volume's root itself; name the folders that worktrees stand in, for instance trees/*",
+            "names the volume's root itself; name the directories that worktrees stand in, for instance trees/*",
         ),
         (
             odd(&glob),
@@ -107,7 +107,7 @@ fn check(template: &str, root: &Path) -> Result<(), String> {
         ),
         (
             glob.contains("**"),
-            "reaches any depth with `**`; write one `*` for each folder",
+            "reaches any depth with `**`; write one `*` for each directory",
         ),
         (
             filled(&glob, "", "").contains(['<', '>']),

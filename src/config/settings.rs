@@ -69,14 +69,14 @@ fn check_made_again(typed: &raw::MadeAgain, at: &KeyPath, notes: &mut Notes) {
         {
             notes.add(
                 &at.key(key),
-                format!("`{name}` is no plain name; write one file's or folder's name, such as dist, without `/` or `*`"),
+                format!("`{name}` is no plain name; write one file's or directory's name, such as dist, without `/` or `*`"),
             );
         }
     }
     if typed.name.is_none() {
         notes.add(
             &at.key("name"),
-            "is missing; write the folder's name, such as dist",
+            "is missing; write the directory's name, such as dist",
         );
     }
     if typed.beside.is_none() && typed.holds.is_none() {

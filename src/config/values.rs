@@ -38,10 +38,10 @@ impl Places {
         notes: &mut Notes,
     ) -> Option<VolumePath> {
         let place = match typed {
-            None => Err(format!("is missing; write the folder's path below volume.root, for instance {example}")),
-            Some(typed) if odd(typed) => Err(format!("`{typed}` holds a control character or a backslash; rename the folder")),
+            None => Err(format!("is missing; write the directory's path below volume.root, for instance {example}")),
+            Some(typed) if odd(typed) => Err(format!("`{typed}` holds a control character or a backslash; rename the directory")),
             Some(typed) => VolumePath::new(&self.root, Path::new(typed))
-                .map_err(|_| format!("`{typed}` is no folder below volume.root; write its path from there, without `..`")),
+                .map_err(|_| format!("`{typed}` is no directory below volume.root; write its path from there, without `..`")),
         };
         let apart = place.and_then(|place| self.apart(&place).map(|()| place));
         let place = apart.map_err(|problem| notes.add(at, problem)).ok()?;
@@ -61,7 +61,7 @@ impl Places {
                 (false, false) => continue,
             };
             return Err(format!(
-                "`{place}` {how} {key} (`{other}`); give each a folder of its own, side by side"
+                "`{place}` {how} {key} (`{other}`); give each a directory of its own, side by side"
             ));
         }
         Ok(())

@@ -586,7 +586,7 @@ mod tests {
         assert_eq!(
             weighed(&[head.clone(), field.at("http-v2")]),
             None,
-            "nobody looked at all that the folder holds"
+            "nobody looked at all that the directory holds"
         );
         std::fs::hard_link(head.path(), field.at("other").path()).unwrap();
         assert_eq!(weighed(&both), None, "its going may free nothing");

@@ -249,7 +249,7 @@ pub fn make_folder(place: &VolumePath) -> io::Result<()> {
             } else {
                 Err(io::Error::new(
                     io::ErrorKind::AlreadyExists,
-                    format!("`{place}` is no folder; make it one"),
+                    format!("`{place}` is no directory; make it one"),
                 ))
             }
         }

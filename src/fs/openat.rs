@@ -216,7 +216,7 @@ impl Listed {
                 let too_many = || {
                     io::Error::new(
                         io::ErrorKind::InvalidData,
-                        format!("`{place}` lists more files than any honest one"),
+                        format!("`{place}` lists more files than any well-formed one"),
                     )
                 };
                 left = left

@@ -129,8 +129,8 @@ impl Shadow {
             lenders,
             loose,
         } = prove(&git_dir, stop)?;
-        let scratch = Scratch::shadow().map_err(unreadable("the scratch folder"))?;
-        let mut reach = Reach::of(scratch.path()).map_err(unreadable("the scratch folder"))?;
+        let scratch = Scratch::shadow().map_err(unreadable("the scratch directory"))?;
+        let mut reach = Reach::of(scratch.path()).map_err(unreadable("the scratch directory"))?;
         reach
             .works_in
             .push(openat::dir(&git_dir).map_err(unreadable(&git_dir.to_string()))?);
@@ -151,12 +151,12 @@ impl Shadow {
         };
         shadow
             .lay(&head)
-            .map_err(unreadable("the scratch folder"))?;
+            .map_err(unreadable("the scratch directory"))?;
         shadow.theirs = shadow.judge_config(stop)?;
         if shadow.theirs.promisor {
             shadow
                 .is_partial()
-                .map_err(unreadable("the scratch folder"))?;
+                .map_err(unreadable("the scratch directory"))?;
         }
         shadow.doubtful = shadow.read_loose(&loose, stop)?;
         shadow.judge_crypt(None, stop)?;
@@ -234,11 +234,11 @@ impl Shadow {
             return Ok(config::Theirs::default());
         };
         if config::is_endless(&theirs) {
-            let what = "names a section at too great length for so many keys, as no honest one does; mend it by hand";
+            let what = "names a section at too great length for so many keys, as no well-formed one does; fix it by hand";
             return Err(Refusal::Odd(format!("`{}/config` {what}", self.git_dir)));
         }
         let copy = self.scratch.path().join("theirs");
-        std::fs::write(&copy, &theirs).map_err(unreadable("the scratch folder"))?;
+        std::fs::write(&copy, &theirs).map_err(unreadable("the scratch directory"))?;
         if let Some(entries) = config::plain(&theirs) {
             return config::judge(entries.iter().map(String::as_str));
         }
@@ -252,7 +252,7 @@ impl Shadow {
         ];
         let listed = self.git(stop, Duration::from_secs(10)).run(&args);
         let listed = listed.map_err(|error| {
-            self.complaint(error, "config", "makes no sense", "mend it by hand")
+            self.complaint(error, "config", "makes no sense", "fix it by hand")
         })?;
         let listed: Vec<_> = listed
             .split(|&byte| byte == 0)

@@ -234,7 +234,7 @@ fn busy(report: &RunReport) -> Option<Alert> {
     let said: Vec<String> = said.collect();
     let summary = || {
         format!(
-            "busy night after night: {}; end what holds them, or mend their busy probe",
+            "busy night after night: {}; end what holds them, or fix their busy probe",
             words::few(&said, 3)
         )
     };

@@ -46,7 +46,7 @@ enum DeliveryError {
     },
     /// node-exporter's file.
     #[error(
-        "failed to write the metrics to `{}`: {cause}; see that its folder is there and writable",
+        "failed to write the metrics to `{}`: {cause}; see that its directory is there and writable",
         file.display()
     )]
     Textfile {

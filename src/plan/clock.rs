@@ -43,7 +43,7 @@ pub enum ClockDoubt {
     },
     /// The last run ended later than now.
     #[error(
-        "the clock says {}, and the last run ended at {}: the clock ran back, or was ahead then; set it right, or if it is right now, move `journal.jsonl` out of the state folder",
+        "the clock says {}, and the last run ended at {}: the clock ran back, or was ahead then; set it right, or if it is right now, move `journal.jsonl` out of the state directory",
         told(*now),
         told(*last)
     )]

@@ -207,7 +207,7 @@ fn stale(facts: &Repo) -> [Vec<VolumePath>; 2] {
 fn limited(gc: Gc, facts: &Repo) -> Gc {
     match unreadable(facts) {
         Some(id) => gc.gently(&format!(
-            "the registration of worktree {id} can't be read; mend it with `git worktree repair`"
+            "the registration of worktree {id} can't be read; fix it with `git worktree repair`"
         )),
         None => facts
             .lends

@@ -40,7 +40,7 @@ const FULL: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// It could not be appended to.
-    #[error("failed to append to `{}`: {cause}; make the state folder writable for treewarden (`treewarden check` tells more)", path.display())]
+    #[error("failed to append to `{}`: {cause}; make the state directory writable for treewarden (`treewarden check` tells more)", path.display())]
     Append {
         /// The journal.
         path: PathBuf,

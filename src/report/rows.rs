@@ -109,8 +109,8 @@ fn stray(stray: &Stray) -> Worktree {
             "a worktree whose registration is gone; `git worktree repair` may bring it back, or delete it by hand",
         ),
         StrayKind::Foreign => (ReasonName::Foreign, "a worktree of another repo"),
-        StrayKind::Empty => (ReasonName::Empty, "an empty folder"),
-        StrayKind::NotGit => (ReasonName::NotGit, "a folder that is no worktree"),
+        StrayKind::Empty => (ReasonName::Empty, "an empty directory"),
+        StrayKind::NotGit => (ReasonName::NotGit, "a directory that is no worktree"),
     };
     Worktree {
         path: stray.path.clone(),

@@ -120,7 +120,7 @@ pub(super) enum Refusal {
     #[error("{0}")]
     Volume(#[from] VolumeError),
     /// The state directory can't be used.
-    #[error("failed to use the volume's state folder `{state}`: {cause}")]
+    #[error("failed to use the volume's state directory `{state}`: {cause}")]
     State {
         /// The directory.
         state: VolumePath,

@@ -222,7 +222,7 @@ impl Stage<'_> {
             }
             Err(error) => {
                 failures.push(format!(
-                    "failed to evict: {error}; look into the volume's state folder"
+                    "failed to evict: {error}; look into the volume's state directory"
                 ));
                 (Vec::new(), Size::default())
             }

@@ -167,7 +167,7 @@ fn remember<'a>(
     if context.mode.trash().is_some()
         && let Err(error) = ledger.write(&context.policy.volume.state)
     {
-        report.failures.push(format!("failed to write the ledger of lock files: {error}; see that the volume's state folder is writable"));
+        report.failures.push(format!("failed to write the ledger of lock files: {error}; see that the volume's state directory is writable"));
     }
     ledger
 }

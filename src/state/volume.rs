@@ -108,10 +108,10 @@ pub enum VolumeError {
         group: u32,
     },
     /// The scratch space is on the volume: git would obey files that agents can write.
-    #[error("the scratch folder `{}` lies on the volume, where agents can write: set TMPDIR to one outside of it", .0.display())]
+    #[error("the scratch directory `{}` lies on the volume, where agents can write: set TMPDIR to one outside of it", .0.display())]
     Scratch(PathBuf),
     /// Locks or trash would lead elsewhere.
-    #[error("`{0}` is no folder: what is done there would be done elsewhere; make it a folder")]
+    #[error("`{0}` is no directory: what is done there would be done elsewhere; make it a directory")]
     NoFolder(VolumePath),
     /// It was prepared for another path.
     #[error(

@@ -93,7 +93,7 @@ impl Borrowers {
                 .is_err_and(|it| !is_odd(&it))
             {
                 all.unknown(format!(
-                    "nobody can tell what {name} borrows: mend it, or take it out of the config"
+                    "nobody can tell what {name} borrows: fix it, or take it out of the config"
                 ));
             }
         }
@@ -150,7 +150,7 @@ impl Borrowers {
 
     fn unreadable(&self, path: &Path, error: &io::Error) {
         self.unknown(format!(
-            "it may be borrowed from by what stands in `{}`, which can't be read: {error}; mend or remove it",
+            "it may be borrowed from by what stands in `{}`, which can't be read: {error}; fix or remove it",
             path.display()
         ));
     }

@@ -22,8 +22,8 @@ pub(super) const DEEPEST: usize = 1024;
 /// Bytes of the longest path that can be checked out: the kernel accepts no longer one.
 const LONGEST: usize = 4096;
 const TOO_MUCH: &str =
-    "its commit holds more files, deeper folders or longer names than any honest one";
-const TWICE: &str = "its commit names a file twice, as no honest one does; see `git fsck`";
+    "its commit holds more files, deeper directories or longer names than any well-formed one";
+const TWICE: &str = "its commit names a file twice, as no well-formed one does; see `git fsck`";
 
 /// Modes and blobs of files by path.
 pub type Files = BTreeMap<PathBuf, (u32, Oid)>;

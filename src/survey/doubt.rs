@@ -36,7 +36,7 @@ fn by_git(error: &io::Error) -> Option<&git2::Error> {
 
 /// The cause, and the remedy unless the cause already names it.
 fn plain(error: &io::Error) -> (String, Option<&'static str>) {
-    const BY_HAND: &str = "look at it with `git status` there, and mend it by hand";
+    const BY_HAND: &str = "look at it with `git status` there, and fix it by hand";
     const FAILED: &str = "the file system failed: look after it, the next run tries again";
     if let Some(error) = by_git(error) {
         let said = error.message().trim_end_matches('.');
@@ -56,7 +56,7 @@ fn plain(error: &io::Error) -> (String, Option<&'static str>) {
             ),
             (ErrorClass::Reference | ErrorClass::Invalid | ErrorClass::Repository, _) => (
                 format!("HEAD or a ref makes no sense ({said})"),
-                Some("run `git fsck`, and mend the ref that it names"),
+                Some("run `git fsck`, and fix the ref that it names"),
             ),
             _ => (said.to_owned(), Some(BY_HAND)),
         };

@@ -73,7 +73,7 @@ impl Read {
             // Version 4 stores only how a path differs from the previous one, so a few bytes could
             // name gigabytes. They are limited by the budget.
             if entry.path.len() > LONGEST {
-                return Err(odd("names longer paths than any honest one"));
+                return Err(odd("names longer paths than any well-formed one"));
             }
             held.more(entry.path.len().saturating_add(size_of::<IndexEntry>()))?;
             read.entries.push(entry);
@@ -305,7 +305,7 @@ impl<'a> Bytes<'a> {
             let end = at.checked_add(alike).ok_or_else(cut)?;
             if word & 1 == 1 {
                 if end.min(bits) > most {
-                    return Err(odd("names more files than any honest one"));
+                    return Err(odd("names more files than any well-formed one"));
                 }
                 set.extend(at..end.min(bits));
             }

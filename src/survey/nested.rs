@@ -170,7 +170,7 @@ fn packed(
     if file.metadata()?.len() > PACKED {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "`packed-refs` is larger than any honest one",
+            "`packed-refs` is larger than any well-formed one",
         ));
     }
     lines::each(file, NAME, stop, |line| match line.split_at_checked(40) {

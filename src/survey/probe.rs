@@ -57,7 +57,7 @@ fn ask(probe: &[String], repo: &str, stop: &Stop, limit: Duration) -> Option<Str
         Ok(child) => child,
         Err(error) => {
             return Some(format!(
-                "failed to start the busy probe `{program}`: {error}; mend it in the config"
+                "failed to start the busy probe `{program}`: {error}; fix it in the config"
             ));
         }
     };

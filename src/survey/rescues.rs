@@ -207,7 +207,7 @@ fn own_blobs(
         }
         if depth > DEEPEST || seen > SEEN_CAP {
             return Err(odd(
-                "it holds more files or deeper folders than any honest one",
+                "it holds more files or deeper directories than any well-formed one",
             ));
         }
     }
@@ -365,7 +365,7 @@ fn blob(repo: &Repository, id: Oid, cap: u64, memory: &mut budget::Held) -> io::
     let (size, kind) = odb.read_header(id).map_err(io::Error::other)?;
     if kind != ObjectType::Blob || size as u64 > cap {
         return Err(odd(
-            "its manifest or index is no file, or larger than any honest one",
+            "its manifest or index is no file, or larger than any well-formed one",
         ));
     }
     // Read, copied, and parsed.

@@ -71,7 +71,7 @@ impl Ids {
         }
         if self.ids.len() >= MOST {
             return Err(io::Error::other(
-                "the repo names more objects than any honest one",
+                "the repo names more objects than any well-formed one",
             ));
         }
         self.held.more(AN_ID)?;
@@ -128,7 +128,7 @@ pub fn read(git_dir: &VolumePath, stop: &Stop) -> Roots {
         Err(error) => reader.failed(
             &at(git_dir, "worktrees"),
             &error,
-            "mend the registry of worktrees",
+            "fix the registry of worktrees",
         ),
     }
     let Reader {
@@ -197,7 +197,7 @@ impl Reader<'_> {
         );
         self.file(
             &at(git_dir, "info/grafts"),
-            "mend it by hand",
+            "fix it by hand",
             |file, named| scan(file, &mut named.hidden, stop),
         );
         self.common(git_dir);
@@ -230,7 +230,7 @@ impl Reader<'_> {
         let stop = self.stop;
         self.below(
             &at(folder, "logs"),
-            "mend it or take it away",
+            "fix it or take it away",
             |file, named| log(file, &mut named.hidden, stop),
         );
         for name in IN_PROGRESS {
@@ -251,7 +251,7 @@ impl Reader<'_> {
             let is_state = name
                 .bytes()
                 .all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'));
-            let remedy = "mend it or take it away";
+            let remedy = "fix it or take it away";
             if is_state && kind == FileType::Directory && name != "HEAD" {
                 self.below(&at(folder, &name), remedy, |file, named| {
                     scan(file, &mut named.hidden, stop)
@@ -300,7 +300,7 @@ impl Reader<'_> {
             };
             let length = file.metadata()?.len();
             if length > LARGEST_INDEX {
-                return Err(io::Error::other("it is larger than any honest one"));
+                return Err(io::Error::other("it is larger than any well-formed one"));
             }
             // Nothing was ever staged here.
             self.stop.read(length)?;
@@ -325,7 +325,7 @@ impl Reader<'_> {
     ) -> bool {
         let done = found(openat::file(place)).and_then(|file| match file {
             Some(file) if file.metadata()?.len() > LARGEST => {
-                Err(io::Error::other("it is larger than any honest one"))
+                Err(io::Error::other("it is larger than any well-formed one"))
             }
             Some(file) => read(file, &mut self.named).map(|()| true),
             None => Ok(false),

@@ -64,7 +64,7 @@ impl Staged {
         };
         let data = file.metadata()?;
         if data.len() > INDEX_CAP {
-            return Err(io::Error::other("its index is larger than any honest one"));
+            return Err(io::Error::other("its index is larger than any well-formed one"));
         }
         #[expect(
             clippy::cast_possible_truncation,
@@ -120,7 +120,7 @@ impl Staged {
                 self.entries.insert(path, entry);
                 if self.entries.len() > FILES_CAP {
                     return Err(io::Error::other(
-                        "its index names more files than any honest one",
+                        "its index names more files than any well-formed one",
                     ));
                 }
             }

@@ -300,7 +300,7 @@ impl Walk<'_> {
                     opened => self.below(entry, opened?, &stat)?,
                 }
             }
-            _ => self.block(path, "is neither file, link nor folder"),
+            _ => self.block(path, "is neither file, link nor directory"),
         }
         Ok(())
     }

@@ -85,7 +85,7 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
         }
         Err(error) => Worktree {
             path: place(admin).unwrap_or(admin.path()),
-            state: unknown("read its admin folder", &error),
+            state: unknown("read its admin directory", &error),
             ..blank
         },
     }

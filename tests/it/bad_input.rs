@@ -145,7 +145,7 @@ fn a_state_folder_that_can_not_be_used() {
     );
 
     if is_root() {
-        return eprintln!("skipped for root, whom no permission stops: a read-only state folder");
+        return eprintln!("skipped for root, whom no permission stops: a read-only state directory");
     }
     let world = World::new();
     let shop = world.repo("acme/shop");
@@ -253,7 +253,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             symlink("real", repo.path.join(".git")).unwrap();
         },
         Refused,
-        "is no folder",
+        "is no directory",
     ),
     (
         "objects-link",
@@ -266,7 +266,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             .unwrap();
         },
         Refused,
-        "`acme__objects-link/.git/objects` is no folder",
+        "`acme__objects-link/.git/objects` is no directory",
     ),
     (
         "refs-link",
@@ -279,7 +279,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             .unwrap();
         },
         Refused,
-        "refs` is no folder",
+        "refs` is no directory",
     ),
     (
         "pack-link",
@@ -292,7 +292,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             .unwrap();
         },
         Refused,
-        "pack` is no folder",
+        "pack` is no directory",
     ),
     (
         "ref-link",
@@ -304,7 +304,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             .unwrap();
         },
         Refused,
-        "neither file nor folder",
+        "neither file nor directory",
     ),
     (
         "is-a-link",
@@ -348,7 +348,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "fifo-ref",
         |repo| fifo(&repo.git_dir("refs/heads/x")),
         Refused,
-        "neither file nor folder",
+        "neither file nor directory",
     ),
     (
         "fifo-index",
@@ -375,7 +375,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             fifo(&repo.git_dir("logs/refs/stash"));
         },
         Refused,
-        "neither file nor folder",
+        "neither file nor directory",
     ),
     (
         "fifo-object",
@@ -540,7 +540,7 @@ fn a_repo_that_is_no_honest_one_is_left_alone_and_the_others_are_maintained() {
 #[test]
 fn what_can_not_be_read_stays() {
     if is_root() {
-        return eprintln!("skipped for root, whom no permission stops: unreadable folders");
+        return eprintln!("skipped for root, whom no permission stops: unreadable directories");
     }
     let world = World::new();
     let shop = world.repo("acme/shop");

@@ -111,7 +111,7 @@ fn a_probe_gets_no_environment_but_its_own() {
     assert_eq!(
         (first, last),
         ("/", "0"),
-        "its folder, and no lock of ours: {said}"
+        "its directory, and no lock of ours: {said}"
     );
     assert_eq!(
         names,

@@ -563,7 +563,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ),
     (
         "caches: [{kind: npm, path: /database}]",
-        &["3: caches[0].path: `/database` is no folder below volume.root"],
+        &["3: caches[0].path: `/database` is no directory below volume.root"],
     ),
     (
         "caches: [{kind: npm, path: 'a\\b'}]",
@@ -762,7 +762,7 @@ fn a_hundred_unreadable_keys_are_enough() {
     );
     assert_eq!(told.lines().count(), 101);
     assert!(
-        told.contains("more than 100 keys or values can't be read; mend these first"),
+        told.contains("more than 100 keys or values can't be read; fix these first"),
         "{told}"
     );
 }
@@ -829,7 +829,7 @@ fn mangled_text_is_accepted_or_refused_but_never_a_panic() {
 
 #[test]
 fn a_file_is_read_and_one_that_is_not_there_is_named() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let file = folder.path().join("treewarden.yaml");
     let told = load(&file).expect_err("it isn't there").to_string();
     assert!(

@@ -435,12 +435,12 @@ fn kustomizations() -> Vec<PathBuf> {
     ["config", "cronjobs"]
         .into_iter()
         .flat_map(|top| walkdir::WalkDir::new(at(top)).sort_by_file_name())
-        .map(|entry| entry.expect("a readable folder").into_path())
+        .map(|entry| entry.expect("a readable directory").into_path())
         .filter(|path| path.ends_with("kustomization.yaml"))
         .filter(|path| {
             yaml(&fs::read_to_string(path).expect("a readable file"))["kind"] == "Kustomization"
         })
-        .map(|path| path.parent().expect("a folder").to_owned())
+        .map(|path| path.parent().expect("a directory").to_owned())
         .collect()
 }
 

@@ -478,7 +478,7 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
         .map(|(folder, ..)| (*folder, !tree.path.join(folder).exists()))
         .collect();
     same(
-        "which folders went",
+        "which directories went",
         &found,
         &table
             .iter()

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 const OUT: &str = "leads out of the tree or into a `.git`";
-const BOTH: &str = "is a file and a folder at once";
+const BOTH: &str = "is a file and a directory at once";
 const FAILED: &str = "failed to restore `";
 const UNREADABLE: &str = "failed to read the rescue";
 

@@ -201,7 +201,7 @@ fn a_report_opens_each_folder_once() {
     let more = opened() - before;
     assert!(
         (100..130).contains(&more),
-        "{more} folders were opened, of which there are hardly more than 100"
+        "{more} directories were opened, of which there are hardly more than 100"
     );
 }
 
@@ -763,7 +763,7 @@ fn a_half_mounted_volume_loses_no_registration() {
     fs::rename(server.behind("worktrees"), world.beside("unmounted")).unwrap();
     fs::create_dir(server.behind("worktrees")).unwrap();
     world.night();
-    assert_eq!(admins(), registered, "with an empty folder");
+    assert_eq!(admins(), registered, "with an empty directory");
     fs::remove_dir(server.behind("worktrees")).unwrap();
     let report = world.night();
     // But for those that had been missing for days before.
@@ -771,7 +771,7 @@ fn a_half_mounted_volume_loses_no_registration() {
         trees.retain(|path, _| !path.ends_with("/gone"));
         trees
     });
-    assert_eq!(admins(), left, "without the folder");
+    assert_eq!(admins(), left, "without the directory");
     assert!(
         report.repos.iter().all(|repo| repo.prune.refused.is_some()),
         "{:?}",

@@ -22,7 +22,7 @@ fn what_must_hold_for_every_input_holds_for_the_seeds() {
     named.sort();
     let mut known = targets::TARGETS.map(|(name, _)| name.to_owned());
     known.sort();
-    assert_eq!(named, known, "a folder of seeds for each target");
+    assert_eq!(named, known, "a directory of seeds for each target");
     for (name, target) in targets::TARGETS {
         for seed in fs::read_dir(seeds.join(name))
             .unwrap()

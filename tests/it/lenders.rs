@@ -192,7 +192,7 @@ const WAYS: [(&str, Borrow); 12] = [
         );
         (outer.join("sub"), "people/outer/.git/modules/sub")
     }),
-    ("by a folder of objects that is a link", |world, lender| {
+    ("by a directory of objects that is a link", |world, lender| {
         // As git-new-workdir makes it: a HEAD and an index of its own.
         let to = shared(world, &lender.repo.path, "people/workdir", &[]);
         remove(&to.join(".git/objects"));

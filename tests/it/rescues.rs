@@ -403,7 +403,7 @@ fn single_files_and_folders_come_back() {
         &world,
         1,
         &[&id, "script", "--force"],
-        "a folder stands there",
+        "a directory stands there",
     );
     remove(&tree.path.join("hollow"));
     write(&tree.path.join("hollow"), "precious\n");
@@ -1208,7 +1208,7 @@ fn files_of_a_tree_that_is_gone_want_a_place() {
     world.night();
     let id = only(&world);
     refused(&world, 1, &[&id, "new.ts"], "is gone: give --to DIR");
-    assert!(!tree.path.exists(), "not even an empty folder");
+    assert!(!tree.path.exists(), "not even an empty directory");
     restored(
         &world,
         &[

@@ -468,7 +468,7 @@ fn what_is_no_note_proves_nothing_and_the_trash_is_emptied_all_the_same() {
         let no_bin = bin(&format!("no bin but a {what}"));
         put(&no_bin, &outside.join("precious"));
     }
-    symlink(&outside, bin("link to a folder")).unwrap();
+    symlink(&outside, bin("link to a directory")).unwrap();
     assert_eq!(taken_from(&state), HashSet::new());
     world.night();
     assert_eq!(

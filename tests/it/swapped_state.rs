@@ -240,8 +240,8 @@ fn what_stands_in_a_state_files_place_is_named_and_neither_followed_nor_waited_f
             ("", 3, ".treewarden"),
             ("locks", 3, "locks`"),
             ("trash", 3, "trash`"),
-            ("looks", 0, "looks` is no folder"),
-            ("ballast", 0, "ballast` is no folder"),
+            ("looks", 0, "looks` is no directory"),
+            ("ballast", 0, "ballast` is no directory"),
             ("at-work", 0, ""),
         ],
     );

@@ -173,7 +173,7 @@ fn sources() -> Vec<Source> {
     let files = WalkDir::new(&src)
         .sort_by_file_name()
         .into_iter()
-        .map(|entry| entry.expect("a readable folder").into_path());
+        .map(|entry| entry.expect("a readable directory").into_path());
     let rust = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let source = |path: std::path::PathBuf| Source {
         text: fs::read_to_string(&path).expect("a readable file"),

@@ -95,7 +95,7 @@ fn put(
     let twice = entries.contains_key(&other) || entries.insert(name, entry).is_some();
     if twice {
         Err(git2::Error::from_str(
-            "a file and a folder have the same name",
+            "a file and a directory have the same name",
         ))
     } else {
         Ok(())

@@ -77,10 +77,10 @@ pub(super) fn remedy(cause: &io::Error) -> &'static str {
             "; it is a mount, or stands on another file system than the state folder: unmount it, or leave it out of the config"
         }
         Some(Errno::PERM) => {
-            "; it is another user's in a sticky folder, or protected: see `ls -ld` and `lsattr -d`, and run as its owner"
+            "; it is another user's in a sticky directory, or protected: see `ls -ld` and `lsattr -d`, and run as its owner"
         }
         Some(Errno::ACCESS) => {
-            "; the folder that holds it can't be written to: see `ls -ld`, and run as its owner"
+            "; the directory that holds it can't be written to: see `ls -ld`, and run as its owner"
         }
         Some(Errno::BUSY) => "; something is mounted there, or it is somebody's root: unmount it",
         _ => "",

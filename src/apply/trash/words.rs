@@ -61,7 +61,7 @@ pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
         ),
         Kept::Refused { path, owner, why } => {
             let owner = owner
-                .map(|owner| format!(", user {owner} owns it or its folder"))
+                .map(|owner| format!(", user {owner} owns it or its directory"))
                 .unwrap_or_default();
             let remedy = match why {
                 Hindrance::Forbidden(_) => {

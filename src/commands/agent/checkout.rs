@@ -24,7 +24,7 @@ pub enum CheckoutError {
     )]
     Missing(VolumePath),
     /// It can't be inspected.
-    #[error("failed to read `{0}`: {1}; mend it by hand")]
+    #[error("failed to read `{0}`: {1}; fix it by hand")]
     Unreadable(String, io::Error),
     /// Its files are git-crypt's.
     #[error("`{0}` says that this is a git-crypt repo: {WORDS}")]

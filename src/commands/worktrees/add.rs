@@ -109,7 +109,7 @@ fn prove_names(name: &str, branch: &str) -> Result<(), WorkError> {
         || name.starts_with(['.', '-'])
         || !name.chars().all(plain)
     {
-        let why = "is no worktree's name: it becomes a folder's; write letters, digits, `.`, `_` and `-`, and give any other branch with --branch";
+        let why = "is no worktree's name: it becomes a directory's; write letters, digits, `.`, `_` and `-`, and give any other branch with --branch";
         return Err(WorkError::Usage(format!("`{name}` {why}")));
     }
     let sound = !branch.starts_with('-')

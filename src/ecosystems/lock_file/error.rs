@@ -24,10 +24,10 @@ pub enum LockFileError {
     #[error("more than {0} packages are too many for one night")]
     TooManyNew(usize),
     /// So many packages.
-    #[error("it names {0} packages, more than any honest one")]
+    #[error("it names {0} packages, more than any well-formed one")]
     TooMany(usize),
     /// So many bytes.
-    #[error("{0} bytes are more than any honest one has")]
+    #[error("{0} bytes are more than any well-formed one has")]
     TooLarge(usize),
     /// It can't be read from git.
     #[error("{}", .0.message())]

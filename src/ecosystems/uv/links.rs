@@ -114,7 +114,7 @@ impl Look<'_> {
             self.seen = self.seen.saturating_add(1);
             if self.seen > MOST {
                 return Err(io::Error::other(
-                    "it holds more than any honest environment",
+                    "it holds more than any well-formed environment",
                 ));
             }
             if self.seen.is_multiple_of(AT_ONCE) {
@@ -200,7 +200,7 @@ mod tests {
             field.file(&format!("tree/{number}"), 0);
         }
         let why = of(&field.at("tree"), &Stop::never()).err().unwrap();
-        assert!(why.to_string().contains("more than any honest"), "{why}");
+        assert!(why.to_string().contains("more than any well-formed"), "{why}");
         let long = format!(
             "/c/archive-v0/{}/x.dist-info/METADATA",
             "a".repeat(LONGEST + 1)

@@ -92,13 +92,13 @@ impl Shadow {
             return Ok(config::Theirs::default());
         };
         if config::is_endless(&text) {
-            return Err(Refusal::Odd(format!("`{place}` is no honest one")));
+            return Err(Refusal::Odd(format!("`{place}` is no well-formed one")));
         }
         if let Some(entries) = config::plain(&text) {
             return Ok(config::gather(entries.iter().map(String::as_str)));
         }
         let copy = self.scratch.path().join("included");
-        std::fs::write(&copy, &text).map_err(unreadable("the scratch folder"))?;
+        std::fs::write(&copy, &text).map_err(unreadable("the scratch directory"))?;
         let args = [
             "config".as_ref(),
             "--file".as_ref(),

@@ -134,15 +134,15 @@ fn prove_entry(
             return if is_small {
                 Ok(())
             } else {
-                Err(odd(git_dir, name, "is larger than any honest one"))
+                Err(odd(git_dir, name, "is larger than any well-formed one"))
             };
         }
         _ if name.is_empty() => {
             return Err(Refusal::Odd(format!(
-                "`{git_dir}` is no folder; name the main checkout, not a worktree"
+                "`{git_dir}` is no directory; name the main checkout, not a worktree"
             )));
         }
-        FileType::Directory => "is no folder",
+        FileType::Directory => "is no directory",
         _ => "is no regular file",
     };
     Err(odd(git_dir, name, what))
@@ -150,7 +150,7 @@ fn prove_entry(
 
 fn odd(git_dir: &VolumePath, name: &str, what: &str) -> Refusal {
     Refusal::Odd(format!(
-        "`{git_dir}/{name}` {what}; mend it by hand or take the repo out of the config"
+        "`{git_dir}/{name}` {what}; fix it by hand or take the repo out of the config"
     ))
 }
 
@@ -180,7 +180,7 @@ fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
         return Ok(head);
     }
     Err(Refusal::Odd(format!(
-        "`{git_dir}/HEAD` names neither a branch nor a commit; mend it with `git symbolic-ref HEAD refs/heads/BRANCH`"
+        "`{git_dir}/HEAD` names neither a branch nor a commit; fix it with `git symbolic-ref HEAD refs/heads/BRANCH`"
     )))
 }
 
@@ -297,7 +297,7 @@ fn prove_files(
                         .is_ok_and(|data| data.len() > largest(entry.file_name()))
                 {
                     return Err(Refusal::Odd(format!(
-                        "`{}` is larger than any honest one; remove it",
+                        "`{}` is larger than any well-formed one; remove it",
                         entry.path().display()
                     )));
                 }
@@ -382,7 +382,7 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::Odd(format!(
-        "`{}` is neither file nor folder; remove it",
+        "`{}` is neither file nor directory; remove it",
         entry.path().display()
     )))
 }
@@ -431,7 +431,7 @@ fn prove_object_folder(
                     && entry.metadata().is_ok_and(|data| data.len() > CONFIG_CAP)
                 {
                     return Err(Refusal::Odd(format!(
-                        "`{}` is larger than any honest one; remove it",
+                        "`{}` is larger than any well-formed one; remove it",
                         entry.path().display()
                     )));
                 }

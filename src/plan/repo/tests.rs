@@ -653,7 +653,7 @@ fn a_repack_is_as_careful_as_what_was_seen_asks_for() {
             },
             GcAction::Incremental,
             &gently,
-            "not in full, because the registration of worktree t can't be read; mend it with `git worktree repair`",
+            "not in full, because the registration of worktree t can't be read; fix it with `git worktree repair`",
         ),
     ];
     for (facts, action, steps, reason) in cases {

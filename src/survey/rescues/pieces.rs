@@ -55,7 +55,7 @@ impl Held {
             .find(|piece| pieces.folders.contains_key(&piece.path))
         {
             Some(piece) => Err(odd(&format!(
-                "`{}` is a file and a folder at once",
+                "`{}` is a file and a directory at once",
                 piece.path.display()
             ))),
             None => Ok(pieces),

@@ -168,7 +168,7 @@ fn attributes() -> Vec<Case> {
         Case::new(
             "attributes-fifo-in-the-tree",
             "Maintained reap keep",
-            "neither file, link nor folder",
+            "neither file, link nor directory",
             |evil| {
                 fifo(&evil.dirty.path.join(".gitattributes"));
             },

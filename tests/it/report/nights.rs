@@ -183,7 +183,7 @@ fn rich_repos() -> Vec<Repo> {
     site.worktrees.push(tree(
         "/data/worktrees/acme__marketing-site/old-hero",
         "dangling",
-        "its admin folder is gone: no repo knows it",
+        "its admin directory is gone: no repo knows it",
     ));
     let mut api = repo("acme/api", RepoOutcome::Busy, 600.0, vec![]);
     api.lock = Lock {

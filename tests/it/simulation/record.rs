@@ -38,8 +38,8 @@ impl std::fmt::Debug for Entry {
                 )
             }
             Self::Link(to) => write!(f, "link to {}", to.display()),
-            Self::Folder(mode) => write!(f, "folder {mode:o}"),
-            Self::Other => write!(f, "neither file, link nor folder"),
+            Self::Folder(mode) => write!(f, "directory {mode:o}"),
+            Self::Other => write!(f, "neither file, link nor directory"),
         }
     }
 }

@@ -112,7 +112,7 @@ const HARMS: [(&str, Harm); 25] = [
             fs::write(place, "").unwrap();
         })
     }),
-    ("leaves something in the state folder", |sim| {
+    ("leaves something in the state directory", |sim| {
         told(&sim.world.at(".treewarden/kept-for-ever"), |place| {
             fs::write(place, "").unwrap();
         })
