@@ -17,9 +17,9 @@ pub(crate) fn setting<T: FromStr<Err: Debug>>(name: &str, default: T) -> T {
     std::env::var(name).map_or(default, |text| text.parse().expect("a setting is a number"))
 }
 
-/// A new folder for the bench's work, in `BENCH_FOLDER` or else in cargo's target folder: a disk,
-/// not memory.
-pub(crate) fn folder() -> tempfile::TempDir {
+/// A new directory for the bench's work, in `BENCH_FOLDER` or else in cargo's target directory: a
+/// disk, not memory.
+pub(crate) fn directory() -> tempfile::TempDir {
     let default = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let base = std::env::var_os("BENCH_FOLDER").map_or(default, PathBuf::from);
     std::fs::create_dir_all(&base)
@@ -30,7 +30,7 @@ pub(crate) fn folder() -> tempfile::TempDir {
 /// Whether a program stands on the `PATH`; says where to get it when it doesn't.
 pub(crate) fn is_there(program: &str, from: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    let there = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
     if !there {
         println!("left out: {program} ({from})");
     }

@@ -2,7 +2,7 @@
 //! stores, crates, git objects.
 //!
 //! The same number of entries makes the same tree, but for which of two equal files is the link. It
-//! must never be made in a folder that is not empty.
+//! must never be made in a directory that is not empty.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
@@ -21,8 +21,8 @@ const ENTRIES_OF_A_PART: usize = 125;
 pub(crate) fn make(root: &Path, entries: usize) -> io::Result<()> {
     let parts = entries / ENTRIES_OF_A_PART;
     for byte in 0..=u8::MAX {
-        for folder in ["pnpm/files", "npm/content", "shop/.git/objects"] {
-            fs::create_dir_all(root.join(format!("{folder}/{byte:02x}")))?;
+        for directory in ["pnpm/files", "npm/content", "shop/.git/objects"] {
+            fs::create_dir_all(root.join(format!("{directory}/{byte:02x}")))?;
         }
     }
     (0..parts * 2).into_par_iter().try_for_each(|number| {
@@ -36,7 +36,7 @@ pub(crate) fn make(root: &Path, entries: usize) -> io::Result<()> {
     })
 }
 
-/// Files in one folder, and nothing else.
+/// Files in one directory, and nothing else.
 ///
 /// # Errors
 /// As [`make`].
@@ -46,7 +46,7 @@ pub(crate) fn wide(root: &Path, files: usize) -> io::Result<()> {
         .try_for_each(|number| fs::write(root.join(format!("{:016x}", scattered(number))), b""))
 }
 
-/// A chain of folders, so many deep, each with so many files.
+/// A chain of directories, so many deep, each with so many files.
 ///
 /// # Errors
 /// As [`make`].
@@ -74,19 +74,19 @@ pub(crate) fn deep(root: &Path, levels: usize, files: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// A package: 4 folders and 14 files, of which every fourth is a link into pnpm's store.
+/// A package: 4 directories and 14 files, of which every fourth is a link into pnpm's store.
 fn package(root: &Path, number: usize) -> io::Result<()> {
     let top = root.join(format!(
         "trees/tree-{}/node_modules/package-{number}",
         number / 600
     ));
-    for folder in ["dist/internal", "test"] {
-        fs::create_dir_all(top.join(folder))?;
+    for directory in ["dist/internal", "test"] {
+        fs::create_dir_all(top.join(directory))?;
     }
     for file in 0..14 {
-        let folder = ["", "dist", "dist/internal", "test"][file % 4];
+        let directory = ["", "dist", "dist/internal", "test"][file % 4];
         let (path, bytes) = (
-            top.join(folder).join(format!("module-{file}.js")),
+            top.join(directory).join(format!("module-{file}.js")),
             scattered(number * 14 + file),
         );
         if file % 4 == 1 {
@@ -100,30 +100,30 @@ fn package(root: &Path, number: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Three files of npm's cache, each in a folder of two levels that few others are in.
+/// Three files of npm's cache, each in a directory of two levels that few others are in.
 fn stored(root: &Path, number: usize) -> io::Result<()> {
     (0..3).try_for_each(|blob| {
         let hash = scattered(number * 3 + blob + 77_777_777);
-        let folder = root.join(format!(
+        let directory = root.join(format!(
             "npm/content/{:02x}/{:02x}",
             hash & 0xff,
             hash >> 8 & 0xff
         ));
-        fs::create_dir_all(&folder)?;
-        write(&folder.join(format!("{hash:032x}")), hash)
+        fs::create_dir_all(&directory)?;
+        write(&directory.join(format!("{hash:032x}")), hash)
     })
 }
 
-/// A crate: 6 folders and 40 files.
+/// A crate: 6 directories and 40 files.
 fn unpacked_crate(root: &Path, number: usize) -> io::Result<()> {
     let top = root.join(format!("cargo/registry/src/index/crate-{number}"));
-    for folder in ["src/imp/unix", "tests", "benches"] {
-        fs::create_dir_all(top.join(folder))?;
+    for directory in ["src/imp/unix", "tests", "benches"] {
+        fs::create_dir_all(top.join(directory))?;
     }
     (0..40).try_for_each(|file| {
-        let folder = ["", "src", "src/imp", "src/imp/unix", "tests", "benches"][file % 6];
+        let directory = ["", "src", "src/imp", "src/imp/unix", "tests", "benches"][file % 6];
         write(
-            &top.join(folder).join(format!("file_{file}.rs")),
+            &top.join(directory).join(format!("file_{file}.rs")),
             scattered(number * 40 + file + 33_333_333),
         )
     })

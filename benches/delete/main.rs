@@ -4,9 +4,9 @@
 //! `cargo bench --bench delete`. `DELETE_ENTRIES` (100000) are on the local disk,
 //! `DELETE_REMOTE_ENTRIES` (10000) on the server, whose calls take `DELETE_DELAY` (500) µs;
 //! `DELETE_ROUNDS` (5) and `DELETE_REMOTE_ROUNDS` (3); `DELETE_FILES` (1000000) are deleted once
-//! more by each, all in one folder and as a chain of 20,000 folders, and ours tells how much memory
-//! it took; `BENCH_FOLDER` is where the trees are made, `BENCH_THREADS` how many threads ours has.
-//! Whatever is left is an error. It must never delete anything that it did not make.
+//! more by each, all in one directory and as a chain of 20,000 directories, and ours tells how much
+//! memory it took; `BENCH_FOLDER` is where the trees are made, `BENCH_THREADS` how many threads
+//! ours has. Whatever is left is an error. It must never delete anything that it did not make.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -57,7 +57,7 @@ fn main() {
     if let Some(root) = asked("empty") {
         return empty(&root.into());
     }
-    let top = other::folder();
+    let top = other::directory();
     let root = top.path().join("local");
     let entries = setting("DELETE_ENTRIES", 100_000);
     let local = |make: &dyn Fn(&Path) -> io::Result<()>| {

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use world::{Shape, Volume};
 
-/// What a user would write: by access time, until enough is gone, and then the empty folders.
+/// What a user would write: by access time, until enough is gone, and then the empty directories.
 const SCRIPT: &str = include_str!("script.sh");
 
 fn main() {
@@ -51,7 +51,7 @@ fn main() {
             Way::new("treewarden run --only evict", |volume: &mut Volume| {
                 judged(volume, 105, treewarden);
             }),
-            // It doesn't reckon with the folders, which have blocks of their own on ext4.
+            // It doesn't reckon with the directories, which have blocks of their own on ext4.
             Way::new("find | sort | awk | rm", |volume: &mut Volume| {
                 judged(volume, 125, script);
             }),

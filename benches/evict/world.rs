@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct Volume {
     /// Where it is mounted.
     pub(crate) root: PathBuf,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// How many units of each kind, and how many files the larger ones have.
@@ -90,8 +90,8 @@ const MODULE: usize = 24;
 impl Volume {
     /// Makes the volume in `within`, on `tmpfs` or on an `ext4` in a file.
     pub(crate) fn make(within: &Path, on: &str, shape: Shape) -> Self {
-        let folder = tempfile::tempdir_in(within).unwrap();
-        let root = folder.path().join("volume");
+        let directory = tempfile::tempdir_in(within).unwrap();
+        let root = directory.path().join("volume");
         fs::create_dir(&root).unwrap();
         let inodes = shape.files() * 3 / 2 + 100_000;
         let bytes = shape.files() * 6 * 1024 + (256 << 20);
@@ -108,7 +108,7 @@ impl Volume {
                 &root,
             );
         } else {
-            let image = folder.path().join("image");
+            let image = directory.path().join("image");
             File::create(&image).unwrap().set_len(bytes as u64).unwrap();
             sh(
                 "mkfs.ext4",
@@ -117,7 +117,7 @@ impl Volume {
             );
             sh("mount", &["-o", "loop", image.to_str().unwrap()], &root);
         }
-        let volume = Self { root, folder };
+        let volume = Self { root, directory };
         volume.fill(shape);
         volume
     }
@@ -162,7 +162,7 @@ impl Volume {
         let caches = ["npm", "pip", "uv", "cargo", "go-mod", "go-build"]
             .map(|kind| format!("  - {{kind: {kind}, path: caches/{kind}}}\n"));
         let threads = std::env::var("EVICT_THREADS").unwrap_or_else(|_| "32".to_owned());
-        let config = self.folder.path().join("config.yaml");
+        let config = self.directory.path().join("config.yaml");
         let text = format!(
             "volume:\n  root: {}\nrun: {{io_threads: {threads}}}\neviction:\n  high: {{bytes: {high:.4}%, inodes: 100%}}\n  low: {{bytes: {low:.4}%, inodes: 99%}}\nrepos: []\ncaches:\n{}",
             self.root.display(),
@@ -218,12 +218,12 @@ fn hex(rng: &mut Rng, digits: usize) -> String {
         .collect()
 }
 
-/// `count` files in a tree of a handful of folders, which are as old as they are.
-fn tree(folder: &Path, first: &str, count: usize, rng: &mut Rng, at: SystemTime) {
-    put(&folder.join(first), &some(rng), at);
+/// `count` files in a tree of a handful of directories, which are as old as they are.
+fn tree(directory: &Path, first: &str, count: usize, rng: &mut Rng, at: SystemTime) {
+    put(&directory.join(first), &some(rng), at);
     let below: Vec<PathBuf> = ["src", "src/deep", "tests"]
         .iter()
-        .map(|name| folder.join(name))
+        .map(|name| directory.join(name))
         .collect();
     for number in 1..count {
         put(
@@ -232,15 +232,15 @@ fn tree(folder: &Path, first: &str, count: usize, rng: &mut Rng, at: SystemTime)
             at,
         );
     }
-    // Where the first file stands, too: one young folder in a wheel would keep it.
-    let first = folder.join(first);
-    for folder in below
+    // Where the first file stands, too: one young directory in a wheel would keep it.
+    let first = directory.join(first);
+    for directory in below
         .iter()
         .rev()
         .map(PathBuf::as_path)
-        .chain([first.parent().unwrap(), folder])
+        .chain([first.parent().unwrap(), directory])
     {
-        File::open(folder)
+        File::open(directory)
             .unwrap()
             .set_times(FileTimes::new().set_modified(at))
             .unwrap();

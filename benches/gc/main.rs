@@ -57,11 +57,11 @@ const WAYS: [(&str, Tend); 4] = [
 fn main() {
     let number =
         |name: &str, or: usize| std::env::var(name).map_or(or, |text| text.parse().expect(name));
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (commits, nights) = (number("GC_COMMITS", 20_000), number("GC_NIGHTS", 5));
-    let origin = Repo::make(&folder.path().join("origin"), commits);
+    let origin = Repo::make(&directory.path().join("origin"), commits);
     let mut places: Vec<Place> = (0..WAYS.len())
-        .map(|number| Place::of(folder.path(), number, &origin))
+        .map(|number| Place::of(directory.path(), number, &origin))
         .collect();
 
     println!("\n{nights} nights of a repo of {commits} commits, the sum of all nights\n");
@@ -113,11 +113,11 @@ fn main() {
 }
 
 impl Place {
-    fn of(folder: &Path, number: usize, origin: &Repo) -> Self {
-        let volume = folder.join(format!("volume{number}"));
+    fn of(directory: &Path, number: usize, origin: &Repo) -> Self {
+        let volume = directory.join(format!("volume{number}"));
         std::fs::create_dir(&volume).unwrap();
         let repo = origin.copy(&volume.join("repo"));
-        let config = folder.join(format!("config{number}.yaml"));
+        let config = directory.join(format!("config{number}.yaml"));
         let text = format!(
             "volume:\n  root: {}\nrepos:\n  - {{name: acme/shop, path: repo}}\n",
             volume.display()

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Files in the tree, in 20 folders of 10 folders, and bytes of each.
+/// Files in the tree, in 20 directories of 10 directories, and bytes of each.
 const FILES: usize = 2000;
 const SIZE: usize = 4000;
 /// Files that a commit changes.

@@ -38,7 +38,7 @@ fn main() {
         installed: setting("NIGHT_INSTALLED", 400),
         idle: false,
     };
-    let top = other::folder();
+    let top = other::directory();
     let rounds = setting("NIGHT_ROUNDS", 3);
     let volume = Volume::make(&top.path().join("local"), shape);
     nights(

@@ -59,11 +59,11 @@ impl Volume {
     /// Makes it in `folder`. Each worktree has a commit of its own, and all but one a file that is
     /// in no commit. Of a repo's worktrees one is idle for five days, one, with all work saved on
     /// its branch, for three, and the others were worked in today: none is due.
-    pub(crate) fn make(folder: &Path, shape: Shape) -> Self {
-        let root = folder.join("volume");
+    pub(crate) fn make(directory: &Path, shape: Shape) -> Self {
+        let root = directory.join("volume");
         fs::create_dir_all(root.join("caches/npm")).expect("the volume is made");
         let volume = Self {
-            config: folder.join("treewarden.yaml"),
+            config: directory.join("treewarden.yaml"),
             root,
             shape,
         };
@@ -175,7 +175,7 @@ impl Volume {
                 fs::hard_link(self.root.join("store").join(installed(file)), path)
                     .expect("a file is linked");
             }
-            // What npm leaves there, and what the folder is known by.
+            // What npm leaves there, and what the directory is known by.
             if self.shape.installed > 0 {
                 let packages = (0..=self.shape.installed / PACKAGE)
                     .map(|number| format!("\"node_modules/package{number:03}\": {{}}"));
@@ -221,8 +221,8 @@ pub(crate) struct Served {
 
 impl Served {
     /// Makes it in `folder`. A call takes `delay` µs.
-    pub(crate) fn make(folder: &Path, shape: Shape, delay: u64) -> Self {
-        let [backing, mountpoint] = ["backing", "server"].map(|name| folder.join(name));
+    pub(crate) fn make(directory: &Path, shape: Shape, delay: u64) -> Self {
+        let [backing, mountpoint] = ["backing", "server"].map(|name| directory.join(name));
         // Made where the server will be mounted, since git writes absolute paths.
         let volume = Volume::make(&mountpoint, shape);
         fs::rename(&mountpoint, &backing)
@@ -259,13 +259,13 @@ fn installed(file: usize) -> String {
 
 /// Makes all that stands there `days` old, the lines of reflogs too; what is installed stays as it
 /// is.
-fn age(folder: &Path, days: u64) {
+fn age(directory: &Path, days: u64) {
     let then = SystemTime::now() - Duration::from_hours(24 * days);
     let seconds = then
         .duration_since(SystemTime::UNIX_EPOCH)
         .expect("it is after 1970")
         .as_secs();
-    for entry in walkdir::WalkDir::new(folder)
+    for entry in walkdir::WalkDir::new(directory)
         .into_iter()
         .filter_entry(|entry| entry.file_name() != "node_modules")
     {

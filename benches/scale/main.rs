@@ -21,7 +21,7 @@ const TREES: f64 = 10.0;
 const WORKED_IN: usize = 5;
 const FILES_OF_A_TREE: f64 = 9_000.0;
 /// Files in a directory, as in `node_modules` here (`benches/README.md#scan`).
-const FILES_A_FOLDER: f64 = 8.0;
+const FILES_A_DIRECTORY: f64 = 8.0;
 /// Cache units, the files of each, and the part of the units that a night evicts.
 const UNITS: f64 = 5_000_000.0;
 const FILES_OF_A_UNIT: f64 = 20.0;
@@ -121,7 +121,7 @@ fn shard(index: usize, pods: usize) -> [Work; 3] {
 }
 
 fn delete(files: f64) -> f64 {
-    files * DELETE.0 + files / FILES_A_FOLDER * DELETE.1
+    files * DELETE.0 + files / FILES_A_DIRECTORY * DELETE.1
 }
 
 fn evict() -> f64 {

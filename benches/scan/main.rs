@@ -69,7 +69,7 @@ fn main() {
         others
     };
 
-    let top = other::folder();
+    let top = other::directory();
     let root = top.path().join("local");
     tree::make(&root, setting("SCAN_ENTRIES", 300_000)).expect("room for the tree");
     same_as_du(&root);

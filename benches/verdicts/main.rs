@@ -38,7 +38,7 @@ fn main() {
         installed: setting("VERDICTS_INSTALLED", 2000),
         idle: true,
     };
-    let top = other::folder();
+    let top = other::directory();
     let volume = Volume::make(&top.path().join("local"), shape);
     verdicts(
         &volume,

@@ -192,8 +192,8 @@ pub fn state(data: &[u8]) {
         harmless(&text::render(&night, Look::PLAIN));
     }
     let root: Arc<Path> = Path::new("/data").into();
-    let folder = VolumePath::new(&root, Path::new(".treewarden")).expect("inside");
-    if let Some(origin) = fuzzing::taken(data, &folder) {
+    let directory = VolumePath::new(&root, Path::new(".treewarden")).expect("inside");
+    if let Some(origin) = fuzzing::taken(data, &directory) {
         below(&root, &origin.path());
     }
 }

@@ -24,7 +24,7 @@ const NAME: &str = "tree/20231114T221320Z";
 /// The commit, where the input says none. The words in capitals are put in.
 const COMMIT: &[u8] =
     b"tree TREE\nparent HEAD\nparent EXTRAS\nauthor A <a@example.com> 1700000000 +0000\ncommitter A <a@example.com> 1700000000 +0000\n\nRescue\n";
-/// What the second parent may hold, in order: files, and folders of files.
+/// What the second parent may hold, in order: files, and directories of files.
 const EXTRAS: [&str; 7] = [
     "index",
     "manifest.json",
@@ -40,7 +40,7 @@ thread_local! {
 }
 
 /// Whatever stands below the rescues' refs: what is read of it comes back in its tree, each file in
-/// a folder, and tells the same when it is told again.
+/// a directory, and tells the same when it is told again.
 pub fn rescue(data: &[u8]) {
     FIELD.with(|field| {
         let field = field.get_or_init(|| {
@@ -181,7 +181,7 @@ fn write(odb: &Odb<'_>, data: &[u8]) -> Option<Oid> {
     put(ObjectType::Commit, &commit)
 }
 
-/// A tree's bytes of lines `MODE NAME`: folders are all the same one, and so are files.
+/// A tree's bytes of lines `MODE NAME`: directories are all the same one, and so are files.
 fn entries(lines: &[u8], blob: Oid, below: Oid) -> Vec<u8> {
     let lines = lines
         .split(|&byte| byte == b'\n')
@@ -203,7 +203,7 @@ fn entries(lines: &[u8], blob: Oid, below: Oid) -> Vec<u8> {
         .collect()
 }
 
-/// In its tree, out of any `.git`, each in a folder that comes back, too, and with no bits that
+/// In its tree, out of any `.git`, each in a directory that comes back, too, and with no bits that
 /// lend anybody's rights.
 fn stays(pieces: &Pieces) {
     let root = Path::new("/data/tree");
@@ -211,7 +211,7 @@ fn stays(pieces: &Pieces) {
         .files
         .iter()
         .map(|piece| &piece.path)
-        .chain(pieces.folders.keys())
+        .chain(pieces.directories.keys())
     {
         super::below(root, &root.join(path));
         assert!(
@@ -224,17 +224,17 @@ fn stays(pieces: &Pieces) {
             .ancestors()
             .skip(1)
             .filter(|above| !above.as_os_str().is_empty());
-        above.for_each(|above| assert!(pieces.folders.contains_key(above), "{pieces:?}"));
+        above.for_each(|above| assert!(pieces.directories.contains_key(above), "{pieces:?}"));
     }
     for piece in &pieces.files {
         assert!(
-            !pieces.folders.contains_key(&piece.path)
+            !pieces.directories.contains_key(&piece.path)
                 && piece.mode.is_none_or(|mode| mode & !0o1777 == 0),
             "{piece:?}"
         );
     }
     assert!(
-        pieces.folders.values().all(|mode| mode & !0o7777 == 0),
+        pieces.directories.values().all(|mode| mode & !0o7777 == 0),
         "{pieces:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! A worktree whose admin folder and `.git` file hold anything at all.
+//! A worktree whose admin directory and `.git` file hold anything at all.
 //!
 //! The tree holds an edited file and a new one, whatever its index, HEAD and reflogs say. It must
 //! never be called clean or missing.
@@ -87,8 +87,8 @@ impl Field {
         fs::write(top.path().join("tree/README.md"), "edited!\n").expect("a file");
         fs::write(top.path().join("tree/new.ts"), "precious\n").expect("a file");
         let admin = top.path().join("repo/.git/worktrees/tree");
-        for folder in ["logs", "refs/worktree"] {
-            fs::create_dir_all(admin.join(folder)).expect("a folder");
+        for directory in ["logs", "refs/worktree"] {
+            fs::create_dir_all(admin.join(directory)).expect("a folder");
         }
         let honest = FILES
             .map(|name| (name, fs::read(admin.join(name)).ok()))
@@ -96,7 +96,7 @@ impl Field {
         Self { top, repo, honest }
     }
 
-    /// Lays the admin folder out as `data` says.
+    /// Lays the admin directory out as `data` says.
     fn lay(&self, data: &[u8]) {
         let root = self.top.path().to_str().expect("a plain path").as_bytes();
         for (name, honest) in &self.honest {

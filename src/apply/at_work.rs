@@ -25,7 +25,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// A repo's note.
 pub struct AtWork {
-    folder: VolumePath,
+    directory: VolumePath,
     name: String,
     killed: Option<DateTime<Utc>>,
 }
@@ -34,9 +34,9 @@ impl AtWork {
     /// The note of a repo by its name, as it was found. An unreadable one counts as none: then
     /// locks are judged by their age.
     pub fn of(state: &VolumePath, repo: &str) -> Self {
-        let folder = state.join("at-work").expect("a fixed name stays inside");
+        let directory = state.join("at-work").expect("a fixed name stays inside");
         let mut note = Self {
-            folder,
+            directory,
             name: repo.replace('/', "__"),
             killed: None,
         };
@@ -54,7 +54,7 @@ impl AtWork {
     /// Opens the note's file if it is a regular one: whatever agents put there instead is left
     /// alone.
     fn open(&self, flags: OFlags) -> io::Result<File> {
-        let place = self.folder.join(&self.name).map_err(io::Error::other)?;
+        let place = self.directory.join(&self.name).map_err(io::Error::other)?;
         atomic::open(&place, flags)
     }
 
@@ -68,7 +68,7 @@ impl AtWork {
     pub fn begin(&self, lock: &LockedRepo) {
         let write = || -> io::Result<()> {
             lock.still_held().map_err(io::Error::other)?;
-            atomic::make_folder(&self.folder)?;
+            atomic::make_directory(&self.directory)?;
             let mut file = self.open(OFlags::WRONLY | OFlags::CREATE)?;
             file.set_len(0)?;
             file.write_all(b"a run's git is at work in this repo, under its lock\n")
@@ -76,7 +76,7 @@ impl AtWork {
         if let Err(error) = write() {
             tracing::warn!(
                 "failed to note that git is at work in `{}/{}`: {error}",
-                self.folder,
+                self.directory,
                 self.name
             );
         }

@@ -34,7 +34,7 @@ pub fn drop_when_scarce(state: &VolumePath, usage: &Usage, stop: &Stop) -> io::R
         return Ok(());
     }
     let trash = Trash::of(state)?;
-    found(trash.adopt(&folder(state)?))?;
+    found(trash.adopt(&directory(state)?))?;
     trash.empty(stop).map(drop)
 }
 
@@ -46,27 +46,27 @@ pub fn take_on(state: &VolumePath, usage: &Usage) -> io::Result<()> {
     if !room(usage, 10) {
         return Ok(());
     }
-    let folder = folder(state)?;
-    atomic::make_folder(&folder)?;
+    let directory = directory(state)?;
+    atomic::make_directory(&directory)?;
     // Most runs all of it is there: one listing says so, where a server would have to refuse each.
-    let there = Listed::of(&folder)?;
-    let folder = openat::dir(&folder)?;
+    let there = Listed::of(&directory)?;
+    let directory = openat::dir(&directory)?;
     let names = (0..FILES).map(|number| number.to_string());
     names
         .filter(|name| !there.holds(name))
-        .try_for_each(|name| weigh_down(&folder, &name))
+        .try_for_each(|name| weigh_down(&directory, &name))
 }
 
-fn weigh_down(folder: &OwnedFd, name: &str) -> io::Result<()> {
+fn weigh_down(directory: &OwnedFd, name: &str) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    match rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR) {
+    match rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => File::from(file).write_all(&vec![b'.'; BYTES]),
         Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-fn folder(state: &VolumePath) -> io::Result<VolumePath> {
+fn directory(state: &VolumePath) -> io::Result<VolumePath> {
     state.join(Path::new("ballast")).map_err(io::Error::from)
 }
 

@@ -6,7 +6,7 @@
 //! meanwhile, such as replacing a directory by a link, is an error and never leads out of it.
 //! Scratch space may be small, so the work is done in parts.
 
-use super::ownership::{folders, give};
+use super::ownership::{directories, give};
 use super::staging::{NewFile, put_file};
 use crate::fs::openat;
 use crate::fs::scratch::Scratch;
@@ -211,11 +211,11 @@ impl Fill<'_> {
         if !data.is_file() || data.len() != large.size || to.exists() {
             return Ok(());
         }
-        let folder = to.parent().unwrap_or(&to);
-        std::fs::create_dir_all(folder)?;
+        let directory = to.parent().unwrap_or(&to);
+        std::fs::create_dir_all(directory)?;
         let (mut sum, mut file) = (
             ring::digest::Context::new(&ring::digest::SHA256),
-            tempfile::NamedTempFile::new_in(folder)?,
+            tempfile::NamedTempFile::new_in(directory)?,
         );
         let (mut buffer, mut left) = (vec![0; 1 << 20], large.size);
         while left > 0 && self.stop.reached().is_none() {
@@ -267,10 +267,10 @@ impl Fill<'_> {
                 path: path.to_owned(),
                 cause,
             };
-            let folder = path.parent().unwrap_or(Path::new(""));
+            let directory = path.parent().unwrap_or(Path::new(""));
             let fd = match above.take() {
-                Some((known, fd)) if known == folder => fd,
-                _ => folders(&self.top, folder, self.owner, &|path| {
+                Some((known, fd)) if known == directory => fd,
+                _ => directories(&self.top, directory, self.owner, &|path| {
                     mode_of(&tree.join(path))
                 })
                 .map_err(failed)?,
@@ -280,7 +280,7 @@ impl Fill<'_> {
                 .map_err(failed)?
                 .ok_or_else(|| FillError::Encrypted(path.to_owned()))?;
             stats.insert(item.path.clone(), stat);
-            above = Some((folder, fd));
+            above = Some((directory, fd));
         }
         match self.private.take_large_files(room.path())? {
             Some(objects) => self.keep_lfs(&objects),
@@ -310,7 +310,7 @@ impl Fill<'_> {
             )?));
         }
         if data.is_dir() {
-            let made = folders(to, Path::new(name), self.owner, &|_| {
+            let made = directories(to, Path::new(name), self.owner, &|_| {
                 data.permissions().mode() & 0o777
             })?;
             return Ok(Some(rustix::fs::fstat(made)?));
@@ -347,7 +347,7 @@ impl Fill<'_> {
                 path: Path::new(".git").join(&path),
                 cause,
             };
-            let folder = folders(
+            let directory = directories(
                 &self.git_dir,
                 path.parent().unwrap_or(Path::new("")),
                 self.owner,
@@ -355,7 +355,8 @@ impl Fill<'_> {
             )
             .map_err(failed)?;
             let name = path.file_name().unwrap_or_default();
-            if rustix::fs::statat(&folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_err() {
+            if rustix::fs::statat(&directory, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_err()
+            {
                 let copy = |to: &mut File| {
                     File::open(entry.path())
                         .and_then(|mut from| io::copy(&mut from, to))
@@ -366,7 +367,7 @@ impl Fill<'_> {
                     owner: self.owner,
                     mode: 0o644,
                 };
-                put_file(&folder, file, copy).map_err(failed)?;
+                put_file(&directory, file, copy).map_err(failed)?;
             }
         }
         Ok(())
@@ -380,8 +381,8 @@ fn new_file(to: &OwnedFd, name: &OsStr) -> io::Result<File> {
 }
 
 /// A directory's mode as git made it, by the caller's own umask.
-fn mode_of(folder: &Path) -> u32 {
-    std::fs::symlink_metadata(folder).map_or(0o755, |data| data.permissions().mode() & 0o777)
+fn mode_of(directory: &Path) -> u32 {
+    std::fs::symlink_metadata(directory).map_or(0o755, |data| data.permissions().mode() & 0o777)
 }
 
 /// Parses the lines of `git ls-tree -r -l -z`.
@@ -481,9 +482,9 @@ fn seen(entry: &mut IndexEntry, stat: &Stat) {
     entry.dev = stat.st_dev as u32;
     entry.ino = stat.st_ino as u32;
     (entry.uid, entry.gid) = (stat.st_uid, stat.st_gid);
-    let is_folder =
+    let is_directory =
         FileType::from_raw_mode(stat.st_mode) == FileType::Directory && entry.mode == SUBMODULE;
-    entry.file_size = if is_folder { 0 } else { stat.st_size as u32 };
+    entry.file_size = if is_directory { 0 } else { stat.st_size as u32 };
 }
 
 #[cfg(test)]

@@ -28,31 +28,31 @@ pub fn owner_of(git_dir: &VolumePath) -> io::Result<Option<(Uid, Gid)>> {
 ///
 /// # Errors
 /// Something else is on the way.
-pub fn folders(
+pub fn directories(
     base: impl AsFd,
     path: &Path,
     owner: Option<(Uid, Gid)>,
     mode: &dyn Fn(&Path) -> u32,
 ) -> io::Result<OwnedFd> {
-    let mut fd = open_folder(base.as_fd(), Path::new("."))?;
+    let mut fd = open_directory(base.as_fd(), Path::new("."))?;
     let mut above = PathBuf::new();
     for name in path {
         above.push(name);
         match rustix::fs::mkdirat(&fd, name, Mode::RWXU) {
             Ok(()) => {
-                let fresh = open_folder(&fd, Path::new(name))?;
+                let fresh = open_directory(&fd, Path::new(name))?;
                 give(&fresh, owner)?;
                 rustix::fs::fchmod(&fresh, Mode::from_raw_mode(mode(&above)))?;
                 fd = fresh;
             }
-            Err(Errno::EXIST) => fd = open_folder(&fd, Path::new(name))?,
+            Err(Errno::EXIST) => fd = open_directory(&fd, Path::new(name))?,
             Err(error) => return Err(error.into()),
         }
     }
     Ok(fd)
 }
 
-pub(super) fn open_folder(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_directory(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     openat::below(base, path, OFlags::RDONLY | OFlags::DIRECTORY)
         .map_err(|errno| io::Error::other(openat::cause(errno)))
 }

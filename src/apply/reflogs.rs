@@ -242,17 +242,17 @@ fn end_line(log: &VolumePath) -> io::Result<()> {
 
 /// Writes durably, in one step, and while no other expiry works on the log.
 fn write(log: &VolumePath, text: &[u8]) -> io::Result<()> {
-    let (folder, name) = openat::parent(log)?;
+    let (directory, name) = openat::parent(log)?;
     let mut lock = name.to_owned();
     lock.push(".lock");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode =
         Mode::from_raw_mode(openat::stat(log)?.st_mode) & (Mode::RWXU | Mode::RWXG | Mode::RWXO);
-    let mut file = File::from(rustix::fs::openat(&folder, &lock, flags, mode)?);
+    let mut file = File::from(rustix::fs::openat(&directory, &lock, flags, mode)?);
     rustix::fs::fchmod(&file, mode)?;
     file.write_all(text)?;
     file.sync_all()?;
-    Ok(rustix::fs::renameat(&folder, &lock, &folder, name)?)
+    Ok(rustix::fs::renameat(&directory, &lock, &directory, name)?)
 }
 
 #[cfg(test)]

@@ -101,10 +101,10 @@ impl RepoExecutor<'_> {
                 worktree::MISSING_AT_ONCE
             })
             .map_err(io::Error::from)?;
-        let (folder, name) = openat::parent(&mark)?;
+        let (directory, name) = openat::parent(&mark)?;
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)) {
+        match rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o644)) {
             Ok(_) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(io::Error::from(errno).into()),
         }

@@ -198,10 +198,10 @@ fn store(
     }
 }
 
-fn sync(shadow: &Shadow, folder: &Path) -> Result<(), RescueError> {
+fn sync(shadow: &Shadow, directory: &Path) -> Result<(), RescueError> {
     let place = shadow
         .git_dir()
-        .join(folder)
+        .join(directory)
         .map_err(|error| RescueError::Differs(error.to_string()))?;
     let synced = openat::dir(&place).and_then(|fd| Ok(rustix::fs::fsync(fd)?));
     synced.map_err(|cause| RescueError::File {
@@ -411,8 +411,8 @@ impl Making<'_> {
                 .iter()
                 .map(|(path, stamp)| (path.as_path().into(), stamp.mode & 0o7777, stamp.mtime.0))
                 .collect(),
-            folders: listing
-                .folders
+            directories: listing
+                .directories
                 .iter()
                 .map(|(path, mode)| (path.as_path().into(), *mode))
                 .collect(),

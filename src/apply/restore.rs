@@ -5,7 +5,7 @@
 //! Nothing is written outside the given directory, and a file that differs is replaced only on
 //! request.
 
-use super::ownership::{folders, give, open_folder, owner_of};
+use super::ownership::{directories, give, open_directory, owner_of};
 use super::staging::{StagingDir, WorkshopError, free_id};
 use super::trash::{Trash, TrashError};
 use crate::fs::humanize;
@@ -163,7 +163,7 @@ impl Restore<'_> {
             repo: &repo,
             shadow: self.shadow,
             stop: self.stop,
-            base: staging.folder(Path::new(""))?,
+            base: staging.directory(Path::new(""))?,
             owner,
         };
         let admin = git_dir.path().join("worktrees").join(&id);
@@ -245,7 +245,7 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> RestoreError {
 impl Writer<'_> {
     /// Writes below the directory `name`, made with `mode` where it is missing.
     fn below(&self, name: &str, mode: u32) -> io::Result<Self> {
-        let base = folders(&self.base, Path::new(name), self.owner, &|_| mode)?;
+        let base = directories(&self.base, Path::new(name), self.owner, &|_| mode)?;
         Ok(Self { base, ..*self })
     }
 
@@ -300,7 +300,7 @@ impl Writer<'_> {
             ));
         }
         // Directories get their own modes last: one of them may forbid writing.
-        let made = self.make_folders(pieces)?;
+        let made = self.make_directories(pieces)?;
         let mut restored = Restored::default();
         for (piece, standing) in pieces.files.iter().zip(&standing) {
             if matches!(standing, Standing::Same) {
@@ -310,23 +310,23 @@ impl Writer<'_> {
                 restored.written = restored.written.saturating_add(1);
             }
         }
-        self.finish_folders(made)?;
+        self.finish_directories(made)?;
         Ok(restored)
     }
 
     /// Makes the directories that are missing. Returns them, with the modes that they are to have.
-    fn make_folders<'b>(
+    fn make_directories<'b>(
         &self,
         pieces: &'b Pieces,
     ) -> Result<BTreeMap<&'b PathBuf, u32>, RestoreError> {
         let mut made = BTreeMap::new();
-        for (path, mode) in &pieces.folders {
+        for (path, mode) in &pieces.directories {
             let failed = failed(path);
             let parent = self.parent(path).map_err(&failed)?;
             match rustix::fs::mkdirat(&parent, name(path), Mode::RWXU) {
                 Ok(()) => drop(made.insert(path, *mode)),
                 Err(Errno::EXIST) => {
-                    drop(open_folder(&parent, Path::new(name(path))).map_err(failed)?);
+                    drop(open_directory(&parent, Path::new(name(path))).map_err(failed)?);
                 }
                 Err(error) => return Err(failed(error.into())),
             }
@@ -335,9 +335,9 @@ impl Writer<'_> {
     }
 
     /// Gives the directories that were made their owner and modes, the innermost first.
-    fn finish_folders(&self, made: BTreeMap<&PathBuf, u32>) -> Result<(), RestoreError> {
+    fn finish_directories(&self, made: BTreeMap<&PathBuf, u32>) -> Result<(), RestoreError> {
         for (path, mode) in made.into_iter().rev() {
-            let closed = self.folder(path).and_then(|fd| {
+            let closed = self.directory(path).and_then(|fd| {
                 give(&fd, self.owner)?;
                 Ok(rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?)
             });
@@ -346,8 +346,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
-        open_folder(
+    fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+        open_directory(
             &self.base,
             if path.as_os_str().is_empty() {
                 Path::new(".")
@@ -358,16 +358,17 @@ impl Writer<'_> {
     }
 
     fn parent(&self, path: &Path) -> io::Result<OwnedFd> {
-        self.folder(path.parent().unwrap_or(Path::new("")))
+        self.directory(path.parent().unwrap_or(Path::new("")))
     }
 
     fn standing(&self, piece: &Piece) -> io::Result<Standing> {
-        let folder = piece
+        let directory = piece
             .path
             .parent()
             .filter(|path| !path.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        let parent = match openat::below(&self.base, folder, OFlags::RDONLY | OFlags::DIRECTORY) {
+        let parent = match openat::below(&self.base, directory, OFlags::RDONLY | OFlags::DIRECTORY)
+        {
             Err(Errno::NOENT) => return Ok(Standing::Nothing),
             parent => parent.map_err(|errno| io::Error::other(openat::cause(errno)))?,
         };

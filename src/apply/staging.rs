@@ -6,7 +6,7 @@
 //! command or run. So half a clone or half a tree is never in the place of a whole one, and only an
 //! empty directory is replaced.
 
-use super::ownership::{folders, give, owner_of};
+use super::ownership::{directories, give, owner_of};
 use super::trash::{Trash, TrashError};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -67,7 +67,9 @@ impl<'a> StagingDir<'a> {
             lock,
             place: trash.staging(lock).map_err(WorkshopError::from)?,
         };
-        staging.folder(Path::new("")).map_err(WorkshopError::from)?;
+        staging
+            .directory(Path::new(""))
+            .map_err(WorkshopError::from)?;
         let done = work(&staging);
         if let Err(error) = trash.sweep(lock, stop) {
             tracing::warn!(%error, "a staging stays; the next command or night in this repo clears it");
@@ -84,8 +86,8 @@ impl<'a> StagingDir<'a> {
     ///
     /// # Errors
     /// Something else is there.
-    pub fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
-        folders(
+    pub fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+        directories(
             openat::root(self.place.root())?,
             &self.place.relative().join(path),
             None,
@@ -117,14 +119,14 @@ impl<'a> StagingDir<'a> {
     ) -> Result<(), WorkshopError> {
         self.lock.still_held()?;
         let owner = owner_of(git_dir)?;
-        let registry = folders(
+        let registry = directories(
             openat::dir(git_dir)?,
             Path::new("worktrees"),
             owner,
             &|_| 0o755,
         )?;
         let to = stands_in(place, owner)?;
-        let staging = self.folder(Path::new(""))?;
+        let staging = self.directory(Path::new(""))?;
         rustix::fs::renameat(&staging, ADMIN, &registry, id)?;
         if let Err(error) = self.put_tree(&to, place) {
             rustix::fs::renameat(&registry, id, &staging, ADMIN)?;
@@ -136,7 +138,7 @@ impl<'a> StagingDir<'a> {
     /// Renames the tree to its place. A directory's rename replaces nothing but an empty directory.
     fn put_tree(&self, to: impl AsFd, place: &VolumePath) -> Result<(), WorkshopError> {
         let name = place.relative().file_name().unwrap_or_default();
-        match rustix::fs::renameat(self.folder(Path::new(""))?, TREE, to, name) {
+        match rustix::fs::renameat(self.directory(Path::new(""))?, TREE, to, name) {
             Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {
                 Err(io::Error::other("something stands there").into())
             }
@@ -161,14 +163,14 @@ pub struct NewFile<'a> {
 /// # Errors
 /// It can't be written.
 pub fn put_file(
-    folder: impl AsFd,
+    directory: impl AsFd,
     NewFile { name, owner, mode }: NewFile<'_>,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let beside = format!(".treewarden-{}", uuid::Uuid::new_v4());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::openat(
-        &folder,
+        &directory,
         &beside,
         flags,
         Mode::RUSR | Mode::WUSR,
@@ -177,16 +179,16 @@ pub fn put_file(
     give(&file, owner)?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     file.sync_all()?;
-    Ok(rustix::fs::renameat(&folder, &beside, &folder, name)?)
+    Ok(rustix::fs::renameat(&directory, &beside, &directory, name)?)
 }
 
 /// Gives a directory in staging the owner and the mode for its final place.
 ///
 /// # Errors
 /// The file system refuses.
-pub fn hand_over(folder: &OwnedFd, owner: Owner, mode: u32) -> io::Result<()> {
-    give(folder, owner)?;
-    Ok(rustix::fs::fchmod(folder, Mode::from_raw_mode(mode))?)
+pub fn hand_over(directory: &OwnedFd, owner: Owner, mode: u32) -> io::Result<()> {
+    give(directory, owner)?;
+    Ok(rustix::fs::fchmod(directory, Mode::from_raw_mode(mode))?)
 }
 
 /// Moves the packs that a fetch left in `from` to `to`. For git a pack exists when its index does,
@@ -227,7 +229,7 @@ pub fn put_packs(from: &OwnedFd, to: &OwnedFd, owner: Owner) -> io::Result<()> {
 /// Some are there, and whole.
 pub fn put_loose(loose: &[(PathBuf, PathBuf)], objects: &OwnedFd, owner: Owner) -> io::Result<()> {
     for (from, to) in loose {
-        let folder = folders(
+        let directory = directories(
             objects,
             to.parent().unwrap_or(Path::new("")),
             owner,
@@ -238,7 +240,7 @@ pub fn put_loose(loose: &[(PathBuf, PathBuf)], objects: &OwnedFd, owner: Owner) 
             owner,
             mode: 0o444,
         };
-        put_file(folder, file, |file| {
+        put_file(directory, file, |file| {
             io::copy(&mut File::open(from)?, file).map(drop)
         })?;
     }
@@ -259,7 +261,7 @@ fn stands_in(place: &VolumePath, owner: Owner) -> io::Result<OwnedFd> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
     {
-        Some(parent) => folders(root, parent, owner, &|_| 0o755),
+        Some(parent) => directories(root, parent, owner, &|_| 0o755),
         None => Ok(root),
     }
 }

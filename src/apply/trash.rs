@@ -100,7 +100,7 @@ impl Trash {
     /// It can't be made.
     pub fn of(state: &VolumePath) -> io::Result<Self> {
         let place = state.join("trash")?;
-        atomic::make_folder(&place)?;
+        atomic::make_directory(&place)?;
         Ok(Self { place })
     }
 
@@ -111,7 +111,7 @@ impl Trash {
     /// It can't be made.
     pub fn bin(&self, tree: Option<(&VolumePath, &VolumePath)>) -> io::Result<Bin> {
         let place = self.place.join(uuid::Uuid::new_v4().to_string())?;
-        atomic::make_new_folder(&place)?;
+        atomic::make_new_directory(&place)?;
         if let Some((from, admin)) = tree {
             Note::of(from, admin)?.write(&place)?;
         }
@@ -240,7 +240,7 @@ impl Trash {
                 let back = if git || !is_right(&taken.from) {
                     Err(io::Error::other("no worktree of this repo may stand there"))
                 } else {
-                    rename::folder(&stands, &taken.from)
+                    rename::directory(&stands, &taken.from)
                 };
                 if let Err(cause) = back {
                     // Its repo is maintained all the same, and whoever empties the trash reports
@@ -330,7 +330,7 @@ impl Bin {
             place: what.clone(),
             cause,
         };
-        rename::folder(what, from).map_err(stranded)
+        rename::directory(what, from).map_err(stranded)
     }
 
     /// Moves a file of a store back to where it was taken from. If somebody wrote it again
@@ -408,10 +408,11 @@ impl Bin {
     /// Removes the empty trash entry, with the files beside its contents.
     fn remove(&self) -> io::Result<()> {
         let (parent, name) = openat::parent(&self.place)?;
-        if let Some(folder) = found(openat::dir(&self.place))? {
+        if let Some(directory) = found(openat::dir(&self.place))? {
             for name in [TOLD, note::GONE] {
                 found(
-                    rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(io::Error::from),
+                    rustix::fs::unlinkat(&directory, name, AtFlags::empty())
+                        .map_err(io::Error::from),
                 )?;
             }
         }
@@ -457,10 +458,10 @@ pub fn waiting(state: &VolumePath) -> io::Result<Vec<VolumePath>> {
 }
 
 fn bins(trash: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let Some(folder) = found(openat::dir(trash))? else {
+    let Some(directory) = found(openat::dir(trash))? else {
         return Ok(Vec::new());
     };
-    openat::list(folder)?
+    openat::list(directory)?
         .into_iter()
         .map(|(name, _)| Ok(trash.join(name)?))
         .collect()

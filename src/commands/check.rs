@@ -223,7 +223,7 @@ fn mount(policy: &Policy) -> Vec<Line> {
 fn writable(state: &VolumePath) -> Line {
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     let asked = openat::open(state, OFlags::PATH | OFlags::DIRECTORY)
-        .and_then(|folder| rustix::fs::accessat(folder, ".", wanted, AtFlags::empty()))
+        .and_then(|directory| rustix::fs::accessat(directory, ".", wanted, AtFlags::empty()))
         .map_err(openat::cause);
     match asked {
         Ok(()) => ok("state directory", state.to_string()),

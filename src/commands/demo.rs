@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug)]
 pub struct Demo {
     /// The directory of the volume and its config.
-    pub folder: PathBuf,
+    pub directory: PathBuf,
     /// The run's report.
     pub report: RunReport,
 }
@@ -74,18 +74,18 @@ caches:
 /// # Errors
 /// [`DemoError`].
 pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
-    let folder = match at {
+    let directory = match at {
         Some(at) => std::path::absolute(at)?,
         None => tempfile::Builder::new()
             .prefix("treewarden-demo-")
             .tempdir()?
             .keep(),
     };
-    let root = folder.join("volume");
-    fs::create_dir_all(&folder)?;
+    let root = directory.join("volume");
+    fs::create_dir_all(&directory)?;
     fs::create_dir(&root)?;
     let text = CONFIG.replace("ROOT", &root.display().to_string());
-    let file = folder.join("treewarden.yaml");
+    let file = directory.join("treewarden.yaml");
     fs::write(&file, &text)?;
     let policy = config::parse(&file.display().to_string(), &text)?;
     let now = clock::now();
@@ -118,7 +118,7 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
         after_pause: false,
     };
     Ok(Demo {
-        folder,
+        directory,
         report: run::run(&policy, &options, &stop, bar),
     })
 }
@@ -126,12 +126,12 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
 impl Demo {
     /// Where to look, and what to try.
     pub fn look_around(&self) -> String {
-        let config = self.folder.join("treewarden.yaml");
+        let config = self.directory.join("treewarden.yaml");
         let config = config.display();
         format!(
             "\nThe volume is yours to look at: {}\n  treewarden report  --config {config}    what the next run would do\n  \
              treewarden history --config {config}    the nights so far\n  treewarden rescue list --config {config}    what was rescued\n",
-            self.folder.display()
+            self.directory.display()
         )
     }
 }

@@ -10,7 +10,7 @@
 mod git_dir;
 
 use crate::apply::fill::Fill;
-use crate::apply::ownership::folders;
+use crate::apply::ownership::directories;
 use crate::apply::staging::{NewFile, StagingDir, hand_over, put_file, put_loose};
 use crate::commands::worktrees::remote::{Head, of_origin, settings};
 use crate::commands::worktrees::{Claim, Locked, WorkError, is_free};
@@ -120,14 +120,14 @@ impl Clone<'_> {
     /// Fetches all branches and tags into the staging directory, and writes the git dir that is to
     /// stand. Returns the commit to check out; none for an empty repo.
     fn fetch(&self) -> Result<(Private, Option<Oid>), WorkError> {
-        let private = Private::new(self.folder("tree/.git/objects/pack", 0o755)?)?;
+        let private = Private::new(self.directory("tree/.git/objects/pack", 0o755)?)?;
         let said = self.ask(&private)?;
         let refs = private
             .refs(true, self.stop, self.limit)
             .map_err(self.failed())?;
         put_loose(
             &private.loose()?,
-            &self.folder("tree/.git/objects", 0o755)?,
+            &self.directory("tree/.git/objects", 0o755)?,
             None,
         )?;
         let id_of = |name: &str| {
@@ -207,8 +207,8 @@ impl Clone<'_> {
         commit: Option<Oid>,
     ) -> Result<(), WorkError> {
         let (top, git_dir, mode) = (
-            self.staging.folder(Path::new("tree"))?,
-            self.folder(GIT_DIR, 0o755)?,
+            self.staging.directory(Path::new("tree"))?,
+            self.directory(GIT_DIR, 0o755)?,
             private.mode()?,
         );
         if let Some(commit) = commit {
@@ -237,9 +237,9 @@ impl Clone<'_> {
     }
 
     /// Opens a directory in the staging directory; missing ones are made with this mode.
-    fn folder(&self, path: &str, mode: u32) -> io::Result<OwnedFd> {
-        folders(
-            self.staging.folder(Path::new(""))?,
+    fn directory(&self, path: &str, mode: u32) -> io::Result<OwnedFd> {
+        directories(
+            self.staging.directory(Path::new(""))?,
             Path::new(path),
             None,
             &|_| mode,

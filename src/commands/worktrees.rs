@@ -340,7 +340,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn a_name_fills_a_root_with_one_open_folder() {
+    fn a_name_fills_a_root_with_one_open_directory() {
         for (glob, path) in [
             ("worktrees/acme__shop/*", Some("worktrees/acme__shop/fix")),
             ("worktrees/*/shop", Some("worktrees/fix/shop")),

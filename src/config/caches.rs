@@ -42,7 +42,7 @@ impl CacheResolver<'_> {
                 }
                 // Of an unknown kind, nobody can say whether it needs a directory.
                 None if cache.path.is_none() => None,
-                _ => self.folder(cache, &at),
+                _ => self.directory(cache, &at),
             };
             let depth = depth(cache.depth, kind, &at.key("depth"), self.notes);
             let Some((kind, name)) = kind.zip(name) else {
@@ -69,8 +69,8 @@ impl CacheResolver<'_> {
         resolved
     }
 
-    /// Build output stands in the worktrees, wherever those are: it has no directory, and there is no
-    /// second one.
+    /// Build output stands in the worktrees, wherever those are: it has no directory, and there is
+    /// no second one.
     fn no_place(
         &mut self,
         typed: &raw::Cache,
@@ -93,7 +93,7 @@ impl CacheResolver<'_> {
         None
     }
 
-    fn folder(&mut self, typed: &raw::Cache, at: &KeyPath) -> Option<VolumePath> {
+    fn directory(&mut self, typed: &raw::Cache, at: &KeyPath) -> Option<VolumePath> {
         let at = at.key("path");
         let place = self
             .places

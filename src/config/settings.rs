@@ -38,8 +38,8 @@ pub(super) fn check(typed: &raw::Settings, root: &Path, at: &KeyPath, notes: &mu
             "0 would drop every rescue; write a time such as 30d",
         );
     }
-    for (index, folder) in typed.worktrees.made_again.iter().flatten().enumerate() {
-        check_made_again(folder, &worktrees.key("made_again").item(index), notes);
+    for (index, directory) in typed.worktrees.made_again.iter().flatten().enumerate() {
+        check_made_again(directory, &worktrees.key("made_again").item(index), notes);
     }
     if let Some(Err(unknown)) = typed
         .gc

@@ -67,7 +67,10 @@ fn top(lister: &CacheLister<'_>, entry: Entry) -> Vec<Unit> {
         // Links to the versions of one package.
         return Vec::new();
     }
-    let scoped = lister.folders(&entry.place).into_iter().filter(is_package);
+    let scoped = lister
+        .directories(&entry.place)
+        .into_iter()
+        .filter(is_package);
     scoped
         .filter_map(|package| unit(lister, &entry.name, package))
         .collect()

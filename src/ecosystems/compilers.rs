@@ -6,7 +6,7 @@
 
 use super::account::{Opinion, Says, Tool, opinion};
 use super::directory::{Directory, ends_with, folder, holds};
-use super::directory::{listed, open_folder};
+use super::directory::{listed, open_directory};
 use super::ecosystem::Ecosystem;
 use super::made_file::{MadeFile, beginning, contains, shows};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -72,7 +72,7 @@ fn holds_map(folder: &OwnedFd, depth: usize, left: &mut usize) -> bool {
         .iter()
         .filter(|(_, kind)| *kind == FileType::Directory);
     below.any(|(name, _)| {
-        open_folder(folder.as_fd(), name)
+        open_directory(folder.as_fd(), name)
             .is_ok_and(|below| holds_map(&below, depth.saturating_sub(1), left))
     })
 }

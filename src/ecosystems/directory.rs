@@ -244,10 +244,10 @@ impl Directory {
 
 /// Opens the directory of that name; none for a link.
 pub(crate) fn folder(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
-    open_folder(parent, OsStr::new(name)).ok()
+    open_directory(parent, OsStr::new(name)).ok()
 }
 
-pub(crate) fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
@@ -305,7 +305,7 @@ pub(crate) fn open(parent: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
 /// Lists a directory, also on file systems whose listings don't show the kinds.
 pub(crate) fn listed(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
     // By another descriptor: a listing uses up its own.
-    let mut entries = openat::list(open_folder(folder.as_fd(), OsStr::new("."))?)?;
+    let mut entries = openat::list(open_directory(folder.as_fd(), OsStr::new("."))?)?;
     for (name, kind) in entries
         .iter_mut()
         .filter(|(_, kind)| *kind == FileType::Unknown)

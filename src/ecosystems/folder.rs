@@ -10,7 +10,7 @@ use crate::facts::cache::Unit;
 use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 
-pub(super) static FOLDER: Ecosystem = Ecosystem {
+pub(super) static DIRECTORY: Ecosystem = Ecosystem {
     caches: &[CacheLayout {
         kind: CacheKind::new("folder"),
         unit: "whatever stands at the given depth of a directory of yours",
@@ -28,13 +28,13 @@ fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     for _ in 1..lister.depth {
         level = level
             .par_iter()
-            .flat_map_iter(|folder| lister.folders(folder))
+            .flat_map_iter(|directory| lister.directories(directory))
             .map(|entry| entry.place)
             .collect();
     }
     level
         .par_iter()
-        .flat_map(|folder| lister.entries(folder))
+        .flat_map(|directory| lister.entries(directory))
         .filter_map(|entry| unit(lister, entry))
         .collect()
 }

@@ -249,7 +249,7 @@ impl LastUseProbe {
     }
 
     /// Whether there is a directory. A path through a link is an error.
-    pub(super) fn is_folder(&self, place: &VolumePath) -> io::Result<bool> {
+    pub(super) fn is_directory(&self, place: &VolumePath) -> io::Result<bool> {
         let there = openat::below(
             &self.root,
             place.relative(),
@@ -277,8 +277,8 @@ impl LastUseProbe {
         }
     }
 
-    /// The last bytes of a regular file, `most` at most. Where it is another user's, or on a network
-    /// mount, that moves its access time, which must tell nothing then.
+    /// The last bytes of a regular file, `most` at most. Where it is another user's, or on a
+    /// network mount, that moves its access time, which must tell nothing then.
     pub(super) fn tail(&self, place: &VolumePath, most: u64) -> io::Result<Vec<u8>> {
         let (file, length) = self.file(place)?;
         // As long as the file was when it was opened.

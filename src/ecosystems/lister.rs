@@ -181,7 +181,7 @@ impl<'a> CacheLister<'a> {
     }
 
     /// The directories among the [`Self::entries`].
-    pub(super) fn folders(&self, directory: &VolumePath) -> Vec<Entry> {
+    pub(super) fn directories(&self, directory: &VolumePath) -> Vec<Entry> {
         self.entries(directory)
             .into_iter()
             .filter(|entry| entry.is_dir)

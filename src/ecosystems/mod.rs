@@ -67,7 +67,7 @@ pub static ALL: [&Ecosystem; 18] = [
     &compilers::COMPILERS,
     &coverage::COVERAGE,
     &macos::MACOS,
-    &folder::FOLDER,
+    &folder::DIRECTORY,
     &build_output::BUILD_OUTPUT,
 ];
 

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 /// A volume in a temporary directory.
 pub(crate) struct Field {
     root: Arc<Path>,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 /// That many days before a fixed present.
@@ -30,10 +30,10 @@ fn moment(days: u64) -> SystemTime {
 
 impl Field {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         Self {
-            root: folder.path().canonicalize().unwrap().into(),
-            _folder: folder,
+            root: directory.path().canonicalize().unwrap().into(),
+            _directory: directory,
         }
     }
 

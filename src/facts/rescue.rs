@@ -59,7 +59,8 @@ pub struct Manifest {
     /// Files and links, with permission bits and the time of the last write in seconds.
     pub files: Vec<(Name, u32, i64)>,
     /// Directories, the empty ones too, with permission bits.
-    pub folders: Vec<(Name, u32)>,
+    #[serde(rename = "folders")]
+    pub directories: Vec<(Name, u32)>,
 }
 
 /// A path: in JSON a string if it is text, else its bytes as numbers.

@@ -4,9 +4,9 @@
 //! Agents can write there too: a link of either kind in a file's place would have us write over
 //! what it leads to, a FIFO would wait for ever, and a directory that is swapped for a link would
 //! lead us out of the volume. So the directory is opened beneath the volume's root, following no
-//! link, and all steps of one change go by that descriptor. Only regular files are opened, and a file
-//! that a reader may have open is replaced, not changed. What the operator names outside of the
-//! volume is written by [`outside`].
+//! link, and all steps of one change go by that descriptor. Only regular files are opened, and a
+//! file that a reader may have open is replaced, not changed. What the operator names outside of
+//! the volume is written by [`outside`].
 
 pub mod outside;
 
@@ -36,14 +36,14 @@ const NO_FILE: &str = "it is no file of its own; remove it";
 /// whatever the kernel says.
 pub fn open(place: &VolumePath, flags: OFlags) -> io::Result<File> {
     debug_assert!(!flags.contains(OFlags::TRUNC), "nobody's file yet");
-    let (folder, name) = openat::parent(place).map_err(|error| told(&error))?;
+    let (directory, name) = openat::parent(place).map_err(|error| told(&error))?;
     let mode = if flags.contains(OFlags::CREATE) {
         ANYBODY
     } else {
         Mode::empty()
     };
     let careful = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = openat::make(folder, Path::new(name), careful, mode)
+    let file = openat::make(directory, Path::new(name), careful, mode)
         .map_err(|errno| told(&errno.into()))?;
     own(file.into())
 }
@@ -84,15 +84,15 @@ fn told(error: &io::Error) -> io::Error {
 /// # Errors
 /// `AlreadyExists`, or it can't be written; then there is none.
 pub fn create(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
-    let (folder, name) = holder(place)?;
-    let mut draft = Draft::below(folder, READABLE)?;
+    let (directory, name) = holder(place)?;
+    let mut draft = Draft::below(directory, READABLE)?;
     draft.file.write_all(bytes)?;
     draft.file.sync_all()?;
     draft.put_where_none_is(name)?;
-    let folder = draft.folder.try_clone()?;
+    let directory = draft.directory.try_clone()?;
     // Where it was linked, its other name goes before the directory is synced.
     drop(draft);
-    Ok(rustix::fs::fsync(folder)?)
+    Ok(rustix::fs::fsync(directory)?)
 }
 
 /// Replaces a file by these bytes, or creates it.
@@ -100,19 +100,19 @@ pub fn create(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// It can't be written; then the old one stands.
 pub fn replace(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
-    let (folder, name) = holder(place)?;
-    let mut draft = Draft::below(folder, READABLE)?;
+    let (directory, name) = holder(place)?;
+    let mut draft = Draft::below(directory, READABLE)?;
     draft.file.write_all(bytes)?;
     draft.file.sync_all()?;
-    let folder = draft.folder.try_clone()?;
-    draft.rename(&folder, name)?;
-    Ok(rustix::fs::fsync(folder)?)
+    let directory = draft.directory.try_clone()?;
+    draft.rename(&directory, name)?;
+    Ok(rustix::fs::fsync(directory)?)
 }
 
 /// A file on its way to its place. It goes with the value, unless it is put there.
 #[derive(Debug)]
 pub struct Draft {
-    folder: OwnedFd,
+    directory: OwnedFd,
     /// Nobody could plant anything at a name that nobody knew.
     name: String,
     file: File,
@@ -124,25 +124,31 @@ impl Draft {
     ///
     /// # Errors
     /// It can't be made.
-    pub fn readable(folder: &VolumePath) -> io::Result<Self> {
-        Self::below(openat::dir(folder).map_err(|error| told(&error))?, READABLE)
+    pub fn readable(directory: &VolumePath) -> io::Result<Self> {
+        Self::below(
+            openat::dir(directory).map_err(|error| told(&error))?,
+            READABLE,
+        )
     }
 
     /// The same for our own user alone.
     ///
     /// # Errors
     /// It can't be made.
-    pub fn private(folder: &VolumePath) -> io::Result<Self> {
+    pub fn private(directory: &VolumePath) -> io::Result<Self> {
         let private = Mode::RUSR | Mode::WUSR;
-        Self::below(openat::dir(folder).map_err(|error| told(&error))?, private)
+        Self::below(
+            openat::dir(directory).map_err(|error| told(&error))?,
+            private,
+        )
     }
 
-    fn below(folder: OwnedFd, mode: Mode) -> io::Result<Self> {
+    fn below(directory: OwnedFd, mode: Mode) -> io::Result<Self> {
         let name = format!(".tmp-{}", uuid::Uuid::new_v4());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        let file = openat::make(&folder, Path::new(&name), flags, mode)?;
+        let file = openat::make(&directory, Path::new(&name), flags, mode)?;
         Ok(Self {
-            folder,
+            directory,
             name,
             file: file.into(),
             is_put: false,
@@ -159,8 +165,8 @@ impl Draft {
     /// # Errors
     /// The old one stands.
     pub fn put(self, place: &VolumePath) -> io::Result<()> {
-        let (folder, name) = openat::parent(place).map_err(|error| told(&error))?;
-        self.rename(folder, name)
+        let (directory, name) = openat::parent(place).map_err(|error| told(&error))?;
+        self.rename(directory, name)
     }
 
     /// The same, and waits until it is on the disk.
@@ -168,14 +174,14 @@ impl Draft {
     /// # Errors
     /// The old one stands, or the new one may not outlive a crash.
     pub fn put_durably(self, place: &VolumePath) -> io::Result<()> {
-        let (folder, name) = holder(place)?;
+        let (directory, name) = holder(place)?;
         self.file.sync_all()?;
-        self.rename(&folder, name)?;
-        Ok(rustix::fs::fsync(folder)?)
+        self.rename(&directory, name)?;
+        Ok(rustix::fs::fsync(directory)?)
     }
 
-    fn rename(mut self, folder: impl AsFd, name: &OsStr) -> io::Result<()> {
-        rustix::fs::renameat(&self.folder, &self.name, folder, name)
+    fn rename(mut self, directory: impl AsFd, name: &OsStr) -> io::Result<()> {
+        rustix::fs::renameat(&self.directory, &self.name, directory, name)
             .map_err(|errno| told(&errno.into()))?;
         self.is_put = true;
         Ok(())
@@ -183,11 +189,11 @@ impl Draft {
 
     /// NFS knows no rename that spares what is there, but a link does.
     fn put_where_none_is(&mut self, name: &OsStr) -> io::Result<()> {
-        let (folder, draft) = (&self.folder, self.name.as_str());
-        match rustix::fs::renameat_with(folder, draft, folder, name, RenameFlags::NOREPLACE) {
+        let (directory, draft) = (&self.directory, self.name.as_str());
+        match rustix::fs::renameat_with(directory, draft, directory, name, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 // The draft's name goes with the value.
-                rustix::fs::linkat(folder, draft, folder, name, AtFlags::empty())?;
+                rustix::fs::linkat(directory, draft, directory, name, AtFlags::empty())?;
             }
             moved => {
                 moved?;
@@ -201,7 +207,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.is_put
-            && let Err(error) = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty())
+            && let Err(error) = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty())
         {
             tracing::debug!(name = self.name, %error, "a draft stays");
         }
@@ -212,14 +218,14 @@ impl Drop for Draft {
 ///
 /// # Errors
 /// It can't be made.
-pub fn nameless(folder: &VolumePath) -> io::Result<File> {
+pub fn nameless(directory: &VolumePath) -> io::Result<File> {
     let private = Mode::RUSR | Mode::WUSR;
-    let folder = openat::dir(folder).map_err(|error| told(&error))?;
+    let directory = openat::dir(directory).map_err(|error| told(&error))?;
     let flags = OFlags::TMPFILE | OFlags::RDWR;
-    match openat::make(&folder, Path::new("."), flags, private) {
+    match openat::make(&directory, Path::new("."), flags, private) {
         // NFS, among others, has none such.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
-            Draft::below(folder, private)?.file.try_clone()
+            Draft::below(directory, private)?.file.try_clone()
         }
         made => Ok(made?.into()),
     }
@@ -240,8 +246,8 @@ pub fn json(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
 ///
 /// # Errors
 /// Something else stands there, or it can't be made or looked at.
-pub fn make_folder(place: &VolumePath) -> io::Result<()> {
-    match make_new_folder(place) {
+pub fn make_directory(place: &VolumePath) -> io::Result<()> {
+    match make_new_directory(place) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let stat = openat::stat(place).map_err(|error| told(&error))?;
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
@@ -261,10 +267,10 @@ pub fn make_folder(place: &VolumePath) -> io::Result<()> {
 ///
 /// # Errors
 /// `AlreadyExists`, or it can't be made.
-pub fn make_new_folder(place: &VolumePath) -> io::Result<()> {
-    let (folder, name) = openat::parent(place).map_err(|error| told(&error))?;
+pub fn make_new_directory(place: &VolumePath) -> io::Result<()> {
+    let (directory, name) = openat::parent(place).map_err(|error| told(&error))?;
     let mode = Mode::RWXU | Mode::RWXG | Mode::RWXO;
-    Ok(rustix::fs::mkdirat(folder, name, mode)?)
+    Ok(rustix::fs::mkdirat(directory, name, mode)?)
 }
 
 /// Waits until the names in the directory that holds `place` are on the disk: a new name is there
@@ -272,15 +278,15 @@ pub fn make_new_folder(place: &VolumePath) -> io::Result<()> {
 ///
 /// # Errors
 /// The directory can't be opened or synced.
-pub fn sync_folder(place: &VolumePath) -> io::Result<()> {
+pub fn sync_directory(place: &VolumePath) -> io::Result<()> {
     Ok(rustix::fs::fsync(holder(place)?.0)?)
 }
 
 /// Opens the directory that holds `place`, so that it can be synced, too, and gives its name there.
 fn holder(place: &VolumePath) -> io::Result<(OwnedFd, &OsStr)> {
-    let (folder, name) = openat::parent(place).map_err(|error| told(&error))?;
+    let (directory, name) = openat::parent(place).map_err(|error| told(&error))?;
     let flags = OFlags::DIRECTORY | OFlags::RDONLY;
-    Ok((openat::below(folder, Path::new("."), flags)?, name))
+    Ok((openat::below(directory, Path::new("."), flags)?, name))
 }
 
 #[cfg(test)]
@@ -326,12 +332,12 @@ mod tests {
         }
         assert!(!at("nowhere").exists());
         assert_eq!(
-            make_folder(&place("soft")).unwrap_err().kind(),
+            make_directory(&place("soft")).unwrap_err().kind(),
             io::ErrorKind::AlreadyExists
         );
-        assert!(make_folder(&place("detour/new")).is_err());
+        assert!(make_directory(&place("detour/new")).is_err());
         assert!(nameless(&place("detour")).is_err() && Draft::readable(&place("detour")).is_err());
-        make_folder(&place("folder")).unwrap();
+        make_directory(&place("folder")).unwrap();
         // What has another name elsewhere is replaced, not written over.
         replace(&place("hard"), b"new").unwrap();
         replace(&place("soft"), b"new").unwrap();
@@ -347,7 +353,7 @@ mod tests {
         assert!(read(&place("folder/new"), 2).is_err());
         drop(nameless(&place("folder")).unwrap());
         assert_eq!(
-            [top.path(), &at("folder")].map(|folder| fs::read_dir(folder).unwrap().count()),
+            [top.path(), &at("folder")].map(|directory| fs::read_dir(directory).unwrap().count()),
             [7, 1],
             "no draft is left"
         );

@@ -31,16 +31,16 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 /// Anchors are counted in the whole process: none should be made while they [are
 /// scarce](Self::are_scarce).
 pub struct Anchor {
-    folder: OwnedFd,
+    directory: OwnedFd,
     depth: usize,
 }
 
 impl Anchor {
     /// Keeps a directory open. `depth` is the length of its path in bytes, from where the walk
     /// began.
-    pub fn new(folder: OwnedFd, depth: usize) -> Self {
+    pub fn new(directory: OwnedFd, depth: usize) -> Self {
         HELD.fetch_add(1, Ordering::Relaxed);
-        Self { folder, depth }
+        Self { directory, depth }
     }
 
     /// Whether as many are open as may be.
@@ -71,7 +71,7 @@ impl Anchor {
 
 impl AsFd for Anchor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
+        self.directory.as_fd()
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_opened_from_any_above_it() {
+    fn a_directory_is_opened_from_any_above_it() {
         let top = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(top.path().join("a/b/c")).unwrap();
         let root = Anchor::new(openat::root(top.path()).unwrap(), 0);

@@ -63,7 +63,7 @@ const LINES: usize = 6;
 
 /// The caller's git, ready to work.
 pub struct Caller<'a> {
-    folder: &'a Path,
+    directory: &'a Path,
     places: Vec<(&'static str, OsString)>,
     settings: Vec<(String, String)>,
     stop: &'a Stop,
@@ -73,12 +73,12 @@ pub struct Caller<'a> {
 impl<'a> Caller<'a> {
     /// Git in the directory `folder`; every command is ended after `limit`, or when the caller is
     /// to stop.
-    pub fn new(folder: &'a Path, stop: &'a Stop, limit: Duration) -> Self {
+    pub fn new(directory: &'a Path, stop: &'a Stop, limit: Duration) -> Self {
         let settings = SETTINGS
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .to_vec();
         Self {
-            folder,
+            directory,
             places: Vec::new(),
             settings,
             stop,
@@ -122,7 +122,7 @@ impl<'a> Caller<'a> {
                 .envs(self.places.iter().map(|(name, path)| (name, path)))
                 .envs(self.numbered());
             command
-                .current_dir(self.folder)
+                .current_dir(self.directory)
                 .stdin(Stdio::null())
                 .stdout(to)
                 .stderr(complaint);

@@ -74,10 +74,10 @@ impl Reach {
         let own = self
             .works_in
             .iter()
-            .map(|folder| (folder, work))
-            .chain(self.reads.iter().map(|folder| (folder, look)));
-        for (folder, rights) in own {
-            rules = rules.add_rule(PathBeneath::new(folder, rights))?;
+            .map(|directory| (directory, work))
+            .chain(self.reads.iter().map(|directory| (directory, look)));
+        for (directory, rights) in own {
+            rules = rules.add_rule(PathBeneath::new(directory, rights))?;
         }
         for (place, rights) in machine() {
             rules = rules.add_rule(PathBeneath::new(place, *rights))?;
@@ -128,7 +128,7 @@ fn machine() -> impl Iterator<Item = (BorrowedFd<'static>, &'static BitFlags<Acc
 fn git_program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
-        .map(|folder| folder.join("git"))
+        .map(|directory| directory.join("git"))
         .find(|git| git.is_file())?
         .canonicalize()
         .ok()
@@ -140,17 +140,18 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_confined_thread_reaches_its_folders_and_nothing_else() {
+    fn a_confined_thread_reaches_its_directories_and_nothing_else() {
         let (own, lent, other) = (
             tempfile::tempdir().unwrap(),
             tempfile::tempdir().unwrap(),
             tempfile::tempdir().unwrap(),
         );
-        for folder in [&own, &lent, &other] {
-            fs::write(folder.path().join("there"), "text").unwrap();
+        for directory in [&own, &lent, &other] {
+            fs::write(directory.path().join("there"), "text").unwrap();
         }
-        let open =
-            |folder: &tempfile::TempDir| OwnedFd::from(fs::File::open(folder.path()).unwrap());
+        let open = |directory: &tempfile::TempDir| {
+            OwnedFd::from(fs::File::open(directory.path()).unwrap())
+        };
         let reach = Reach {
             works_in: vec![open(&own)],
             reads: vec![open(&lent)],
@@ -158,17 +159,17 @@ mod tests {
         if !held() {
             return;
         }
-        let can = |folder: &std::path::Path| {
+        let can = |directory: &std::path::Path| {
             (
-                fs::read(folder.join("there")).is_ok(),
-                fs::write(folder.join("new"), "").is_ok(),
-                fs::write(folder.join("there"), "").is_ok(),
+                fs::read(directory.join("there")).is_ok(),
+                fs::write(directory.join("new"), "").is_ok(),
+                fs::write(directory.join("there"), "").is_ok(),
             )
         };
         let tried = std::thread::scope(|scope| {
             let confined = scope.spawn(|| {
                 assert!(reach.enter().unwrap());
-                [&own, &lent, &other].map(|folder| can(folder.path()))
+                [&own, &lent, &other].map(|directory| can(directory.path()))
             });
             confined.join().unwrap()
         });

@@ -39,7 +39,7 @@ enum Answer {
 
 /// The directory of locks that was last asked in.
 struct Trusted {
-    folder: PathBuf,
+    directory: PathBuf,
     prompt: bool,
 }
 
@@ -131,20 +131,20 @@ fn ask(
 /// directory of locks.
 fn reaches_others(place: &VolumePath) -> Result<(), LockError> {
     let path = place.path();
-    let folder = path.parent().unwrap_or(&path);
+    let directory = path.parent().unwrap_or(&path);
     let known = || TRUSTED.lock().expect("nobody panics here");
     if known()
         .as_ref()
-        .is_some_and(|trusted| trusted.folder == folder)
+        .is_some_and(|trusted| trusted.directory == directory)
     {
         return Ok(());
     }
-    let facts = mount::of(folder).map_err(failed(place))?;
+    let facts = mount::of(directory).map_err(failed(place))?;
     if let Some(why) = mount::local_locks(&facts) {
         return Err(LockError::Local { path, why });
     }
     *known() = Some(Trusted {
-        folder: folder.to_owned(),
+        directory: directory.to_owned(),
         prompt: mount::answers_itself(&facts),
     });
     Ok(())
@@ -155,7 +155,7 @@ fn prompt(place: &VolumePath) -> bool {
     let trusted = TRUSTED.lock().expect("nobody panics here");
     trusted
         .as_ref()
-        .is_some_and(|trusted| trusted.prompt && place.path().parent() == Some(&trusted.folder))
+        .is_some_and(|trusted| trusted.prompt && place.path().parent() == Some(&trusted.directory))
 }
 
 /// For writing, as NFS wants it for an exclusive lock.

@@ -140,10 +140,10 @@ pub fn shards(locks: &VolumePath) -> Result<Vec<(Shard, Seen)>, LockError> {
 }
 
 fn all(locks: &VolumePath) -> Result<Vec<Shard>, LockError> {
-    let Some(folder) = found(openat::dir(locks)).map_err(failed(locks))? else {
+    let Some(directory) = found(openat::dir(locks)).map_err(failed(locks))? else {
         return Ok(Vec::new());
     };
-    let entries = openat::list(folder).map_err(|errno| failed(locks)(errno.into()))?;
+    let entries = openat::list(directory).map_err(|errno| failed(locks)(errno.into()))?;
     let mut shards: Vec<Shard> = entries
         .iter()
         .filter_map(|(name, _)| named(name.to_str()?))

@@ -188,7 +188,7 @@ fn add(place: &VolumePath, line: &str, full: u64) -> io::Result<()> {
     file.write_all(&[end(&last), line.as_bytes(), b"\n"].concat())?;
     file.sync_all()?;
     if length == 0 {
-        atomic::sync_folder(place)
+        atomic::sync_directory(place)
     } else {
         Ok(())
     }
@@ -352,8 +352,8 @@ mod tests {
 
     #[test]
     fn a_full_journal_loses_its_oldest_runs_and_no_part_of_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = std::sync::Arc::from(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let root = std::sync::Arc::from(directory.path());
         let journal = VolumePath::new(&root, std::path::Path::new("journal.jsonl")).unwrap();
         let full = line(&night("00")).len() as u64 * 6;
         let mut longest = 0;
@@ -375,7 +375,7 @@ mod tests {
             );
         }
         assert!((6..9).contains(&longest), "{longest}");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
-    if let Some(path) = without_middle_folders(text, columns) {
+    if let Some(path) = without_middle_directories(text, columns) {
         return path;
     }
     let room = columns.saturating_sub(1);
@@ -86,7 +86,7 @@ pub fn shorten(text: &str, columns: usize) -> String {
 }
 
 /// `acme__shop/…/fix-cart`, with as many of the last directories as fit.
-fn without_middle_folders(path: &str, columns: usize) -> Option<String> {
+fn without_middle_directories(path: &str, columns: usize) -> Option<String> {
     let (first, rest) = path.split_once('/')?;
     let tails = rest.match_indices('/').map(|(at, _)| &rest[at..]);
     tails

@@ -93,9 +93,9 @@ impl CachedSurvey {
 
     /// Replaces the file in one step. It need not outlive a crash, so it isn't synced.
     fn write(&self, state: &VolumePath, repo: &policy::Repo) -> io::Result<()> {
-        atomic::make_folder(&state.join("looks")?)?;
+        atomic::make_directory(&state.join("looks")?)?;
         let trash = state.join("trash")?;
-        atomic::make_folder(&trash)?;
+        atomic::make_directory(&trash)?;
         let mut new = Draft::private(&trash)?;
         atomic::json(new.file(), self)?;
         new.put(&file(state, repo).ok_or(io::ErrorKind::InvalidInput)?)

@@ -108,7 +108,7 @@ impl Ledger {
         // In the trash, under a name that nobody could plant a link at: what a kill leaves behind
         // is gone the next run.
         let trash = state.join("trash")?;
-        atomic::make_folder(&trash)?;
+        atomic::make_directory(&trash)?;
         let mut new = Draft::readable(&trash)?;
         atomic::json(new.file(), self)?;
         if new.file().metadata()?.len() > LARGEST {

@@ -18,7 +18,7 @@ const SCHEMA: &str = "treewarden.volume/1";
 /// Bytes. Ours has some two hundred.
 const LARGEST: u64 = 64 << 10;
 /// What the state directory holds besides.
-const FOLDERS: [&str; 2] = ["locks", "trash"];
+const DIRECTORIES: [&str; 2] = ["locks", "trash"];
 
 /// What `init` wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,8 +111,10 @@ pub enum VolumeError {
     #[error("the scratch directory `{}` lies on the volume, where agents can write: set TMPDIR to one outside of it", .0.display())]
     Scratch(PathBuf),
     /// Locks or trash would lead elsewhere.
-    #[error("`{0}` is no directory: what is done there would be done elsewhere; make it a directory")]
-    NoFolder(VolumePath),
+    #[error(
+        "`{0}` is no directory: what is done there would be done elsewhere; make it a directory"
+    )]
+    NoDirectory(VolumePath),
     /// It was prepared for another path.
     #[error(
         "the volume was prepared for `{}` and is mounted at `{}`; git's worktrees hold absolute paths, so mount it where the agents see it",
@@ -169,8 +171,8 @@ pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
             mounted: root.to_path_buf(),
         });
     }
-    FOLDERS.iter().try_for_each(|name| {
-        prove_folder(&volume.state.join(name).expect("a fixed name stays inside"))
+    DIRECTORIES.iter().try_for_each(|name| {
+        prove_directory(&volume.state.join(name).expect("a fixed name stays inside"))
     })?;
     prove_owner(volume.state.path(), openat::stat(&volume.state))
         .and_then(|()| prove_scratch(root))?;
@@ -204,26 +206,26 @@ fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
 }
 
 /// Agents can write here: a link in place of a directory would lead a run out of the volume.
-fn prove_folder(place: &VolumePath) -> Result<(), VolumeError> {
+fn prove_directory(place: &VolumePath) -> Result<(), VolumeError> {
     let seen = found(openat::stat(place)).map_err(|cause| VolumeError::Unreadable {
         path: place.clone(),
         cause,
     })?;
     match seen.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
         None | Some(FileType::Directory) => Ok(()),
-        Some(_) => Err(VolumeError::NoFolder(place.clone())),
+        Some(_) => Err(VolumeError::NoDirectory(place.clone())),
     }
 }
 
 /// Makes a directory and those above it.
-fn make_folders(place: &VolumePath) -> io::Result<()> {
+fn make_directories(place: &VolumePath) -> io::Result<()> {
     let mut above: Vec<&Path> = place.relative().ancestors().collect();
     // The root itself, which is there.
     above.pop();
     above.into_iter().rev().try_for_each(|path| {
         VolumePath::new(place.root(), path)
             .map_err(io::Error::other)
-            .and_then(|place| atomic::make_folder(&place))
+            .and_then(|place| atomic::make_directory(&place))
     })
 }
 
@@ -251,9 +253,9 @@ pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, 
     {
         return Err(VolumeError::Prepared(place));
     }
-    for name in FOLDERS {
+    for name in DIRECTORIES {
         let place = volume.state.join(name).expect("a fixed name stays inside");
-        make_folders(&place).map_err(failed(&place.path()))?;
+        make_directories(&place).map_err(failed(&place.path()))?;
     }
     let sentinel = Sentinel {
         schema: SCHEMA.to_owned(),

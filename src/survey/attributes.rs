@@ -38,7 +38,7 @@ pub(super) struct Attributes {
 
 struct Rule {
     /// The directory of its attributes file.
-    folder: PathBuf,
+    directory: PathBuf,
     /// Whether the pattern matches a name in any directory below, instead of a path from there.
     by_name: bool,
     pattern: GlobMatcher,
@@ -103,10 +103,10 @@ impl Attributes {
             .map(|(path, (_, blob))| (path.parent().unwrap_or(Path::new("")), *blob))
             .collect();
         // A deeper one takes precedence.
-        files.sort_by_key(|(folder, _)| folder.components().count());
-        for (folder, blob) in files.iter().take(MOST_FILES + 1) {
+        files.sort_by_key(|(directory, _)| directory.components().count());
+        for (directory, blob) in files.iter().take(MOST_FILES + 1) {
             let blob = repo.find_blob(*blob).map_err(io::Error::other)?;
-            if files.len() > MOST_FILES || !attributes.add(folder, blob.content()) {
+            if files.len() > MOST_FILES || !attributes.add(directory, blob.content()) {
                 return Ok(None);
             }
         }
@@ -115,7 +115,7 @@ impl Attributes {
     }
 
     /// Adds a file's rules; false if one of them isn't understood.
-    fn add(&mut self, folder: &Path, text: &[u8]) -> bool {
+    fn add(&mut self, directory: &Path, text: &[u8]) -> bool {
         let Some(text) = str::from_utf8(text).ok().filter(|_| text.len() <= LARGEST) else {
             return false;
         };
@@ -130,7 +130,7 @@ impl Attributes {
             }
             let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
             let pattern = words.next().unwrap_or_default();
-            let Some(mut rule) = Rule::of(folder, pattern) else {
+            let Some(mut rule) = Rule::of(directory, pattern) else {
                 return false;
             };
             words.for_each(|word| rule.say(word));
@@ -173,7 +173,7 @@ impl Attributes {
 impl Rule {
     /// Parses a pattern as in gitignore, except that one with a trailing slash matches nothing.
     /// None if it isn't understood.
-    fn of(folder: &Path, pattern: &str) -> Option<Self> {
+    fn of(directory: &Path, pattern: &str) -> Option<Self> {
         let by_name = !pattern.trim_end_matches('/').contains('/');
         let glob = GlobBuilder::new(pattern.strip_prefix('/').unwrap_or(pattern))
             .literal_separator(true)
@@ -183,7 +183,7 @@ impl Rule {
         // Braces have no meaning to git.
         let odd = pattern.contains(['{', '}']);
         (!odd).then(|| Self {
-            folder: folder.to_owned(),
+            directory: directory.to_owned(),
             by_name,
             pattern: glob.compile_matcher(),
             text: None,
@@ -207,7 +207,7 @@ impl Rule {
     }
 
     fn matches(&self, path: &Path) -> bool {
-        let Ok(below) = path.strip_prefix(&self.folder) else {
+        let Ok(below) = path.strip_prefix(&self.directory) else {
             return false;
         };
         if self.by_name {
@@ -254,7 +254,7 @@ mod tests {
         };
         let understood = files
             .iter()
-            .all(|(folder, text)| attributes.add(Path::new(folder), text.as_bytes()));
+            .all(|(directory, text)| attributes.add(Path::new(directory), text.as_bytes()));
         understood.then(|| attributes.lengthens(Path::new(path), blob))
     }
 

@@ -96,7 +96,7 @@ struct Unfolding<'a> {
 }
 
 /// A directory that is open, and how far it was read.
-struct Folder {
+struct Directory {
     /// Its path, with a slash behind it.
     path: Vec<u8>,
     entries: Arc<[Entry]>,
@@ -107,25 +107,25 @@ impl Unfolding<'_> {
     /// By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole run
     /// along. In order, so that nothing is left to sort.
     fn all(&mut self, tree: Oid) -> Result<(), git2::Error> {
-        let mut folders = vec![self.folder(Vec::new(), tree)?];
-        while let Some(folder) = folders.last_mut() {
-            let Some(entry) = folder.entries.get(folder.next) else {
-                self.open = self.open.saturating_sub(folder.entries.len());
-                folders.pop();
+        let mut directories = vec![self.directory(Vec::new(), tree)?];
+        while let Some(directory) = directories.last_mut() {
+            let Some(entry) = directory.entries.get(directory.next) else {
+                self.open = self.open.saturating_sub(directory.entries.len());
+                directories.pop();
                 continue;
             };
-            folder.next = folder.next.saturating_add(1);
-            let path = [folder.path.as_slice(), &entry.name].concat();
+            directory.next = directory.next.saturating_add(1);
+            let path = [directory.path.as_slice(), &entry.name].concat();
             if path.len() > LONGEST {
                 return Err(too_much());
             }
-            if entry.is_folder {
-                let below = self.folder([path.as_slice(), b"/"].concat(), entry.id)?;
-                folders.push(below);
+            if entry.is_directory {
+                let below = self.directory([path.as_slice(), b"/"].concat(), entry.id)?;
+                directories.push(below);
             } else {
                 self.file(path, entry)?;
             }
-            if folders.len() > DEEPEST + 1
+            if directories.len() > DEEPEST + 1
                 || self.open > self.most.saturating_add(DEEPEST)
                 || self.files.len() > self.most
             {
@@ -136,7 +136,7 @@ impl Unfolding<'_> {
     }
 
     /// Opens a directory.
-    fn folder(&mut self, path: Vec<u8>, id: Oid) -> Result<Folder, git2::Error> {
+    fn directory(&mut self, path: Vec<u8>, id: Oid) -> Result<Directory, git2::Error> {
         go_on(Some(self.trees.stop))
             .map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
         let same = self
@@ -147,9 +147,9 @@ impl Unfolding<'_> {
         if *same > SAME_CAP {
             return Err(too_much());
         }
-        let entries = self.trees.objects.folder(self.trees.repo, id)?;
+        let entries = self.trees.objects.directory(self.trees.repo, id)?;
         self.open = self.open.saturating_add(entries.len());
-        Ok(Folder {
+        Ok(Directory {
             path,
             entries,
             next: 0,
@@ -176,7 +176,7 @@ mod tests {
     use git2::ObjectType;
 
     /// Written unchecked: git would reject some.
-    fn folder(repo: &Repository, entries: &[(&str, &str, Oid)]) -> Oid {
+    fn directory(repo: &Repository, entries: &[(&str, &str, Oid)]) -> Oid {
         let entry = |(mode, name, id): &(&str, &str, Oid)| {
             [mode.as_bytes(), b" ", name.as_bytes(), b"\0", id.as_bytes()].concat()
         };
@@ -189,7 +189,7 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let repo = Repository::init_bare(top.path()).unwrap();
         let blob = repo.blob(b"x").unwrap();
-        let nothing = folder(&repo, &[]);
+        let nothing = directory(&repo, &[]);
         let why = |tree| {
             let trees = Trees {
                 stop: &Stop::never(),
@@ -207,7 +207,7 @@ mod tests {
         let names: Vec<String> = (0..100).map(|number| format!("n{number:03}")).collect();
         let level = |below| {
             let empty = names.iter().map(|name| ("40000", name.as_str(), nothing));
-            folder(
+            directory(
                 &repo,
                 &[("40000", "a", below)]
                     .into_iter()
@@ -217,20 +217,26 @@ mod tests {
         };
         let [few, many] = [10, 30].map(|levels| (0..levels).fold(nothing, |below, _| level(below)));
         let long = (0..3).fold(nothing, |below, _| {
-            folder(&repo, &[("40000", &"a".repeat(2000), below)])
+            directory(&repo, &[("40000", &"a".repeat(2000), below)])
         });
-        let one = folder(&repo, &[("100644", "x", blob)]);
-        let two = folder(&repo, &[("100644", "x", blob), ("100644", "y", blob)]);
+        let one = directory(&repo, &[("100644", "x", blob)]);
+        let two = directory(&repo, &[("100644", "x", blob), ("100644", "y", blob)]);
 
         assert_eq!(why(few), Ok(0));
         assert_eq!(why(many), Err(TOO_MUCH.to_owned()));
         assert_eq!(why(long), Err(TOO_MUCH.to_owned()));
         assert_eq!(
-            why(folder(&repo, &[("40000", "a", one), ("40000", "b", one)])),
+            why(directory(
+                &repo,
+                &[("40000", "a", one), ("40000", "b", one)]
+            )),
             Ok(2)
         );
         assert_eq!(
-            why(folder(&repo, &[("40000", "a", one), ("40000", "a", two)])),
+            why(directory(
+                &repo,
+                &[("40000", "a", one), ("40000", "a", two)]
+            )),
             Err(TWICE.to_owned())
         );
     }

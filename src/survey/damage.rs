@@ -111,7 +111,7 @@ fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
         return Ok(Packs::default());
     };
     let listed = openat::list(rustix::io::dup(&fd)?)?;
-    let folder = PackFolder { fd, place };
+    let directory = PackDirectory { fd, place };
     let names: BTreeSet<&str> = listed
         .iter()
         .filter_map(|(name, _)| name.to_str())
@@ -126,14 +126,14 @@ fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
     let (packs, indexes) = (stems(".pack"), stems(".idx"));
     let both: Vec<&&str> = packs.intersection(&indexes).collect();
     both.into_par_iter()
-        .try_for_each(|stem| folder.pair(stem))?;
+        .try_for_each(|stem| directory.pair(stem))?;
     for stem in indexes.difference(&packs) {
-        folder.alone(shadow, stem, stop)?;
+        directory.alone(shadow, stem, stop)?;
     }
     let unindexed = packs
         .difference(&indexes)
         .next()
-        .map(|stem| folder.place.join(format!("{stem}.pack")));
+        .map(|stem| directory.place.join(format!("{stem}.pack")));
     let promised = names.iter().any(|name| name.ends_with(".promisor"));
     Ok(Packs {
         unindexed: unindexed.transpose().map_err(io::Error::other)?,
@@ -192,12 +192,12 @@ fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
 }
 
 /// The directory that packs stand in.
-struct PackFolder {
+struct PackDirectory {
     fd: OwnedFd,
     place: VolumePath,
 }
 
-impl PackFolder {
+impl PackDirectory {
     /// None when it went meanwhile.
     fn open(&self, name: &str) -> io::Result<Option<(File, u64)>> {
         let Some(file) = found(

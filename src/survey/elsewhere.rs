@@ -59,20 +59,20 @@ impl<'a> Elsewhere<'a> {
         let Some(name) = path.file_name() else {
             return Ok(false);
         };
-        let Some(folder) = self.folder(path.parent().unwrap_or(Path::new(""))) else {
+        let Some(directory) = self.directory(path.parent().unwrap_or(Path::new(""))) else {
             return Ok(false);
         };
         let same = |stat: &rustix::fs::Stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
                 && u64::try_from(stat.st_size) == Ok(stamp.size)
         };
-        let stands = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        let stands = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| same(&stat));
         if !stands || stamp.size > LARGEST {
             return Ok(false);
         }
         let Ok(there) = openat::below(
-            folder,
+            directory,
             Path::new(name),
             OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
         ) else {
@@ -85,7 +85,7 @@ impl<'a> Elsewhere<'a> {
         )
     }
 
-    fn folder(&mut self, path: &Path) -> Option<&OwnedFd> {
+    fn directory(&mut self, path: &Path) -> Option<&OwnedFd> {
         if self.last.as_ref().is_none_or(|(last, _)| last != path) {
             let place = self
                 .checkout

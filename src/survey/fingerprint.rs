@@ -50,8 +50,8 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
         stop,
         count: AtomicUsize::new(0),
     };
-    let (folders, trees) = rayon::join(
-        || look.folder(openat::dir(&git_dir)?, Path::new("")),
+    let (directories, trees) = rayon::join(
+        || look.directory(openat::dir(&git_dir)?, Path::new("")),
         || {
             places
                 .par_iter()
@@ -68,7 +68,7 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
         text: words.into_bytes(),
         newest: (i64::MIN, 0),
     };
-    seen.take_in(folders?);
+    seen.take_in(directories?);
     for tree in trees? {
         seen.take_in(tree);
     }
@@ -112,11 +112,11 @@ struct Fingerprinter<'a> {
 }
 
 impl Fingerprinter<'_> {
-    fn folder(&self, folder: OwnedFd, path: &Path) -> io::Result<Seen> {
+    fn directory(&self, directory: OwnedFd, path: &Path) -> io::Result<Seen> {
         go_on(Some(self.stop))?;
         let mut seen = Seen::default();
-        seen.add(path, &rustix::fs::fstat(&folder)?);
-        let mut entries = Dir::new(folder)?;
+        seen.add(path, &rustix::fs::fstat(&directory)?);
+        let mut entries = Dir::new(directory)?;
         let names = entries
             .by_ref()
             .map(|entry| entry.map(|entry| entry.file_name().to_owned()));
@@ -128,14 +128,14 @@ impl Fingerprinter<'_> {
         {
             return Err(io::Error::other("it has too many refs and registrations"));
         }
-        let folder = entries.fd()?;
+        let directory = entries.fd()?;
         let mut below = Vec::new();
         for name in names {
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
             // A removed entry shows in the times of its directory.
             let Some(stat) = found(
-                rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+                rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
                     .map_err(io::Error::from),
             )?
             else {
@@ -148,11 +148,15 @@ impl Fingerprinter<'_> {
             }
         }
         let open = |name: &OsStr| {
-            openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)
+            openat::below(
+                directory,
+                Path::new(name),
+                OFlags::RDONLY | OFlags::DIRECTORY,
+            )
         };
         let below = below
             .into_par_iter()
-            .map(|(name, path)| self.folder(open(&name)?, &path))
+            .map(|(name, path)| self.directory(open(&name)?, &path))
             .collect::<io::Result<Vec<_>>>()?;
         for below in below {
             seen.take_in(below);

@@ -146,10 +146,10 @@ impl Known {
     /// submodule's are cut out, and any other one is a blocker.
     fn judge_pointers(&self, place: &VolumePath, listing: &mut Listing) -> io::Result<()> {
         for pointer in std::mem::take(&mut listing.pointers) {
-            let folder = pointer.parent().unwrap_or(&pointer);
-            let held = match self.committed.get(folder) {
+            let directory = pointer.parent().unwrap_or(&pointer);
+            let held = match self.committed.get(directory) {
                 Some(&(SUBMODULE, recorded)) => {
-                    nested::submodule(&self.admin, &place.join(folder)?, recorded, &self.stop)?
+                    nested::submodule(&self.admin, &place.join(directory)?, recorded, &self.stop)?
                         .map(|why| format!("is a submodule: {why}"))
                 }
                 _ if nested::is_copy(
@@ -164,8 +164,10 @@ impl Known {
                 _ => Some("holds a nested repo".to_owned()),
             };
             match held {
-                Some(why) => listing.blockers.push(format!("{} {why}", folder.display())),
-                None => nested::cut_out(listing, folder),
+                Some(why) => listing
+                    .blockers
+                    .push(format!("{} {why}", directory.display())),
+                None => nested::cut_out(listing, directory),
             }
         }
         Ok(())

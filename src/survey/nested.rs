@@ -56,17 +56,20 @@ pub(super) fn leads_to(at: &VolumePath) -> io::Result<Option<PathBuf>> {
     else {
         return Ok(None);
     };
-    let folder = at.path();
-    Ok(plain(folder.parent().unwrap_or(&folder), Path::new(to)))
+    let directory = at.path();
+    Ok(plain(
+        directory.parent().unwrap_or(&directory),
+        Path::new(to),
+    ))
 }
 
 /// Resolves `to` from `folder`, without `.` and `..`: no link on the way is followed when it is
 /// opened.
-fn plain(folder: &Path, to: &Path) -> Option<PathBuf> {
+fn plain(directory: &Path, to: &Path) -> Option<PathBuf> {
     let mut path = if to.is_absolute() {
         PathBuf::from("/")
     } else {
-        folder.to_owned()
+        directory.to_owned()
     };
     for part in to.components() {
         match part {
@@ -139,10 +142,10 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
             own.add(id)
         }
     })?;
-    for (folder, remotes) in [("refs", "refs/remotes"), ("logs", "logs/refs/remotes")] {
-        for file in reach::files_below(&at(folder)?, stop)?.all {
+    for (directory, remotes) in [("refs", "refs/remotes"), ("logs", "logs/refs/remotes")] {
+        for file in reach::files_below(&at(directory)?, stop)?.all {
             let is_remote = file.relative().starts_with(at(remotes)?.relative());
-            match (folder, is_remote) {
+            match (directory, is_remote) {
                 ("refs", true) => reach::ids(&[file], &mut remote, stop)?,
                 ("refs", false) => reach::ids(&[file], &mut own, stop)?,
                 // What a remote once had belongs to the remote.
@@ -369,13 +372,15 @@ fn tail(admin: &VolumePath, repo: &VolumePath) -> PathBuf {
 }
 
 /// Removes from a listing what is below a directory.
-pub(super) fn cut_out(listing: &mut tree::Listing, folder: &Path) {
-    listing.files.retain(|path, _| !path.starts_with(folder));
+pub(super) fn cut_out(listing: &mut tree::Listing, directory: &Path) {
+    listing.files.retain(|path, _| !path.starts_with(directory));
     listing
-        .folders
-        .retain(|path, _| path == folder || !path.starts_with(folder));
-    listing.regenerable.retain(|path| !path.starts_with(folder));
-    let name = folder.display().to_string();
+        .directories
+        .retain(|path, _| path == directory || !path.starts_with(directory));
+    listing
+        .regenerable
+        .retain(|path| !path.starts_with(directory));
+    let name = directory.display().to_string();
     listing
         .blockers
         .retain(|blocker| !blocker.starts_with(&format!("{name}/")));

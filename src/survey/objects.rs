@@ -11,17 +11,17 @@ use std::sync::{Arc, RwLock};
 
 /// Blob sizes that are kept, in some 20 MiB; and bytes of directories.
 const SIZES_CAP: usize = 500_000;
-const FOLDERS_CAP: usize = 20 << 20;
+const DIRECTORIES_CAP: usize = 20 << 20;
 
 /// A cache of facts about a repo's objects, shared by its trees.
 #[derive(Default)]
 pub struct Objects {
     sizes: RwLock<HashMap<Oid, u64>>,
-    folders: RwLock<Folders>,
+    directories: RwLock<Directories>,
 }
 
 #[derive(Default)]
-struct Folders {
+struct Directories {
     known: HashMap<Oid, Arc<[Entry]>>,
     bytes: usize,
 }
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     /// The blob, directory or submodule's commit.
     pub(super) id: Oid,
     /// Whether it is a directory.
-    pub(super) is_folder: bool,
+    pub(super) is_directory: bool,
 }
 
 impl Objects {
@@ -62,9 +62,13 @@ impl Objects {
     }
 
     /// Returns the entries of a directory of a commit.
-    pub(super) fn folder(&self, repo: &Repository, id: Oid) -> Result<Arc<[Entry]>, git2::Error> {
+    pub(super) fn directory(
+        &self,
+        repo: &Repository,
+        id: Oid,
+    ) -> Result<Arc<[Entry]>, git2::Error> {
         let known = self
-            .folders
+            .directories
             .read()
             .expect("nobody panics here")
             .known
@@ -77,17 +81,17 @@ impl Objects {
             name: entry.name_bytes().to_vec(),
             mode: entry.filemode().cast_unsigned(),
             id: entry.id(),
-            is_folder: entry.kind() == Some(git2::ObjectType::Tree),
+            is_directory: entry.kind() == Some(git2::ObjectType::Tree),
         };
         let entries: Arc<[Entry]> = repo.find_tree(id)?.iter().map(entry).collect();
-        let mut folders = self.folders.write().expect("nobody panics here");
+        let mut directories = self.directories.write().expect("nobody panics here");
         let bytes: usize = entries
             .iter()
             .map(|entry| entry.name.len().saturating_add(size_of::<Entry>()))
             .sum();
-        let all = folders.bytes.saturating_add(bytes);
-        if all <= FOLDERS_CAP && folders.known.insert(id, entries.clone()).is_none() {
-            folders.bytes = all;
+        let all = directories.bytes.saturating_add(bytes);
+        if all <= DIRECTORIES_CAP && directories.known.insert(id, entries.clone()).is_none() {
+            directories.bytes = all;
         }
         Ok(entries)
     }

@@ -46,8 +46,8 @@ pub struct Pack {
 /// # Errors
 /// The directory can't be read.
 pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
-    let folder = objects.join("pack")?;
-    let Some(fd) = found(openat::dir(&folder))? else {
+    let directory = objects.join("pack")?;
+    let Some(fd) = found(openat::dir(&directory))? else {
         return Ok(Vec::new());
     };
     let mut stems: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -69,7 +69,7 @@ pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
         }
         let data = |ending: &str| {
             found(
-                folder
+                directory
                     .join(format!("{stem}.{ending}"))
                     .map_err(io::Error::from)
                     .and_then(|file| openat::stat(&file)),
@@ -308,10 +308,10 @@ pub fn loose(objects: &VolumePath) -> io::Result<Vec<Id>> {
     let mut ids = Vec::new();
     for shard in 0..=255_u8 {
         let name = format!("{shard:02x}");
-        let Some(folder) = found(openat::dir(&objects.join(&name)?))? else {
+        let Some(directory) = found(openat::dir(&objects.join(&name)?))? else {
             continue;
         };
-        let listed = openat::list(folder)?;
+        let listed = openat::list(directory)?;
         ids.extend(listed.iter().filter_map(|(rest, _)| loose_id(&name, rest)));
     }
     Ok(ids)

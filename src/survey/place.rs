@@ -47,11 +47,11 @@ pub(super) fn stands_at(admin: &VolumePath, gitdir: Option<String>) -> io::Resul
 
 /// Resolves `path` from `folder`, lexically: no link on the way is followed when it is opened, so
 /// `..` means what it says. None if it climbs above the root.
-pub(super) fn from(folder: &Path, path: &str) -> Option<PathBuf> {
+pub(super) fn from(directory: &Path, path: &str) -> Option<PathBuf> {
     if Path::new(path).is_absolute() {
         return Some(path.into());
     }
-    let mut to = folder.to_owned();
+    let mut to = directory.to_owned();
     for part in Path::new(path).components() {
         match part {
             std::path::Component::Normal(name) => to.push(name),
@@ -64,8 +64,8 @@ pub(super) fn from(folder: &Path, path: &str) -> Option<PathBuf> {
 }
 
 /// Reads a file's one line.
-pub(super) fn line_of(folder: &VolumePath, name: &str) -> io::Result<Option<String>> {
-    line(name, found(openat::read(&folder.join(name)?, LINE_CAP)))
+pub(super) fn line_of(directory: &VolumePath, name: &str) -> io::Result<Option<String>> {
+    line(name, found(openat::read(&directory.join(name)?, LINE_CAP)))
 }
 
 pub(super) fn line(name: &str, read: io::Result<Option<Vec<u8>>>) -> io::Result<Option<String>> {

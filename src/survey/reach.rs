@@ -343,9 +343,9 @@ pub struct FilesBelow {
 ///
 /// # Errors
 /// A directory can't be read.
-pub fn files_below(folder: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
+pub fn files_below(directory: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
     let (mut files, mut held) = (Vec::new(), stop.hold());
-    for entry in walkdir::WalkDir::new(folder.path()).follow_links(false) {
+    for entry in walkdir::WalkDir::new(directory.path()).follow_links(false) {
         go_on(Some(stop))?;
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
@@ -353,7 +353,7 @@ pub fn files_below(folder: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
                 return Err(io::Error::other(stop.budget().exceeded()));
             }
             Ok(entry) => {
-                files.push(VolumePath::new(folder.root(), entry.path())?);
+                files.push(VolumePath::new(directory.root(), entry.path())?);
             }
             Err(error)
                 if error

@@ -162,11 +162,11 @@ fn repos(folder: &VolumePath, places: &[VolumePath], stop: &Stop) -> io::Result<
 /// # Errors
 /// As [`look_through`].
 pub fn own_among(
-    folders: &[VolumePath],
+    directories: &[VolumePath],
     made_again: &[MadeAgain],
     stop: &Stop,
 ) -> io::Result<Option<String>> {
-    for folder in folders {
+    for folder in directories {
         let (parent, name) = openat::parent(folder)?;
         if name
             .to_str()

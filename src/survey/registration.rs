@@ -51,7 +51,7 @@ const FILES: [&str; 26] = [
 ];
 /// Directories of git and git-lfs that are theirs with all contents. Submodules' repos keep the
 /// tree by other means.
-const FOLDERS: [&str; 11] = [
+const DIRECTORIES: [&str; 11] = [
     "NOTES_MERGE_WORKTREE",
     "fsmonitor--daemon",
     "lfs/cache",
@@ -91,7 +91,7 @@ pub(super) fn somebodys(
         somebodys: BTreeMap::new(),
         held,
     };
-    search.folder(Path::new(""), listed, 0)?;
+    search.directory(Path::new(""), listed, 0)?;
     Ok(search.somebodys)
 }
 
@@ -102,7 +102,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn folder(&mut self, path: &Path, listed: &Listed, depth: usize) -> io::Result<()> {
+    fn directory(&mut self, path: &Path, listed: &Listed, depth: usize) -> io::Result<()> {
         if depth > DEEPEST {
             return Err(io::Error::other(format!(
                 "`{}` in its registration is nested too deep",
@@ -122,7 +122,7 @@ impl Search<'_> {
                 FileType::Directory => {
                     let place = self.admin.join(&here).map_err(io::Error::other)?;
                     if let Some(below) = found(Listed::of(&place))? {
-                        self.folder(&here, &below, depth.saturating_add(1))?;
+                        self.directory(&here, &below, depth.saturating_add(1))?;
                     }
                 }
                 FileType::RegularFile if here == Path::new(CONFIG) && is_plain(self.admin)? => {}
@@ -154,7 +154,7 @@ fn is_gits(path: &Path) -> bool {
     .any(|start| path.starts_with(start));
     MARKS.contains(&path)
         || FILES.contains(&file)
-        || FOLDERS.contains(&path)
+        || DIRECTORIES.contains(&path)
         || (numbered && !path.contains('/'))
         || path == "config.worktree.lock"
 }

@@ -36,16 +36,16 @@ pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
 /// # Errors
 /// Somebody's HEAD can't be read.
 pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePath>> {
-    for folder in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
+    for directory in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
         for name in ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"] {
             let text = found(openat::read(
-                &folder.join(name).map_err(io::Error::other)?,
+                &directory.join(name).map_err(io::Error::other)?,
                 64 << 10,
             ))?
             .unwrap_or_default();
             let text = text.trim_ascii();
             if text.strip_prefix(b"ref: ").unwrap_or(text) == branch.as_bytes() {
-                return Ok(Some(folder));
+                return Ok(Some(directory));
             }
         }
     }

@@ -182,8 +182,8 @@ fn own_blobs(
 ) -> io::Result<()> {
     let head = head_of(commit)?.map(|head| head.tree_id());
     let mut seen = 0_u64;
-    let mut folders = vec![(0_usize, commit.tree_id(), head)];
-    while let Some((depth, ours, theirs)) = folders.pop() {
+    let mut directories = vec![(0_usize, commit.tree_id(), head)];
+    while let Some((depth, ours, theirs)) = directories.pop() {
         let theirs = theirs
             .map(|theirs| repo.find_tree(theirs))
             .transpose()
@@ -199,7 +199,7 @@ fn own_blobs(
                     let other = other
                         .filter(|other| other.kind() == Some(ObjectType::Tree))
                         .map(|other| other.id());
-                    folders.push((depth.saturating_add(1), entry.id(), other));
+                    directories.push((depth.saturating_add(1), entry.id(), other));
                 }
                 Some(ObjectType::Blob) => each(entry.id())?,
                 _ => {}

@@ -226,23 +226,25 @@ impl Reader<'_> {
     }
 
     /// Reads what git dirs and admin directories have in common.
-    fn common(&mut self, folder: &VolumePath) {
+    fn common(&mut self, directory: &VolumePath) {
         let stop = self.stop;
         self.below(
-            &at(folder, "logs"),
+            &at(directory, "logs"),
             "fix it or take it away",
             |file, named| log(file, &mut named.hidden, stop),
         );
         for name in IN_PROGRESS {
             self.below(
-                &at(folder, name),
+                &at(directory, name),
                 "end or abort what is in progress",
                 |file, named| scan(file, &mut named.hidden, stop),
             );
         }
-        let names = match found(openat::dir(folder).and_then(|folder| Ok(openat::list(folder)?))) {
+        let names = match found(
+            openat::dir(directory).and_then(|directory| Ok(openat::list(directory)?)),
+        ) {
             Ok(names) => names.unwrap_or_default(),
-            Err(error) => return self.failed(folder, &error, "see `git fsck`"),
+            Err(error) => return self.failed(directory, &error, "see `git fsck`"),
         };
         for (name, kind) in names {
             // Git writes ORIG_HEAD, FETCH_HEAD, MERGE_AUTOSTASH, BISECT_EXPECTED_REV and more so.
@@ -253,27 +255,27 @@ impl Reader<'_> {
                 .all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'));
             let remedy = "fix it or take it away";
             if is_state && kind == FileType::Directory && name != "HEAD" {
-                self.below(&at(folder, &name), remedy, |file, named| {
+                self.below(&at(directory, &name), remedy, |file, named| {
                     scan(file, &mut named.hidden, stop)
                 });
             } else if is_state {
-                self.file(&at(folder, &name), remedy, |file, named| {
+                self.file(&at(directory, &name), remedy, |file, named| {
                     scan(file, &mut named.hidden, stop)
                 });
             }
             if let Some(base) = name.strip_prefix("sharedindex.")
                 && base.len() == 40
             {
-                self.shared_index(&at(folder, &name));
+                self.shared_index(&at(directory, &name));
             }
         }
     }
 
-    fn index(&mut self, folder: &VolumePath, remedy: &str) {
-        let Some(base) = self.one_index(&at(folder, "index"), remedy) else {
+    fn index(&mut self, directory: &VolumePath, remedy: &str) {
+        let Some(base) = self.one_index(&at(directory, "index"), remedy) else {
             return;
         };
-        let shared = at(folder, &format!("sharedindex.{}", hex(&base)));
+        let shared = at(directory, &format!("sharedindex.{}", hex(&base)));
         match openat::stat(&shared) {
             Ok(_) => {}
             Err(error) => self.failed(&shared, &error, remedy),
@@ -339,12 +341,12 @@ impl Reader<'_> {
     /// Reads every file below a directory, and returns which were there.
     fn below(
         &mut self,
-        folder: &VolumePath,
+        directory: &VolumePath,
         remedy: &str,
         read: impl Fn(File, &mut Named) -> io::Result<()>,
     ) -> Option<reach::FilesBelow> {
-        let mut files = reach::files_below(folder, self.stop)
-            .inspect_err(|error| self.failed(folder, error, "see that it can be read"))
+        let mut files = reach::files_below(directory, self.stop)
+            .inspect_err(|error| self.failed(directory, error, "see that it can be read"))
             .ok()?;
         // A lock is no ref, and no ref may have such a name. What an unfinished write will name is
         // named elsewhere, too.
@@ -369,8 +371,8 @@ impl Reader<'_> {
     }
 }
 
-fn at(folder: &VolumePath, name: &str) -> VolumePath {
-    folder
+fn at(directory: &VolumePath, name: &str) -> VolumePath {
+    directory
         .join(Path::new(name))
         .expect("a name that was listed stays inside")
 }

@@ -64,7 +64,9 @@ impl Staged {
         };
         let data = file.metadata()?;
         if data.len() > INDEX_CAP {
-            return Err(io::Error::other("its index is larger than any well-formed one"));
+            return Err(io::Error::other(
+                "its index is larger than any well-formed one",
+            ));
         }
         #[expect(
             clippy::cast_possible_truncation,

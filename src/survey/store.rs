@@ -207,8 +207,8 @@ impl StoreCounter<'_> {
         Ok(())
     }
 
-    fn packs(&mut self, folder: &Path) -> io::Result<()> {
-        let all = entries(folder, self.stop)?;
+    fn packs(&mut self, directory: &Path) -> io::Result<()> {
+        let all = entries(directory, self.stop)?;
         let names: HashSet<OsString> = all.iter().map(DirEntry::file_name).collect();
         let has =
             |stem: &str, ending: &str| names.contains(OsStr::new(&format!("{stem}.{ending}")));
@@ -247,7 +247,7 @@ impl StoreCounter<'_> {
                 // Git touches a pack whenever somebody writes an object that is in it already, but
                 // not its index.
                 let index = found(std::fs::symlink_metadata(
-                    folder.join(format!("{stem}.idx")),
+                    directory.join(format!("{stem}.idx")),
                 ))?
                 .unwrap_or(metadata);
                 self.store.last_full = index.modified().ok().map(openat::time);
@@ -376,12 +376,12 @@ impl std::ops::Deref for Entries {
 }
 
 /// Returns a directory's entries; none if it is missing.
-fn entries(folder: &Path, stop: &Stop) -> io::Result<Entries> {
+fn entries(directory: &Path, stop: &Stop) -> io::Result<Entries> {
     let mut entries = Entries {
         all: Vec::new(),
         held: stop.hold(),
     };
-    for entry in found(std::fs::read_dir(folder))?.into_iter().flatten() {
+    for entry in found(std::fs::read_dir(directory))?.into_iter().flatten() {
         let entry = entry?;
         entries.held.more(AN_ENTRY)?;
         entries.all.push(entry);

@@ -51,7 +51,7 @@ pub struct Listing {
     /// change between them.
     pub files: BTreeMap<PathBuf, Stamp>,
     /// Directories by their path in the tree, with their permission bits.
-    pub folders: BTreeMap<PathBuf, u32>,
+    pub directories: BTreeMap<PathBuf, u32>,
     /// Regenerable directories: not walked.
     pub regenerable: Vec<PathBuf>,
     /// `.git` files below the tree's own, not yet judged: each is a nested repo's, or a copy's.
@@ -71,12 +71,12 @@ impl Listing {
     pub fn same_work(&self, other: &Self) -> bool {
         (
             &self.files,
-            &self.folders,
+            &self.directories,
             &self.blockers,
             &self.registration,
         ) == (
             &other.files,
-            &other.folders,
+            &other.directories,
             &other.blockers,
             &other.registration,
         )
@@ -150,21 +150,21 @@ pub struct Rules<'a> {
 pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
     let top = openat::dir(place)?;
     let longest = PATH_MAX.saturating_sub(place.path().as_os_str().len().saturating_add(1));
-    let (files, folders, regenerable, pointers, blockers) =
+    let (files, directories, regenerable, pointers, blockers) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let held = rules.stop.hold();
     let mut walk = Walk {
         longest,
         rules,
         files,
-        folders,
+        directories,
         regenerable,
         pointers,
         blockers,
         unreadable: None,
         held,
     };
-    walk.folder(top, Path::new(""), 0, None)?;
+    walk.directory(top, Path::new(""), 0, None)?;
     let named = walk.regenerable.len();
     // Somebody's files in one of them may contain another one.
     let mut next = 0_usize;
@@ -176,7 +176,7 @@ pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
     }
     let Walk {
         files,
-        folders,
+        directories,
         mut regenerable,
         pointers,
         blockers,
@@ -187,7 +187,7 @@ pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
     regenerable.truncate(named);
     Ok(Listing {
         files: files.into_iter().collect(),
-        folders: folders.into_iter().collect(),
+        directories: directories.into_iter().collect(),
         regenerable,
         pointers,
         blockers,
@@ -202,7 +202,7 @@ struct Walk<'a> {
     longest: usize,
     rules: &'a Rules<'a>,
     files: Vec<(PathBuf, Stamp)>,
-    folders: Vec<(PathBuf, u32)>,
+    directories: Vec<(PathBuf, u32)>,
     regenerable: Vec<PathBuf>,
     pointers: Vec<PathBuf>,
     blockers: Vec<String>,
@@ -223,14 +223,14 @@ struct Entry<'a> {
 impl Walk<'_> {
     /// Lists a directory. If git tracks nothing in it, `above` is its parent with its name there:
     /// then it may be a tool's.
-    fn folder(
+    fn directory(
         &mut self,
-        folder: OwnedFd,
+        directory: OwnedFd,
         path: &Path,
         depth: usize,
         above: Option<(BorrowedFd<'_>, &OsStr)>,
     ) -> io::Result<()> {
-        let mut entries = Dir::new(folder)?;
+        let mut entries = Dir::new(directory)?;
         let (mut names, mut listed) = (Vec::new(), self.rules.stop.hold());
         for entry in entries.by_ref() {
             let name = entry?.file_name().to_owned();
@@ -238,19 +238,19 @@ impl Walk<'_> {
             names.push(name);
         }
         if above.is_some_and(|(parent, name)| regenerable::is_signed(parent, name, &names)) {
-            self.folders.pop();
+            self.directories.pop();
             self.regenerable.push(path.to_owned());
             return Ok(());
         }
         // In the order of paths, so that nothing has to be sorted.
         names.sort_unstable();
-        let folder = entries.fd()?;
+        let directory = entries.fd()?;
         for name in names.iter().filter(|name| !openat::is_dots(name)) {
             go_on(Some(self.rules.stop))?;
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
             let entry = Entry {
-                parent: folder,
+                parent: directory,
                 name,
                 path: &path,
                 depth,
@@ -311,7 +311,7 @@ impl Walk<'_> {
             && !(self.rules.tracked)(entry.path)
     }
 
-    fn below(&mut self, entry: Entry<'_>, folder: OwnedFd, stat: &Stat) -> io::Result<()> {
+    fn below(&mut self, entry: Entry<'_>, directory: OwnedFd, stat: &Stat) -> io::Result<()> {
         let Entry {
             parent,
             name,
@@ -320,9 +320,10 @@ impl Walk<'_> {
         } = entry;
         let tracked = (self.rules.tracked)(path);
         if tracked || !regenerable::recognise(parent, name, self.rules.made_again) {
-            self.folders.push((path.to_owned(), stat.st_mode & 0o7777));
-            return self.folder(
-                folder,
+            self.directories
+                .push((path.to_owned(), stat.st_mode & 0o7777));
+            return self.directory(
+                directory,
                 path,
                 depth.saturating_add(1),
                 (!tracked).then_some((parent, name)),
@@ -342,14 +343,14 @@ impl Walk<'_> {
         let mut above = BTreeMap::new();
         for somebodys in found.somebodys {
             let path = path.join(somebodys);
-            for folder in path
+            for directory in path
                 .ancestors()
                 .skip(1)
-                .filter(|folder| !folder.as_os_str().is_empty())
+                .filter(|directory| !directory.as_os_str().is_empty())
             {
-                if !above.contains_key(folder) {
-                    let stat = openat::stat(&top.join(folder)?)?;
-                    above.insert(folder.to_owned(), stat.st_mode & 0o7777);
+                if !above.contains_key(directory) {
+                    let stat = openat::stat(&top.join(directory)?)?;
+                    above.insert(directory.to_owned(), stat.st_mode & 0o7777);
                 }
             }
             let (parent, name) =
@@ -361,7 +362,7 @@ impl Walk<'_> {
                 depth: path.components().count(),
             })?;
         }
-        self.folders.extend(above);
+        self.directories.extend(above);
         Ok(())
     }
 

@@ -101,7 +101,7 @@ fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     for _ in fixed.len()..depth {
         level = level
             .par_iter()
-            .flat_map_iter(|above| folders(above))
+            .flat_map_iter(|above| directories(above))
             .collect();
         all.extend_from_slice(&level);
     }
@@ -113,7 +113,7 @@ fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
 }
 
 /// The directories in a directory; none where it can't be listed.
-fn folders(above: &Path) -> Vec<PathBuf> {
+fn directories(above: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(above)
         .into_iter()
         .flatten()

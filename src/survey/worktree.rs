@@ -378,8 +378,8 @@ impl Registered<'_> {
     fn missing(&self, tree: &Worktree) -> io::Result<State> {
         let mut below = self.place.relative();
         while let Some(above) = below.parent() {
-            let folder = self.context.place.root().join(above);
-            match found(std::fs::read_dir(&folder))? {
+            let directory = self.context.place.root().join(above);
+            match found(std::fs::read_dir(&directory))? {
                 None => below = above,
                 Some(entries) => {
                     let names = entries

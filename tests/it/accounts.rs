@@ -530,7 +530,7 @@ fn what_is_written_among_a_tools_while_the_tree_goes_is_seen() {
     assert_eq!(fs::read_to_string(&late).unwrap(), "late\n");
 }
 
-/// The operator knows better than any account, of folders, files and links.
+/// The operator knows better than any account, of directories, files and links.
 #[test]
 fn the_operators_word_is_good_for_files_and_links() {
     let world = World::new();

@@ -111,7 +111,7 @@ fn a_second_init() {
 }
 
 #[test]
-fn a_state_folder_that_can_not_be_used() {
+fn a_state_directory_that_can_not_be_used() {
     // Who may write anywhere meets other walls than permissions.
     for locks in [true, false] {
         let world = World::new();
@@ -145,7 +145,9 @@ fn a_state_folder_that_can_not_be_used() {
     );
 
     if is_root() {
-        return eprintln!("skipped for root, whom no permission stops: a read-only state directory");
+        return eprintln!(
+            "skipped for root, whom no permission stops: a read-only state directory"
+        );
     }
     let world = World::new();
     let shop = world.repo("acme/shop");

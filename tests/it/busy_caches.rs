@@ -43,8 +43,8 @@ struct Tool {
     packages: [&'static str; 3],
     /// Writes a project with these packages.
     project: fn(&Bench, &Path, &[&str]),
-    /// The shell command in a project's folder that installs; `$CACHE` is the cache, `$OFFLINE` is
-    /// empty where there is a network.
+    /// The shell command in a project's directory that installs; `$CACHE` is the cache, `$OFFLINE`
+    /// is empty where there is a network.
     install: &'static str,
 }
 
@@ -71,15 +71,15 @@ impl Bench {
 
     /// Installs a project with these packages, made when it isn't there yet.
     fn install(&self, packages: &[&str], offline: bool) -> Result<(), String> {
-        let folder = self.folder(packages);
-        if !folder.exists() {
-            fs::create_dir(&folder).unwrap();
-            (self.tool.project)(self, &folder, packages);
+        let directory = self.directory(packages);
+        if !directory.exists() {
+            fs::create_dir(&directory).unwrap();
+            (self.tool.project)(self, &directory, packages);
         }
         let mut shell = Command::new("bash");
         shell
             .args(["-euc", self.tool.install])
-            .current_dir(&folder)
+            .current_dir(&directory)
             .env("CACHE", self.world.at("cache"));
         shell
             .env("WORK", self.work.path())
@@ -109,7 +109,7 @@ impl Bench {
         }
     }
 
-    fn folder(&self, packages: &[&str]) -> PathBuf {
+    fn directory(&self, packages: &[&str]) -> PathBuf {
         self.work.path().join(packages.join("+").replace('/', "_"))
     }
 
@@ -316,8 +316,8 @@ impl Bench {
                 evicted.fetch_add(gone, Ordering::Relaxed);
                 if gone > 0 {
                     self.works(&cold, false);
-                    let _none = fs::remove_dir_all(self.folder(&cold).join("node_modules"));
-                    let _none = fs::remove_dir_all(self.folder(&cold).join("out"));
+                    let _none = fs::remove_dir_all(self.directory(&cold).join("node_modules"));
+                    let _none = fs::remove_dir_all(self.directory(&cold).join("out"));
                     let others = self
                         .units_as_they_are()
                         .into_iter()
@@ -356,7 +356,7 @@ impl Bench {
         self.works(&[named], false);
         let before = self.units();
         let shop = self.world.repo("acme/shop");
-        for file in fs::read_dir(self.folder(&[named]))
+        for file in fs::read_dir(self.directory(&[named]))
             .unwrap()
             .map(Result::unwrap)
             .filter(|file| file.file_type().unwrap().is_file())
@@ -396,7 +396,7 @@ impl Bench {
     fn keeps_a_tree_of(&self, package: &str) {
         let copied = Command::new("cp")
             .arg("-al")
-            .arg(self.folder(&[package]).join("node_modules"))
+            .arg(self.directory(&[package]).join("node_modules"))
             .arg(self.work.path().join("kept"))
             .status();
         assert!(copied.unwrap().success());
@@ -456,22 +456,22 @@ fn uuid() -> uuid::Uuid {
 }
 
 /// `{"left-pad": "1.3.0"}` of `left-pad@1.3.0`.
-fn package_json(_: &Bench, folder: &Path, packages: &[&str]) {
+fn package_json(_: &Bench, directory: &Path, packages: &[&str]) {
     let dependencies = packages.iter().map(|package| {
         let (name, version) = package.rsplit_once('@').unwrap();
         format!("\"{name}\": \"{version}\"")
     });
     let dependencies = dependencies.collect::<Vec<_>>().join(", ");
     fs::write(
-        folder.join("package.json"),
+        directory.join("package.json"),
         format!(
             "{{\"name\": \"x\", \"version\": \"1.0.0\", \"dependencies\": {{{dependencies}}}}}"
         ),
     )
     .unwrap();
-    fs::write(folder.join("yarn.lock"), "").unwrap();
+    fs::write(directory.join("yarn.lock"), "").unwrap();
     fs::write(
-        folder.join(".yarnrc.yml"),
+        directory.join(".yarnrc.yml"),
         "nodeLinker: node-modules\nenableTelemetry: false\nenableGlobalCache: true\n",
     )
     .unwrap();
@@ -544,12 +544,12 @@ fn deno() -> Tool {
 /// Without one: what runs reads the cache itself. What Deno makes of its file stands below a hidden
 /// directory, as the project does, and is no unit.
 fn deno_run() -> Tool {
-    let project: fn(&Bench, &Path, &[&str]) = |_, folder, packages| {
+    let project: fn(&Bench, &Path, &[&str]) = |_, directory, packages| {
         let imports = packages
             .iter()
             .map(|package| format!("import \"npm:{package}\";\n"));
-        fs::write(folder.join("main.ts"), imports.collect::<String>()).unwrap();
-        fs::write(folder.join("deno.json"), "{}").unwrap();
+        fs::write(directory.join("main.ts"), imports.collect::<String>()).unwrap();
+        fs::write(directory.join("deno.json"), "{}").unwrap();
     };
     Tool {
         kind: "deno",
@@ -571,13 +571,13 @@ fn npm() -> Tool {
     }
 }
 
-fn requirements(_: &Bench, folder: &Path, packages: &[&str]) {
+fn requirements(_: &Bench, directory: &Path, packages: &[&str]) {
     let lines: Vec<String> = packages
         .iter()
         .map(|package| format!("{}\n", package.replacen('-', "==", 1)))
         .collect();
-    fs::write(folder.join("requirements.txt"), lines.concat()).unwrap();
-    fs::write(folder.join("build.txt"), "setuptools==80.9.0\n").unwrap();
+    fs::write(directory.join("requirements.txt"), lines.concat()).unwrap();
+    fs::write(directory.join("build.txt"), "setuptools==80.9.0\n").unwrap();
 }
 
 /// The last is built from its source.
@@ -612,7 +612,7 @@ fn pip() -> Tool {
 const CRATES: [&str; 3] = ["itoa-1.0.15", "cfg-if-1.0.0", "fnv-1.0.7"];
 
 fn cargo() -> Tool {
-    let project: fn(&Bench, &Path, &[&str]) = |_, folder, packages| {
+    let project: fn(&Bench, &Path, &[&str]) = |_, directory, packages| {
         let lines = packages.iter().map(|package| {
             let (name, version) = package.rsplit_once('-').unwrap();
             format!("{name} = \"={version}\"\n")
@@ -621,9 +621,9 @@ fn cargo() -> Tool {
             "[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\n{}",
             lines.collect::<String>()
         );
-        fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-        fs::create_dir(folder.join("src")).unwrap();
-        fs::write(folder.join("src/lib.rs"), "").unwrap();
+        fs::write(directory.join("Cargo.toml"), manifest).unwrap();
+        fs::create_dir(directory.join("src")).unwrap();
+        fs::write(directory.join("src/lib.rs"), "").unwrap();
     };
     let install = "rm -rf target; CARGO_TARGET_DIR=target CARGO_HOME=$CACHE cargo check ${OFFLINE:+--offline}";
     Tool {
@@ -649,15 +649,15 @@ for module in sys.argv[1:]:
     folder = "proxy/" + "".join("!" + c.lower() if c.isupper() else c for c in path) + "/@v"
     os.makedirs(folder, exist_ok=True)
     manifest = f"module {path}\n"
-    open(f"{folder}/list", "w").write(version + "\n")
-    open(f"{folder}/{version}.info", "w").write(f'{{"Version": "{version}"}}')
-    open(f"{folder}/{version}.mod", "w").write(manifest)
-    with zipfile.ZipFile(f"{folder}/{version}.zip", "w") as archive:
+    open(f"{directory}/list", "w").write(version + "\n")
+    open(f"{directory}/{version}.info", "w").write(f'{{"Version": "{version}"}}')
+    open(f"{directory}/{version}.mod", "w").write(manifest)
+    with zipfile.ZipFile(f"{directory}/{version}.zip", "w") as archive:
         archive.writestr(f"{module}/go.mod", manifest)
         archive.writestr(f"{module}/x.go", f"package {path.split('/')[-1]}\n\nconst Name = {path!r}\n".replace("'", '"'))
 "#;
 
-fn go_project(bench: &Bench, folder: &Path, packages: &[&str]) {
+fn go_project(bench: &Bench, directory: &Path, packages: &[&str]) {
     let made = Command::new("python3")
         .args(["-c", PROXY])
         .args(MODULES)
@@ -679,12 +679,12 @@ fn go_project(bench: &Bench, folder: &Path, packages: &[&str]) {
     let imports = each(|path, _| format!("import \"{path}\"\n"));
     let prints = each(|path, _| format!("\tprintln({}.Name)\n", path.rsplit_once('/').unwrap().1));
     fs::write(
-        folder.join("go.mod"),
+        directory.join("go.mod"),
         format!("module example.com/x\n\ngo 1.21\n\n{requires}"),
     )
     .unwrap();
     fs::write(
-        folder.join("main.go"),
+        directory.join("main.go"),
         format!("package main\n\n{imports}\nfunc main() {{\n{prints}}}\n"),
     )
     .unwrap();

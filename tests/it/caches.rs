@@ -52,7 +52,7 @@ with zipfile.ZipFile("unit-1.0-py3-none-any.whl", "w") as wheel:
     wheel.writestr(info + "RECORD", "")
 "#;
 
-/// A volume with one cache in it, and a folder to work in beside it.
+/// A volume with one cache in it, and a directory to work in beside it.
 struct Bench {
     volume: TempDir,
     work: TempDir,
@@ -76,7 +76,7 @@ impl Bench {
         fs::write(path, text).unwrap();
     }
 
-    /// Runs a tool in the work folder, with the cache where `variable` says; it must succeed.
+    /// Runs a tool in the work directory, with the cache where `variable` says; it must succeed.
     fn run(&self, variable: &str, command: &[&str]) {
         let mut tool = Command::new(command[0]);
         tool.args(&command[1..])
@@ -324,7 +324,7 @@ fn go_build() {
     let bench = Bench::new();
     bench.write("go.mod", "module example.com/x\n");
     bench.write("main.go", "package main\n\nfunc main() {}\n");
-    // Go 1.20 and newer index a folder whose files are 2 s old, and only then: one more unit, if
+    // Go 1.20 and newer index a directory whose files are 2 s old, and only then: one more unit, if
     // the second build is late enough.
     let old = fs::FileTimes::new()
         .set_modified(SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365 * 50));

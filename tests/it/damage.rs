@@ -330,7 +330,7 @@ const WELL: &[(&str, Break)] = &[
         git(
             &repo.world.root,
             60.0,
-            &["init", "-q", "--template=", &repo.folder()],
+            &["init", "-q", "--template=", &repo.directory()],
         );
     }),
     ("orphan", |repo| {
@@ -376,7 +376,7 @@ const WELL: &[(&str, Break)] = &[
         let origin = format!(
             "file://{}",
             repo.world
-                .beside(format!("origins/{}.git", repo.folder()))
+                .beside(format!("origins/{}.git", repo.directory()))
                 .display()
         );
         remove(&repo.path);
@@ -389,7 +389,7 @@ const WELL: &[(&str, Break)] = &[
                 "--depth=1",
                 "--template=",
                 &origin,
-                &repo.folder(),
+                &repo.directory(),
             ],
         );
     }),
@@ -398,7 +398,9 @@ const WELL: &[(&str, Break)] = &[
         repo.git(&["checkout", "-q", "-b", "other"]);
         repo.commit(60.0, "later.ts", "1\n");
         repo.git(&["push", "-q", "origin", "other"]);
-        let origin = repo.world.beside(format!("origins/{}.git", repo.folder()));
+        let origin = repo
+            .world
+            .beside(format!("origins/{}.git", repo.directory()));
         git(&origin, 60.0, &["config", "uploadpack.allowFilter", "true"]);
         remove(&repo.path);
         let from = format!("file://{}", origin.display());
@@ -411,7 +413,7 @@ const WELL: &[(&str, Break)] = &[
                 "--filter=tree:0",
                 "--template=",
                 &from,
-                &repo.folder(),
+                &repo.directory(),
             ],
         );
         repo.git(&["branch", "-q", "other", "origin/other"]);

@@ -4,7 +4,7 @@
 //! Each race runs against a thread that does nothing else. A few rounds are run each time; the
 //! ignored tests run fifty.
 
-use super::enroll::{said, script, serve, state_folder, unenrolled};
+use super::enroll::{said, script, serve, state_directory, unenrolled};
 use super::support::repo::Repo;
 use super::support::{Ran, Running, World, git, is_root, remove, write};
 use std::fs;
@@ -30,7 +30,7 @@ fn against(mut running: Running, attack: impl Fn() + Sync) -> Ran {
     running.end()
 }
 
-/// The workshops that stand in the state folder.
+/// The workshops that stand in the state directory.
 fn workshops(world: &World) -> Vec<PathBuf> {
     let entries = fs::read_dir(world.at(".treewarden")).unwrap().flatten();
     entries
@@ -80,12 +80,12 @@ fn stolen(rounds: usize) -> usize {
             remove(&shop.path);
         }
     }
-    assert_eq!(state_folder(&world), [""; 0]);
+    assert_eq!(state_directory(&world), [""; 0]);
     won
 }
 
 /// In which of so many rounds something was written outside the volume by a checkout, while its
-/// folders were swapped for links.
+/// directories were swapped for links.
 fn escaped(rounds: usize, enrolls: bool) -> usize {
     let world = World::new();
     let shop = world.repo("acme/shop");
@@ -103,15 +103,15 @@ fn escaped(rounds: usize, enrolls: bool) -> usize {
         }
         let attack = || {
             for staging in workshops(&world) {
-                let folder = staging.join("tree/d");
-                if fs::symlink_metadata(&folder).is_ok_and(|data| data.is_dir())
+                let directory = staging.join("tree/d");
+                if fs::symlink_metadata(&directory).is_ok_and(|data| data.is_dir())
                     && fs::rename(
-                        &folder,
+                        &directory,
                         staging.join(format!("tree/e{}", fastrand::u32(..))),
                     )
                     .is_ok()
                 {
-                    let _too_late = std::os::unix::fs::symlink(&outside, &folder);
+                    let _too_late = std::os::unix::fs::symlink(&outside, &directory);
                 }
             }
         };
@@ -144,12 +144,12 @@ fn no_config_that_an_agent_writes_gets_the_callers_password() {
 }
 
 #[test]
-fn no_swapped_folder_leads_a_new_worktree_out() {
+fn no_swapped_directory_leads_a_new_worktree_out() {
     assert_eq!(escaped(3, false), 0);
 }
 
 #[test]
-fn no_swapped_folder_leads_a_new_checkout_out() {
+fn no_swapped_directory_leads_a_new_checkout_out() {
     assert_eq!(escaped(3, true), 0);
 }
 

@@ -140,7 +140,7 @@ fn a_volume_that_no_night_was_on_yet_stays_as_it_was() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     shop.tree("landed").age(2.0);
-    // An unprepared lock folder, too: `init` made it, somebody removed it.
+    // An unprepared lock directory, too: `init` made it, somebody removed it.
     remove(&world.at(".treewarden/locks"));
     remove(&world.at(".treewarden/trash"));
     let before = snapshot(&world.root);

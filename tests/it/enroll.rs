@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// the origin's path.
 fn origin<'a>(world: &'a World, name: &str, url: &str) -> (Repo<'a>, PathBuf) {
     let repo = Repo::clone(world, name);
-    let origin = world.beside(format!("origins/{}.git", repo.folder()));
+    let origin = world.beside(format!("origins/{}.git", repo.directory()));
     world.enrol(
         name,
         &format!("url: '{}'", url.replace("ORIGIN", origin.to_str().unwrap())),
@@ -39,7 +39,7 @@ pub(crate) fn script(world: &World, name: &str, text: &str) -> PathBuf {
     path
 }
 
-pub(crate) fn state_folder(world: &World) -> Vec<String> {
+pub(crate) fn state_directory(world: &World) -> Vec<String> {
     let entries = std::fs::read_dir(world.at(".treewarden")).unwrap();
     let mut names: Vec<String> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -145,7 +145,7 @@ fn a_clone_is_a_checkout_as_git_would_make_it() {
             ("acme/there", "Maintained"),
         ]),
     );
-    assert_eq!(state_folder(&world), [""; 0]);
+    assert_eq!(state_directory(&world), [""; 0]);
 }
 
 #[test]
@@ -159,11 +159,11 @@ fn what_can_not_be_enrolled_is_told_and_nothing_is_left() {
     write(&world.at("acme__folder/precious"), "x");
     let (held, _) = unenrolled(&world, "acme/held", "file://ORIGIN");
     let lock = world.hold("acme__held");
-    // Of the state folder, only what is left there matters.
+    // Of the state directory, only what is left there matters.
     let standing = || {
         let mut standing = snapshot(&world.root);
         standing.retain(|path, _| !path.starts_with(".treewarden"));
-        (standing, state_folder(&world))
+        (standing, state_directory(&world))
     };
     let before = standing();
     let cases: [(&[&str], i32, &[&str]); 7] = [
@@ -261,7 +261,7 @@ fn a_killed_clone_leaves_nothing_where_the_repo_is_to_stand() {
     killed.signal(Signal::KILL);
     assert_eq!(killed.end().code, 137);
     assert!(!shop.path.exists());
-    assert_eq!(state_folder(&world), ["making-acme__shop"]);
+    assert_eq!(state_directory(&world), ["making-acme__shop"]);
     // Git goes with it, and its children: nobody has the lock, nobody goes on writing.
     until("the lock is free", || {
         world.try_hold("acme__shop").is_some()
@@ -269,7 +269,7 @@ fn a_killed_clone_leaves_nothing_where_the_repo_is_to_stand() {
     until("its children are gone", || !runs(&origin));
     // A night clears what it left,
     world.pass(1, &["run"]);
-    assert_eq!(state_folder(&world), [""; 0]);
+    assert_eq!(state_directory(&world), [""; 0]);
     // and so does the next try; a signal that can be caught leaves nothing at all.
     remove(&begun);
     let mut killed = clone(&stuck);
@@ -284,7 +284,7 @@ fn a_killed_clone_leaves_nothing_where_the_repo_is_to_stand() {
     until("half of it is there once more", || begun.exists());
     ended.signal(Signal::TERM);
     said(&ended.end(), 4, &["a signal asked to stop"]);
-    assert!(!shop.path.exists() && state_folder(&world).is_empty());
+    assert!(!shop.path.exists() && state_directory(&world).is_empty());
     for delay in [0, 5, 10, 20, 40, 60, 80, 100, 130, 160] {
         let mut killed = clone(&whole);
         std::thread::sleep(std::time::Duration::from_millis(delay));
@@ -307,7 +307,7 @@ fn a_killed_clone_leaves_nothing_where_the_repo_is_to_stand() {
         (shop.fsck(), shop.git(&["status", "--porcelain"])),
         (String::new(), String::new())
     );
-    assert_eq!(state_folder(&world), [""; 0]);
+    assert_eq!(state_directory(&world), [""; 0]);
 }
 
 /// The words of `docs/design/contract.md#config`.
@@ -343,12 +343,12 @@ fn a_git_crypt_repo_is_refused_before_it_stands() {
         remove(&repo.path);
         said(&world.treewarden(&["enroll", &name]), 1, &[&name, CRYPT]);
         assert!(
-            !repo.path.exists() && state_folder(&world).is_empty(),
+            !repo.path.exists() && state_directory(&world).is_empty(),
             "{name}"
         );
     }
-    // The very same where one was cloned by hand, and for the night; the key's folder is a sign of
-    // its own.
+    // The very same where one was cloned by hand, and for the night; the key's directory is a sign
+    // of its own.
     let there = world.repo("acme/there");
     write(&there.git_dir("git-crypt/keys/default"), "key");
     let attributes = world.repo("acme/attributes");
@@ -419,7 +419,7 @@ fn a_repo_that_becomes_a_git_crypt_repo_is_refused_from_then_on() {
     assert!(
         !path("after").exists()
             && shop.refs("refs/heads/after").is_empty()
-            && state_folder(&world).is_empty()
+            && state_directory(&world).is_empty()
     );
     let report = world.pass(1, &["run"]);
     assert!(
@@ -433,18 +433,18 @@ fn a_repo_that_becomes_a_git_crypt_repo_is_refused_from_then_on() {
 }
 
 /// A web server for one repo, by git's plain protocol, that wants a name and a password.
-pub(crate) fn serve(folder: PathBuf, password: &'static str) -> u16 {
+pub(crate) fn serve(directory: PathBuf, password: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         listener
             .incoming()
-            .for_each(|stream| answer(stream.unwrap(), &folder, password));
+            .for_each(|stream| answer(stream.unwrap(), &directory, password));
     });
     port
 }
 
-fn answer(mut stream: TcpStream, folder: &Path, password: &str) {
+fn answer(mut stream: TcpStream, directory: &Path, password: &str) {
     let lines: Vec<String> = BufReader::new(&stream)
         .lines()
         .map(Result::unwrap)
@@ -462,7 +462,7 @@ fn answer(mut stream: TcpStream, folder: &Path, password: &str) {
     let known = lines
         .iter()
         .any(|line| line.eq_ignore_ascii_case(&format!("authorization: Basic {password}")));
-    let (status, body) = match std::fs::read(folder.join(path)) {
+    let (status, body) = match std::fs::read(directory.join(path)) {
         _ if !known => (
             "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"",
             Vec::new(),
@@ -611,14 +611,14 @@ fn the_callers_filters_run_and_the_contents_do_not() {
     };
     said(&run(&["enroll", "acme/shop"]), 0, &["enrolled"]);
     said(&run(&["worktree", "add", "acme/shop", "fix"]), 0, &["fix"]);
-    for folder in ["acme__shop", "worktrees/acme__shop/fix"] {
-        let read = |name: &str| std::fs::read_to_string(world.at(folder).join(name)).unwrap();
+    for directory in ["acme__shop", "worktrees/acme__shop/fix"] {
+        let read = |name: &str| std::fs::read_to_string(world.at(directory).join(name)).unwrap();
         let found = ["a.up", "a.evil"]
             .map(|name| (name.to_owned(), read(name)))
             .into_iter()
             .collect::<BTreeMap<_, _>>();
         same(
-            folder,
+            directory,
             &found,
             &map(&[("a.up", "TEXT\n"), ("a.evil", "text\n")]),
         );
@@ -638,12 +638,12 @@ fn large_files_come_with_the_checkout_and_are_kept_for_the_next_tree() {
         &home.join(".gitconfig"),
         "[user]\n\tname = a\n\temail = a@example.com\n",
     );
-    let with_lfs = |folder: &Path, args: &[&str]| {
+    let with_lfs = |directory: &Path, args: &[&str]| {
         let ran = world
             .start_program_as(
                 &[("HOME", home.to_str().unwrap())],
                 "git",
-                &[&["-C", folder.to_str().unwrap()], args].concat(),
+                &[&["-C", directory.to_str().unwrap()], args].concat(),
             )
             .end();
         assert_eq!(ran.code, 0, "{args:?}: {ran:?}");

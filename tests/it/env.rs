@@ -198,7 +198,7 @@ fn every_tool_finds_its_cache_on_the_volume() {
             "c/cargo",
         ),
     ];
-    // Rustup's cargo finds its toolchain by the home folder.
+    // Rustup's cargo finds its toolchain by the home directory.
     let home = std::env::var("HOME").unwrap();
     let told = table.iter().map(|(tool, ask, _)| {
         let ran = world.treewarden(&[

@@ -17,7 +17,7 @@ fn unit(world: &World, path: &str, mebibytes: usize, days: f64) {
     age(&path, days);
 }
 
-/// Names a plain folder as a cache.
+/// Names a plain directory as a cache.
 fn cache(world: &World, name: &str, settings: &str) {
     world.set(
         "caches",
@@ -27,7 +27,8 @@ fn cache(world: &World, name: &str, settings: &str) {
 
 /// Sets the budget so that this many MiB must go to get to nine tenths of it.
 fn must_go(world: &World, mebibytes: u64) {
-    // A tenth of the budget counts as well. Half a MiB is room for folders and the run's own files.
+    // A tenth of the budget counts as well. Half a MiB is room for directories and the run's own
+    // files.
     let budget = (world.standing() - mebibytes * MIB + MIB / 2) * 10 / 9;
     assert!(
         budget < world.standing(),
@@ -44,9 +45,9 @@ fn gone(eviction: &Eviction) -> Vec<String> {
         .collect()
 }
 
-/// What is left below a folder.
-fn left(world: &World, folder: &str) -> Vec<String> {
-    let files = walkdir::WalkDir::new(world.at(folder))
+/// What is left below a directory.
+fn left(world: &World, directory: &str) -> Vec<String> {
+    let files = walkdir::WalkDir::new(world.at(directory))
         .sort_by_file_name()
         .into_iter()
         .map(Result::unwrap);
@@ -400,8 +401,8 @@ fn build_output_of_a_repo_that_somebody_took_meanwhile_stays() {
     assert_eq!((report.totals.evicted, report.eviction.freed_bytes), (0, 0));
 }
 
-/// What stands in a tree that must stay, each folder with what becomes of it: tools' own goes, what
-/// git tracks, what somebody put there and what no structure shows stays.
+/// What stands in a tree that must stay, each directory with what becomes of it: tools' own goes,
+/// what git tracks, what somebody put there and what no structure shows stays.
 #[test]
 fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
     let world = World::new();
@@ -448,9 +449,9 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
         ("notes/out", &["todo.md"], false),
         ("notes/.venv", &["todo.md"], false),
     ];
-    for (folder, files, _) in table {
+    for (directory, files, _) in table {
         for file in files {
-            write(&tree.path.join(folder).join(file), vec![b'x'; 64 << 10]);
+            write(&tree.path.join(directory).join(file), vec![b'x'; 64 << 10]);
         }
     }
     tree.write("node_modules/.package-lock.json", &npm(&["big"]));
@@ -475,14 +476,14 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
     assert_eq!(names(&dry), names(&report));
     let found: BTreeMap<&str, bool> = table
         .iter()
-        .map(|(folder, ..)| (*folder, !tree.path.join(folder).exists()))
+        .map(|(directory, ..)| (*directory, !tree.path.join(directory).exists()))
         .collect();
     same(
         "which directories went",
         &found,
         &table
             .iter()
-            .map(|(folder, _, goes)| (*folder, *goes))
+            .map(|(directory, _, goes)| (*directory, *goes))
             .collect(),
     );
     assert!(

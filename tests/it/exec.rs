@@ -51,7 +51,7 @@ fn a_command_runs_where_it_is_told_to_with_its_caches_and_its_own_exit_code() {
     world.set("caches", "{kind: npm, path: caches/npm}");
     let shop = world.repo(SHOP);
     let tree = shop.tree("fix");
-    // A second one of the same folder name has another in git's registry.
+    // A second one of the same directory name has another in git's registry.
     let twin = shop.tree_at("elsewhere/fix", "twin");
     let lone = shop.tree_at("elsewhere/lone", "lone");
     let script =
@@ -450,7 +450,7 @@ fn nothing_runs_where_nothing_may() {
     refused("by key", encrypted);
     super::support::remove(&shop.git_dir("git-crypt"));
     assert_eq!(exec(&world, &[], "true").code, 0);
-    // A link where a folder should be leads nowhere.
+    // A link where a directory should be leads nowhere.
     world.enrol("acme/none", "");
     std::os::unix::fs::symlink(&shop.path, world.at("acme__link")).unwrap();
     world.enrol("acme/link", "");

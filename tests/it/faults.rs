@@ -127,7 +127,8 @@ fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
             vec![format!("unnamed: {told}")]
         }
         1 => Vec::new(),
-        // Some gits turn in a circle for ever when a folder can't be read: the deadline ends that.
+        // Some gits turn in a circle for ever when a directory can't be read: the deadline ends
+        // that.
         4 if fault.lasting => Vec::new(),
         code => vec![format!("it ended with {code}: {told} {}", night.ran.err)],
     }

@@ -26,10 +26,10 @@ fn restore(world: &World, arguments: &[&str]) -> Ran {
 }
 
 /// A manifest for a tree that stood at `worktrees/acme__shop/target`.
-fn manifest(world: &World, files: Value, folders: Value) -> Value {
+fn manifest(world: &World, files: Value, directories: Value) -> Value {
     json!({
         "schema": "treewarden.rescue/1", "worktree": "x", "path": world.at("worktrees/acme__shop/target"), "branch": null, "head": null,
-        "rescued": "2026-01-01T00:00:00Z", "files": files, "folders": folders,
+        "rescued": "2026-01-01T00:00:00Z", "files": files, "folders": directories,
     })
 }
 
@@ -42,8 +42,8 @@ fn some() -> Value {
 fn endless_rescues_are_not_counted() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    let folder = raw_tree(&shop, &[("100644", b"file", &raw_blob(&shop, b"x"))]);
-    let deep = (0..1100).fold(folder.clone(), |tree, _| {
+    let directory = raw_tree(&shop, &[("100644", b"file", &raw_blob(&shop, b"x"))]);
+    let deep = (0..1100).fold(directory.clone(), |tree, _| {
         raw_tree(&shop, &[("40000", b"d", &tree)])
     });
     let fork = |tree: String, _| {
@@ -56,7 +56,7 @@ fn endless_rescues_are_not_counted() {
             ],
         )
     };
-    let bomb = (0..40).fold(folder, fork);
+    let bomb = (0..40).fold(directory, fork);
     for (name, tree) in [("deep", &deep), ("bomb", &bomb)] {
         forge(
             &shop,
@@ -89,17 +89,17 @@ fn hostile_rescues_lead_nowhere() {
     let evil = raw_blob(&shop, b"#!/bin/sh\ntouch canary\n");
     let out = raw_blob(&shop, world.beside("outside").to_str().unwrap().as_bytes());
     write(&world.beside("outside/keep"), "precious\n");
-    let folder = raw_tree(&shop, &[("100755", b"evil", &evil)]);
+    let directory = raw_tree(&shop, &[("100755", b"evil", &evil)]);
     let empty = raw_tree(&shop, &[]);
     let target = world.at("worktrees/acme__shop/target");
     let plain = || manifest(&world, some(), json!([]));
-    let folders = |names: &[&str]| {
+    let directories = |names: &[&str]| {
         let names: Vec<Value> = names.iter().map(|name| json!([name, 0o777])).collect();
         manifest(&world, some(), names.into())
     };
     let tree = |entries: &[(&str, &[u8], &str)]| raw_tree(&shop, entries);
     let cases = [
-        ("climb", OUT, tree(&[("40000", b"..", &folder)]), plain()),
+        ("climb", OUT, tree(&[("40000", b"..", &directory)]), plain()),
         (
             "climb-by-name",
             OUT,
@@ -112,11 +112,11 @@ fn hostile_rescues_lead_nowhere() {
             tree(&[("100755", b"/tmp/evil", &evil)]),
             plain(),
         ),
-        ("dot", OUT, tree(&[("40000", b".", &folder)]), plain()),
+        ("dot", OUT, tree(&[("40000", b".", &directory)]), plain()),
         (
             "git",
             OUT,
-            tree(&[("40000", b".git", &tree(&[("40000", b"hooks", &folder)]))]),
+            tree(&[("40000", b".git", &tree(&[("40000", b"hooks", &directory)]))]),
             plain(),
         ),
         (
@@ -128,20 +128,20 @@ fn hostile_rescues_lead_nowhere() {
         (
             "git-case",
             OUT,
-            tree(&[("40000", b".GiT", &folder)]),
+            tree(&[("40000", b".GiT", &directory)]),
             plain(),
         ),
         (
             "git-deep",
             OUT,
-            tree(&[("40000", b"a", &tree(&[("40000", b".git", &folder)]))]),
+            tree(&[("40000", b"a", &tree(&[("40000", b".git", &directory)]))]),
             plain(),
         ),
         ("git-link", OUT, tree(&[("120000", b".git", &out)]), plain()),
         (
             "through-link",
             BOTH,
-            tree(&[("120000", b"a", &out), ("40000", b"a", &folder)]),
+            tree(&[("120000", b"a", &out), ("40000", b"a", &directory)]),
             plain(),
         ),
         (
@@ -153,30 +153,35 @@ fn hostile_rescues_lead_nowhere() {
         (
             "through-file",
             BOTH,
-            tree(&[("100644", b"a", &evil), ("40000", b"a", &folder)]),
+            tree(&[("100644", b"a", &evil), ("40000", b"a", &directory)]),
             plain(),
         ),
-        ("folder-climbs", OUT, empty.clone(), folders(&["../evil"])),
+        (
+            "folder-climbs",
+            OUT,
+            empty.clone(),
+            directories(&["../evil"]),
+        ),
         (
             "folder-absolute",
             OUT,
             empty.clone(),
-            folders(&["/tmp/evil"]),
+            directories(&["/tmp/evil"]),
         ),
         (
             "folder-git",
             OUT,
             empty.clone(),
-            folders(&[".git", ".git/hooks"]),
+            directories(&[".git", ".git/hooks"]),
         ),
-        ("folder-empty", OUT, empty.clone(), folders(&[""])),
-        ("folder-dots", OUT, empty.clone(), folders(&["a/./b"])),
-        ("folder-nul", FAILED, empty.clone(), folders(&["a\0b"])),
+        ("folder-empty", OUT, empty.clone(), directories(&[""])),
+        ("folder-dots", OUT, empty.clone(), directories(&["a/./b"])),
+        ("folder-nul", FAILED, empty.clone(), directories(&["a\0b"])),
         (
             "folder-through-link",
             BOTH,
             tree(&[("120000", b"a", &out)]),
-            folders(&["a/b"]),
+            directories(&["a/b"]),
         ),
         (
             "missing-blob",
@@ -187,7 +192,7 @@ fn hostile_rescues_lead_nowhere() {
         (
             "blob-is-tree",
             FAILED,
-            tree(&[("100644", b"a", &folder)]),
+            tree(&[("100644", b"a", &directory)]),
             plain(),
         ),
         (
@@ -236,7 +241,7 @@ fn hostile_rescues_lead_nowhere() {
     ] {
         let mut manifest = plain();
         manifest["path"] = path.into();
-        forge(&shop, name, 1.0, &folder, &manifest);
+        forge(&shop, name, 1.0, &directory, &manifest);
         elsewhere.push(name);
     }
     let ours = |path: &PathBuf| {

@@ -28,13 +28,13 @@ fn error<T>(done: std::io::Result<T>) -> Option<Errno> {
 fn the_server_behaves_as_nfs_does() {
     let world = World::unprepared();
     let server = Mounted::under(&world, Manners::NFS);
-    let folder = world.at("folder");
-    fs::create_dir(&folder).unwrap();
-    fs::write(folder.join("file"), "text").unwrap();
-    let mut open = fs::File::open(folder.join("file")).unwrap();
-    fs::remove_file(folder.join("file")).unwrap();
+    let directory = world.at("folder");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("file"), "text").unwrap();
+    let mut open = fs::File::open(directory.join("file")).unwrap();
+    fs::remove_file(directory.join("file")).unwrap();
     let names = || {
-        fs::read_dir(&folder)
+        fs::read_dir(&directory)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect::<Vec<_>>()
@@ -42,21 +42,21 @@ fn the_server_behaves_as_nfs_does() {
     let silly = names().pop().unwrap();
     assert!(silly.starts_with(".nfs") && silly.len() == 28, "{silly}");
     assert_eq!(
-        error(fs::remove_file(folder.join(&silly))),
+        error(fs::remove_file(directory.join(&silly))),
         Some(Errno::BUSY)
     );
-    assert_eq!(error(fs::remove_dir(&folder)), Some(Errno::NOTEMPTY));
+    assert_eq!(error(fs::remove_dir(&directory)), Some(Errno::NOTEMPTY));
     assert_eq!(std::io::read_to_string(&mut open).unwrap(), "text");
     drop(open);
     until("the silly name is gone", || names().is_empty());
 
-    fs::write(folder.join("other"), "text").unwrap();
-    let open = fs::File::open(folder.join("other")).unwrap();
+    fs::write(directory.join("other"), "text").unwrap();
+    let open = fs::File::open(directory.join("other")).unwrap();
     fs::remove_file(server.behind("folder/other")).unwrap();
     assert_eq!(error(open.metadata()), Some(Errno::STALE));
-    assert!(!folder.join("other").exists());
+    assert!(!directory.join("other").exists());
     drop(open);
-    fs::remove_dir(&folder).unwrap();
+    fs::remove_dir(&directory).unwrap();
 
     let reads = |server: &Mounted| server.calls()[&Call::Opendir];
     let before = reads(&server);
@@ -179,7 +179,7 @@ fn a_night_on_the_file_server_equals_one_on_the_local_disk() {
 
 #[test]
 #[ignore = "needs FUSE"]
-fn a_report_opens_each_folder_once() {
+fn a_report_opens_each_directory_once() {
     let world = World::new();
     for number in 0..50 {
         write(&world.at(format!("backups/{number}/file")), "kept");
@@ -281,8 +281,8 @@ impl Small {
         let Self { world } = self;
         [&world.root, &world.beside("backing")]
             .into_iter()
-            .filter(|folder| folder.exists())
-            .for_each(|folder| remove(folder));
+            .filter(|directory| directory.exists())
+            .for_each(|directory| remove(directory));
         copy(&world.beside("before"), &world.root);
         // A copy reads, and reading is use.
         (0..4_u8).for_each(|number| {
@@ -303,7 +303,7 @@ impl Small {
             for file in [".env", "README.md", "staged.ts"] {
                 let place = self
                     .world
-                    .at(format!("worktrees/{}/dirty/{file}", repo.folder()));
+                    .at(format!("worktrees/{}/dirty/{file}", repo.directory()));
                 let saved = || {
                     rescues
                         .keys()
@@ -759,7 +759,7 @@ fn a_half_mounted_volume_loses_no_registration() {
     let server = small.mounted(Manners::NFS);
     let registered = REPOS.map(|name| Repo::there(world, name).registered());
     let admins = || REPOS.map(|name| Repo::there(world, name).registered());
-    // Another client unmounts what it had mounted there: an empty folder is left, or none.
+    // Another client unmounts what it had mounted there: an empty directory is left, or none.
     fs::rename(server.behind("worktrees"), world.beside("unmounted")).unwrap();
     fs::create_dir(server.behind("worktrees")).unwrap();
     world.night();
@@ -883,7 +883,7 @@ fn work_that_goes_on_in_the_trash_while_the_server_is_away_comes_back() {
         bins[0].join("0/README.md").exists(),
         "the tree waits in the trash"
     );
-    // An agent goes on, by its working folder.
+    // An agent goes on, by its working directory.
     write(&bins[0].join("0/.env"), "after\n");
     // While the repo is busy, the tree waits.
     let agent = world.hold("acme__shop");

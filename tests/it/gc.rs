@@ -35,7 +35,7 @@ fn old_packs(repo: &Repo<'_>) {
     age_all(&repo.git_dir("objects/pack"), 7.0);
 }
 
-/// Files of the pack folder with this ending.
+/// Files of the pack directory with this ending.
 fn packs(repo: &Repo<'_>, ending: &str) -> usize {
     let files = std::fs::read_dir(repo.git_dir("objects/pack"))
         .unwrap()

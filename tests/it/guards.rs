@@ -61,7 +61,7 @@ fn the_sentinel_of_another_volume_is_refused() {
 }
 
 #[test]
-fn a_state_folder_that_is_a_link_is_refused() {
+fn a_state_directory_that_is_a_link_is_refused() {
     for elsewhere in ["../elsewhere", "within"] {
         let world = with_a_tree();
         let state = world.at(".treewarden");
@@ -100,7 +100,7 @@ impl Drop for Mounted {
 #[ignore = "needs root, to mount file systems"]
 fn mounts_in_the_wrong_place() {
     assert!(is_root(), "only root may mount");
-    // A state folder on another file system: nothing could be renamed into its trash.
+    // A state directory on another file system: nothing could be renamed into its trash.
     let world = with_a_tree();
     let state = world.at(".treewarden");
     std::fs::rename(&state, world.beside("state")).unwrap();

@@ -98,8 +98,8 @@ fn stage() -> World {
     ] {
         world.set(section, text);
     }
-    for folder in ["sung", "outside", "canaries", "home"] {
-        fs::create_dir(world.beside(folder)).unwrap();
+    for directory in ["sung", "outside", "canaries", "home"] {
+        fs::create_dir(world.beside(directory)).unwrap();
     }
     write(&world.beside("outside/precious"), "precious\n");
     fifo(&world.beside("outside/fifo"));
@@ -111,7 +111,8 @@ fn stage() -> World {
     world
 }
 
-/// Everything below a folder by its last change, which nobody can set: cheap where a file is large.
+/// Everything below a directory by its last change, which nobody can set: cheap where a file is
+/// large.
 fn stamps(top: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
     let entries = walkdir::WalkDir::new(top)
         .into_iter()
@@ -163,14 +164,14 @@ fn not_ours(world: &World) -> BTreeMap<PathBuf, Standing> {
             .into_iter()
             .map(|(path, standing)| (Path::new("origins").join(path), standing)),
     );
-    let names = |folder: &Path| {
-        fs::read_dir(folder)
+    let names = |directory: &Path| {
+        fs::read_dir(directory)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect::<std::collections::BTreeSet<_>>()
     };
     // No new name at the top of anything, either.
-    for folder in [world.beside(""), world.root.clone(), world.at("worktrees")] {
+    for directory in [world.beside(""), world.root.clone(), world.at("worktrees")] {
         let standing = Standing {
             kind: "names",
             mode: 0,
@@ -181,9 +182,9 @@ fn not_ours(world: &World) -> BTreeMap<PathBuf, Standing> {
             ctime: 0,
         };
         all.extend(
-            names(&folder)
+            names(&directory)
                 .into_iter()
-                .map(|name| (folder.join(name), standing.clone())),
+                .map(|name| (directory.join(name), standing.clone())),
         );
     }
     all

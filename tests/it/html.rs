@@ -263,7 +263,7 @@ fn what_others_wrote_is_never_markup() {
                 1,
             )
         };
-        // A slash parts a path's folders from its name: it stays.
+        // A slash parts a path's directories from its name: it stays.
         let harmless: String = HOSTILE
             .chars()
             .map(|c| if c == '/' { c } else { 'x' })

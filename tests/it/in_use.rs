@@ -543,9 +543,9 @@ fn left_trash_goes_before_any_cache() {
 }
 
 /// Runs a tool in `folder`, with its cache on the volume.
-fn tool(world: &World, folder: &std::path::Path, command: &[&str]) -> bool {
+fn tool(world: &World, directory: &std::path::Path, command: &[&str]) -> bool {
     let mut tool = std::process::Command::new(command[0]);
-    tool.args(&command[1..]).current_dir(folder);
+    tool.args(&command[1..]).current_dir(directory);
     // Without addresses in its lock file, npm needs the metadata too, and can't work offline at
     // all.
     tool.env("npm_config_omit_lockfile_registry_resolved", "false");
@@ -575,17 +575,17 @@ fn real_tools_work_offline_with_what_lock_files_name() {
         (&shop.path, "itoa = \"=1.0.14\"", "left-pad@1.3.0"),
         (&experiment, "ryu = \"=1.0.18\"", "is-number@7.0.0"),
     ];
-    for (folder, krate, package) in projects {
-        write(&folder.join("Cargo.toml"), manifest(krate));
-        write(&folder.join("src/lib.rs"), "");
+    for (directory, krate, package) in projects {
+        write(&directory.join("Cargo.toml"), manifest(krate));
+        write(&directory.join("src/lib.rs"), "");
         write(
-            &folder.join("package.json"),
+            &directory.join("package.json"),
             r#"{"name": "x", "version": "1.0.0"}"#,
         );
-        assert!(tool(&world, folder, &["cargo", "fetch"]));
+        assert!(tool(&world, directory, &["cargo", "fetch"]));
         assert!(tool(
             &world,
-            folder,
+            directory,
             &["npm", "install", "--no-audit", "--no-fund", package]
         ));
     }
@@ -622,14 +622,14 @@ fn real_tools_work_offline_with_what_lock_files_name() {
         &["cargo", "fetch", "--locked", "--offline"],
         &["npm", "ci", "--offline", "--no-audit", "--no-fund"],
     ];
-    for (folder, works) in [(&shop.path, true), (&experiment, false)] {
-        remove(&folder.join("node_modules"));
+    for (directory, works) in [(&shop.path, true), (&experiment, false)] {
+        remove(&directory.join("node_modules"));
         for command in offline {
             assert_eq!(
-                tool(&world, folder, command),
+                tool(&world, directory, command),
                 works,
                 "{command:?} in {}",
-                folder.display()
+                directory.display()
             );
         }
     }

@@ -278,7 +278,7 @@ fn a_path_that_is_too_long_to_be_opened_keeps_the_tree() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let deep = shop.tree("deep");
-    let mut folder = rustix::fs::open(
+    let mut directory = rustix::fs::open(
         &deep.path,
         rustix::fs::OFlags::DIRECTORY,
         rustix::fs::Mode::empty(),
@@ -286,9 +286,9 @@ fn a_path_that_is_too_long_to_be_opened_keeps_the_tree() {
     .unwrap();
     let name = "d".repeat(200);
     for _ in 0..22 {
-        rustix::fs::mkdirat(&folder, &name, rustix::fs::Mode::RWXU).unwrap();
-        folder = rustix::fs::openat(
-            &folder,
+        rustix::fs::mkdirat(&directory, &name, rustix::fs::Mode::RWXU).unwrap();
+        directory = rustix::fs::openat(
+            &directory,
             &name,
             rustix::fs::OFlags::DIRECTORY,
             rustix::fs::Mode::empty(),
@@ -296,7 +296,7 @@ fn a_path_that_is_too_long_to_be_opened_keeps_the_tree() {
         .unwrap();
     }
     let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
-    drop(rustix::fs::openat(&folder, "notes.md", flags, rustix::fs::Mode::RUSR).unwrap());
+    drop(rustix::fs::openat(&directory, "notes.md", flags, rustix::fs::Mode::RUSR).unwrap());
     deep.age_admin(40.0);
     let dry = world.pass(0, &["run", "--dry-run"]);
     let report = world.pass(0, &["run"]);

@@ -5,7 +5,7 @@
 //! sample takes a minute; `TREEWARDEN_SWEEP=all` takes three. A kill that didn't happen is not
 //! counted.
 
-use super::enroll::state_folder;
+use super::enroll::state_directory;
 use super::support::repo::Repo;
 use super::support::tracer::Act;
 use super::support::{World, age, git, remove, try_git, write};
@@ -65,7 +65,7 @@ fn sweep(
         }
         let night = world.treewarden(&["run", "--only", "gc"]);
         assert!(
-            night.code < 2 && state_folder(world).is_empty(),
+            night.code < 2 && state_directory(world).is_empty(),
             "{night:?}"
         );
         if there(number) {

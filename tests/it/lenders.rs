@@ -75,7 +75,7 @@ fn lend(git_dir: &Path, lines: &str) {
     write(&git_dir.join("objects/info/alternates"), lines);
 }
 
-/// A way to borrow. Gives the folder in which git must find the commit whatever happens, and the
+/// A way to borrow. Gives the directory in which git must find the commit whatever happens, and the
 /// path that the report must name.
 type Borrow = fn(&World, &Lender<'_>) -> (PathBuf, &'static str);
 
@@ -146,7 +146,7 @@ const WAYS: [(&str, Borrow); 12] = [
             &to.join(".git"),
             &format!(
                 "# ours\n\n../../../../{}/.git/objects\n",
-                lender.repo.folder()
+                lender.repo.directory()
             ),
         );
         (to, "people/relative/.git")
@@ -158,7 +158,10 @@ const WAYS: [(&str, Borrow); 12] = [
             &to.join(".git"),
             &format!(
                 "{}/.git/../.git/objects/\n",
-                world.beside("alias").join(lender.repo.folder()).display()
+                world
+                    .beside("alias")
+                    .join(lender.repo.directory())
+                    .display()
             ),
         );
         (to, "people/linked/.git")
@@ -192,13 +195,16 @@ const WAYS: [(&str, Borrow); 12] = [
         );
         (outer.join("sub"), "people/outer/.git/modules/sub")
     }),
-    ("by a directory of objects that is a link", |world, lender| {
-        // As git-new-workdir makes it: a HEAD and an index of its own.
-        let to = shared(world, &lender.repo.path, "people/workdir", &[]);
-        remove(&to.join(".git/objects"));
-        symlink(lender.repo.git_dir("objects"), to.join(".git/objects")).unwrap();
-        (to, "people/workdir/.git")
-    }),
+    (
+        "by a directory of objects that is a link",
+        |world, lender| {
+            // As git-new-workdir makes it: a HEAD and an index of its own.
+            let to = shared(world, &lender.repo.path, "people/workdir", &[]);
+            remove(&to.join(".git/objects"));
+            symlink(lender.repo.git_dir("objects"), to.join(".git/objects")).unwrap();
+            (to, "people/workdir/.git")
+        },
+    ),
     (
         "as a worktree that is registered nowhere",
         |world, lender| {

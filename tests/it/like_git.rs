@@ -41,21 +41,21 @@ const NOT_YET: &[&str] = &[];
 /// What `cargo test` tries; the others are tried by name.
 const IN_CI: u64 = 48;
 
-/// The folders with a git of its own in each.
+/// The directories with a git of its own in each.
 fn gits() -> &'static [PathBuf] {
     static GITS: OnceLock<Vec<PathBuf>> = OnceLock::new();
     GITS.get_or_init(|| {
         let named = std::env::var_os("TREEWARDEN_GITS").unwrap_or_default();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut seen = BTreeSet::new();
-        let folders = std::env::split_paths(&named).chain(std::env::split_paths(&path));
+        let directories = std::env::split_paths(&named).chain(std::env::split_paths(&path));
         let executable = |git: &Path| {
             git.metadata()
                 .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
         };
-        let real = folders.filter(|folder| executable(&folder.join("git")));
-        real.filter(|folder| {
-            std::fs::canonicalize(folder.join("git")).is_ok_and(|git| seen.insert(git))
+        let real = directories.filter(|directory| executable(&directory.join("git")));
+        real.filter(|directory| {
+            std::fs::canonicalize(directory.join("git")).is_ok_and(|git| seen.insert(git))
         })
         .collect()
     })
@@ -64,8 +64,8 @@ fn gits() -> &'static [PathBuf] {
 /// `PATH` with this git first.
 fn path(git: &Path) -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(git.to_owned()).chain(std::env::split_paths(&path));
-    std::env::join_paths(folders)
+    let directories = std::iter::once(git.to_owned()).chain(std::env::split_paths(&path));
+    std::env::join_paths(directories)
         .unwrap()
         .into_string()
         .unwrap()
@@ -163,27 +163,27 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
         let git = some_git(recipe.seed);
         let made = sh(&world, git, &recipe.script());
         assert!(
-            world.at(&recipe.folder).join(".git").is_dir(),
+            world.at(&recipe.directory).join(".git").is_dir(),
             "seed {}: {}",
             recipe.seed,
             String::from_utf8_lossy(&made.stderr)
         );
-        world.enrol(&recipe.folder.replace("__", "/"), recipe.settings);
-        let mut folders = vec![recipe.folder.clone()];
-        for enrolled in ["b", "c"].map(|suffix| format!("{}{suffix}", recipe.folder)) {
+        world.enrol(&recipe.directory.replace("__", "/"), recipe.settings);
+        let mut directories = vec![recipe.directory.clone()];
+        for enrolled in ["b", "c"].map(|suffix| format!("{}{suffix}", recipe.directory)) {
             if world.at(&enrolled).is_dir() {
                 world.enrol(&enrolled.replace("__", "/"), "");
-                folders.push(enrolled);
+                directories.push(enrolled);
             }
         }
-        folders.extend(others(&world, &recipe.folder));
-        members.push((recipe, git, folders));
+        directories.extend(others(&world, &recipe.directory));
+        members.push((recipe, git, directories));
     }
     let look = |look: Look| -> BTreeMap<String, Facts> {
-        let all = members
-            .iter()
-            .flat_map(|(_, git, folders)| folders.iter().map(move |folder| (git, folder)));
-        all.map(|(git, folder)| (folder.clone(), facts(&world, git, folder, look)))
+        let all = members.iter().flat_map(|(_, git, directories)| {
+            directories.iter().map(move |directory| (git, directory))
+        });
+        all.map(|(git, directory)| (directory.clone(), facts(&world, git, directory, look)))
             .collect()
     };
     // The same paths for both: worktrees and alternates are absolute.
@@ -192,22 +192,29 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
     copy(&world.root, &world.beside("before"));
     let before = look(Look::First);
     for (recipe, ..) in &members {
-        for what in holds(&world.at(&recipe.folder)) {
+        for what in holds(&world.at(&recipe.directory)) {
             judged.saw(what);
         }
     }
     let (mut collected, mut beyond_gc) = (BTreeMap::new(), BTreeSet::new());
-    for (_, git, folders) in &members {
+    for (_, git, directories) in &members {
         // Who borrows comes before his lender, which keeps nothing for him.
-        for folder in folders.iter().rev().filter(|folder| is_enrolled(folder)) {
-            let gc = sh(&world, git, &format!("cd {folder} && git gc -q"));
+        for directory in directories
+            .iter()
+            .rev()
+            .filter(|directory| is_enrolled(directory))
+        {
+            let gc = sh(&world, git, &format!("cd {directory} && git gc -q"));
             // Neither can we then: the borrower of a partial clone lacks what that one could fetch.
             if !gc.status.success() {
-                beyond_gc.insert(folder.clone());
+                beyond_gc.insert(directory.clone());
                 judged.saw("git gc fails");
                 continue;
             }
-            collected.insert(folder.clone(), facts(&world, git, folder, Look::Whole));
+            collected.insert(
+                directory.clone(),
+                facts(&world, git, directory, Look::Whole),
+            );
         }
     }
     std::fs::rename(&world.root, world.beside("collected")).unwrap();
@@ -223,21 +230,21 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
             if repo.outcome == Outcome::Maintained && repo.failures.is_empty() {
                 continue;
             }
-            let folder = repo.name.replace('/', "__");
+            let directory = repo.name.replace('/', "__");
             let recipe = members
                 .iter()
-                .find(|(_, _, folders)| folders.contains(&folder))
+                .find(|(_, _, directories)| directories.contains(&directory))
                 .unwrap()
                 .0;
             // What we don't know we leave alone.
-            if beyond_gc.contains(&folder)
+            if beyond_gc.contains(&directory)
                 || (repo.outcome == Outcome::Refused && recipe.is_unknown_to_us())
             {
                 excused = true;
                 continue;
             }
             let text = format!(
-                "{folder}: run {run} with {}: {:?} {:?} {:?}",
+                "{directory}: run {run} with {}: {:?} {:?} {:?}",
                 git.display(),
                 repo.outcome,
                 repo.reason,
@@ -257,7 +264,7 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
                 sh(
                     &world,
                     some_git(recipe.seed),
-                    &format!("R={}; D={run}; {DUE}", recipe.folder),
+                    &format!("R={}; D={run}; {DUE}", recipe.directory),
                 );
             }
         }
@@ -271,24 +278,28 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
     meddle(&world);
     let after = look(Look::Whole);
     std::fs::rename(&world.root, world.beside("after")).unwrap();
-    for (recipe, git, folders) in &members {
-        for folder in folders {
-            let enrolled = is_enrolled(folder);
-            let mut lost = facts::lost(&before[folder], collected.get(folder), &after[folder]);
+    for (recipe, git, directories) in &members {
+        for directory in directories {
+            let enrolled = is_enrolled(directory);
+            let mut lost = facts::lost(
+                &before[directory],
+                collected.get(directory),
+                &after[directory],
+            );
             if lost.told.iter().any(|text| text.starts_with("git clone")) {
                 std::fs::rename(world.beside("before"), &world.root).unwrap();
-                let whole = facts(&world, git, folder, Look::Whole);
+                let whole = facts(&world, git, directory, Look::Whole);
                 std::fs::rename(&world.root, world.beside("before")).unwrap();
                 lost.told
                     .retain(|text| !text.starts_with("git clone") || !whole.fails_to_clone());
             }
             if collected
-                .get(folder)
-                .is_some_and(|collected| before[folder].dropped_by(collected))
+                .get(directory)
+                .is_some_and(|collected| before[directory].dropped_by(collected))
             {
                 judged.saw("git dropped something");
             }
-            if enrolled && before[folder].dropped_by(&after[folder]) {
+            if enrolled && before[directory].dropped_by(&after[directory]) {
                 judged.saw("a run dropped something");
             }
             if lost.told.is_empty() {
@@ -296,27 +307,27 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
             }
             // Where they still are.
             std::fs::rename(world.beside("before"), &world.root).unwrap();
-            let referrers = facts::referrers(&world, git, folder, &lost.objects);
+            let referrers = facts::referrers(&world, git, directory, &lost.objects);
             std::fs::rename(&world.root, world.beside("before")).unwrap();
             let texts = lost.told.into_iter().chain(referrers);
             judged.findings.extend(texts.map(|text| Finding {
                 seed: recipe.seed,
-                text: format!("{folder}: {text}"),
+                text: format!("{directory}: {text}"),
             }));
         }
     }
     judged
 }
 
-/// Whether the config names the repo in this folder of the volume.
-fn is_enrolled(folder: &str) -> bool {
-    !folder.contains('/')
+/// Whether the config names the repo in this directory of the volume.
+fn is_enrolled(directory: &str) -> bool {
+    !directory.contains('/')
 }
 
 /// The repos that nobody enrolled and that came of a recipe: below the volume, but for worktrees.
-fn others(world: &World, folder: &str) -> Vec<String> {
+fn others(world: &World, directory: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for top in ["others".to_owned(), format!("{folder}/.git/modules")] {
+    for top in ["others".to_owned(), format!("{directory}/.git/modules")] {
         let below = walkdir::WalkDir::new(world.at(&top))
             .into_iter()
             .filter_map(Result::ok);
@@ -330,7 +341,7 @@ fn others(world: &World, folder: &str) -> Vec<String> {
                 &git_dir
             };
             let name = world.below(repo).to_string();
-            if top != "others" || name.starts_with(&format!("others/{folder}-")) {
+            if top != "others" || name.starts_with(&format!("others/{directory}-")) {
                 found.push(name);
             }
         }
@@ -502,8 +513,8 @@ fn a_judge_sees_what_is_missing() {
                 some_git(0),
                 &format!(
                     "cd {}; {}",
-                    recipe.folder,
-                    sabotage.replace("R-b", &format!("{}-b", recipe.folder))
+                    recipe.directory,
+                    sabotage.replace("R-b", &format!("{}-b", recipe.directory))
                 ),
             );
             assert!(
@@ -525,7 +536,7 @@ fn a_judge_sees_what_is_missing() {
             .iter()
             .filter(|finding| finding.seed == recipe.seed);
         let texts: Vec<String> = texts
-            .map(|finding| words(&finding.text.replace(&recipe.folder, "R")))
+            .map(|finding| words(&finding.text.replace(&recipe.directory, "R")))
             .collect();
         let seen = if told.is_empty() {
             texts.is_empty()

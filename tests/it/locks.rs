@@ -256,7 +256,7 @@ fn end_state(repo: &Repo<'_>) -> BTreeMap<String, String> {
             repo.git(&["rev-parse", &format!("{name}^{{tree}}")]),
         );
     }
-    for entry in std::fs::read_dir(repo.world.at("worktrees").join(repo.folder())).unwrap() {
+    for entry in std::fs::read_dir(repo.world.at("worktrees").join(repo.directory())).unwrap() {
         let path = entry.unwrap().path();
         state.insert(
             format!("stands {}", path.file_name().unwrap().display()),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use treewarden::report::{RepoOutcome, RunReport, TreeOutcome};
 
-/// What a night may not touch for any reason: everything but git dirs, the state folder and what
+/// What a night may not touch for any reason: everything but git dirs, the state directory and what
 /// the report says went.
 fn untouchable(
     world: &World,
@@ -26,15 +26,15 @@ fn untouchable(
             && !gone.iter().any(|tree| path.starts_with(tree))
     };
     let mut kept: BTreeMap<_, _> = seen.into_iter().filter(|(path, _)| keep(path)).collect();
-    // A folder that a tree went from was written to.
+    // A directory that a tree went from was written to.
     for above in gone
         .iter()
         .filter_map(|tree| tree.parent())
         .map(Path::to_owned)
         .chain([PathBuf::new()])
     {
-        if let Some(folder) = kept.get_mut(&above) {
-            (folder.mtime, folder.ctime) = (0, 0);
+        if let Some(directory) = kept.get_mut(&above) {
+            (directory.mtime, directory.ctime) = (0, 0);
         }
     }
     assert!(

@@ -26,8 +26,8 @@ fn alerts(report: &RunReport) -> Vec<&str> {
         .collect()
 }
 
-/// What stands there, but for the marks of what went missing at once, and the times of the folders
-/// that they stand in.
+/// What stands there, but for the marks of what went missing at once, and the times of the
+/// directories that they stand in.
 fn without_marks(path: &Path) -> BTreeMap<PathBuf, Standing> {
     let mut seen = snapshot(path);
     seen.retain(|path, _| !path.ends_with(MISSING_AT_ONCE));
@@ -48,7 +48,7 @@ fn deleted(repo: &Repo<'_>, name: &str) -> Tree {
     tree
 }
 
-/// A tree that somebody deleted, and whose admin folder nobody touched for so many days.
+/// A tree that somebody deleted, and whose admin directory nobody touched for so many days.
 fn missing(repo: &Repo<'_>, name: &str, days: f64) -> Tree {
     let tree = repo.tree(name);
     remove(&tree.path);
@@ -468,7 +468,7 @@ fn many_missing_at_once_are_refused_and_alerted() {
 }
 
 #[test]
-fn a_folder_of_trees_that_is_not_mounted_drops_nothing() {
+fn a_directory_of_trees_that_is_not_mounted_drops_nothing() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     for name in ["a", "b", "c"] {

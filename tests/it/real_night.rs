@@ -16,10 +16,10 @@ use std::process::Command;
 use treewarden::report::{RunReport, UnitOutcome};
 
 /// Runs a tool, with its cache where `variable` says; it must succeed.
-fn tool(folder: &Path, variable: &str, cache: &Path, words: &[&str]) {
+fn tool(directory: &Path, variable: &str, cache: &Path, words: &[&str]) {
     let ran = Command::new(words[0])
         .args(&words[1..])
-        .current_dir(folder)
+        .current_dir(directory)
         .env(variable, cache)
         .env_remove("PIP_NO_CACHE_DIR")
         .output()
@@ -33,7 +33,7 @@ fn tool(folder: &Path, variable: &str, cache: &Path, words: &[&str]) {
 
 /// A project of each tool, beside the volume, that uses the caches on the volume.
 struct Projects {
-    folder: PathBuf,
+    directory: PathBuf,
     caches: PathBuf,
 }
 
@@ -45,7 +45,7 @@ impl Projects {
         ]
         .concat();
         tool(
-            &self.folder,
+            &self.directory,
             "npm_config_cache",
             &self.caches.join("npm"),
             &words,
@@ -54,7 +54,7 @@ impl Projects {
 
     fn cargo(&self, words: &[&str]) {
         tool(
-            &self.folder,
+            &self.directory,
             "CARGO_HOME",
             &self.caches.join("cargo"),
             &[&["cargo"], words].concat(),
@@ -77,7 +77,7 @@ impl Projects {
             "toml==0.10.2",
         ];
         tool(
-            &self.folder,
+            &self.directory,
             "PIP_CACHE_DIR",
             &self.caches.join("pip"),
             &words,
@@ -86,15 +86,15 @@ impl Projects {
 
     fn fill(&self) {
         write(
-            &self.folder.join("package.json"),
+            &self.directory.join("package.json"),
             r#"{"name": "x", "version": "1.0.0"}"#,
         );
         self.npm(&["left-pad@1.3.0"]);
         write(
-            &self.folder.join("Cargo.toml"),
+            &self.directory.join("Cargo.toml"),
             "[package]\nname = \"x\"\nedition = \"2021\"\n[lib]\npath = \"x.rs\"\n[dependencies]\nitoa = \"=1.0.15\"\n",
         );
-        write(&self.folder.join("x.rs"), "");
+        write(&self.directory.join("x.rs"), "");
         self.cargo(&["fetch"]);
         self.pip();
     }
@@ -123,10 +123,10 @@ fn evicted(report: &RunReport, outcome: &UnitOutcome) -> Vec<String> {
 fn a_fleet_and_real_caches_in_one_night() {
     let Fleet { world, fates } = Fleet::new();
     let projects = Projects {
-        folder: world.beside("projects"),
+        directory: world.beside("projects"),
         caches: world.at("caches"),
     };
-    fs::create_dir_all(&projects.folder).unwrap();
+    fs::create_dir_all(&projects.directory).unwrap();
     projects.fill();
     age_all(&projects.caches, 90.0);
     // Used again yesterday: it stays.
@@ -182,10 +182,10 @@ fn a_fleet_and_real_caches_in_one_night() {
 struct Mounted(PathBuf);
 
 impl Mounted {
-    fn at(folder: &Path, size: &str) -> Self {
+    fn at(directory: &Path, size: &str) -> Self {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(folder)
+            .arg(directory)
             .output()
             .unwrap();
         assert!(
@@ -193,7 +193,7 @@ impl Mounted {
             "{}",
             String::from_utf8_lossy(&mounted.stderr)
         );
-        Self(folder.to_owned())
+        Self(directory.to_owned())
     }
 }
 

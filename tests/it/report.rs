@@ -371,7 +371,7 @@ fn a_shortfall_alone_fails_a_run() {
 
 #[test]
 fn the_journal_brings_back_what_was_done() {
-    let (_folder, file) = a_journal();
+    let (_directory, file) = a_journal();
     assert_eq!(journal::read(&file).unwrap(), journal::Past::default());
     for (number, mut report) in all().into_iter().enumerate() {
         report.run.id = number.to_string();
@@ -394,7 +394,7 @@ fn the_journal_brings_back_what_was_done() {
 
 #[test]
 fn a_torn_line_stays_alone() {
-    let (_folder, file) = a_journal();
+    let (_directory, file) = a_journal();
     journal::append(&file, &nights::idle()).unwrap();
     let whole = std::fs::read(file.path()).unwrap();
     std::fs::write(
@@ -412,7 +412,7 @@ fn a_torn_line_stays_alone() {
 
 #[test]
 fn a_link_in_the_journal_s_place_is_not_followed() {
-    let (_folder, file) = a_journal();
+    let (_directory, file) = a_journal();
     let elsewhere = file.path().with_file_name("elsewhere");
     std::os::unix::fs::symlink(&elsewhere, file.path()).unwrap();
     let error = journal::append(&file, &nights::idle())

@@ -320,7 +320,7 @@ fn status_says_the_same_before_and_after() {
 }
 
 #[test]
-fn single_files_and_folders_come_back() {
+fn single_files_and_directories_come_back() {
     let world = World::new();
     let shop = shop(&world);
     let tree = shop.tree("work");
@@ -332,7 +332,7 @@ fn single_files_and_folders_come_back() {
     let id = only(&world);
     let out = world.beside("out");
     let to = out.to_str().unwrap();
-    // Below another folder, which stands for the tree's top.
+    // Below another directory, which stands for the tree's top.
     restored(&world, &[&id, "script", "--to", to]);
     restored(&world, &[&id, "./hollow/", "--to", to]);
     restored(&world, &[&id, "dangling", "--to", to]);
@@ -396,7 +396,7 @@ fn single_files_and_folders_come_back() {
             .filter(|(path, _)| !path.as_os_str().is_empty())
             .collect(),
     );
-    // What stands in the way of a file or a folder is never replaced.
+    // What stands in the way of a file or a directory is never replaced.
     remove(&tree.path.join("script"));
     write(&tree.path.join("script/inside"), "precious\n");
     refused(
@@ -618,7 +618,7 @@ fn places_that_are_taken_are_refused() {
     refused(&world, 1, &[&id], "failed to lock acme/shop: held by");
     assert_eq!(only(&world), id);
     drop(agent);
-    // An empty folder is no obstacle, and a name that the registry has gets a number.
+    // An empty directory is no obstacle, and a name that the registry has gets a number.
     std::fs::create_dir(world.at("acme__shop/half")).unwrap();
     write(&shop.git_dir("worktrees/half/gitdir"), "/nowhere/.git\n");
     restored(&world, &[&id, "--to", &at("acme__shop/half")]);

@@ -9,7 +9,7 @@ use super::support::{World, remove, same, write};
 use std::collections::BTreeMap;
 
 /// A runner's trees, by its preset: a template for their places, in which `REPO` is the checkout's
-/// folder and `NAME` the tree's.
+/// directory and `NAME` the tree's.
 const LAYOUTS: [(&str, &str); 17] = [
     ("afk", "worktrees/REPO/NAME"),
     ("afk", "REPO/.worktrees/NAME"),
@@ -48,7 +48,9 @@ const FATES: [(&str, &str, bool); 6] = [
 ];
 
 fn place(repo: &Repo<'_>, layout: &str, name: &str) -> String {
-    layout.replace("REPO", &repo.folder()).replace("NAME", name)
+    layout
+        .replace("REPO", &repo.directory())
+        .replace("NAME", name)
 }
 
 /// One tree of each kind, in a runner's layout; codex has no branches.

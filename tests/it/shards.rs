@@ -206,7 +206,7 @@ fn eight_machines_look_after_every_repo_once_and_one_evicts_when_all_are_done() 
         repo.registered().len() == 1
             && !world
                 .at("worktrees")
-                .join(repo.folder())
+                .join(repo.directory())
                 .join("landed")
                 .exists()
     }));
@@ -259,7 +259,7 @@ fn a_shard_that_dies_is_not_waited_for_and_the_next_night_goes_on_there() {
     // As it is when a night dies between two steps: the tree is in the trash, its registration
     // stands.
     let (tree, admin) = (
-        world.at("worktrees").join(held.folder()).join("landed"),
+        world.at("worktrees").join(held.directory()).join("landed"),
         held.git_dir("worktrees/landed"),
     );
     let bin = world.at(".treewarden/trash/half");
@@ -510,7 +510,7 @@ fn build_output_goes_in_the_repos_of_all_shards_and_what_their_lock_files_name_s
     let target = |repo: &Repo<'_>| {
         world
             .at("worktrees")
-            .join(repo.folder())
+            .join(repo.directory())
             .join("idle/target")
     };
     for repo in &repos {
@@ -518,7 +518,7 @@ fn build_output_goes_in_the_repos_of_all_shards_and_what_their_lock_files_name_s
         repo.commit(60.0, ".gitignore", "target\n");
         let lock = format!(
             "version = 4\n\n[[package]]\nname = \"p{}\"\nversion = \"1.0.0\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n",
-            repo.folder()
+            repo.directory()
         );
         repo.commit(60.0, "Cargo.lock", &lock);
         repo.push();
@@ -527,7 +527,7 @@ fn build_output_goes_in_the_repos_of_all_shards_and_what_their_lock_files_name_s
         tree.write("new.rs", "work\n").age(20.0);
         let package = world
             .at("caches/cargo/registry/cache/index.crates.io-1949cf8c6b5b557f")
-            .join(format!("p{}-1.0.0.crate", repo.folder()));
+            .join(format!("p{}-1.0.0.crate", repo.directory()));
         write(&package, vec![b'x'; 2 << 20]);
         age(&package, 90.0);
     }

@@ -74,8 +74,8 @@ fn state(world: &World, shop: &Repo<'_>) -> BTreeMap<String, String> {
             None => state.insert(name, commit),
         };
     }
-    for folder in ["worktrees/acme__shop", "caches/models", ".treewarden/trash"] {
-        state.insert(folder.to_owned(), count(world, folder).to_string());
+    for directory in ["worktrees/acme__shop", "caches/models", ".treewarden/trash"] {
+        state.insert(directory.to_owned(), count(world, directory).to_string());
     }
     // A repack that was stopped while it cleared what it had packed leaves few enough for a later
     // night to mind.
@@ -96,8 +96,8 @@ fn state(world: &World, shop: &Repo<'_>) -> BTreeMap<String, String> {
     state
 }
 
-fn count(world: &World, folder: &str) -> usize {
-    std::fs::read_dir(world.at(folder)).map_or(0, Iterator::count)
+fn count(world: &World, directory: &str) -> usize {
+    std::fs::read_dir(world.at(directory)).map_or(0, Iterator::count)
 }
 
 /// Processes of this world's nights, as `ID COMMAND`.
@@ -190,7 +190,9 @@ const MOMENTS: [Moment; 5] = [
     ("in the survey", |world| holds(world, "acme__shop")),
     ("in git's repack", packs),
     ("in the trash", |world| {
-        (0..20).any(|folder| count(world, &format!(".treewarden/trash/earlier/0/{folder}")) < 100)
+        (0..20).any(|directory| {
+            count(world, &format!(".treewarden/trash/earlier/0/{directory}")) < 100
+        })
     }),
     ("in the eviction", |world| {
         count(world, "caches/models") < 2000

@@ -150,7 +150,7 @@ pub(super) fn a_journal() -> (tempfile::TempDir, VolumePath) {
 
 #[test]
 fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
-    let (_folder, file) = a_journal();
+    let (_directory, file) = a_journal();
     let lines: Vec<String> = three().iter().map(journal::line).collect();
     let whole = lines.concat();
     let ends: Vec<usize> = (1..=3)
@@ -205,7 +205,7 @@ fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
 
 #[test]
 fn a_journal_of_odd_lines_tells_the_others() {
-    let (_folder, file) = a_journal();
+    let (_directory, file) = a_journal();
     let [first, second, third] = [0, 1, 2].map(|number| journal::line(&three()[number]));
     let later = second.replace("treewarden.report/1", "treewarden.report/2");
     let odd: Vec<(&str, Vec<u8>, u64)> = vec![
@@ -251,7 +251,7 @@ fn a_journal_of_odd_lines_tells_the_others() {
 
 #[test]
 fn no_journal_grows_for_ever_and_none_is_too_long_to_read() {
-    let (folder, file) = a_journal();
+    let (directory, file) = a_journal();
     // A hole of a terabyte, as somebody's slip leaves it.
     fs::File::create(file.path())
         .unwrap()
@@ -287,7 +287,9 @@ fn no_journal_grows_for_ever_and_none_is_too_long_to_read() {
         .collect();
     assert!(ids == kept && ids.len() >= 4, "{ids:?}");
     assert_eq!(
-        fs::read_dir(folder.path().join("state")).unwrap().count(),
+        fs::read_dir(directory.path().join("state"))
+            .unwrap()
+            .count(),
         1
     );
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use treewarden::report::GcAction;
 
-/// The gits of this machine, each as a folder that holds nothing else: the one on the path, and
+/// The gits of this machine, each as a directory that holds nothing else: the one on the path, and
 /// another where there is one.
 fn gits(world: &World) -> Vec<(String, PathBuf)> {
     let mut gits: Vec<(String, PathBuf)> = Vec::new();
@@ -17,17 +17,17 @@ fn gits(world: &World) -> Vec<(String, PathBuf)> {
         .enumerate()
     {
         let found = std::env::split_paths(&std::env::var_os("PATH").unwrap())
-            .map(|folder| folder.join(git))
+            .map(|directory| directory.join(git))
             .find(|git| git.exists());
         let Some(real) = found.and_then(|git| git.canonicalize().ok()) else {
             continue;
         };
-        let folder = world.beside(format!("git-{number}"));
-        std::fs::create_dir_all(&folder).unwrap();
-        symlink(&real, folder.join("git")).unwrap();
+        let directory = world.beside(format!("git-{number}"));
+        std::fs::create_dir_all(&directory).unwrap();
+        symlink(&real, directory.join("git")).unwrap();
         let version = world.program(real.to_str().unwrap(), &["version"]).out;
         if gits.iter().all(|(known, _)| *known != version) {
-            gits.push((version, folder));
+            gits.push((version, directory));
         }
     }
     gits
@@ -41,9 +41,9 @@ fn run_with(world: &World, git: &Path) -> Ran {
         .end()
 }
 
-fn objects(folder: &Path) -> BTreeSet<String> {
+fn objects(directory: &Path) -> BTreeSet<String> {
     let list = git(
-        folder,
+        directory,
         0.0,
         &[
             "cat-file",
@@ -57,7 +57,7 @@ fn objects(folder: &Path) -> BTreeSet<String> {
 /// A copy that had `git gc`, with our grace for reflogs: its own is 30 days for entries that
 /// nothing else reaches.
 fn judged(repo: &Repo<'_>) -> PathBuf {
-    let copy = repo.world.beside(format!("judge-{}", repo.folder()));
+    let copy = repo.world.beside(format!("judge-{}", repo.directory()));
     let copied = repo.world.program(
         "cp",
         &["-a", repo.path.to_str().unwrap(), copy.to_str().unwrap()],
@@ -79,7 +79,7 @@ fn judged(repo: &Repo<'_>) -> PathBuf {
 }
 
 /// What git says of a repo.
-fn told(folder: &Path) -> Vec<(Option<i32>, String, String)> {
+fn told(directory: &Path) -> Vec<(Option<i32>, String, String)> {
     let says: [&[&str]; 5] = [
         &["stash", "list"],
         &["reflog", "show", "--all"],
@@ -88,7 +88,7 @@ fn told(folder: &Path) -> Vec<(Option<i32>, String, String)> {
         &["status", "--porcelain"],
     ];
     says.iter()
-        .map(|words| try_git(folder, 0.0, words))
+        .map(|words| try_git(directory, 0.0, words))
         .collect()
 }
 
@@ -407,13 +407,13 @@ fn partial<'a>(world: &'a World, name: &str, git_of: &Path) -> Repo<'a> {
         of.commit(60.0, "a.ts", &format!("{number}\n"));
     }
     of.push();
-    let origin = world.beside(format!("origins/{}.git", of.folder()));
+    let origin = world.beside(format!("origins/{}.git", of.directory()));
     for key in ["uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"] {
         git(&origin, 0.0, &["config", key, "true"]);
     }
     world.enrol(name, "");
     let url = format!("file://{}", origin.display());
-    let folder = world.at(name.replace('/', "__"));
+    let directory = world.at(name.replace('/', "__"));
     let program = git_of.join("git");
     let cloned = world.program(
         program.to_str().unwrap(),
@@ -425,7 +425,7 @@ fn partial<'a>(world: &'a World, name: &str, git_of: &Path) -> Repo<'a> {
             "--template=",
             "--filter=blob:none",
             &url,
-            folder.to_str().unwrap(),
+            directory.to_str().unwrap(),
         ],
     );
     assert_eq!(cloned.code, 0, "{cloned:?}");

@@ -1,8 +1,9 @@
-//! Agents who may write in the state folder, and what a run makes of that: nothing outside of the
-//! volume is made, changed or removed, nothing waits, and what stands in a file's place is named.
+//! Agents who may write in the state directory, and what a run makes of that: nothing outside of
+//! the volume is made, changed or removed, nothing waits, and what stands in a file's place is
+//! named.
 //!
-//! The races swap the state folder, and folders in it, for links to a look-alike beside the volume
-//! while runs go on. Each takes some seconds; `TREEWARDEN_SWEEP=all` gives each a minute.
+//! The races swap the state directory, and directories in it, for links to a look-alike beside the
+//! volume while runs go on. Each takes some seconds; `TREEWARDEN_SWEEP=all` gives each a minute.
 
 use super::enroll::said;
 use super::support::snapshot::snapshot;
@@ -15,8 +16,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The folders in the state folder.
-const FOLDERS: [&str; 5] = ["locks", "looks", "trash", "at-work", "ballast"];
+/// The directories in the state directory.
+const DIRECTORIES: [&str; 5] = ["locks", "looks", "trash", "at-work", "ballast"];
 
 /// How long each race goes on.
 fn long() -> Duration {
@@ -27,7 +28,8 @@ fn long() -> Duration {
     }
 }
 
-/// A volume whose runs write all kinds of state, and a folder beside it that looks like its state.
+/// A volume whose runs write all kinds of state, and a directory beside it that looks like its
+/// state.
 fn stage() -> World {
     let world = World::new();
     world.set("caches", "{kind: npm, path: caches/npm}");
@@ -42,7 +44,7 @@ fn stage() -> World {
     // What changed just now is not kept as a look, for it may change again in the same tick.
     std::thread::sleep(Duration::from_millis(2100));
     let (state, outside) = (world.at(".treewarden"), world.beside("outside"));
-    for name in FOLDERS {
+    for name in DIRECTORIES {
         fs::create_dir_all(outside.join(name)).unwrap();
         write(&outside.join(name).join("precious/file"), "precious\n");
     }
@@ -50,16 +52,16 @@ fn stage() -> World {
         fs::copy(state.join(name), outside.join(name)).unwrap();
     }
     symlink(&outside, world.at("swapped")).unwrap();
-    for name in FOLDERS {
+    for name in DIRECTORIES {
         let _there_or_not = fs::create_dir(state.join(name));
         symlink(outside.join(name), state.join(format!("{name}-swapped"))).unwrap();
     }
     world
 }
 
-/// Two names of one folder change places: there is no moment at which either is missing.
-fn exchange(folder: impl AsFd, one: &str, other: &str) {
-    renameat_with(&folder, one, &folder, other, RenameFlags::EXCHANGE).unwrap();
+/// Two names of one directory change places: there is no moment at which either is missing.
+fn exchange(directory: impl AsFd, one: &str, other: &str) {
+    renameat_with(&directory, one, &directory, other, RenameFlags::EXCHANGE).unwrap();
 }
 
 /// What a run has to do each time: nothing is known of the repos, and something lies in the trash.
@@ -119,17 +121,17 @@ fn race(swap: impl Fn(&World, &File) + Sync) {
 }
 
 #[test]
-fn a_state_folder_that_is_swapped_for_a_link_leads_no_run_out() {
+fn a_state_directory_that_is_swapped_for_a_link_leads_no_run_out() {
     race(|world, _| exchange(File::open(&world.root).unwrap(), ".treewarden", "swapped"));
 }
 
 #[test]
-fn folders_in_it_that_are_swapped_for_links_lead_no_run_out() {
+fn directories_in_it_that_are_swapped_for_links_lead_no_run_out() {
     // By its descriptor, for so it stays the same wherever it is moved.
     let next = std::sync::atomic::AtomicUsize::new(0);
     race(move |_, state| {
         // To and fro come in pairs.
-        let name = FOLDERS[next.fetch_add(1, Ordering::Relaxed) / 2 % FOLDERS.len()];
+        let name = DIRECTORIES[next.fetch_add(1, Ordering::Relaxed) / 2 % DIRECTORIES.len()];
         exchange(state, name, &format!("{name}-swapped"));
     });
 }
@@ -140,7 +142,7 @@ enum Put {
     Link,
     LooseLink,
     Fifo,
-    Folder,
+    Directory,
     File,
 }
 
@@ -150,13 +152,13 @@ impl Put {
             Self::Link => symlink(outside, path).unwrap(),
             Self::LooseLink => symlink(outside.join("nowhere"), path).unwrap(),
             Self::Fifo => fifo(path),
-            Self::Folder => fs::create_dir(path).unwrap(),
+            Self::Directory => fs::create_dir(path).unwrap(),
             Self::File => write(path, "not ours\n"),
         }
     }
 }
 
-/// A run while something else stands at `place` in the state folder.
+/// A run while something else stands at `place` in the state directory.
 fn run_with(world: &World, place: &str, put: Put) -> Ran {
     let (state, outside) = (world.at(".treewarden"), world.beside("outside"));
     let path = if place.is_empty() {
@@ -213,7 +215,7 @@ fn what_stands_in_a_state_files_place_is_named_and_neither_followed_nor_waited_f
     let world = stage();
     judge(
         &world,
-        &[Put::Link, Put::LooseLink, Put::Fifo, Put::Folder],
+        &[Put::Link, Put::LooseLink, Put::Fifo, Put::Directory],
         &[
             ("volume.json", 3, "volume.json`"),
             ("journal.jsonl", 1, "journal.jsonl`"),
@@ -222,7 +224,7 @@ fn what_stands_in_a_state_files_place_is_named_and_neither_followed_nor_waited_f
             ("at-work/acme__shop", 0, ""),
         ],
     );
-    // A new one takes its place, if it is no folder.
+    // A new one takes its place, if it is no directory.
     let replaced = [
         ("ledger.json", 0, "ledger.json`"),
         ("looks/acme__shop.json", 0, ""),
@@ -232,7 +234,7 @@ fn what_stands_in_a_state_files_place_is_named_and_neither_followed_nor_waited_f
         ("ledger.json", 1, "ledger.json`"),
         ("looks/acme__shop.json", 0, "looks/acme__shop.json`"),
     ];
-    judge(&world, &[Put::Folder], &stays);
+    judge(&world, &[Put::Directory], &stays);
     judge(
         &world,
         &[Put::Link, Put::LooseLink, Put::Fifo, Put::File],

@@ -53,7 +53,7 @@ fn night(world: &World, config: &Path) -> RunReport {
 fn prepare_worktree(shop: &Repo<'_>, branch: &str) -> PathBuf {
     let place = shop.world.at(format!(
         ".t3/worktrees/{}/{}",
-        shop.folder(),
+        shop.directory(),
         branch.replace('/', "-")
     ));
     shop.git(&[

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Everything below a folder, but for what tells when.
+/// Everything below a directory, but for what tells when.
 fn files(top: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let all = walkdir::WalkDir::new(top)
         .into_iter()
@@ -258,7 +258,7 @@ fn a_forged_note_moves_nothing() {
             serde_json::json!({"schema": "treewarden.taken/1", "from": from, "admin": admin});
         write(&bin.join("note.json"), note.to_string());
     };
-    let folder = |number: usize| {
+    let directory = |number: usize| {
         let back = format!(
             "gitdir: {}\n",
             shop.git_dir(format!("worktrees/forged{number}")).display()
@@ -271,10 +271,10 @@ fn a_forged_note_moves_nothing() {
     forge(1, &config, &|top| {
         write(top, "[core]\n\tfsmonitor = touch /tmp/owned\n");
     });
-    forge(2, &victim.git_dir("hooks"), &folder(2));
-    forge(3, &world.at(".treewarden/elsewhere"), &folder(3));
-    forge(4, &tree.path, &folder(4));
-    forge(5, &victim.path.join("src"), &folder(5));
+    forge(2, &victim.git_dir("hooks"), &directory(2));
+    forge(3, &world.at(".treewarden/elsewhere"), &directory(3));
+    forge(4, &tree.path, &directory(4));
+    forge(5, &victim.path.join("src"), &directory(5));
     let ran = world.treewarden(&["run"]);
     assert_eq!(fs::read(&config).unwrap(), before, "{ran:?}");
     for place in [
@@ -294,25 +294,26 @@ fn a_forged_note_moves_nothing() {
     assert!(ran.code == 1 || ran.code == 0, "{ran:?}");
 }
 
-/// Writes into a tree by the folders that it holds open, as a build does that was started there,
-/// until there are none any more. Gives the names of all that could be written.
-fn write_on(folders: &[PathBuf], stop: &AtomicBool) -> BTreeSet<String> {
+/// Writes into a tree by the directories that it holds open, as a build does that was started
+/// there, until there are none any more. Gives the names of all that could be written.
+fn write_on(directories: &[PathBuf], stop: &AtomicBool) -> BTreeSet<String> {
     let open = |path: &PathBuf| {
         rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap()
     };
-    let mut held: Vec<_> = folders.iter().map(open).collect();
+    let mut held: Vec<_> = directories.iter().map(open).collect();
     let (mut written, mut number) = (BTreeSet::new(), 0);
     // Nothing before the look: then the tree would simply go back.
-    while folders[0].exists() && !stop.load(Ordering::Relaxed) {
+    while directories[0].exists() && !stop.load(Ordering::Relaxed) {
         std::hint::spin_loop();
     }
     std::thread::sleep(Duration::from_micros(fastrand::u64(..8000)));
     while !held.is_empty() && !stop.load(Ordering::Relaxed) {
-        held.retain(|folder| {
+        held.retain(|directory| {
             number += 1;
             let name = format!("late-{number}");
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
-            let Ok(file) = rustix::fs::openat(folder, &name, flags, Mode::RUSR | Mode::WUSR) else {
+            let Ok(file) = rustix::fs::openat(directory, &name, flags, Mode::RUSR | Mode::WUSR)
+            else {
                 return false;
             };
             if rustix::io::write(&file, name.as_bytes()).is_ok() {
@@ -327,7 +328,7 @@ fn write_on(folders: &[PathBuf], stop: &AtomicBool) -> BTreeSet<String> {
 
 #[test]
 #[ignore = "needs root, for a /proc of its own"]
-fn what_is_written_by_a_held_folder_while_its_tree_is_deleted_is_not_lost() {
+fn what_is_written_by_a_held_directory_while_its_tree_is_deleted_is_not_lost() {
     let (mut written, mut lost, mut kept) = (0, Vec::new(), 0);
     for round in 0..5 {
         let world = World::new();
@@ -338,12 +339,12 @@ fn what_is_written_by_a_held_folder_while_its_tree_is_deleted_is_not_lost() {
             tree.write(&format!("src/d{}/f{number}", number % 30), "x\n");
         }
         tree.commit("README.md", "mine\n").age(8.0);
-        let folders: Vec<PathBuf> = (0..30)
+        let directories: Vec<PathBuf> = (0..30)
             .map(|number| tree.path.join(format!("src/d{number}")))
             .collect();
         let over = AtomicBool::new(false);
         let names = std::thread::scope(|scope| {
-            let writer = scope.spawn(|| write_on(&folders, &over));
+            let writer = scope.spawn(|| write_on(&directories, &over));
             // As on another machine of the file server's: who is seen at work in a tree keeps it.
             let unseen = [
                 "--pid",

@@ -409,8 +409,8 @@ fn a_part_of_a_night_speaks_for_nobody_else() {
 
 #[test]
 fn a_message_about_a_part_of_a_night_says_so() {
-    let (chat, folder) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
-    let file = folder.path().join("hook");
+    let (chat, directory) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
+    let file = directory.path().join("hook");
     fs::write(&file, chat.url()).unwrap();
     let mut report = nights::rich();
     report.run.asked = Some(Asked {
@@ -695,9 +695,9 @@ fn after_a_signal_each_is_tried_once() {
     );
 }
 
-/// Every file below a folder that holds the text.
-fn holding(folder: &Path, text: &str) -> Vec<String> {
-    let files = walkdir::WalkDir::new(folder)
+/// Every file below a directory that holds the text.
+fn holding(directory: &Path, text: &str) -> Vec<String> {
+    let files = walkdir::WalkDir::new(directory)
         .into_iter()
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.file_type().is_file());
@@ -811,8 +811,8 @@ fn a_secret_address_gets_nowhere() {
 #[test]
 fn a_webhook_hears_of_the_nights_it_asked_for() {
     let messages = |when: &str, format: &str, report: RunReport| {
-        let (chat, folder) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
-        let file = folder.path().join("hook");
+        let (chat, directory) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
+        let file = directory.path().join("hook");
         fs::write(&file, chat.url()).unwrap();
         let notes = told(
             &format!(
@@ -871,8 +871,8 @@ fn a_webhook_hears_of_the_nights_it_asked_for() {
 
 #[test]
 fn no_name_escapes_from_a_message() {
-    let (chat, folder) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
-    let file = folder.path().join("hook");
+    let (chat, directory) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
+    let file = directory.path().join("hook");
     fs::write(&file, chat.url()).unwrap();
     let mut report = nights::rich();
     let evil = "/data/worktrees/```\n<!channel> <http://evil|click> @all & \u{1b}[2K\u{202e}";
@@ -880,7 +880,7 @@ fn no_name_escapes_from_a_message() {
         tree.path = evil.into();
     }
     report.eviction.units[0].unit = format!("{evil}{}", "x".repeat(5000));
-    let termination = folder.path().join("termination-log");
+    let termination = directory.path().join("termination-log");
     fs::write(&termination, "").unwrap();
     let notes = told(
         &format!(
@@ -923,8 +923,8 @@ fn no_name_escapes_from_a_message() {
 
 #[test]
 fn what_is_no_file_of_its_own_is_never_written_through() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     fs::write(at("victim"), "precious").unwrap();
     for link in ["metrics.prom", "termination-log"] {
         std::os::unix::fs::symlink("victim", at(link)).unwrap();

@@ -820,7 +820,7 @@ fn citations_lead_somewhere() {
 }
 
 #[test]
-fn no_file_names_a_folder_of_the_machine_it_was_written_on() {
+fn no_file_names_a_directory_of_the_machine_it_was_written_on() {
     let homes = [concat!("/wo", "rk/"), concat!("/tmp", "/h/")];
     let ours = |name: &std::ffi::OsStr| name != ".git" && name != "target";
     let files = WalkDir::new(root())

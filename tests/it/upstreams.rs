@@ -13,7 +13,7 @@ fn lands(world: &World, repo: &Repo<'_>, expected: &str) {
     if remote != "-" {
         repo.git(&["update-ref", &format!("refs/remotes/{remote}"), &head]);
     }
-    let place = format!("{} worktrees/{}/fix", repo.name, repo.folder());
+    let place = format!("{} worktrees/{}/fix", repo.name, repo.directory());
     let fates = world.fates(&world.pass(0, &["report", "--repo", &repo.name]));
     same(&repo.name, &fates, &map(&[(&place, fate)]));
 }
@@ -63,7 +63,7 @@ fn lands_without_origin(world: &World, repo: &Repo<'_>, expected: &str) {
     let head = tree.git(&["rev-parse", "HEAD"]);
     let (remote, fate) = expected.split_once(' ').unwrap();
     repo.git(&["update-ref", &format!("refs/remotes/{remote}"), &head]);
-    let place = format!("{} worktrees/{}/fix", repo.name, repo.folder());
+    let place = format!("{} worktrees/{}/fix", repo.name, repo.directory());
     same(
         &repo.name,
         &world.fates(&world.pass(0, &["report", "--repo", &repo.name])),

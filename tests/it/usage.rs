@@ -149,7 +149,7 @@ fn every_part_of_the_volume_is_told_once() {
         "biggest first: {sizes:?}"
     );
 
-    // What emptying the trash would free: its folders are four, and its file counts once.
+    // What emptying the trash would free: its directories are four, and its file counts once.
     let (bytes, inodes) = du(&world.at(".treewarden/trash"), &[]);
     let trash = fs::metadata(world.at(".treewarden/trash"))
         .unwrap()

@@ -71,7 +71,7 @@ impl At<'_> {
         self.lonely.borrow_mut().push(commit.to_owned());
     }
 
-    /// Writes a commit into a file of the admin folder that nothing else does.
+    /// Writes a commit into a file of the admin directory that nothing else does.
     fn only_in(&self, file: &str) {
         let commit = self.lonely(file);
         write(&self.tree.admin.join(file), commit + "\n");
@@ -835,7 +835,7 @@ const NESTED: Group = Group {
     ],
 };
 
-/// Submodules: their repos stand in the admin folder.
+/// Submodules: their repos stand in the admin directory.
 const SUBMODULES: Group = Group {
     name: "submodules",
     prepare: |repo| {
@@ -1111,7 +1111,7 @@ fn stops(at: &At<'_>, command: &[&str]) {
     assert_ne!(code, Some(0), "{command:?} was to stop half-way: {said}");
 }
 
-/// Folders that look as if a tool made them.
+/// Directories that look as if a tool made them.
 const MADE_AGAIN: Group = Group {
     name: "made-again",
     prepare: |repo| {
@@ -1270,7 +1270,7 @@ fn somebodys(
         ".venv/pyvenv.cfg",
         "target/CACHEDIR.TAG",
     ];
-    // Where git tracks a part of it, the folder is nobody's whole.
+    // Where git tracks a part of it, the directory is nobody's whole.
     if !files.contains_key(Path::new("node_modules/a/package.json")) {
         files.retain(|path, _| !notes.iter().any(|note| path == Path::new(note)));
     }

@@ -2,7 +2,7 @@
 //!
 //! Each error must leave everything as it was: refs, registrations, files.
 
-use super::enroll::{said, script, state_folder};
+use super::enroll::{said, script, state_directory};
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
 use super::support::{Ran, World, age, git, map, remove, same, until, write};
@@ -88,7 +88,7 @@ fn a_worktree_starts_from_what_origin_has_now() {
         "worktree add"
     );
     assert_eq!(
-        (state_folder(&world), path.join("README.md").exists()),
+        (state_directory(&world), path.join("README.md").exists()),
         (Vec::new(), true)
     );
     // Origin's default branch is another one from now on.
@@ -207,7 +207,7 @@ fn what_can_not_be_added_is_told_and_nothing_is_made() {
             .into_iter()
             .filter(|(path, _)| !path.starts_with(".treewarden"))
             .collect();
-        (standing, state_folder(&world))
+        (standing, state_directory(&world))
     };
     let _warm = added(&world, &["warm"]);
     let before: (BTreeMap<_, _>, Vec<String>) = state();
@@ -535,7 +535,11 @@ fn a_killed_add_leaves_a_whole_tree_or_none() {
         "{outcomes:?}: the kills came too early or too late"
     );
     assert_eq!(
-        (shop.fsck(), state_folder(&world), shop.registered().len()),
+        (
+            shop.fsck(),
+            state_directory(&world),
+            shop.registered().len()
+        ),
         (
             String::new(),
             Vec::new(),
@@ -818,7 +822,11 @@ fn many_at_once_take_turns() {
     assert_eq!(codes, [0, 1], "one of two gets the name");
     assert!([0, 1].contains(&night.end().code));
     assert_eq!(
-        (shop.registered().len(), shop.fsck(), state_folder(&world)),
+        (
+            shop.registered().len(),
+            shop.fsck(),
+            state_directory(&world)
+        ),
         (6, String::new(), Vec::new())
     );
     for name in ["a", "b", "c", "d", "same"] {

@@ -34,21 +34,21 @@ impl<'a> Deletion<'a> {
     }
 
     /// Takes what lists the packs of a whole directory.
-    pub(super) fn indexes_over_all(&self, folder: &VolumePath) -> Result<(), GcError> {
-        let all = openat::list(openat::dir(folder)?).map_err(io::Error::from)?;
+    pub(super) fn indexes_over_all(&self, directory: &VolumePath) -> Result<(), GcError> {
+        let all = openat::list(openat::dir(directory)?).map_err(io::Error::from)?;
         let names = all
             .into_iter()
             .filter_map(|(name, _)| name.into_string().ok())
             .filter(|name| name.starts_with(OVER_ALL));
         for name in names {
-            let index = folder.join(name).map_err(io::Error::other)?;
+            let index = directory.join(name).map_err(io::Error::other)?;
             self.bin.take(self.lock, &index)?;
         }
         Ok(())
     }
 
     /// Takes a pack, and gives it back if it was touched since it was listed.
-    pub(super) fn pack(&mut self, folder: &VolumePath, pack: &Pack) -> Result<(), GcError> {
+    pub(super) fn pack(&mut self, directory: &VolumePath, pack: &Pack) -> Result<(), GcError> {
         let rest = pack
             .endings
             .iter()
@@ -57,7 +57,7 @@ impl<'a> Deletion<'a> {
         let mut taken = Vec::new();
         let mut again = false;
         for ending in ["idx", "pack"].into_iter().chain(rest) {
-            let from = folder
+            let from = directory
                 .join(format!("{}.{ending}", pack.stem))
                 .map_err(io::Error::other)?;
             let to = self.bin.take(self.lock, &from)?;

@@ -406,19 +406,19 @@ impl<'a> Store<'a> {
         if packs.is_empty() && loose.is_empty() {
             return Ok(());
         }
-        let folder = self.objects.join("pack").map_err(io::Error::from)?;
+        let directory = self.objects.join("pack").map_err(io::Error::from)?;
         // What was written must outlive what goes: new packs by their names here, directories of
         // loose objects by theirs in the one above.
-        rustix::fs::fsync(openat::dir(&folder)?).map_err(io::Error::from)?;
-        atomic::sync_folder(&folder)?;
+        rustix::fs::fsync(openat::dir(&directory)?).map_err(io::Error::from)?;
+        atomic::sync_directory(&directory)?;
         let bin = self.executor.trash.bin(None)?;
         let mut deletion = Deletion::into(bin, self.executor.lock);
         if !packs.is_empty() {
-            deletion.indexes_over_all(&folder)?;
+            deletion.indexes_over_all(&directory)?;
         }
         for pack in packs {
             self.executor.stop.beat();
-            deletion.pack(&folder, pack)?;
+            deletion.pack(&directory, pack)?;
         }
         for id in loose {
             self.executor.stop.beat();

@@ -64,13 +64,16 @@ pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued, stop: &Stop
         let repo = shadow.open().map_err(io::Error::other)?;
         let mut held = stop.hold();
         let mine = rescues::read(&repo, made.commit, stop, &mut held)?;
-        let folder = made.name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let directory = made
+            .name
+            .rsplit_once('/')
+            .map_or("", |(directory, _)| directory);
         let beside = |other: &Rescue| {
             other.name != made.name
                 && other
                     .name
                     .rsplit_once('/')
-                    .is_some_and(|(beside, _)| beside == folder)
+                    .is_some_and(|(beside, _)| beside == directory)
         };
         let tree = repo
             .find_commit(made.commit)

@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-const FOLDER: u32 = 0o040_000;
+const DIRECTORY: u32 = 0o040_000;
 
 /// A directory under construction: mode and object by the name, in git's order.
 type Entries = BTreeMap<Vec<u8>, (u32, Oid)>;
@@ -54,7 +54,7 @@ pub(super) fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::
         let name = path.file_name().unwrap_or_default().as_bytes();
         put(
             &mut open,
-            if mode == FOLDER {
+            if mode == DIRECTORY {
                 [name, b"/"].concat()
             } else {
                 name.to_owned()
@@ -76,7 +76,7 @@ fn close(
         && let Some((name, entries)) = open.pop()
     {
         let id = write(&entries)?;
-        put(open, [name.as_bytes(), b"/"].concat(), (FOLDER, id))?;
+        put(open, [name.as_bytes(), b"/"].concat(), (DIRECTORY, id))?;
     }
     Ok(())
 }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_windows_would_mistake_is_a_name_and_a_file_is_no_folder() {
+    fn a_name_that_windows_would_mistake_is_a_name_and_a_file_is_no_directory() {
         let top = tempfile::tempdir().unwrap();
         let repo = Repository::init_bare(top.path()).unwrap();
         let blob = repo.blob(b"x").unwrap();

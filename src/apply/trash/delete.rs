@@ -86,8 +86,8 @@ pub(super) struct Emptied {
 }
 
 /// A directory being deleted: it goes when nothing below it is left.
-struct Folder {
-    above: Option<Arc<Folder>>,
+struct Directory {
+    above: Option<Arc<Directory>>,
     name: CString,
     anchor: Anchor,
     depth: usize,
@@ -117,7 +117,7 @@ pub(super) fn empty(
                 Some(Errno::NOTDIR | Errno::LOOP)
             ) =>
         {
-            return no_folder(place);
+            return no_directory(place);
         }
         top => found(top)?,
     };
@@ -145,7 +145,7 @@ pub(super) fn empty(
     job.emptied()
 }
 
-fn no_folder(place: &VolumePath) -> io::Result<Emptied> {
+fn no_directory(place: &VolumePath) -> io::Result<Emptied> {
     let (parent, name) = openat::parent(place)?;
     let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
@@ -160,7 +160,7 @@ fn no_folder(place: &VolumePath) -> io::Result<Emptied> {
     })
 }
 
-impl Folder {
+impl Directory {
     fn new(above: Option<Arc<Self>>, name: &CStr, fd: OwnedFd, bytes: u64) -> Self {
         let depth = above
             .as_ref()
@@ -183,7 +183,14 @@ impl Folder {
 impl Job<'_> {
     /// Deletes what is at the top, and then what was lifted there.
     fn delete_all(&self) -> io::Result<()> {
-        let root = || io::Result::Ok(Arc::new(Folder::new(None, c".", self.top.try_clone()?, 0)));
+        let root = || {
+            io::Result::Ok(Arc::new(Directory::new(
+                None,
+                c".",
+                self.top.try_clone()?,
+                0,
+            )))
+        };
         let all = root()?;
         rayon::scope(|scope| self.batch(scope, all));
         loop {
@@ -194,7 +201,7 @@ impl Job<'_> {
             let root = root()?;
             root.pending
                 .store(lifted.len().saturating_add(1), Ordering::Release);
-            rayon::scope(|scope| self.folders(scope, root, lifted));
+            rayon::scope(|scope| self.directories(scope, root, lifted));
         }
     }
 
@@ -218,14 +225,14 @@ impl Job<'_> {
 
     /// Deletes what a directory lists, or as much of it as is held in memory: its files here, its
     /// directories wherever a thread is free.
-    fn batch<'scope>(&'scope self, scope: &Scope<'scope>, folder: Arc<Folder>) {
-        match read(&folder.anchor, BATCH) {
+    fn batch<'scope>(&'scope self, scope: &Scope<'scope>, directory: Arc<Directory>) {
+        match read(&directory.anchor, BATCH) {
             Ok(Listing {
                 mut files,
-                folders,
+                directories,
                 more,
             }) => {
-                if folder.above.is_none() {
+                if directory.above.is_none() {
                     files.retain(|name| {
                         !self
                             .stay
@@ -233,38 +240,40 @@ impl Job<'_> {
                             .any(|stays| stays.as_bytes() == name.to_bytes())
                     });
                 }
-                folder.more.store(more, Ordering::Relaxed);
+                directory.more.store(more, Ordering::Relaxed);
                 // Directories first: while this thread deletes files, others can start on them.
-                folder.pending.fetch_add(folders.len(), Ordering::AcqRel);
-                self.folders(scope, folder.clone(), folders);
+                directory
+                    .pending
+                    .fetch_add(directories.len(), Ordering::AcqRel);
+                self.directories(scope, directory.clone(), directories);
                 // A file's blocks are freed without its directory's lock, so two threads are faster
                 // than one.
                 if files.len() > MANY {
-                    let (half, folder) = (files.split_off(files.len() / 2), folder.clone());
-                    folder.pending.fetch_add(1, Ordering::AcqRel);
+                    let (half, directory) = (files.split_off(files.len() / 2), directory.clone());
+                    directory.pending.fetch_add(1, Ordering::AcqRel);
                     scope.spawn(move |scope| {
-                        self.files(&folder, &half);
-                        self.done(scope, folder);
+                        self.files(&directory, &half);
+                        self.done(scope, directory);
                     });
                 }
-                self.files(&folder, &files);
+                self.files(&directory, &files);
             }
-            Err(error) => self.leave(folder.above.as_deref(), &folder.name, error.into()),
+            Err(error) => self.leave(directory.above.as_deref(), &directory.name, error.into()),
         }
-        self.done(scope, folder);
+        self.done(scope, directory);
     }
 
-    fn files(&self, folder: &Folder, names: &[CString]) {
+    fn files(&self, directory: &Directory, names: &[CString]) {
         names
             .iter()
             .take_while(|_| !self.stopped())
-            .for_each(|name| self.file(folder, name));
+            .for_each(|name| self.file(directory, name));
     }
 
-    fn folders<'scope>(
+    fn directories<'scope>(
         &'scope self,
         scope: &Scope<'scope>,
-        above: Arc<Folder>,
+        above: Arc<Directory>,
         names: Vec<CString>,
     ) {
         let all = 0..names.len();
@@ -275,7 +284,7 @@ impl Job<'_> {
         });
     }
 
-    fn descend<'scope>(&'scope self, scope: &Scope<'scope>, above: &Arc<Folder>, name: &CStr) {
+    fn descend<'scope>(&'scope self, scope: &Scope<'scope>, above: &Arc<Directory>, name: &CStr) {
         if self.stopped() {
             return;
         }
@@ -289,7 +298,7 @@ impl Job<'_> {
         match self.open(above, name) {
             Ok((fd, bytes)) => self.batch(
                 scope,
-                Arc::new(Folder::new(Some(above.clone()), name, fd, bytes)),
+                Arc::new(Directory::new(Some(above.clone()), name, fd, bytes)),
             ),
             Err(Errno::NOENT) => self.done(scope, above.clone()),
             Err(error) => self.give_up(scope, name, error.into(), above.clone()),
@@ -303,7 +312,7 @@ impl Job<'_> {
         scope: &Scope<'scope>,
         name: &CStr,
         why: Hindrance,
-        above: Arc<Folder>,
+        above: Arc<Directory>,
     ) {
         self.leave(Some(&above), name, why);
         if above.more.load(Ordering::Relaxed) {
@@ -311,7 +320,7 @@ impl Job<'_> {
         }
     }
 
-    fn lift(&self, above: &Folder, name: &CStr) -> io::Result<()> {
+    fn lift(&self, above: &Directory, name: &CStr) -> io::Result<()> {
         let new = CString::new(uuid::Uuid::new_v4().to_string())?;
         rustix::fs::renameat(&above.anchor, name, &self.top, &new)?;
         above.moved.store(true, Ordering::Relaxed);
@@ -321,7 +330,7 @@ impl Job<'_> {
 
     /// Opens a directory on the same device, and returns the bytes of its own blocks. If its
     /// owner's right to read and change it was removed (Go's module cache), it is restored.
-    fn open(&self, above: &Folder, name: &CStr) -> Result<(OwnedFd, u64), Errno> {
+    fn open(&self, above: &Directory, name: &CStr) -> Result<(OwnedFd, u64), Errno> {
         // The kernel refuses any mount on the way: one of the same file system has the same device,
         // so that alone is not enough.
         let name = Path::new(OsStr::from_bytes(name.to_bytes()));
@@ -343,15 +352,15 @@ impl Job<'_> {
         Ok((fd, bytes(&stat)))
     }
 
-    fn file(&self, folder: &Folder, name: &CStr) {
-        let stat = match rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW) {
+    fn file(&self, directory: &Directory, name: &CStr) {
+        let stat = match rustix::fs::statat(&directory.anchor, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return,
             // What can't be measured waits: nobody could tell what deleting it frees.
-            Err(error) => return self.leave(Some(folder), name, error.into()),
+            Err(error) => return self.leave(Some(directory), name, error.into()),
             Ok(stat) => stat,
         };
         if self.is_new(&stat) {
-            return self.keep(folder, name);
+            return self.keep(directory, name);
         }
         if stat.st_nlink > 1 {
             self.linked
@@ -359,9 +368,9 @@ impl Job<'_> {
                 .expect("no deletion panics")
                 .insert(stat.st_ino);
         }
-        match rustix::fs::unlinkat(&folder.anchor, name, AtFlags::empty()) {
+        match rustix::fs::unlinkat(&directory.anchor, name, AtFlags::empty()) {
             Ok(()) => {
-                folder.moved.store(true, Ordering::Relaxed);
+                directory.moved.store(true, Ordering::Relaxed);
                 if stat.st_nlink == 1 {
                     self.freed(bytes(&stat));
                 }
@@ -369,9 +378,9 @@ impl Job<'_> {
             Err(Errno::NOENT) => {}
             // The name on NFS of a file that somebody has open.
             Err(Errno::BUSY) if name.to_bytes().starts_with(b".nfs") => {
-                self.leave(Some(folder), name, Hindrance::Open);
+                self.leave(Some(directory), name, Hindrance::Open);
             }
-            Err(error) => self.leave(Some(folder), name, error.into()),
+            Err(error) => self.leave(Some(directory), name, error.into()),
         }
     }
 
@@ -395,74 +404,74 @@ impl Job<'_> {
         changed(stat) >= since && (!linked() || written >= since)
     }
 
-    fn keep(&self, folder: &Folder, name: &CStr) {
+    fn keep(&self, directory: &Directory, name: &CStr) {
         // The name on NFS of a file that somebody has open.
         if name.to_bytes().starts_with(b".nfs") {
-            return self.leave(Some(folder), name, Hindrance::Open);
+            return self.leave(Some(directory), name, Hindrance::Open);
         }
-        self.note(Kept::Written(self.path(Some(folder), name)));
+        self.note(Kept::Written(self.path(Some(directory), name)));
     }
 
     /// Notes that one entry of the batch is gone, or its reading is done; the last one removes the
     /// directory, and so on upwards.
-    fn done<'scope>(&'scope self, scope: &Scope<'scope>, mut folder: Arc<Folder>) {
-        while folder.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+    fn done<'scope>(&'scope self, scope: &Scope<'scope>, mut directory: Arc<Directory>) {
+        while directory.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Listed again from the beginning: some file systems leave out names when others are
             // removed. Only as long as that helps.
-            if folder.more.load(Ordering::Relaxed)
-                && folder.moved.swap(false, Ordering::Relaxed)
+            if directory.more.load(Ordering::Relaxed)
+                && directory.moved.swap(false, Ordering::Relaxed)
                 && !self.stopped()
             {
-                folder.pending.store(1, Ordering::Release);
-                return scope.spawn(move |scope| self.batch(scope, folder));
+                directory.pending.store(1, Ordering::Release);
+                return scope.spawn(move |scope| self.batch(scope, directory));
             }
-            let Some(above) = folder.above.clone() else {
+            let Some(above) = directory.above.clone() else {
                 return;
             };
-            match rustix::fs::unlinkat(&above.anchor, &folder.name, AtFlags::REMOVEDIR) {
+            match rustix::fs::unlinkat(&above.anchor, &directory.name, AtFlags::REMOVEDIR) {
                 Ok(()) => {
                     above.moved.store(true, Ordering::Relaxed);
-                    self.freed(folder.bytes);
+                    self.freed(directory.bytes);
                 }
                 Err(Errno::NOENT) => {}
                 Err(error) => {
                     match error {
                         // What was left in it has been reported already, except what NFS put there
                         // when it was deleted.
-                        Errno::NOTEMPTY | Errno::EXIST => self.still_open(&folder),
-                        error => self.leave(Some(&above), &folder.name, error.into()),
+                        Errno::NOTEMPTY | Errno::EXIST => self.still_open(&directory),
+                        error => self.leave(Some(&above), &directory.name, error.into()),
                     }
                     if !above.more.load(Ordering::Relaxed) {
                         return;
                     }
                 }
             }
-            folder = above;
+            directory = above;
         }
     }
 
     /// Reports files that are open elsewhere: on NFS such a file gets another name when it is
     /// deleted (`.nfs...`), and stays with its bytes until it is closed.
-    fn still_open(&self, folder: &Folder) {
+    fn still_open(&self, directory: &Directory) {
         let files =
-            read(&folder.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
+            read(&directory.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
         for name in files
             .iter()
             .filter(|name| name.to_bytes().starts_with(b".nfs"))
         {
-            let path = self.path(Some(folder), name);
+            let path = self.path(Some(directory), name);
             let told = self
                 .left
                 .lock()
                 .expect("no deletion panics")
                 .iter()
                 .any(|kept| matches!(kept, Kept::Refused { path: told, .. } if *told == path));
-            if let Ok(stat) = rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW)
+            if let Ok(stat) = rustix::fs::statat(&directory.anchor, name, AtFlags::SYMLINK_NOFOLLOW)
                 && !told
             {
                 self.bytes.fetch_sub(bytes(&stat), Ordering::Relaxed);
                 self.inodes.fetch_sub(1, Ordering::Relaxed);
-                self.leave(Some(folder), name, Hindrance::Open);
+                self.leave(Some(directory), name, Hindrance::Open);
             }
         }
     }
@@ -478,18 +487,18 @@ impl Job<'_> {
         stopped
     }
 
-    fn leave(&self, folder: Option<&Folder>, name: &CStr, why: Hindrance) {
+    fn leave(&self, directory: Option<&Directory>, name: &CStr, why: Hindrance) {
         // Whoever owns the directory says what may go from it.
-        let owners = folder.into_iter().flat_map(|folder| {
-            let entry = || rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
-            [rustix::fs::fstat(&folder.anchor), entry()]
+        let owners = directory.into_iter().flat_map(|directory| {
+            let entry = || rustix::fs::statat(&directory.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
+            [rustix::fs::fstat(&directory.anchor), entry()]
         });
         let owner = owners
             .flatten()
             .map(|stat| stat.st_uid)
             .find(|owner| *owner != rustix::process::geteuid().as_raw());
         self.note(Kept::Refused {
-            path: self.path(folder, name),
+            path: self.path(directory, name),
             owner,
             why,
         });
@@ -503,12 +512,12 @@ impl Job<'_> {
     }
 
     /// Its path. One that is nested too deep is elsewhere by now.
-    fn path(&self, folder: Option<&Folder>, name: &CStr) -> PathBuf {
+    fn path(&self, directory: Option<&Directory>, name: &CStr) -> PathBuf {
         let mut names = vec![name];
-        let mut at = folder;
-        while let Some(folder) = at.filter(|folder| folder.above.is_some()) {
-            names.push(&folder.name);
-            at = folder.above.as_deref();
+        let mut at = directory;
+        while let Some(directory) = at.filter(|directory| directory.above.is_some()) {
+            names.push(&directory.name);
+            at = directory.above.as_deref();
         }
         let below: PathBuf = names
             .iter()

@@ -39,7 +39,8 @@ pub(super) struct Note {
 /// time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Registration {
-    folder: u64,
+    #[serde(rename = "folder")]
+    directory: u64,
     gitdir: u64,
     changed: (i64, i64),
 }
@@ -97,7 +98,7 @@ impl Note {
         let name = if self.admin.is_some() { NOTE } else { GONE };
         let place = bin.join(name).map_err(io::Error::other)?;
         atomic::create(&place, &serde_json::to_vec(self)?)?;
-        atomic::sync_folder(bin)
+        atomic::sync_directory(bin)
     }
 
     /// Reads a note. A malformed one was truncated before anything was moved. Our notes are whole
@@ -120,14 +121,14 @@ impl Note {
 
 impl Registration {
     fn of(admin: &VolumePath) -> io::Result<Self> {
-        let (folder, gitdir) = (openat::stat(admin)?, openat::stat(&admin.join("gitdir")?)?);
+        let (directory, gitdir) = (openat::stat(admin)?, openat::stat(&admin.join("gitdir")?)?);
         let changed = if clock::is_touched_again() {
             (0, 0)
         } else {
             changed(&gitdir)
         };
         Ok(Self {
-            folder: folder.st_ino,
+            directory: directory.st_ino,
             gitdir: gitdir.st_ino,
             changed,
         })
@@ -169,9 +170,9 @@ pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
             State::Plain
         });
     };
-    let is_folder = FileType::from_raw_mode(tree.st_mode) == FileType::Directory;
+    let is_directory = FileType::from_raw_mode(tree.st_mode) == FileType::Directory;
     let written = stat_of(bin, NOTE)?;
-    if is_folder && taken.is_proven(&at("0")?, registration, written.as_ref())? {
+    if is_directory && taken.is_proven(&at("0")?, registration, written.as_ref())? {
         return Ok(State::Registered(taken));
     }
     // The registration goes the same way after the tree was inspected: checked last, so that nobody

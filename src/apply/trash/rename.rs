@@ -15,7 +15,7 @@ pub(super) fn rename(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
 
 /// Renames the directory at `from`, and nothing but a directory: a file would replace another file.
 /// The kernel enforces that if both names end in a slash, whatever somebody puts there meanwhile.
-pub(super) fn folder(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
+pub(super) fn directory(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
     by_name(from, to, &|name| {
         [name, OsStr::new("/")].into_iter().collect()
     })
@@ -27,7 +27,7 @@ fn by_name(
     called: &dyn Fn(&OsStr) -> OsString,
 ) -> io::Result<()> {
     let root = openat::root(from.root())?;
-    let folder = |of: &VolumePath| match of
+    let directory = |of: &VolumePath| match of
         .relative()
         .parent()
         .filter(|above| !above.as_os_str().is_empty())
@@ -39,7 +39,7 @@ fn by_name(
         )?),
         None => root.try_clone(),
     };
-    let (parent, new_parent) = (folder(from)?, folder(to)?);
+    let (parent, new_parent) = (directory(from)?, directory(to)?);
     let [Some(name), Some(new_name)] = [from, to].map(|place| place.relative().file_name()) else {
         return Err(Errno::INVAL.into());
     };
@@ -54,19 +54,19 @@ fn by_name(
 /// directory that its owner can't write to (Go's modules) can't be moved to another parent, because
 /// its `..` changes.
 fn writable(
-    folder: &VolumePath,
+    directory: &VolumePath,
     rename: impl FnOnce() -> rustix::io::Result<()>,
 ) -> io::Result<()> {
     let refused = io::Error::from(Errno::ACCESS);
-    let Ok(folder) = openat::dir(folder) else {
+    let Ok(directory) = openat::dir(directory) else {
         return Err(refused);
     };
-    let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
-    if mode.contains(Mode::WUSR) || rustix::fs::fchmod(&folder, mode | Mode::WUSR).is_err() {
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&directory)?.st_mode);
+    if mode.contains(Mode::WUSR) || rustix::fs::fchmod(&directory, mode | Mode::WUSR).is_err() {
         return Err(refused);
     }
     Ok(rename().inspect_err(|_| {
-        let _unchanged = rustix::fs::fchmod(&folder, mode);
+        let _unchanged = rustix::fs::fchmod(&directory, mode);
     })?)
 }
 

@@ -258,7 +258,7 @@ fn a_line_is_told_once_in_whatever_order_threads_come_to_it() {
 }
 
 #[test]
-fn a_folder_that_nobody_may_write_to_can_be_taken() {
+fn a_directory_that_nobody_may_write_to_can_be_taken() {
     // As root it always could.
     let (top, root, trash) = volume();
     let module = top.path().join("module@v1");
@@ -297,16 +297,16 @@ fn depth_costs_nothing() {
 }
 
 #[test]
-fn a_folder_with_more_names_than_are_held_in_memory_is_emptied() {
+fn a_directory_with_more_names_than_are_held_in_memory_is_emptied() {
     let (top, _, trash) = volume();
     let bin = trash.bin(None).unwrap();
-    let folder = bin.place.path().join("0");
-    fs::create_dir(&folder).unwrap();
+    let directory = bin.place.path().join("0");
+    fs::create_dir(&directory).unwrap();
     for number in 0..33_500 {
         if number % 50 == 0 {
-            fs::create_dir_all(folder.join(format!("{number}/below"))).unwrap();
+            fs::create_dir_all(directory.join(format!("{number}/below"))).unwrap();
         } else {
-            drop(fs::File::create(folder.join(number.to_string())).unwrap());
+            drop(fs::File::create(directory.join(number.to_string())).unwrap());
         }
     }
     let emptied = trash.empty(&forever()).unwrap();
@@ -323,7 +323,7 @@ fn a_folder_with_more_names_than_are_held_in_memory_is_emptied() {
 }
 
 #[test]
-fn where_descriptors_are_scarce_folders_are_moved_up() {
+fn where_descriptors_are_scarce_directories_are_moved_up() {
     let (top, _, trash) = volume();
     let bin = trash.bin(None).unwrap();
     for number in 0..20 {

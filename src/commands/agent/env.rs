@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_is_named_as_its_tool_means_it() {
+    fn the_directory_is_named_as_its_tool_means_it() {
         let caches = "{kind: pnpm, path: a/pnpm/v10}, {kind: yarn, path: a/yarn/cache}, {kind: npm, path: one}, \
                       {kind: npm, name: other, path: two}, {kind: folder, name: models, path: models}, {kind: build-output}";
         let expected = BTreeMap::from([

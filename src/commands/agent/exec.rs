@@ -92,9 +92,9 @@ pub fn exec(
         .map_err(busy)?;
     let refused = |error| ExecError::Checkout(repo.name.clone(), error);
     let stand = checkout::find(repo, request.worktree).map_err(refused)?;
-    let folder = openat::dir(&stand.place)
+    let directory = openat::dir(&stand.place)
         .map_err(|error| refused(CheckoutError::Unreadable(stand.place.to_string(), error)))?;
-    let command = command(policy, request, &stand, &folder);
+    let command = command(policy, request, &stand, &directory);
     let program = command.get_program().to_owned();
     let failed = |cause| ExecError::Start {
         program: program.clone(),
@@ -117,7 +117,12 @@ pub fn exec(
 }
 
 /// Builds the command, which starts in `folder`: the directory at `stand`, opened.
-fn command(policy: &Policy, request: &ExecRequest<'_>, stand: &Stand, folder: &OwnedFd) -> Command {
+fn command(
+    policy: &Policy,
+    request: &ExecRequest<'_>,
+    stand: &Stand,
+    directory: &OwnedFd,
+) -> Command {
     let (program, arguments) = request
         .command
         .split_first()
@@ -132,7 +137,7 @@ fn command(policy: &Policy, request: &ExecRequest<'_>, stand: &Stand, folder: &O
         .env(HOLDS, &request.repo.name)
         .env("PWD", stand.place.path());
     // By its descriptor: this is the directory that was checked, whatever replaces it meanwhile.
-    command.current_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    command.current_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     command
 }
 

@@ -12,14 +12,14 @@ use crate::state::volume::{self, VolumeError};
 /// [`VolumeError`]: not the volume that the config means.
 pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
     volume::prove(&policy.volume)?;
-    let folder = policy.volume.locks();
-    let (shards, unreadable) = match lock::shards(&folder) {
+    let directory = policy.volume.locks();
+    let (shards, unreadable) = match lock::shards(&directory) {
         Ok(shards) => (shards, None),
         Err(error) => (Vec::new(), Some(error)),
     };
     let mut volume = told(
         None,
-        unreadable.map_or_else(|| lock::look_at(&folder, None), Err),
+        unreadable.map_or_else(|| lock::look_at(&directory, None), Err),
     );
     // Each shard holds it shared, which a shared lock doesn't show.
     if shards.iter().any(|(_, seen)| seen.held) && volume.state != State::Unknown {
@@ -34,10 +34,12 @@ pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
         shard: Some(shard.to_string()),
         ..told(None, Ok(seen))
     });
-    let repos = policy
-        .repos
-        .iter()
-        .map(|repo| told(Some(&repo.name), lock::look_at(&folder, Some(&repo.name))));
+    let repos = policy.repos.iter().map(|repo| {
+        told(
+            Some(&repo.name),
+            lock::look_at(&directory, Some(&repo.name)),
+        )
+    });
     let locks = std::iter::once(volume)
         .chain(shards.filter(|shard| shard.state != State::Free))
         .chain(repos)

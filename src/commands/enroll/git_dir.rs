@@ -1,9 +1,10 @@
 //! The git dir of a new checkout, as `git clone` would leave it, without hooks and templates.
 //!
-//! It is written as data, file by file, and `HEAD` comes last: a directory without it is no git dir.
+//! It is written as data, file by file, and `HEAD` comes last: a directory without it is no git
+//! dir.
 
 use super::SETTINGS;
-use crate::apply::ownership::folders;
+use crate::apply::ownership::directories;
 use crate::apply::staging::{NewFile, StagingDir, put_file};
 use crate::commands::worktrees::remote::Head;
 use crate::config::policy::Address;
@@ -144,7 +145,7 @@ impl GitDir<'_> {
     }
 
     fn directory(&self, path: &str) -> io::Result<OwnedFd> {
-        let top = self.staging.folder(Path::new(""))?;
-        folders(top, &Path::new(GIT_DIR).join(path), None, &|_| self.mode)
+        let top = self.staging.directory(Path::new(""))?;
+        directories(top, &Path::new(GIT_DIR).join(path), None, &|_| self.mode)
     }
 }

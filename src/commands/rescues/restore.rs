@@ -5,7 +5,7 @@
 //! elsewhere is not used.
 
 use super::{Found, RescuesError, find, open, read};
-use crate::apply::ownership::{folders, owner_of};
+use crate::apply::ownership::{directories, owner_of};
 use crate::apply::restore::{Registration, Restore, Restored};
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
@@ -110,7 +110,7 @@ impl Bringing<'_> {
             .pieces(&path)
             .map_err(|cause| RescuesError::Read(self.found.id(), cause))?;
         let (place, base, owner) = if let Some(to) = request.to {
-            (to.to_owned(), folder(to)?, None)
+            (to.to_owned(), directory(to)?, None)
         } else {
             let place = self.place(stood)?;
             if found(openat::stat(&place)).is_ok_and(|stat| stat.is_none()) {
@@ -125,7 +125,7 @@ impl Bringing<'_> {
             };
             let owner = owner_of(self.restore.shadow.git_dir()).map_err(failed)?;
             let base = openat::root(place.root())
-                .and_then(|root| folders(root, place.relative(), owner, &|_| 0o755))
+                .and_then(|root| directories(root, place.relative(), owner, &|_| 0o755))
                 .map_err(failed)?;
             (place.path(), base, owner)
         };
@@ -315,7 +315,7 @@ impl Bringing<'_> {
 }
 
 /// Opens the directory that somebody named, which is trusted, links and all. Its parent must exist.
-fn folder(to: &Path) -> Result<OwnedFd, RescuesError> {
+fn directory(to: &Path) -> Result<OwnedFd, RescuesError> {
     let failed = |error: io::Error| {
         RescuesError::Target(format!("failed to open `{}`: {error}", to.display()))
     };

@@ -151,9 +151,9 @@ impl Adding<'_> {
             limit: self.policy.run.deadline,
         };
         let fetched = Path::new("fetched");
-        let private = remote.private(staging.folder(fetched)?)?;
+        let private = remote.private(staging.directory(fetched)?)?;
         let asks = self.request.from.is_none();
-        let default = remote.fetch(&private, &staging.folder(fetched)?, asks)?;
+        let default = remote.fetch(&private, &staging.directory(fetched)?, asks)?;
         if let Some(default) = &default {
             self.remember(default)?;
         }
@@ -418,7 +418,7 @@ impl Adding<'_> {
     ) -> Result<(), WorkError> {
         let git_dir = self.shadow.git_dir();
         let (owner, mode) = (owner_of(git_dir)?, private.mode()?);
-        let tree = staging.folder(Path::new("tree"))?;
+        let tree = staging.directory(Path::new("tree"))?;
         let fill = Fill {
             private,
             shadow: self.shadow,
@@ -442,8 +442,8 @@ impl Adding<'_> {
             put_file(directory, new, |file| io::Write::write_all(file, bytes))
         };
         let (admin, logs) = (
-            staging.folder(Path::new("admin"))?,
-            staging.folder(Path::new("admin/logs"))?,
+            staging.directory(Path::new("admin"))?,
+            staging.directory(Path::new("admin/logs"))?,
         );
         put(&tree, ".git", &self.git_file(id))?;
         put(&admin, "gitdir", &self.gitdir())?;

@@ -6,7 +6,7 @@
 //! and no address, comes from the repo's own config.
 
 use super::{Locked, WorkError};
-use crate::apply::ownership::{folders, owner_of};
+use crate::apply::ownership::{directories, owner_of};
 use crate::apply::staging::{NewFile, put_file, put_loose, put_packs};
 use crate::config::policy::{self, Address};
 use crate::fs::openat::{self, found};
@@ -104,7 +104,7 @@ impl Remote<'_> {
     pub(crate) fn private(&self, packs: OwnedFd) -> Result<Private, WorkError> {
         let mut private = Private::new(packs)?;
         let git_dir = openat::dir(self.shadow.git_dir())?;
-        let folder = |name: &str| {
+        let directory = |name: &str| {
             openat::below(
                 &git_dir,
                 Path::new(name),
@@ -112,7 +112,7 @@ impl Remote<'_> {
             )
             .map_err(io::Error::from)
         };
-        private.borrow(&folder("objects")?)?;
+        private.borrow(&directory("objects")?)?;
         for lender in self.shadow.lenders()? {
             private.borrow(&lender)?;
         }
@@ -212,7 +212,7 @@ impl Remote<'_> {
     fn keep(&self, private: &Private, packs: &OwnedFd, shallow: Option<&[u8]>) -> io::Result<()> {
         let owner = owner_of(self.shadow.git_dir())?;
         let git_dir = openat::dir(self.shadow.git_dir())?;
-        let store = |path: &str| folders(&git_dir, Path::new(path), owner, &|_| 0o755);
+        let store = |path: &str| directories(&git_dir, Path::new(path), owner, &|_| 0o755);
         put_packs(packs, &store("objects/pack")?, owner)?;
         put_loose(&private.loose()?, &store("objects")?, owner)?;
         let cut = private.shallow()?;

@@ -47,8 +47,8 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     ) {
         // Checkouts are listed first: a db that cargo adds meanwhile has no listed checkout, and
         // counts as a db of its own.
-        let mut alone = lister.folders(&checkouts);
-        let databases = lister.folders(&databases);
+        let mut alone = lister.directories(&checkouts);
+        let databases = lister.directories(&databases);
         alone.retain(|entry| databases.iter().all(|db| db.name != entry.name));
         let of_dbs = databases
             .par_iter()
@@ -94,7 +94,7 @@ fn crates(lister: &CacheLister<'_>) -> Vec<Unit> {
     // Unpacked first: cargo unpacks a missing directory again.
     for (store, unpacked) in [("src", true), ("cache", false)] {
         let registries = registry(lister.place, store)
-            .map(|store| lister.folders(&store))
+            .map(|store| lister.directories(&store))
             .unwrap_or_default();
         let found: Vec<(String, Vec<Entry>)> = registries
             .into_par_iter()
@@ -126,14 +126,14 @@ fn crates(lister: &CacheLister<'_>) -> Vec<Unit> {
 
 /// Returns the units of one git dependency: its db with the last checkout, and each older checkout.
 fn git(lister: &CacheLister<'_>, name: &str, db: &VolumePath) -> Vec<Unit> {
-    let Ok(folder) = lister
+    let Ok(directory) = lister
         .place
         .join("git/checkouts")
         .and_then(|checkouts| checkouts.join(name))
     else {
         return Vec::new();
     };
-    let (mut checkouts, all) = checkouts_of(lister, name, &folder);
+    let (mut checkouts, all) = checkouts_of(lister, name, &directory);
     if checkouts.len() < all {
         return checkouts;
     }
@@ -158,8 +158,12 @@ fn git(lister: &CacheLister<'_>, name: &str, db: &VolumePath) -> Vec<Unit> {
 }
 
 /// Returns the recognised checkouts in a directory, and how many there are in all.
-fn checkouts_of(lister: &CacheLister<'_>, name: &str, folder: &VolumePath) -> (Vec<Unit>, usize) {
-    let found = lister.folders(folder);
+fn checkouts_of(
+    lister: &CacheLister<'_>,
+    name: &str,
+    directory: &VolumePath,
+) -> (Vec<Unit>, usize) {
+    let found = lister.directories(directory);
     let all = found.len();
     // `tools-0123456789abcdef`: the repo's name, and a hash of its address.
     let repo = name.rsplit_once('-').map_or(name, |(repo, _)| repo);

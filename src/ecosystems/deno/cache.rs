@@ -69,15 +69,15 @@ pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
 });
 
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
-    let (mut units, top) = (Vec::new(), lister.folders(lister.place));
-    for folder in top.iter().filter(|folder| folder.name == "npm") {
-        units.extend(registry(lister, "", folder, LEVELS));
+    let (mut units, top) = (Vec::new(), lister.directories(lister.place));
+    for directory in top.iter().filter(|directory| directory.name == "npm") {
+        units.extend(registry(lister, "", directory, LEVELS));
     }
     for scheme in SCHEMES {
         let hosts: BTreeSet<String> = ["remote", "gen"]
             .into_iter()
             .filter_map(|top| lister.place.join(format!("{top}/{scheme}")).ok())
-            .flat_map(|folder| lister.folders(&folder))
+            .flat_map(|directory| lister.directories(&directory))
             .map(|host| host.name)
             .collect();
         units.par_extend(
@@ -98,12 +98,12 @@ fn is_unfinished(entry: &Entry) -> bool {
 }
 
 /// What stands in a directory below `npm`, which has that `name`: a package's, as far as it is one.
-fn registry(lister: &CacheLister<'_>, name: &str, folder: &Entry, levels: usize) -> Vec<Unit> {
-    let entries = lister.entries(&folder.place);
+fn registry(lister: &CacheLister<'_>, name: &str, directory: &Entry, levels: usize) -> Vec<Unit> {
+    let entries = lister.entries(&directory.place);
     let is_package = entries.iter().any(|entry| entry.name == node::MANIFEST);
     let Some(levels) = levels.checked_sub(1).filter(|_| !is_package) else {
         // Unpacked under what is no version, or deeper than any package.
-        lister.odd(folder);
+        lister.odd(directory);
         return Vec::new();
     };
     let units = entries.into_par_iter().flat_map_iter(|entry| {
@@ -130,9 +130,9 @@ fn registry(lister: &CacheLister<'_>, name: &str, folder: &Entry, levels: usize)
 }
 
 /// The version in `1.0.0`, `1.0.0_1` and `1.0.0.build_0123`.
-fn version(folder: &str) -> Option<&str> {
+fn version(directory: &str) -> Option<&str> {
     // No version has an underscore.
-    let version = folder.split('_').next()?;
+    let version = directory.split('_').next()?;
     let version = version.strip_suffix(".build").unwrap_or(version);
     let mut numbers = version.split(['-', '+']).next()?.split('.');
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -141,19 +141,19 @@ fn version(folder: &str) -> Option<&str> {
 }
 
 /// The name of a package whose directory is called `folder` and stands in one called `above`.
-fn name_in(above: &str, folder: &str) -> String {
+fn name_in(above: &str, directory: &str) -> String {
     let is_scope = above.starts_with('@') && !above.contains('/');
     if is_scope {
-        return format!("{above}/{folder}");
+        return format!("{above}/{directory}");
     }
-    with_capitals(folder).unwrap_or_else(|| folder.to_owned())
+    with_capitals(directory).unwrap_or_else(|| directory.to_owned())
 }
 
 /// The name with capital letters that stands in base 32 after an underscore: `_jjju6tq` is `JSON`.
-fn with_capitals(folder: &str) -> Option<String> {
+fn with_capitals(directory: &str) -> Option<String> {
     const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz234567";
     let (mut name, mut bits, mut held) = (Vec::new(), 0_u32, 0_u32);
-    for symbol in folder.strip_prefix('_')?.chars() {
+    for symbol in directory.strip_prefix('_')?.chars() {
         let value = u32::try_from(ALPHABET.find(symbol)?).ok()?;
         bits = ((bits << 5) | value) & 0xfff;
         // Five more bits: with three that are left from before they make a byte.
@@ -168,18 +168,18 @@ fn with_capitals(folder: &str) -> Option<String> {
     String::from_utf8(name).ok()
 }
 
-fn package(lister: &CacheLister<'_>, spec: &str, name: &str, folder: Entry) -> Option<Unit> {
+fn package(lister: &CacheLister<'_>, spec: &str, name: &str, directory: Entry) -> Option<Unit> {
     // One without a manifest is none.
     if lister
         .probe
-        .is_linked(&folder.place.join(node::MANIFEST).ok()?)
+        .is_linked(&directory.place.join(node::MANIFEST).ok()?)
     {
         return None;
     }
     lister.unit_of(
         of_npm(spec).into_iter().collect(),
-        format!("{name}@{}", folder.name),
-        vec![folder.place],
+        format!("{name}@{}", directory.name),
+        vec![directory.place],
     )
 }
 
@@ -200,9 +200,9 @@ impl Module {
 fn modules(lister: &CacheLister<'_>, scheme: &str, host: &str) -> Vec<Unit> {
     let mut modules = BTreeMap::<String, Module>::new();
     let entries = |top: &str| {
-        let folder = lister.place.join(format!("{top}/{scheme}/{host}")).ok();
-        folder
-            .map(|folder| lister.entries(&folder))
+        let directory = lister.place.join(format!("{top}/{scheme}/{host}")).ok();
+        directory
+            .map(|directory| lister.entries(&directory))
             .unwrap_or_default()
     };
     let mut note = |entry: Entry, extension: &str, put: fn(&mut Module, VolumePath)| {
@@ -326,14 +326,17 @@ fn made_of_files(lister: &CacheLister<'_>, files: VolumePath, units: &mut Vec<Un
     while !level.is_empty() {
         let (below, found): (Vec<Vec<VolumePath>>, Vec<Vec<Unit>>) = level
             .par_iter()
-            .map(|folder| {
-                let (folders, files): (Vec<Entry>, Vec<Entry>) = lister
-                    .entries(folder)
+            .map(|directory| {
+                let (directories, files): (Vec<Entry>, Vec<Entry>) = lister
+                    .entries(directory)
                     .into_iter()
                     .partition(|entry| entry.is_dir);
                 let found = files.into_iter().filter_map(|file| made(lister, file));
                 (
-                    folders.into_iter().map(|folder| folder.place).collect(),
+                    directories
+                        .into_iter()
+                        .map(|directory| directory.place)
+                        .collect(),
                     found.collect(),
                 )
             })

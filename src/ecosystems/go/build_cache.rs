@@ -26,7 +26,7 @@ pub(super) const LAST_USE: LastUse = LastUse::of(|_, path| {
 });
 
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
-    let shards = lister.folders(lister.place);
+    let shards = lister.directories(lister.place);
     shards
         .par_iter()
         .filter(|shard| is_hex(&shard.name, 2))

@@ -36,37 +36,38 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let Ok(downloads) = lister.place.join("cache/download") else {
         return Vec::new();
     };
-    let (mut level, mut units) = (lister.folders(&downloads), Vec::new());
-    level.retain(|folder| folder.name != "sumdb");
+    let (mut level, mut units) = (lister.directories(&downloads), Vec::new());
+    level.retain(|directory| directory.name != "sumdb");
     for _ in 0..DEEPEST {
         let (fine, odd): (Vec<Entry>, Vec<Entry>) = level
             .into_iter()
-            .partition(|folder| !folder.name.contains('@'));
-        for folder in &odd {
-            lister.odd(folder);
+            .partition(|directory| !directory.name.contains('@'));
+        for directory in &odd {
+            lister.odd(directory);
         }
         let below: Vec<Entry> = fine
             .par_iter()
-            .flat_map_iter(|folder| lister.folders(&folder.place))
+            .flat_map_iter(|directory| lister.directories(&directory.place))
             .collect();
-        let (versions, deeper): (Vec<Entry>, Vec<Entry>) =
-            below.into_iter().partition(|folder| folder.name == "@v");
+        let (versions, deeper): (Vec<Entry>, Vec<Entry>) = below
+            .into_iter()
+            .partition(|directory| directory.name == "@v");
         level = deeper;
         units.par_extend(
             versions
                 .par_iter()
-                .flat_map_iter(|folder| module(lister, &downloads, &folder.place)),
+                .flat_map_iter(|directory| module(lister, &downloads, &directory.place)),
         );
     }
-    for folder in &level {
-        lister.odd(folder);
+    for directory in &level {
+        lister.odd(directory);
     }
     units
 }
 
 /// Returns the units of one `@v` directory.
-fn module(lister: &CacheLister<'_>, downloads: &VolumePath, folder: &VolumePath) -> Vec<Unit> {
-    let path = folder
+fn module(lister: &CacheLister<'_>, downloads: &VolumePath, directory: &VolumePath) -> Vec<Unit> {
+    let path = directory
         .relative()
         .strip_prefix(downloads.relative())
         .ok()
@@ -76,7 +77,7 @@ fn module(lister: &CacheLister<'_>, downloads: &VolumePath, folder: &VolumePath)
     };
     let mut versions: BTreeMap<String, Version> = BTreeMap::new();
     for entry in lister
-        .entries(folder)
+        .entries(directory)
         .into_iter()
         .filter(|entry| !entry.is_dir)
     {
@@ -111,7 +112,7 @@ fn unit(
     [zip, sum, held]: Version,
 ) -> Option<Unit> {
     let unpacked = lister.place.join(format!("{module}@{version}")).ok()?;
-    let unpacked = match lister.probe.is_folder(&unpacked) {
+    let unpacked = match lister.probe.is_directory(&unpacked) {
         Ok(is_there) => is_there.then_some(unpacked),
         Err(error) => {
             lister.problem("look at", &unpacked, error);
@@ -153,7 +154,7 @@ mod tests {
     use crate::facts::cache::UsedFrom;
 
     #[test]
-    fn a_version_goes_folder_first_under_its_lock_and_what_resolves_stays() {
+    fn a_version_goes_directory_first_under_its_lock_and_what_resolves_stays() {
         let field = Field::new();
         let downloads = "go/cache/download/github.com/!burnt!sushi/toml/@v";
         let zip = field.file(&format!("{downloads}/v1.3.2.zip"), 9);
@@ -183,12 +184,12 @@ mod tests {
         let seen = field.survey(&field.policy("go-mod", "go"));
         assert_eq!((seen.units.len(), seen.problems), (1, vec![]));
         let unit = &seen.units[0];
-        let folder = field.at("go/github.com/!burnt!sushi/toml@v1.3.2");
+        let directory = field.at("go/github.com/!burnt!sushi/toml@v1.3.2");
         assert_eq!(
             (unit.name.as_str(), &unit.paths),
             (
                 "github.com/BurntSushi/toml@v1.3.2",
-                &vec![folder, zip, hash]
+                &vec![directory, zip, hash]
             )
         );
         assert_eq!(
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_folder_is_two_modules() {
+    fn no_directory_is_two_modules() {
         let field = Field::new();
         field.file("go/a@v1/b@v2/go.mod", 3);
         field.file("go/a@v1@v2/go.mod", 3);

@@ -109,9 +109,9 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         return Vec::new();
     };
     // Contents first: what npm adds meanwhile has no listed bucket, and isn't listed either.
-    let algorithms = lister.folders(&content);
-    let of_one = |(algorithm, folder): (usize, &Entry)| {
-        sharded(lister, &folder.place, |digits, _| {
+    let algorithms = lister.directories(&content);
+    let of_one = |(algorithm, directory): (usize, &Entry)| {
+        sharded(lister, &directory.place, |digits, _| {
             Some(Content { algorithm, digits })
         })
     };
@@ -119,7 +119,10 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let cache = Cache {
         content,
         index,
-        algorithms: algorithms.into_iter().map(|folder| folder.name).collect(),
+        algorithms: algorithms
+            .into_iter()
+            .map(|directory| directory.name)
+            .collect(),
         contents,
     };
     let problems = lister.problems();
@@ -168,7 +171,7 @@ fn buckets(lister: &CacheLister<'_>, cache: &Cache) -> Vec<Named> {
 /// be as many files as units, so no others are held in memory.
 fn sharded<T: Send>(
     lister: &CacheLister<'_>,
-    folder: &VolumePath,
+    directory: &VolumePath,
     take: impl Fn(Digits, VolumePath) -> Option<T> + Sync,
 ) -> Vec<T> {
     let seconds = |first: &Entry| {
@@ -193,16 +196,16 @@ fn sharded<T: Send>(
             .filter_map(leaf)
             .collect::<Vec<_>>()
     };
-    shards(lister, folder)
+    shards(lister, directory)
         .par_iter()
         .flat_map(seconds)
         .flat_map_iter(files)
         .collect()
 }
 
-fn shards(lister: &CacheLister<'_>, folder: &VolumePath) -> Vec<Entry> {
+fn shards(lister: &CacheLister<'_>, directory: &VolumePath) -> Vec<Entry> {
     lister
-        .folders(folder)
+        .directories(directory)
         .into_iter()
         .filter(|entry| is_hex(&entry.name, 2))
         .collect()

@@ -51,7 +51,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     units.par_extend(
         shards
             .par_iter()
-            .flat_map_iter(|shard| lister.folders(&shard.place))
+            .flat_map_iter(|shard| lister.directories(&shard.place))
             .filter_map(|folder| wheel(lister, &folder)),
     );
     units
@@ -78,7 +78,7 @@ fn descend(lister: &CacheLister<'_>, store: &str, digits: usize, levels: usize) 
 
 fn shards(lister: &CacheLister<'_>, folder: &Entry, digits: usize) -> impl Iterator<Item = Entry> {
     lister
-        .folders(&folder.place)
+        .directories(&folder.place)
         .into_iter()
         .filter(move |folder| is_hex(&folder.name, digits))
 }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_a_wheel_is_a_unit() {
+    fn a_directory_with_a_wheel_is_a_unit() {
         let field = Field::new();
         field.file("pip/wheels/7f/18/6b/d405/toml-0.10.2-py3-none-any.whl", 3);
         field.file("pip/wheels/7f/18/6b/d405/origin.json", 3);

@@ -57,9 +57,9 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         .unwrap_or_default();
     if is_version(version)
         && lister
-            .folders(lister.place)
+            .directories(lister.place)
             .iter()
-            .any(|folder| folder.name == "files")
+            .any(|directory| directory.name == "files")
     {
         if KNOWN.contains(&version) {
             return store(lister, version, lister.place);
@@ -68,17 +68,17 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         return Vec::new();
     }
     let stores = lister
-        .folders(lister.place)
+        .directories(lister.place)
         .into_iter()
-        .filter(|folder| is_version(&folder.name));
+        .filter(|directory| is_version(&directory.name));
     let (known, others): (Vec<_>, Vec<_>) =
-        stores.partition(|folder| KNOWN.contains(&folder.name.as_str()));
+        stores.partition(|directory| KNOWN.contains(&directory.name.as_str()));
     let units = known
         .into_iter()
-        .flat_map(|folder| store(lister, &folder.name, &folder.place))
+        .flat_map(|directory| store(lister, &directory.name, &directory.place))
         .collect();
-    for folder in &others {
-        unknown(lister, &folder.place);
+    for directory in &others {
+        unknown(lister, &directory.place);
     }
     units
 }
@@ -143,23 +143,23 @@ fn indexes(lister: &CacheLister<'_>, store: &VolumePath, index: &VolumePath) -> 
         .collect();
     // A package from no registry has a directory of its own, with an `integrity.json`.
     let others = lister
-        .folders(store)
+        .directories(store)
         .into_iter()
-        .filter(|folder| !matches!(folder.name.as_str(), "files" | "index" | "projects"));
-    indexes.extend(others.flat_map(|folder| {
-        read(lister, &folder, "")
+        .filter(|directory| !matches!(directory.name.as_str(), "files" | "index" | "projects"));
+    indexes.extend(others.flat_map(|directory| {
+        read(lister, &directory, "")
             .into_iter()
             .map(move |index| Index {
-                name: folder.name.clone(),
+                name: directory.name.clone(),
                 ..index
             })
     }));
     indexes
 }
 
-fn shards(lister: &CacheLister<'_>, folder: &VolumePath) -> Vec<Entry> {
+fn shards(lister: &CacheLister<'_>, directory: &VolumePath) -> Vec<Entry> {
     lister
-        .folders(folder)
+        .directories(directory)
         .into_iter()
         .filter(|shard| is_hex(&shard.name, 2))
         .collect()
@@ -183,9 +183,9 @@ fn contents(lister: &CacheLister<'_>, shard: &Entry) -> Vec<(Content, Entry)> {
     files.filter_map(known).collect()
 }
 
-fn read(lister: &CacheLister<'_>, folder: &Entry, shard: &str) -> Vec<Index> {
+fn read(lister: &CacheLister<'_>, directory: &Entry, shard: &str) -> Vec<Index> {
     let files = lister
-        .entries(&folder.place)
+        .entries(&directory.place)
         .into_iter()
         .filter(|entry| !entry.is_dir && entry.has_extension("json"));
     let one = |entry: Entry| {

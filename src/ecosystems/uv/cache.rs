@@ -46,7 +46,7 @@ type Read = fn(&CacheLister<'_>, &Entry) -> Vec<Pointer>;
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let buckets = Buckets {
         lister,
-        all: lister.folders(lister.place),
+        all: lister.directories(lister.place),
     };
     // Pointers first: an archive that uv adds meanwhile is young, and so isn't taken for one that
     // nothing names.
@@ -55,7 +55,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let whole = lister.problems() == 0;
     let archives: HashMap<String, VolumePath> = buckets
         .of("archive")
-        .flat_map(|bucket| lister.folders(&bucket.place))
+        .flat_map(|bucket| lister.directories(&bucket.place))
         .map(|archive| (archive.name, archive.place))
         .collect();
     let mut named: HashMap<&str, usize> = HashMap::new();
@@ -123,16 +123,16 @@ fn is_bucket(name: &str, sort: &str) -> bool {
 /// Returns what `read` finds in the directories below `bucket`. It doesn't go deeper where `read`
 /// finds something.
 fn descend(lister: &CacheLister<'_>, bucket: &Entry, read: Read) -> Vec<Pointer> {
-    let (mut level, mut found) = (lister.folders(&bucket.place), Vec::new());
+    let (mut level, mut found) = (lister.directories(&bucket.place), Vec::new());
     // Whole trees of sources, without a pointer.
-    level.retain(|folder| folder.name != "git");
+    level.retain(|directory| directory.name != "git");
     for _ in 0..DEEPEST {
         let seen: Vec<(Vec<Pointer>, Vec<Entry>)> = level
             .par_iter()
-            .map(|folder| {
-                let here = read(lister, folder);
+            .map(|directory| {
+                let here = read(lister, directory);
                 let below = if here.is_empty() {
-                    lister.folders(&folder.place)
+                    lister.directories(&directory.place)
                 } else {
                     Vec::new()
                 };
@@ -149,9 +149,9 @@ fn descend(lister: &CacheLister<'_>, bucket: &Entry, read: Read) -> Vec<Pointer>
 }
 
 /// `<version>-<tags>.http`, or `.rev` for one from a file, in the directory of its package.
-fn wheels(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
+fn wheels(lister: &CacheLister<'_>, directory: &Entry) -> Vec<Pointer> {
     let files = lister
-        .entries(&folder.place)
+        .entries(&directory.place)
         .into_iter()
         .filter(|entry| !entry.is_dir);
     let pointer = |entry: Entry| {
@@ -161,9 +161,11 @@ fn wheels(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
             .or_else(|| entry.name.strip_suffix(".rev"))?;
         let version = stem.split('-').next().unwrap_or(stem);
         Some(Pointer {
-            name: format!("{}-{stem}", folder.name),
-            package: Some(release_package(&folder.name, version)),
-            archives: archive(lister, &folder.place, stem).into_iter().collect(),
+            name: format!("{}-{stem}", directory.name),
+            package: Some(release_package(&directory.name, version)),
+            archives: archive(lister, &directory.place, stem)
+                .into_iter()
+                .collect(),
             place: entry.place,
         })
     };
@@ -172,8 +174,8 @@ fn wheels(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
 
 /// The directory of a source archive: it has a `revision`, and for each revision a directory with
 /// the wheels built from it.
-fn sources(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
-    let entries = lister.entries(&folder.place);
+fn sources(lister: &CacheLister<'_>, directory: &Entry) -> Vec<Pointer> {
+    let entries = lister.entries(&directory.place);
     if !entries.iter().any(|entry| {
         !entry.is_dir && matches!(entry.name.as_str(), "revision.http" | "revision.rev")
     }) {
@@ -189,25 +191,29 @@ fn sources(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
             archive(lister, &revision.place, wheel.name.strip_suffix(".whl")?)
         }));
     }
-    let package = folder
+    let package = directory
         .place
         .relative()
         .parent()
         .and_then(|parent| parent.file_name()?.to_str());
-    let name = format!("{}-{} (source)", package.unwrap_or_default(), folder.name);
-    let package = package.map(|package| release_package(package, &folder.name));
+    let name = format!(
+        "{}-{} (source)",
+        package.unwrap_or_default(),
+        directory.name
+    );
+    let package = package.map(|package| release_package(package, &directory.name));
     vec![Pointer {
         name,
         package,
-        place: folder.place.clone(),
+        place: directory.place.clone(),
         archives,
     }]
 }
 
 /// Pages of an index, each a file.
-fn pages(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
+fn pages(lister: &CacheLister<'_>, directory: &Entry) -> Vec<Pointer> {
     let files = lister
-        .entries(&folder.place)
+        .entries(&directory.place)
         .into_iter()
         .filter(|entry| !entry.is_dir);
     let page = |entry: Entry| {
@@ -224,8 +230,8 @@ fn pages(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
 
 /// Returns the archive that the link `name` in `folder` points to; none if it is no link to an
 /// archive.
-fn archive(lister: &CacheLister<'_>, folder: &VolumePath, name: &str) -> Option<String> {
-    let link = folder.join(name).ok()?;
+fn archive(lister: &CacheLister<'_>, directory: &VolumePath, name: &str) -> Option<String> {
+    let link = directory.join(name).ok()?;
     let target = openat::parent(&link)
         .and_then(|(parent, name)| Ok(rustix::fs::readlinkat(parent, name, Vec::new())?));
     let target = match openat::found(target) {
@@ -274,9 +280,9 @@ fn package(
 /// somebody works.
 fn orphan(lister: &CacheLister<'_>, id: &str, place: &VolumePath) -> Option<Unit> {
     if !lister
-        .folders(place)
+        .directories(place)
         .iter()
-        .any(|folder| folder.has_extension("dist-info"))
+        .any(|directory| directory.has_extension("dist-info"))
     {
         return None;
     }
@@ -364,11 +370,11 @@ mod tests {
     #[test]
     fn a_source_goes_with_the_wheels_built_of_it() {
         let field = Field::new();
-        let folder = "uv/sdists-v10/pypi/toml/0.10.2";
+        let directory = "uv/sdists-v10/pypi/toml/0.10.2";
         let built = archive(
             &field,
             "aa",
-            &format!("{folder}/rev1/toml-0.10.2-py3-none-any"),
+            &format!("{directory}/rev1/toml-0.10.2-py3-none-any"),
         );
         for file in [
             "revision.http",
@@ -376,11 +382,11 @@ mod tests {
             "rev1/src/setup.py",
             "rev1/metadata.msgpack",
         ] {
-            field.file(&format!("{folder}/{file}"), 9);
+            field.file(&format!("{directory}/{file}"), 9);
         }
         assert_eq!(
             unit(&field, "toml-0.10.2 (source)").paths,
-            [field.at(folder), built]
+            [field.at(directory), built]
         );
         field.file("uv/simple-v27/pypi/six.rkyv", 9);
         field.file("uv/simple-v27/index/0a1b/own.rkyv", 9);

@@ -46,9 +46,9 @@ pub(super) fn of(tree: &VolumePath, stop: &Stop) -> io::Result<Links> {
         held: stop.hold(),
     };
     let root = openat::dir(tree)?;
-    look.each_folder(&root, "", |look, folder| {
-        match rustix::fs::statat(folder, "pyvenv.cfg", AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => look.environment(folder),
+    look.each_directory(&root, "", |look, directory| {
+        match rustix::fs::statat(directory, "pyvenv.cfg", AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => look.environment(directory),
             Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
@@ -71,12 +71,12 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn environment(&mut self, environment: &OwnedFd) -> io::Result<()> {
-        let Some(lib) = folder(environment, "lib")? else {
+        let Some(lib) = directory(environment, "lib")? else {
             return Ok(());
         };
-        self.each_folder(&lib, "", |look, python| {
-            match folder(python, "site-packages")? {
-                Some(site) => look.each_folder(&site, ".dist-info", Self::package),
+        self.each_directory(&lib, "", |look, python| {
+            match directory(python, "site-packages")? {
+                Some(site) => look.each_directory(&site, ".dist-info", Self::package),
                 None => Ok(()),
             }
         })
@@ -102,7 +102,7 @@ impl Look<'_> {
 
     /// Opens each directory that `of` lists and whose name ends in `end`. Some file systems'
     /// listings don't say what is a directory.
-    fn each_folder(
+    fn each_directory(
         &mut self,
         of: &OwnedFd,
         end: &str,
@@ -126,8 +126,8 @@ impl Look<'_> {
             if openat::is_dots(entry.file_name()) || !may_be || !is_asked {
                 continue;
             }
-            if let Some(folder) = folder(of, name)? {
-                each(self, &folder)?;
+            if let Some(directory) = directory(of, name)? {
+                each(self, &directory)?;
             }
         }
         Ok(())
@@ -146,9 +146,9 @@ fn archive(target: &Path) -> Option<Package> {
 }
 
 /// Opens the directory at `path`; none if there is none, or something else.
-fn folder(base: impl AsFd, path: impl AsRef<Path>) -> Result<Option<OwnedFd>, Errno> {
+fn directory(base: impl AsFd, path: impl AsRef<Path>) -> Result<Option<OwnedFd>, Errno> {
     match openat::below(base, path.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY) {
-        Ok(folder) => Ok(Some(folder)),
+        Ok(directory) => Ok(Some(directory)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
         Err(errno) => Err(errno),
     }
@@ -200,7 +200,10 @@ mod tests {
             field.file(&format!("tree/{number}"), 0);
         }
         let why = of(&field.at("tree"), &Stop::never()).err().unwrap();
-        assert!(why.to_string().contains("more than any well-formed"), "{why}");
+        assert!(
+            why.to_string().contains("more than any well-formed"),
+            "{why}"
+        );
         let long = format!(
             "/c/archive-v0/{}/x.dist-info/METADATA",
             "a".repeat(LONGEST + 1)

@@ -40,7 +40,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
                     lister
                         .entries(&entry.place)
                         .into_par_iter()
-                        .filter_map(|entry| folder(lister, entry)),
+                        .filter_map(|entry| directory(lister, entry)),
                 );
             }
             _ => lister.odd(&entry),
@@ -75,10 +75,10 @@ fn zip(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
 }
 
 fn metadata(lister: &CacheLister<'_>, metadata: &VolumePath) -> Vec<Unit> {
-    let sorts = lister.folders(metadata).into_iter();
+    let sorts = lister.directories(metadata).into_iter();
     let registries = sorts
-        .flat_map(|sort| lister.folders(&sort.place))
-        .flat_map(|salt| lister.folders(&salt.place));
+        .flat_map(|sort| lister.directories(&sort.place))
+        .flat_map(|salt| lister.directories(&salt.place));
     let mut units = Vec::new();
     for registry in registries {
         for entry in lister.entries(&registry.place) {
@@ -101,7 +101,7 @@ fn page(lister: &CacheLister<'_>, scope: &str, entry: Entry) -> Option<Unit> {
 }
 
 /// A unit of a Yarn classic package.
-fn folder(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
+fn directory(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
     if !entry.is_dir {
         lister.odd(&entry);
         return None;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn classic_keeps_folders() {
+    fn classic_keeps_directories() {
         let field = Field::new();
         let name = "npm-left-pad-1.3.0-5b8a3a7765dfe001261dde915589e782f8c94d1e-integrity";
         field.file(&format!("yarn/v6/{name}/node_modules/left-pad/index.js"), 3);

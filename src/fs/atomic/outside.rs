@@ -41,19 +41,19 @@ pub fn replace_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = path
+    let directory = path
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
+        .filter(|directory| !directory.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     // Whoever may look into the directory may read it, as with any other file there.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     let mut file = tempfile::Builder::new()
         .permissions(mode)
-        .tempfile_in(folder)?;
+        .tempfile_in(directory)?;
     write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    File::open(folder)?.sync_all()
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ const DRIVERS: [&str; 2] = ["filter=git-crypt", "diff=git-crypt"];
 /// Bytes. Git reads no larger attributes file.
 const ATTRIBUTES_CAP: u64 = 100 << 20;
 /// Distinct directories in the commits that are read; a well-formed repo has fewer.
-const MOST_FOLDERS: usize = 2_000_000;
+const MOST_DIRECTORIES: usize = 2_000_000;
 
 /// Whether it is a git-crypt key of the repo's own config, in lower case.
 pub(super) fn is_key(key: &str) -> bool {
@@ -121,8 +121,8 @@ fn in_commit(
     stop: &Stop,
 ) -> Option<PathBuf> {
     let tree = repo.find_commit(commit).ok()?.tree_id();
-    let mut folders = vec![(PathBuf::new(), tree)];
-    while let Some((path, tree)) = folders.pop() {
+    let mut directories = vec![(PathBuf::new(), tree)];
+    while let Some((path, tree)) = directories.pop() {
         let (is_new, count) = {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             (seen.insert(tree), seen.len())
@@ -130,7 +130,7 @@ fn in_commit(
         if !is_new {
             continue;
         }
-        if count > MOST_FOLDERS || stop.reached().is_some() {
+        if count > MOST_DIRECTORIES || stop.reached().is_some() {
             return None;
         }
         let Ok(tree) = repo.find_tree(tree) else {
@@ -139,7 +139,7 @@ fn in_commit(
         for entry in &tree {
             let name = || String::from_utf8_lossy(entry.name_bytes()).into_owned();
             match entry.kind() {
-                Some(ObjectType::Tree) => folders.push((path.join(name()), entry.id())),
+                Some(ObjectType::Tree) => directories.push((path.join(name()), entry.id())),
                 Some(ObjectType::Blob)
                     if entry.name_bytes() == b".gitattributes" && attributes(repo, entry.id()) =>
                 {

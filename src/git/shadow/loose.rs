@@ -44,8 +44,13 @@ impl Loose {
     /// # Errors
     /// The directory can't be opened.
     pub(super) fn doubtful(&self, stop: &Stop) -> io::Result<Vec<&str>> {
-        let folder = openat::dir(&self.objects)?;
-        if rustix::fs::statat(&folder, "pack/multi-pack-index", AtFlags::SYMLINK_NOFOLLOW).err()
+        let directory = openat::dir(&self.objects)?;
+        if rustix::fs::statat(
+            &directory,
+            "pack/multi-pack-index",
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .err()
             != Some(Errno::NOENT)
         {
             return Ok(self.ids.iter().map(String::as_str).collect());
@@ -56,7 +61,7 @@ impl Loose {
             }
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
             let file = openat::below(
-                &folder,
+                &directory,
                 &PathBuf::from(format!("{}/{}", &id[..2], &id[2..])),
                 flags,
             )

@@ -258,10 +258,10 @@ fn prove_refs(git_dir: &VolumePath, stop: &Stop) -> Result<(), Refusal> {
 }
 
 /// The names in a directory, none if it is missing, and what they take of the repo's memory.
-fn names(folder: &VolumePath, stop: &Stop) -> io::Result<(Vec<OsString>, Held)> {
+fn names(directory: &VolumePath, stop: &Stop) -> io::Result<(Vec<OsString>, Held)> {
     let mut held = stop.hold();
     let mut names = Vec::new();
-    for entry in found(std::fs::read_dir(folder.path()))?
+    for entry in found(std::fs::read_dir(directory.path()))?
         .into_iter()
         .flatten()
     {
@@ -391,10 +391,10 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
 /// another repo needs, and no well-formed store has a link or a FIFO in place of an object or a
 /// pack. Returns the loose objects, whose 256 directories are listed in parallel.
 pub(super) fn prove_objects(objects: &VolumePath, stop: &Stop) -> Result<Loose, Refusal> {
-    let (folders, _held) = names(objects, stop).map_err(unreadable(&objects.to_string()))?;
-    let proofs: Vec<_> = folders
+    let (directories, _held) = names(objects, stop).map_err(unreadable(&objects.to_string()))?;
+    let proofs: Vec<_> = directories
         .par_iter()
-        .map(|folder| prove_object_folder(objects, folder, stop))
+        .map(|directory| prove_object_directory(objects, directory, stop))
         .collect();
     let mut loose = Loose {
         objects: objects.clone(),
@@ -409,16 +409,16 @@ pub(super) fn prove_objects(objects: &VolumePath, stop: &Stop) -> Result<Loose, 
     Ok(loose)
 }
 
-fn prove_object_folder(
+fn prove_object_directory(
     objects: &VolumePath,
-    folder: &OsStr,
+    directory: &OsStr,
     stop: &Stop,
 ) -> Result<(Vec<String>, Held), Refusal> {
     let path = objects.to_string();
     let failed = || unreadable(&path);
     let mut held = stop.hold();
     let mut ids = Vec::new();
-    for entry in walkdir::WalkDir::new(objects.path().join(folder))
+    for entry in walkdir::WalkDir::new(objects.path().join(directory))
         .follow_links(false)
         .follow_root_links(false)
     {

@@ -87,7 +87,7 @@ impl Cell {
     }
 
     /// A path's directories with the last slash, which matter less than its name.
-    pub(super) fn folder(&self) -> &str {
+    pub(super) fn directory(&self) -> &str {
         self.text
             .trim_end_matches('/')
             .rfind('/')
@@ -96,7 +96,7 @@ impl Cell {
 
     /// What follows them.
     pub(super) fn last(&self) -> &str {
-        &self.text[self.folder().len()..]
+        &self.text[self.directory().len()..]
     }
 
     pub(super) fn sign(&self) -> &'static str {

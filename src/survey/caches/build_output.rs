@@ -21,11 +21,11 @@ fn tree_units<'a>(
     name: &'a Arc<str>,
     tree: &'a IdleTree,
 ) -> impl Iterator<Item = Unit> + 'a {
-    tree.regenerable.iter().map(|folder| Unit {
+    tree.regenerable.iter().map(|directory| Unit {
         cache: name.clone(),
         kind: policy.kind,
-        name: folder.to_string(),
-        paths: vec![folder.clone()],
+        name: directory.to_string(),
+        paths: vec![directory.clone()],
         packages: Vec::new(),
         named: None,
         last_used: tree.active,
@@ -48,7 +48,7 @@ mod tests {
     use crate::ecosystems::testing::{Field, ago};
 
     #[test]
-    fn a_folder_is_as_old_as_its_worktree() {
+    fn a_directory_is_as_old_as_its_worktree() {
         let field = Field::new();
         let tree = IdleTree {
             repo: "acme/shop".into(),

@@ -67,8 +67,8 @@ impl Known {
 
     /// Whether git tracks this path or something below it: paths are sorted, so what is below
     /// follows directly.
-    fn tracks(&self, folder: &Path) -> bool {
-        let after = (Bound::Included(folder), Bound::Unbounded);
+    fn tracks(&self, directory: &Path) -> bool {
+        let after = (Bound::Included(directory), Bound::Unbounded);
         let committed = self
             .committed
             .range::<Path, _>(after)
@@ -83,7 +83,7 @@ impl Known {
         [committed, staged]
             .into_iter()
             .flatten()
-            .any(|path| path.starts_with(folder))
+            .any(|path| path.starts_with(directory))
     }
 
     /// Returns the files of a listing that name packages.

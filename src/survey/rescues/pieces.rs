@@ -24,7 +24,7 @@ pub struct Pieces {
     /// Files and links.
     pub files: Vec<Piece>,
     /// Directories with permission bits, including those above the files.
-    pub folders: BTreeMap<PathBuf, u32>,
+    pub directories: BTreeMap<PathBuf, u32>,
 }
 
 /// Permission bits that are restored. A set-id bit would lend the rights of whoever restores the
@@ -41,8 +41,8 @@ impl Held {
     /// There is none, or it can't be restored without leaving the tree or writing into a `.git`.
     pub fn pieces(&self, path: &Path) -> io::Result<Pieces> {
         let files = self.files_below(path)?;
-        let folders = self.folders_with(path, &files)?;
-        let pieces = Pieces { files, folders };
+        let directories = self.directories_with(path, &files)?;
+        let pieces = Pieces { files, directories };
         if pieces == Pieces::default() && !path.as_os_str().is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -52,7 +52,7 @@ impl Held {
         match pieces
             .files
             .iter()
-            .find(|piece| pieces.folders.contains_key(&piece.path))
+            .find(|piece| pieces.directories.contains_key(&piece.path))
         {
             Some(piece) => Err(odd(&format!(
                 "`{}` is a file and a directory at once",
@@ -91,10 +91,10 @@ impl Held {
     }
 
     /// The directories at or below `path`, and those above `files`, with their permission bits.
-    fn folders_with(&self, path: &Path, files: &[Piece]) -> io::Result<BTreeMap<PathBuf, u32>> {
+    fn directories_with(&self, path: &Path, files: &[Piece]) -> io::Result<BTreeMap<PathBuf, u32>> {
         let modes: BTreeMap<&Path, u32> = self
             .manifest
-            .folders
+            .directories
             .iter()
             .map(|(name, mode)| (name.0.as_path(), mode & 0o7777))
             .collect();
@@ -108,13 +108,13 @@ impl Held {
             .map(|piece| &piece.path)
             .chain(&below)
             .flat_map(|path| path.ancestors().skip(1));
-        let mode = |folder: &Path| modes.get(folder).copied().unwrap_or(0o755);
+        let mode = |directory: &Path| modes.get(directory).copied().unwrap_or(0o755);
         Ok(below
             .iter()
             .map(PathBuf::as_path)
             .chain(above)
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .map(|folder| (folder.to_owned(), mode(folder)))
+            .filter(|directory| !directory.as_os_str().is_empty())
+            .map(|directory| (directory.to_owned(), mode(directory)))
             .collect())
     }
 
@@ -126,7 +126,7 @@ impl Held {
         let mut pieces = Pieces::default();
         for (name, &(kind, blob)) in &self.registration {
             let path = proven(name)?;
-            pieces.folders.extend(
+            pieces.directories.extend(
                 path.ancestors()
                     .skip(1)
                     .filter(|above| !above.as_os_str().is_empty())

@@ -335,7 +335,7 @@ fn no_file_that_a_tool_made_is_somebodys() {
         .collect();
     let fate = |repo: &Repo<'_>| {
         (
-            format!("{} worktrees/{}/built", repo.name, repo.folder()),
+            format!("{} worktrees/{}/built", repo.name, repo.directory()),
             MERGED.to_owned(),
         )
     };

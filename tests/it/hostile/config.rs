@@ -561,8 +561,8 @@ fn places() -> Vec<Case> {
         }),
         // Git looks upwards for a repo, and a bare one may stand anywhere.
         Case::new("a-bare-repo-around", FINE, "", |evil: &Evil| {
-            for folder in ["objects", "refs/heads"] {
-                std::fs::create_dir_all(evil.repo.path.join(folder)).unwrap();
+            for directory in ["objects", "refs/heads"] {
+                std::fs::create_dir_all(evil.repo.path.join(directory)).unwrap();
             }
             write(&evil.repo.path.join("HEAD"), "ref: refs/heads/main\n");
             evil.configure(

@@ -94,7 +94,7 @@ impl<'a> Evil<'a> {
     pub(crate) fn copy(world: &'a World, name: &str) -> Self {
         let template = template();
         let repo = Repo::there(world, &format!("acme/{name}"));
-        let trees = world.at(format!("worktrees/{}", repo.folder()));
+        let trees = world.at(format!("worktrees/{}", repo.directory()));
         fs::create_dir_all(world.at("worktrees")).unwrap();
         for (from, to) in [
             (&template.repo, &repo.path),
@@ -151,7 +151,7 @@ impl<'a> Evil<'a> {
     pub(crate) fn age(&self) {
         for (tree, days) in [(&self.landed, 2.0), (&self.dirty, 31.0)] {
             if tree.path.symlink_metadata().is_ok_and(|data| data.is_dir()) {
-                // Folders may go deeper than a path can reach.
+                // Directories may go deeper than a path can reach.
                 let entries = walkdir::WalkDir::new(&tree.path)
                     .max_depth(50)
                     .contents_first(true)
@@ -183,18 +183,18 @@ impl<'a> Evil<'a> {
         self.repo.world.at("acme__victim/.git").join(path)
     }
 
-    /// A folder in which every hook is the canary.
+    /// A directory in which every hook is the canary.
     pub(crate) fn hooks(&self) -> PathBuf {
         let hooks = self.canary.with_extension("hooks");
         self.fill_with_hooks(&hooks);
         hooks
     }
 
-    /// Makes every hook in a folder a copy of the canary.
-    pub(crate) fn fill_with_hooks(&self, folder: &Path) {
-        fs::create_dir_all(folder).unwrap();
+    /// Makes every hook in a directory a copy of the canary.
+    pub(crate) fn fill_with_hooks(&self, directory: &Path) {
+        fs::create_dir_all(directory).unwrap();
         for name in HOOKS {
-            fs::copy(&self.canary, folder.join(name)).unwrap();
+            fs::copy(&self.canary, directory.join(name)).unwrap();
         }
     }
 
@@ -241,7 +241,7 @@ impl<'a> Evil<'a> {
         write(file, text);
     }
 
-    /// Puts a link to `target` in the place of a file or folder of the git dir.
+    /// Puts a link to `target` in the place of a file or directory of the git dir.
     pub(crate) fn link(&self, name: &str, target: impl AsRef<Path>) {
         self.clear(name);
         symlink(target, self.git_dir(name)).unwrap();

@@ -165,7 +165,7 @@ fn sparse(path: &Path, bytes: u64) {
 
 /// Some kilobytes of trees that name 800,000 files, each by a path as long as may be.
 fn long_paths(repo: &Repository) -> Oid {
-    let folder = |entries: &mut dyn Iterator<Item = (String, Oid)>, mode: &str| {
+    let directory = |entries: &mut dyn Iterator<Item = (String, Oid)>, mode: &str| {
         let bytes: Vec<u8> = entries
             .flat_map(|(name, id)| [format!("{mode} {name}\0").as_bytes(), id.as_bytes()].concat())
             .collect();
@@ -174,12 +174,12 @@ fn long_paths(repo: &Repository) -> Oid {
     let blob = repo.blob(b"x").unwrap();
     let many =
         |count: usize, below: Oid| (0..count).map(move |number| (format!("n{number:02}"), below));
-    let mut tree = folder(&mut many(100, blob), "100644");
+    let mut tree = directory(&mut many(100, blob), "100644");
     for count in [100, 80] {
-        tree = folder(&mut many(count, tree), "40000");
+        tree = directory(&mut many(count, tree), "40000");
     }
     for _ in 0..LONGEST / 256 {
-        tree = folder(&mut [("d".repeat(255), tree)].into_iter(), "40000");
+        tree = directory(&mut [("d".repeat(255), tree)].into_iter(), "40000");
     }
     tree
 }
@@ -211,7 +211,7 @@ fn index(entries: u32) -> Vec<u8> {
 }
 
 /// So many more registrations like that of the landed tree, with trees like it. Gives their admin
-/// folders.
+/// directories.
 fn copies(evil: &Evil<'_>, many: usize) -> Vec<PathBuf> {
     let one = |number: usize| {
         let name = format!("more{number}");
@@ -243,15 +243,15 @@ fn copies(evil: &Evil<'_>, many: usize) -> Vec<PathBuf> {
     (0..many).map(one).collect()
 }
 
-/// So many names of one file, 240 folders deep.
+/// So many names of one file, 240 directories deep.
 fn links(top: &Path, many: usize) {
     use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, openat};
     let top = rustix::fs::open(top, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    let mut folder = top.try_clone().unwrap();
+    let mut directory = top.try_clone().unwrap();
     for _ in 0..240 {
-        mkdirat(&folder, "fifteen-letters", Mode::RWXU).unwrap();
-        folder = openat(
-            &folder,
+        mkdirat(&directory, "fifteen-letters", Mode::RWXU).unwrap();
+        directory = openat(
+            &directory,
             "fifteen-letters",
             OFlags::RDONLY | OFlags::DIRECTORY,
             Mode::empty(),
@@ -262,7 +262,7 @@ fn links(top: &Path, many: usize) {
         linkat(
             &top,
             "one",
-            &folder,
+            &directory,
             format!("l{number:05}"),
             AtFlags::empty(),
         )

@@ -50,13 +50,13 @@ fn hooks() -> Vec<Case> {
             }
         }),
         Case::new("hooks-in-admin", "Maintained keep keep", "", |evil| {
-            for folder in [
+            for directory in [
                 "worktrees/landed/hooks",
                 "worktrees/dirty/hooks",
                 "objects/hooks",
                 "refs/heads/hooks/x",
             ] {
-                evil.fill_with_hooks(&evil.git_dir(folder));
+                evil.fill_with_hooks(&evil.git_dir(directory));
             }
             // Hooks among the refs are no refs.
             super::super::support::remove(&evil.git_dir("refs/heads/hooks"));

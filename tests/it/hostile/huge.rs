@@ -179,8 +179,8 @@ fn corrupt() -> Vec<Case> {
             evil.repo.git(&["commit-graph", "write", "--reachable"]);
             let file = match file.split_once('*') {
                 None => evil.git_dir(file),
-                Some((folder, ending)) => {
-                    let mut files = fs::read_dir(evil.git_dir(folder))
+                Some((directory, ending)) => {
+                    let mut files = fs::read_dir(evil.git_dir(directory))
                         .unwrap()
                         .map(|entry| entry.unwrap().path());
                     files
@@ -401,7 +401,7 @@ fn bombs() -> Vec<Case> {
     ]
 }
 
-/// Folders in folders, deeper than any path reaches.
+/// Directories in directories, deeper than any path reaches.
 fn deep(top: &Path, levels: usize) {
     use rustix::fs::{Mode, OFlags};
     let mut fd = rustix::fs::open(top, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();

@@ -127,7 +127,7 @@ pub(super) fn cases() -> Vec<Case> {
         .collect()
 }
 
-/// Wherever git would make a folder for a loose object, a file stands.
+/// Wherever git would make a directory for a loose object, a file stands.
 fn crowded() -> Case {
     Case::new(
         "turned-objects-all",
@@ -611,9 +611,9 @@ fn trees() -> Vec<Case> {
             "Maintained unknown unknown",
             "symbolic link",
             |evil| {
-                let folder = evil.landed.path.parent().unwrap();
-                remove(folder);
-                symlink(evil.repo.world.at("worktrees/acme__victim"), folder).unwrap();
+                let directory = evil.landed.path.parent().unwrap();
+                remove(directory);
+                symlink(evil.repo.world.at("worktrees/acme__victim"), directory).unwrap();
             },
         ),
         Case::new("tree-full-of-links", FINE, "", |evil| {
@@ -627,7 +627,7 @@ fn trees() -> Vec<Case> {
                 symlink(&target, evil.dirty.path.join(name)).unwrap();
                 fs::create_dir_all(evil.dirty.path.join("deep/down")).unwrap();
                 symlink(&target, evil.dirty.path.join("deep/down").join(name)).unwrap();
-                // Folders that tools make again go unseen: nothing of what they lead to may.
+                // Directories that tools make again go unseen: nothing of what they lead to may.
                 fs::create_dir_all(evil.dirty.path.join("node_modules/.bin")).unwrap();
                 symlink(&target, evil.dirty.path.join("node_modules").join(name)).unwrap();
             }

@@ -53,10 +53,10 @@ fn race(prepare: impl Fn(&Evil<'_>), swap: impl Fn(&Evil<'_>) + Sync) {
     println!("{nights} nights, {} swaps", swaps.into_inner());
 }
 
-/// Two names of one folder change places: there is no moment at which either is missing.
-fn exchange(folder: impl std::os::fd::AsFd, one: &Path, other: &Path) {
+/// Two names of one directory change places: there is no moment at which either is missing.
+fn exchange(directory: impl std::os::fd::AsFd, one: &Path, other: &Path) {
     // Whatever is gone by now, or in the way, will be swapped another time.
-    let _gone = renameat_with(&folder, one, &folder, other, RenameFlags::EXCHANGE);
+    let _gone = renameat_with(&directory, one, &directory, other, RenameFlags::EXCHANGE);
 }
 
 /// Waits until the repo has just been found honest: its config lies in the shadow.
@@ -87,40 +87,40 @@ fn a_tree_is_swapped_while_it_is_looked_at_rescued_and_deleted() {
     let prepare = |evil: &Evil<'_>| {
         for tree in [&evil.landed.path, &evil.dirty.path] {
             for number in 0..40 {
-                let folder = tree.join(format!("d{number}"));
-                write(&folder.join("deep/file"), "x\n");
-                write(&folder.join("node_modules/.bin/x"), "x\n");
+                let directory = tree.join(format!("d{number}"));
+                write(&directory.join("deep/file"), "x\n");
+                write(&directory.join("node_modules/.bin/x"), "x\n");
                 symlink(&links(evil)[number % 4], tree.join(format!("l{number}"))).unwrap();
-                symlink(&links(evil)[number % 4], folder.join("link")).unwrap();
+                symlink(&links(evil)[number % 4], directory.join("link")).unwrap();
             }
             age_all(tree, 31.0);
         }
     };
     // By descriptors that stay with the tree, wherever it is moved.
-    let folders = std::sync::Mutex::new((String::new(), Vec::new()));
+    let directories = std::sync::Mutex::new((String::new(), Vec::new()));
     race(prepare, |evil| {
-        let mut folders = folders.lock().unwrap();
+        let mut directories = directories.lock().unwrap();
         let world = evil.repo.world.root.display().to_string();
-        if folders.0 != world {
+        if directories.0 != world {
             let trees = [&evil.landed.path, &evil.dirty.path]
                 .into_iter()
                 .filter_map(|tree| File::open(tree).ok());
-            *folders = (world, trees.collect());
+            *directories = (world, trees.collect());
         }
-        for tree in &folders.1 {
+        for tree in &directories.1 {
             for number in 0..40 {
                 exchange(
                     tree,
                     Path::new(&format!("d{number}")),
                     Path::new(&format!("l{number}")),
                 );
-                if let Ok(folder) = rustix::fs::openat(
+                if let Ok(directory) = rustix::fs::openat(
                     tree,
                     format!("d{number}"),
                     OFlags::DIRECTORY | OFlags::NOFOLLOW,
                     Mode::empty(),
                 ) {
-                    exchange(&folder, Path::new("deep"), Path::new("link"));
+                    exchange(&directory, Path::new("deep"), Path::new("link"));
                 }
             }
         }

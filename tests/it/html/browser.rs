@@ -1,7 +1,7 @@
 //! The HTML report in a real browser: Debian's `chromium`, headless.
 //!
-//! `TREEWARDEN_SCREENS=FOLDER` keeps the pictures for inspection. A page tests itself by a script
-//! that is added to its copy, under the nonce that only the page knows.
+//! `TREEWARDEN_SCREENS=DIRECTORY` keeps the pictures for inspection. A page tests itself by a
+//! script that is added to its copy, under the nonce that only the page knows.
 
 use super::{HOSTILE, large, past, rich, supplied};
 use crate::report::nights;
@@ -85,8 +85,8 @@ fn trying(report: &RunReport, page: &str, hostile: bool) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the browser is this test's tool")]
-fn chromium(folder: &Path, arguments: &[&str], page: &Path) -> Output {
-    let profile = format!("--user-data-dir={}", folder.join("profile").display());
+fn chromium(directory: &Path, arguments: &[&str], page: &Path) -> Output {
+    let profile = format!("--user-data-dir={}", directory.join("profile").display());
     let always = [
         "--headless",
         "--no-sandbox",
@@ -115,8 +115,8 @@ fn chromium(folder: &Path, arguments: &[&str], page: &Path) -> Output {
 
 /// A page of our own that shows the file at this width, narrower than a window can be, and keeps
 /// what it says.
-fn framed(folder: &Path, file: &str, width: u32) -> PathBuf {
-    let frame = folder.join("frame.html");
+fn framed(directory: &Path, file: &str, width: u32) -> PathBuf {
+    let frame = directory.join("frame.html");
     let listen = "onmessage = (event) => { document.body.dataset.heard = event.data; }";
     let style = format!(
         "body {{ margin: 0 }} iframe {{ display: block; border: 0; width: {width}px; height: 100vh }}"
@@ -127,16 +127,16 @@ fn framed(folder: &Path, file: &str, width: u32) -> PathBuf {
 }
 
 fn heard(report: &RunReport, hostile: bool, width: u32) -> String {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     fs::write(
-        folder.path().join("page.html"),
+        directory.path().join("page.html"),
         trying(report, &html::render(report, &past(30), 1), hostile),
     )
     .unwrap();
     let ran = chromium(
-        folder.path(),
+        directory.path(),
         &["--window-size=1300,900", "--dump-dom"],
-        &framed(folder.path(), "page.html", width),
+        &framed(directory.path(), "page.html", width),
     );
     let (dom, log) = (
         String::from_utf8_lossy(&ran.stdout),
@@ -186,7 +186,7 @@ fn a_browser_has_nothing_to_complain_of_and_sorts_and_filters() {
 #[ignore = "needs chromium"]
 fn it_can_be_drawn_light_dark_and_narrow() {
     let scratch = tempfile::tempdir().unwrap();
-    let folder =
+    let directory =
         std::env::var_os("TREEWARDEN_SCREENS").map_or(scratch.path().to_owned(), Into::into);
     let reports = [
         ("rich", rich()),
@@ -196,7 +196,7 @@ fn it_can_be_drawn_light_dark_and_narrow() {
         ("refused", nights::refused()),
     ];
     for (name, report) in reports {
-        let page = folder.join(format!("{name}.html"));
+        let page = directory.join(format!("{name}.html"));
         fs::write(&page, html::render(&report, &past(30), 0)).unwrap();
         for (look, scheme, width, height) in [
             ("light", 1, 1280, 3800),
@@ -204,7 +204,7 @@ fn it_can_be_drawn_light_dark_and_narrow() {
             ("narrow-light", 1, 390, 7000),
             ("narrow-dark", 0, 390, 7000),
         ] {
-            let picture = folder.join(format!("{name}-{look}.png"));
+            let picture = directory.join(format!("{name}-{look}.png"));
             let arguments = [
                 format!("--blink-settings=preferredColorScheme={scheme}"),
                 format!("--window-size={},{height}", width.max(500)),
@@ -213,7 +213,7 @@ fn it_can_be_drawn_light_dark_and_narrow() {
             let ran = chromium(
                 scratch.path(),
                 &arguments.each_ref().map(String::as_str),
-                &framed(&folder, &format!("{name}.html"), width),
+                &framed(&directory, &format!("{name}.html"), width),
             );
             assert!(
                 fs::metadata(&picture).is_ok_and(|file| file.len() > 10_000),

@@ -20,16 +20,16 @@ struct Browser {
     answers: BufReader<ChildStdout>,
     asked: u64,
     session: Value,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Browser {
     #[expect(clippy::disallowed_methods, reason = "the browser is this test's tool")]
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let profile = format!(
             "--user-data-dir={}",
-            folder.path().join("profile").display()
+            directory.path().join("profile").display()
         );
         let script = "exec chromium --headless --no-sandbox --disable-gpu --remote-debugging-pipe \"$0\" 3<&0 4>&1 </dev/null >/dev/null 2>&1";
         let mut command = Command::new("sh");
@@ -48,7 +48,7 @@ impl Browser {
             answers,
             asked: 0,
             session: Value::Null,
-            folder,
+            directory,
         };
         let target =
             browser.call("Target.createTarget", json!({"url": "about:blank"}))["targetId"].clone();
@@ -89,7 +89,7 @@ impl Browser {
 
     /// Opens a report in a window of this width.
     fn open(&mut self, report: &RunReport, width: u32) {
-        let file = self.folder.path().join("page.html");
+        let file = self.directory.path().join("page.html");
         fs::write(&file, html::render(report, &past(30), 1)).unwrap();
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", size);

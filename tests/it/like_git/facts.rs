@@ -131,19 +131,19 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 
-/// The paths below a folder that a pattern names.
-fn found(folder: &Path, parts: &[&str]) -> Vec<PathBuf> {
+/// The paths below a directory that a pattern names.
+fn found(directory: &Path, parts: &[&str]) -> Vec<PathBuf> {
     let Some((first, rest)) = parts.split_first() else {
-        return vec![folder.to_owned()];
+        return vec![directory.to_owned()];
     };
     let Some((before, after)) = first.split_once('*') else {
-        return if folder.join(first).symlink_metadata().is_ok() {
-            found(&folder.join(first), rest)
+        return if directory.join(first).symlink_metadata().is_ok() {
+            found(&directory.join(first), rest)
         } else {
             Vec::new()
         };
     };
-    let names = std::fs::read_dir(folder)
+    let names = std::fs::read_dir(directory)
         .into_iter()
         .flatten()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -153,7 +153,7 @@ fn found(folder: &Path, parts: &[&str]) -> Vec<PathBuf> {
             && name.ends_with(after)
     });
     names
-        .flat_map(|name| found(&folder.join(name), rest))
+        .flat_map(|name| found(&directory.join(name), rest))
         .collect()
 }
 
@@ -216,15 +216,15 @@ fn trees(place: &Path) -> Vec<PathBuf> {
 }
 
 /// Asks git.
-pub(super) fn facts(world: &World, git: &Path, folder: &str, look: Look) -> Facts {
-    let place = world.at(folder);
-    let clone = world.beside(format!("clone-{}", folder.replace('/', "-")));
+pub(super) fn facts(world: &World, git: &Path, directory: &str, look: Look) -> Facts {
+    let place = world.at(directory);
+    let clone = world.beside(format!("clone-{}", directory.replace('/', "-")));
     let mut script = format!(
         "C={}; cd {} || exit\n{QUESTIONS}",
         clone.display(),
         place.display()
     );
-    let enrolled = is_enrolled(folder);
+    let enrolled = is_enrolled(directory);
     if look == Look::First && !enrolled {
         script.push_str(REACHED);
     }
@@ -400,8 +400,13 @@ fn brief(lines: &[&String]) -> String {
 
 /// Who refers to these objects: every id that stands in a file of the git dir or in an index, and
 /// from which git gets there.
-pub(super) fn referrers(world: &World, git: &Path, folder: &str, lost: &[String]) -> Vec<String> {
-    let place = world.at(folder);
+pub(super) fn referrers(
+    world: &World,
+    git: &Path,
+    directory: &str,
+    lost: &[String],
+) -> Vec<String> {
+    let place = world.at(directory);
     let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in files(&git_dir(&place))
         .into_iter()

@@ -7,8 +7,8 @@
 
 use fastrand::Rng;
 
-/// What the scripts share. `T` is the time, `V` the volume, `R` the repo's folder there, `O` a
-/// folder beside the volume.
+/// What the scripts share. `T` is the time, `V` the volume, `R` the repo's directory there, `O` a
+/// directory beside the volume.
 pub(super) const PRELUDE: &str = r#": "${T:=$(date +%s)}" "${V:=$PWD/volume}" "${O:=$PWD}"
 export HOME=/nonexistent LC_ALL=C TZ=UTC GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_EDITOR=true
 export GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@b
@@ -68,8 +68,8 @@ impl Operation {
 pub(super) struct Recipe {
     /// All of it follows from this.
     pub(super) seed: u64,
-    /// The repo's folder on the volume.
-    pub(super) folder: String,
+    /// The repo's directory on the volume.
+    pub(super) directory: String,
     /// Of the repo in the volume's config.
     pub(super) settings: &'static str,
     /// In this order.
@@ -945,7 +945,7 @@ impl Cook {
 impl Recipe {
     /// The recipe of a seed, without some kinds of operations.
     pub(super) fn of(seed: u64, without: &[&str]) -> Self {
-        let folder = format!("acme__r{seed}");
+        let directory = format!("acme__r{seed}");
         let mut cook = Cook {
             random: Rng::with_seed(seed),
             seed,
@@ -994,7 +994,7 @@ impl Recipe {
         }
         Self {
             seed,
-            folder,
+            directory,
             settings,
             operations: cook.operations,
         }
@@ -1019,6 +1019,6 @@ impl Recipe {
             .iter()
             .map(|operation| operation.script.as_str())
             .collect();
-        format!("R={}\n{}\n", self.folder, lines.join("\n"))
+        format!("R={}\n{}\n", self.directory, lines.join("\n"))
     }
 }

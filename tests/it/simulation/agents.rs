@@ -218,7 +218,7 @@ impl Sim {
     fn new_tree(&mut self, repo: usize, place: Option<&Path>) {
         let name = self.name("fix");
         let (repo_name, checkout) = (self.repos[repo].name.clone(), self.repos[repo].path.clone());
-        let folder = checkout.file_name().unwrap().to_str().unwrap().to_owned();
+        let directory = checkout.file_name().unwrap().to_str().unwrap().to_owned();
         let add = |sim: &Self, path: &Path, rest: &[&str]| {
             let arguments = [&["worktree", "add", "-q", path.to_str().unwrap()], rest].concat();
             sim.git(&checkout, &arguments).map(|_| path.to_owned())
@@ -236,7 +236,7 @@ impl Sim {
             }
             (None, 2..4) => add(
                 self,
-                &root.join(format!("worktrees/{name}/{folder}")),
+                &root.join(format!("worktrees/{name}/{directory}")),
                 &["--detach", "origin/main"],
             ),
             (None, 4) => {
@@ -249,12 +249,12 @@ impl Sim {
             }
             (None, 5) => add(
                 self,
-                &root.join(format!("worktrees/{folder}/{name}")),
+                &root.join(format!("worktrees/{directory}/{name}")),
                 &["-b", &name, "HEAD"],
             ),
             (None, _) => add(
                 self,
-                &root.join(format!("worktrees/{folder}/{name}")),
+                &root.join(format!("worktrees/{directory}/{name}")),
                 &["--no-track", "-b", &name, "origin/main"],
             ),
         };
@@ -305,8 +305,8 @@ fn edit_shared(sim: &mut Sim, at: &Spot) {
 }
 
 fn some_file(sim: &mut Sim) -> String {
-    let folder = ["", "src/", "docs/deep/er/"][sim.rng.usize(..3)];
-    format!("{folder}f{}.txt", sim.rng.u32(..8))
+    let directory = ["", "src/", "docs/deep/er/"][sim.rng.usize(..3)];
+    format!("{directory}f{}.txt", sim.rng.u32(..8))
 }
 
 fn commit(sim: &mut Sim, at: &Spot) {
@@ -691,8 +691,8 @@ fn remove(sim: &mut Sim, at: &Spot) {
 fn relocate(sim: &mut Sim, at: &Spot) {
     let Some(tree) = at.tree else { return };
     let (name, checkout) = (sim.name("moved"), sim.repos[at.repo].path.clone());
-    let folder = checkout.file_name().unwrap().to_str().unwrap().to_owned();
-    let to = sim.world.root.join(format!("worktrees/{folder}/{name}"));
+    let directory = checkout.file_name().unwrap().to_str().unwrap().to_owned();
+    let to = sim.world.root.join(format!("worktrees/{directory}/{name}"));
     if sim
         .git(
             &checkout,
@@ -719,14 +719,14 @@ fn restore(sim: &mut Sim, at: &Spot) {
     }
     let (id, place) = ids[sim.rng.usize(..ids.len())].clone();
     let name = sim.name("back");
-    let folder = sim.repos[at.repo]
+    let directory = sim.repos[at.repo]
         .path
         .file_name()
         .unwrap()
         .to_str()
         .unwrap()
         .to_owned();
-    let elsewhere = sim.world.root.join(format!("worktrees/{folder}/{name}"));
+    let elsewhere = sim.world.root.join(format!("worktrees/{directory}/{name}"));
     let to = if sim.rng.bool() && !place.exists() {
         place
     } else {
@@ -766,7 +766,7 @@ fn copy(sim: &mut Sim, at: &Spot) {
         return;
     }
     let from = sim.trees[trees[sim.rng.usize(..trees.len())]].path.clone();
-    let (name, folder) = (
+    let (name, directory) = (
         sim.name("copy"),
         sim.repos[at.repo]
             .path
@@ -776,7 +776,7 @@ fn copy(sim: &mut Sim, at: &Spot) {
             .unwrap()
             .to_owned(),
     );
-    let to = sim.world.root.join(format!("worktrees/{folder}/{name}"));
+    let to = sim.world.root.join(format!("worktrees/{directory}/{name}"));
     let copied = sim
         .world
         .program("cp", &["-a", from.to_str().unwrap(), to.to_str().unwrap()]);

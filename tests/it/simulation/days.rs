@@ -78,7 +78,7 @@ impl Tree {
     }
 }
 
-/// Holds folders open by descriptors that nobody sees in `/proc`, as an agent does on another
+/// Holds directories open by descriptors that nobody sees in `/proc`, as an agent does on another
 /// machine, and writes a file into each when that is moved away.
 struct Holder {
     over: Arc<AtomicBool>,
@@ -100,12 +100,12 @@ impl Holder {
             ready.send(()).unwrap();
             let mut written = Vec::new();
             while !is_over.load(Ordering::Relaxed) && !held.is_empty() {
-                held.retain(|(folder, path, name)| {
+                held.retain(|(directory, path, name)| {
                     let stands = path.exists();
                     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
                     if !stands
                         && let Ok(file) =
-                            rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)
+                            rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)
                     {
                         let text = format!("{name} of {}\n", path.display()).into_bytes();
                         File::from(file).write_all(&text).unwrap();
@@ -146,7 +146,7 @@ pub(super) struct Sim {
     pub(super) repos: Vec<Repo>,
     pub(super) trees: Vec<Tree>,
     pub(super) log: Vec<String>,
-    /// Folders outside of any registration that agents left: nobody may touch them.
+    /// Directories outside of any registration that agents left: nobody may touch them.
     pub(super) strays: BTreeSet<PathBuf>,
     /// For names that nobody had.
     pub(super) next: u32,
@@ -213,14 +213,14 @@ impl Sim {
     }
 
     fn found_submodule(&self) {
-        let folder = self.submodule();
-        self.write(&folder.join("lib.rs"), b"pub fn lib() {}\n");
+        let directory = self.submodule();
+        self.write(&directory.join("lib.rs"), b"pub fn lib() {}\n");
         for command in [
             &["init", "-q", "--template=", "."][..],
             &["add", "-A"],
             &["commit", "-q", "-m", "First"],
         ] {
-            self.git(&folder, command).unwrap();
+            self.git(&directory, command).unwrap();
         }
     }
 
@@ -230,10 +230,10 @@ impl Sim {
     }
 
     fn found(&mut self, number: usize) {
-        let (name, folder) = (format!("acme/r{number}"), format!("acme__r{number}"));
+        let (name, directory) = (format!("acme/r{number}"), format!("acme__r{number}"));
         self.world.enrol(&name, "");
-        let origin = self.world.beside(format!("origins/{folder}.git"));
-        let vault = self.world.beside(format!("vaults/{folder}.git"));
+        let origin = self.world.beside(format!("origins/{directory}.git"));
+        let vault = self.world.beside(format!("vaults/{directory}.git"));
         let root = self.world.root.clone();
         for bare in [&origin, &vault] {
             fs::create_dir_all(bare).unwrap();
@@ -247,11 +247,11 @@ impl Sim {
                 "-q",
                 "--template=",
                 origin.to_str().unwrap(),
-                &folder,
+                &directory,
             ],
         )
         .unwrap();
-        let path = root.join(&folder);
+        let path = root.join(&directory);
         for (file, text) in [
             (
                 ".gitignore",
@@ -298,15 +298,15 @@ impl Sim {
     }
 
     /// Runs git as an agent does, on this day; its output, or its complaint.
-    pub(super) fn git(&self, folder: &Path, arguments: &[&str]) -> Result<String, String> {
-        let text = self.git_with(folder, arguments, &[]);
+    pub(super) fn git(&self, directory: &Path, arguments: &[&str]) -> Result<String, String> {
+        let text = self.git_with(directory, arguments, &[]);
         text.map(|text| String::from_utf8_lossy(&text).trim_end().to_owned())
     }
 
     /// The same with an input, and an output that may be no text.
     pub(super) fn git_with(
         &self,
-        folder: &Path,
+        directory: &Path,
         arguments: &[&str],
         input: &[u8],
     ) -> Result<Vec<u8>, String> {
@@ -314,7 +314,7 @@ impl Sim {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(input).unwrap();
         file.rewind().unwrap();
-        let output = git_at(folder, self.now(), self.path.as_ref())
+        let output = git_at(directory, self.now(), self.path.as_ref())
             .stdin(Stdio::from(file))
             .args(arguments)
             .output()
@@ -327,7 +327,7 @@ impl Sim {
         }
     }
 
-    /// Writes a file and the folders above it, unless something else stands there.
+    /// Writes a file and the directories above it, unless something else stands there.
     #[expect(
         clippy::unused_self,
         reason = "so that agents do all they do by way of it"
@@ -407,8 +407,8 @@ impl Sim {
         self.sweep();
     }
 
-    /// Runs a night. Somebody works through it in a repo now and then, or still holds a folder of a
-    /// tree.
+    /// Runs a night. Somebody works through it in a repo now and then, or still holds a directory
+    /// of a tree.
     pub(super) fn night(&mut self) -> (Ran, Ended) {
         self.tell_time();
         // What a night that did not finish took goes back with the next one, unless the repo is

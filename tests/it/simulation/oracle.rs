@@ -193,7 +193,7 @@ impl Expected {
         {
             let found = match entry {
                 _ if !is_work(checkout, path, entry) && !committed.contains_key(path) => continue,
-                Entry::Folder(_) => continue,
+                Entry::Directory(_) => continue,
                 Entry::File(mode, bytes) => Some((
                     if mode & 0o100 == 0 {
                         0o100_644
@@ -265,7 +265,7 @@ fn is_work(checkout: &Path, path: &Path, entry: &Entry) -> bool {
                 || fs::read(there).is_ok_and(|there| there != **bytes)
         }
         Entry::Link(to) => to.is_relative() && leads_in(path, to),
-        Entry::Folder(_) => false,
+        Entry::Directory(_) => false,
         Entry::Other => true,
     }
 }
@@ -419,8 +419,9 @@ impl Oracle {
         problems
     }
 
-    /// What somebody wrote into a tree by a folder that he held open, while the tree was removed,
-    /// is in the tree or in the trash. From there he takes it, and the trash can be emptied.
+    /// What somebody wrote into a tree by a directory that he held open, while the tree was
+    /// removed, is in the tree or in the trash. From there he takes it, and the trash can be
+    /// emptied.
     fn written_late(&mut self, sim: &mut Sim, problems: &mut Vec<String>) {
         self.written_late += sim.written_late.len();
         for (name, text) in std::mem::take(&mut sim.written_late) {
@@ -497,7 +498,7 @@ impl Oracle {
             .chain(sim.registered().into_keys())
             .collect();
         for (place, before) in &evening.others {
-            // What goes with a nested tree is the empty folder that held it; nobody misses that,
+            // What goes with a nested tree is the empty directory that held it; nobody misses that,
             // and nothing else may differ.
             let skip = if sim.strays.contains(place) {
                 BTreeSet::new()
@@ -594,8 +595,8 @@ impl Oracle {
     ) {
         let name = sim.short(&tree.path);
         let state = sim.world.at(".treewarden");
-        let waits = |folder: &Path| {
-            children(folder)
+        let waits = |directory: &Path| {
+            children(directory)
                 .into_iter()
                 .flat_map(|bin| [bin.join("0"), bin])
                 .find(|place| tree.stands_at(place))
@@ -744,15 +745,15 @@ impl Oracle {
                 .unwrap_or_default();
             let taken = NaiveDateTime::parse_from_str(taken, "%Y%m%dT%H%M%SZ")
                 .map_or(DateTime::<Utc>::MAX_UTC, |time| time.and_utc());
-            let folder = &root.from[..=root.from.rfind('/').unwrap()];
+            let directory = &root.from[..=root.from.rfind('/').unwrap()];
             let superseded = now
                 .iter()
-                .any(|other| other.from.starts_with(folder) && other.from > root.from);
+                .any(|other| other.from.starts_with(directory) && other.from > root.from);
             // A run that was killed left it, and the tree still stands as it was then: the next
             // run's takes its place, or goes as well when somebody works there after all.
             let is_its = |tree: &Expected| {
                 tree.repo == repo
-                    && *folder == format!("refs/treewarden/rescue/{}/", base(&tree.admin))
+                    && *directory == format!("refs/treewarden/rescue/{}/", base(&tree.admin))
             };
             let stands = |tree: &Expected| {
                 is_its(tree) && tree.active < taken.timestamp() && tree.stands_at(&tree.path)
@@ -935,8 +936,8 @@ fn base(path: &Path) -> String {
         .into_owned()
 }
 
-fn children(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder)
+fn children(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory)
         .into_iter()
         .flatten()
         .flatten()
@@ -956,7 +957,7 @@ fn leads_back(tree: &Path) -> bool {
         .is_ok_and(|back| Path::new(back.trim_end()) == tree.join(".git"))
 }
 
-/// Every folder with a `.git` file where worktrees stand.
+/// Every directory with a `.git` file where worktrees stand.
 fn below_roots(sim: &Sim) -> Vec<PathBuf> {
     let nested = sim
         .repos

@@ -22,7 +22,7 @@ pub(super) enum Entry {
     /// Where it points to.
     Link(PathBuf),
     /// Permission bits.
-    Folder(u32),
+    Directory(u32),
     /// A pipe or the like.
     Other,
 }
@@ -38,13 +38,13 @@ impl std::fmt::Debug for Entry {
                 )
             }
             Self::Link(to) => write!(f, "link to {}", to.display()),
-            Self::Folder(mode) => write!(f, "directory {mode:o}"),
+            Self::Directory(mode) => write!(f, "directory {mode:o}"),
             Self::Other => write!(f, "neither file, link nor directory"),
         }
     }
 }
 
-/// Reads a tree, without its `.git` and without the folders to `skip`.
+/// Reads a tree, without its `.git` and without the directories to `skip`.
 pub(super) fn files(top: &Path, skip: &BTreeSet<PathBuf>) -> Files {
     let mut found = Files::new();
     let walk = walkdir::WalkDir::new(top).min_depth(1).into_iter();
@@ -55,7 +55,7 @@ pub(super) fn files(top: &Path, skip: &BTreeSet<PathBuf>) -> Files {
         let kind = entry.file_type();
         let mode = entry.metadata().map_or(0, |data| data.mode() & 0o7777);
         let what = if kind.is_dir() {
-            Entry::Folder(mode)
+            Entry::Directory(mode)
         } else if kind.is_symlink() {
             Entry::Link(fs::read_link(entry.path()).unwrap_or_default())
         } else if kind.is_file() {
@@ -79,7 +79,7 @@ pub(super) struct Root {
     pub(super) when: Option<i64>,
 }
 
-/// Files of a git dir or an admin folder that name a commit.
+/// Files of a git dir or an admin directory that name a commit.
 const NAMES: [&str; 8] = [
     "HEAD",
     "MERGE_HEAD",
@@ -111,25 +111,25 @@ pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
             note(name, id(hex).filter(|_| !hidden), None);
         }
     }
-    for (folder, name) in folders(git_dir) {
+    for (directory, name) in directories(git_dir) {
         let at = |file: &str| format!("{name}{file}");
         for file in NAMES {
-            note(&at(file), one(&folder.join(file)), None);
+            note(&at(file), one(&directory.join(file)), None);
         }
         // A lock is no ref: who writes one and dies leaves it.
-        for file in below(&folder.join("refs"))
+        for file in below(&directory.join("refs"))
             .into_iter()
             .filter(|file| file.extension().is_none_or(|end| end != "lock"))
         {
             let path = file
-                .strip_prefix(&folder)
+                .strip_prefix(&directory)
                 .unwrap()
                 .to_string_lossy()
                 .into_owned();
             note(&at(&path), one(&file), None);
         }
-        for file in below(&folder.join("logs")) {
-            let path = at(&file.strip_prefix(&folder).unwrap().to_string_lossy());
+        for file in below(&directory.join("logs")) {
+            let path = at(&file.strip_prefix(&directory).unwrap().to_string_lossy());
             for line in String::from_utf8_lossy(&fs::read(&file).unwrap_or_default()).lines() {
                 let when = line
                     .split('\t')
@@ -141,7 +141,7 @@ pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
                 }
             }
         }
-        let index = index(&folder.join("index"));
+        let index = index(&directory.join("index"));
         index
             .entries
             .iter()
@@ -162,7 +162,7 @@ pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
 }
 
 /// The git dir, and every registration in it with its name in the roots.
-fn folders(git_dir: &Path) -> Vec<(PathBuf, String)> {
+fn directories(git_dir: &Path) -> Vec<(PathBuf, String)> {
     let admins = fs::read_dir(git_dir.join("worktrees"))
         .into_iter()
         .flatten()
@@ -178,12 +178,12 @@ fn folders(git_dir: &Path) -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// Every registration of a repo: its folder, and the tree that its `gitdir` names.
+/// Every registration of a repo: its directory, and the tree that its `gitdir` names.
 pub(super) fn registered(git_dir: &Path) -> BTreeMap<PathBuf, PathBuf> {
-    let admins = folders(git_dir)
+    let admins = directories(git_dir)
         .into_iter()
         .skip(1)
-        .map(|(folder, _)| folder);
+        .map(|(directory, _)| directory);
     let tree = |admin: &PathBuf| {
         let text = fs::read_to_string(admin.join("gitdir")).unwrap_or_default();
         Path::new(text.trim_end())
@@ -194,8 +194,8 @@ pub(super) fn registered(git_dir: &Path) -> BTreeMap<PathBuf, PathBuf> {
     admins.map(|admin| (admin.clone(), tree(&admin))).collect()
 }
 
-fn below(folder: &Path) -> Vec<PathBuf> {
-    let walk = walkdir::WalkDir::new(folder).into_iter().flatten();
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let walk = walkdir::WalkDir::new(directory).into_iter().flatten();
     walk.filter(|entry| entry.file_type().is_file())
         .map(walkdir::DirEntry::into_path)
         .collect()
@@ -209,9 +209,9 @@ fn id(hex: &str) -> Option<Oid> {
     (hex.len() == 40).then(|| Oid::from_str(hex).ok()).flatten()
 }
 
-/// The commit of a git dir's or an admin folder's HEAD.
-pub(super) fn head(folder: &Path, roots: &BTreeSet<Root>) -> Option<Oid> {
-    let text = fs::read_to_string(folder.join("HEAD")).ok()?;
+/// The commit of a git dir's or an admin directory's HEAD.
+pub(super) fn head(directory: &Path, roots: &BTreeSet<Root>) -> Option<Oid> {
+    let text = fs::read_to_string(directory.join("HEAD")).ok()?;
     match text.trim_end().strip_prefix("ref: ") {
         Some(name) => roots
             .iter()
@@ -403,12 +403,12 @@ pub(super) fn objects(git_dir: &Path) -> BTreeSet<Oid> {
     let mut found = packed(git_dir);
     for file in below(&git_dir.join("objects")) {
         let name = file.file_name().unwrap().to_string_lossy();
-        let folder = file
+        let directory = file
             .parent()
             .and_then(Path::file_name)
             .unwrap_or_default()
             .to_string_lossy();
-        found.extend(id(&format!("{folder}{name}")));
+        found.extend(id(&format!("{directory}{name}")));
     }
     found
 }

@@ -10,14 +10,14 @@ pub(crate) struct AtWork(Child);
 
 impl AtWork {
     /// Starts a shell there, with a file open for writing.
-    pub(crate) fn new(folder: &Path, open: Option<&Path>, script: &str) -> Self {
+    pub(crate) fn new(directory: &Path, open: Option<&Path>, script: &str) -> Self {
         let input = open.map_or(Stdio::null(), |path| {
             Stdio::from(File::options().append(true).open(path).unwrap())
         });
         let mut command = Command::new("sh");
         command
             .args(["-c", script])
-            .current_dir(folder)
+            .current_dir(directory)
             .stdin(input)
             .process_group(0);
         Self(command.spawn().unwrap())

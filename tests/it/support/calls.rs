@@ -39,7 +39,7 @@ pub(crate) enum Kind {
     Stat,
     /// Reads a file's content.
     Read,
-    /// Reads a folder.
+    /// Reads a directory.
     List,
     /// Writes content, or makes it durable.
     Write,

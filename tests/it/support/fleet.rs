@@ -421,7 +421,7 @@ fn odd(row: &mut Row<'_>) {
     submodule.git(&["commit", "-q", "-m", "Submodules"]);
     submodule.write("filled/notes.md", "mine\n");
     row.idle(&submodule, 99.0, "keep unsaved can't be rescued");
-    // An emptied one is clean for all that stands in the tree; its repo is in the admin folder,
+    // An emptied one is clean for all that stands in the tree; its repo is in the admin directory,
     // with commits that nobody else has.
     let emptied = row.repo.tree("submodule-emptied");
     emptied.git(&[
@@ -559,7 +559,7 @@ fn strays(row: &mut Row<'_>) {
     }
 }
 
-/// Folders that tools make again are no work; others of that name are.
+/// Directories that tools make again are no work; others of that name are.
 fn made_again(row: &mut Row<'_>) {
     const DIRTY: &str = "reap unsaved uncommitted work";
     const LANDED: &str = "reap landed merged";

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Of the first version, where the kernel has one for memory, or else of the second.
 pub(crate) struct Group {
-    /// Its folder.
+    /// Its directory.
     pub(crate) path: PathBuf,
     kills: &'static str,
     peak: &'static str,

@@ -42,7 +42,7 @@ use treewarden::report::{Class, RunReport, TreeOutcome, VerdictName};
 /// A night on these small volumes takes about a second; a hang takes for ever.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// A volume, and the folder beside it that holds the origins and the config.
+/// A volume, and the directory beside it that holds the origins and the config.
 pub(crate) struct World {
     top: TempDir,
     /// The volume's root.
@@ -66,18 +66,18 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-/// A temporary folder, in memory where there is much room for that. A disk would do, three times
+/// A temporary directory, in memory where there is much room for that. A disk would do, three times
 /// slower: ext4 uses a deleted file's inode again only after seconds, and looks at each until then.
 pub(crate) fn temporary() -> TempDir {
     const ROOM: u64 = 8 << 30;
     let memory = Path::new("/dev/shm");
     let free = rustix::fs::statvfs(memory).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
-    let folder = if free >= ROOM {
+    let directory = if free >= ROOM {
         tempfile::tempdir_in(memory)
     } else {
         tempfile::tempdir()
     };
-    folder.unwrap()
+    directory.unwrap()
 }
 
 impl World {
@@ -97,7 +97,7 @@ impl World {
         self
     }
 
-    /// An empty folder that nobody prepared.
+    /// An empty directory that nobody prepared.
     pub(crate) fn unprepared() -> Self {
         Self::below_top(temporary())
     }
@@ -167,9 +167,10 @@ impl World {
         let repos: Vec<String> = repos
             .iter()
             .map(|(name, settings)| {
-                let folder = name.replace('/', "__");
-                let origin = self.beside(format!("origins/{folder}.git"));
-                let mut settings = vec![format!("name: {name}, path: {folder}"), settings.clone()];
+                let directory = name.replace('/', "__");
+                let origin = self.beside(format!("origins/{directory}.git"));
+                let mut settings =
+                    vec![format!("name: {name}, path: {directory}"), settings.clone()];
                 if !settings[1].contains("url:") && origin.exists() {
                     settings.push(format!("url: '{}'", origin.display()));
                 }
@@ -526,7 +527,7 @@ pub(crate) fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Makes a file, link or folder look as if it was last written and read so many days ago.
+/// Makes a file, link or directory look as if it was last written and read so many days ago.
 pub(crate) fn age(path: &Path, days: f64) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
     let then: DateTime<Utc> = ago(days).into();
@@ -546,7 +547,7 @@ pub(crate) fn age(path: &Path, days: f64) {
     .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// The same for everything below a folder, and the folder.
+/// The same for everything below a directory, and the directory.
 pub(crate) fn age_all(path: &Path, days: f64) {
     for entry in walkdir::WalkDir::new(path).contents_first(true) {
         age(entry.unwrap().path(), days);
@@ -563,16 +564,16 @@ pub(crate) fn ago(days: f64) -> SystemTime {
     }
 }
 
-/// Writes a file and the folders above it.
+/// Writes a file and the directories above it.
 pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// Removes a file, or a folder with all that is in it.
+/// Removes a file, or a directory with all that is in it.
 pub(crate) fn remove(path: &Path) {
-    let is_folder = path.symlink_metadata().unwrap().is_dir();
-    if is_folder {
+    let is_directory = path.symlink_metadata().unwrap().is_dir();
+    if is_directory {
         fs::remove_dir_all(path).unwrap();
     } else {
         fs::remove_file(path).unwrap();
@@ -590,25 +591,25 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Runs git in a folder, with nobody's config, at a time so many days ago; it must succeed.
-pub(crate) fn git(folder: &Path, days: f64, arguments: &[&str]) -> String {
-    let (code, out, err) = try_git(folder, days, arguments);
+/// Runs git in a directory, with nobody's config, at a time so many days ago; it must succeed.
+pub(crate) fn git(directory: &Path, days: f64, arguments: &[&str]) -> String {
+    let (code, out, err) = try_git(directory, days, arguments);
     assert_eq!(
         code,
         Some(0),
         "git {arguments:?} in {}: {err}",
-        folder.display()
+        directory.display()
     );
     out
 }
 
 /// The same for output that is no text.
-pub(crate) fn git_bytes(folder: &Path, arguments: &[&str]) -> Vec<u8> {
-    let output = git_output(folder, 0.0, arguments);
+pub(crate) fn git_bytes(directory: &Path, arguments: &[&str]) -> Vec<u8> {
+    let output = git_output(directory, 0.0, arguments);
     assert!(
         output.status.success(),
         "git {arguments:?} in {}: {}",
-        folder.display(),
+        directory.display(),
         String::from_utf8_lossy(&output.stderr)
     );
     output.stdout
@@ -616,11 +617,11 @@ pub(crate) fn git_bytes(folder: &Path, arguments: &[&str]) -> Vec<u8> {
 
 /// The same; it may fail.
 pub(crate) fn try_git(
-    folder: &Path,
+    directory: &Path,
     days: f64,
     arguments: &[&str],
 ) -> (Option<i32>, String, String) {
-    let output = git_output(folder, days, arguments);
+    let output = git_output(directory, days, arguments);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
     (
         output.status.code(),
@@ -629,7 +630,7 @@ pub(crate) fn try_git(
     )
 }
 
-fn git_output(folder: &Path, days: f64, arguments: &[&str]) -> Output {
+fn git_output(directory: &Path, days: f64, arguments: &[&str]) -> Output {
     // The same for the whole of the tests, so that equal work has equal ids.
     static START: OnceLock<SystemTime> = OnceLock::new();
     let start = START
@@ -641,7 +642,7 @@ fn git_output(folder: &Path, days: f64, arguments: &[&str]) -> Output {
         .unwrap()
         .as_secs();
     git_at(
-        folder,
+        directory,
         seconds.cast_signed(),
         &std::env::var_os("PATH").unwrap_or_default(),
     )
@@ -650,15 +651,15 @@ fn git_output(folder: &Path, days: f64, arguments: &[&str]) -> Output {
     .unwrap()
 }
 
-/// Git in a folder, ready for its arguments, with nobody's config, at so many seconds since the
+/// Git in a directory, ready for its arguments, with nobody's config, at so many seconds since the
 /// epoch.
-pub(crate) fn git_at(folder: &Path, seconds: i64, path: &OsStr) -> Command {
+pub(crate) fn git_at(directory: &Path, seconds: i64, path: &OsStr) -> Command {
     let date = format!("{seconds} +0000");
     let mut command = Command::new("git");
     command
         .env_clear()
         .env("PATH", path)
-        .current_dir(folder)
+        .current_dir(directory)
         .stdin(Stdio::null());
     for (name, value) in [
         ("HOME", "/nonexistent"),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// What every repo ignores.
 const IGNORED: &str = ".env\n*.log\nnode_modules/\ntarget/\nignored/\n";
 
-/// What a night leaves in the admin folder of a tree that it finds missing.
+/// What a night leaves in the admin directory of a tree that it finds missing.
 pub(crate) const MISSING: &str = "treewarden-missing";
 /// The same, when it went with many others.
 pub(crate) const MISSING_AT_ONCE: &str = "treewarden-missing-at-once";
@@ -27,7 +27,7 @@ pub(crate) struct Repo<'a> {
 pub(crate) struct Tree {
     /// Where it stands.
     pub(crate) path: PathBuf,
-    /// Its admin folder.
+    /// Its admin directory.
     pub(crate) admin: PathBuf,
 }
 
@@ -43,8 +43,8 @@ impl<'a> Repo<'a> {
 
     /// A clone of a new origin.
     pub(crate) fn clone(world: &'a World, name: &str) -> Self {
-        let folder = name.replace('/', "__");
-        let origin = world.beside(format!("origins/{folder}.git"));
+        let directory = name.replace('/', "__");
+        let origin = world.beside(format!("origins/{directory}.git"));
         std::fs::create_dir_all(&origin).unwrap();
         git(&origin, 90.0, &["init", "-q", "--bare", "--template=", "."]);
         git(
@@ -55,13 +55,13 @@ impl<'a> Repo<'a> {
                 "-q",
                 "--template=",
                 origin.to_str().unwrap(),
-                &folder,
+                &directory,
             ],
         );
         let repo = Self {
             world,
             name: name.to_owned(),
-            path: world.at(folder),
+            path: world.at(directory),
         };
         write(&repo.path.join(".gitignore"), IGNORED);
         write(&repo.path.join("package.json"), "{}\n");
@@ -103,7 +103,7 @@ impl<'a> Repo<'a> {
 
     /// A worktree on a new branch of the same name, off the upstream's default branch.
     pub(crate) fn tree(&self, name: &str) -> Tree {
-        self.tree_at(&format!("worktrees/{}/{name}", self.folder()), name)
+        self.tree_at(&format!("worktrees/{}/{name}", self.directory()), name)
     }
 
     /// The same at a place of its own.
@@ -124,7 +124,9 @@ impl<'a> Repo<'a> {
 
     /// A worktree with a detached HEAD.
     pub(crate) fn detached(&self, name: &str) -> Tree {
-        let path = self.world.at(format!("worktrees/{}/{name}", self.folder()));
+        let path = self
+            .world
+            .at(format!("worktrees/{}/{name}", self.directory()));
         self.git(&[
             "worktree",
             "add",
@@ -136,8 +138,8 @@ impl<'a> Repo<'a> {
         Tree::of(path).worked_in()
     }
 
-    /// Its folder on the volume.
-    pub(crate) fn folder(&self) -> String {
+    /// Its directory on the volume.
+    pub(crate) fn directory(&self) -> String {
         self.name.replace('/', "__")
     }
 
@@ -276,11 +278,11 @@ impl Tree {
     }
 }
 
-fn commit(folder: &Path, days: f64, file: &str, text: &str) {
-    write(&folder.join(file), text);
-    git(folder, days, &["add", "-A"]);
+fn commit(directory: &Path, days: f64, file: &str, text: &str) {
+    write(&directory.join(file), text);
+    git(directory, days, &["add", "-A"]);
     git(
-        folder,
+        directory,
         days,
         &["commit", "-q", "-m", &format!("Work on {file}")],
     );

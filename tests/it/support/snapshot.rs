@@ -15,7 +15,7 @@ pub(crate) struct Standing {
     pub(crate) kind: &'static str,
     /// Permission bits.
     pub(crate) mode: u32,
-    /// Bytes; 0 for a folder, whose size is the file system's affair.
+    /// Bytes; 0 for a directory, whose size is the file system's affair.
     pub(crate) size: u64,
     /// A file's content or a link's target, hashed.
     pub(crate) content: u64,

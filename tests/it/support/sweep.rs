@@ -42,7 +42,7 @@ struct Work {
     commits: BTreeMap<&'static str, BTreeSet<String>>,
     /// Files that nothing else holds: repo, path below the root, content, blob.
     files: Vec<(&'static str, String, String, String)>,
-    /// What only an index names: repo, admin folder, blob.
+    /// What only an index names: repo, admin directory, blob.
     staged: Vec<(&'static str, PathBuf, String)>,
 }
 

@@ -1,7 +1,7 @@
 //! The dashboard over thirty nights, with a real Prometheus: no panel stays empty, and the numbers
 //! at its top are the last run's.
 //!
-//! `TREEWARDEN_SCREENS=FOLDER` keeps what Prometheus answered as `dashboard.json`, for
+//! `TREEWARDEN_SCREENS=DIRECTORY` keeps what Prometheus answered as `dashboard.json`, for
 //! `docs/picture.sh` to draw.
 
 use super::real::{get_json, port, serve};
@@ -258,8 +258,8 @@ fn every_panel_of_the_dashboard_has_something_to_show() {
         &map(&expected),
     );
 
-    if let Some(folder) = std::env::var_os("TREEWARDEN_SCREENS").map(PathBuf::from) {
+    if let Some(directory) = std::env::var_os("TREEWARDEN_SCREENS").map(PathBuf::from) {
         let told = json!({"from": from, "to": now, "panels": panels});
-        fs::write(folder.join("dashboard.json"), told.to_string()).unwrap();
+        fs::write(directory.join("dashboard.json"), told.to_string()).unwrap();
     }
 }

@@ -93,9 +93,9 @@ pub(super) fn alertmanager(world: &World, config: &str) -> (Running, String) {
 #[ignore = "needs prometheus and prometheus-node-exporter"]
 fn node_exporter_reads_the_textfile_and_promtool_finds_no_fault() {
     let world = World::unprepared();
-    let folder = world.beside("metrics");
-    fs::create_dir(&folder).unwrap();
-    let file = folder.join("treewarden.prom");
+    let directory = world.beside("metrics");
+    fs::create_dir(&directory).unwrap();
+    let file = directory.join("treewarden.prom");
     let hostile = r#"volume: 'a"b\c{d="e"} 7 ü', "#;
     assert_eq!(
         told(
@@ -111,7 +111,7 @@ fn node_exporter_reads_the_textfile_and_promtool_finds_no_fault() {
         url.trim_start_matches("http://")
             .trim_end_matches("/metrics")
     );
-    let from = format!("--collector.textfile.directory={}", folder.display());
+    let from = format!("--collector.textfile.directory={}", directory.display());
     let arguments = [
         "--collector.disable-defaults",
         "--collector.textfile",
@@ -139,7 +139,7 @@ fn node_exporter_reads_the_textfile_and_promtool_finds_no_fault() {
     );
     assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "", ""));
     fs::write(
-        folder.join("bad.prom"),
+        directory.join("bad.prom"),
         text.replace(
             "# TYPE treewarden_failures gauge",
             "# TYPE treewarden_failures counter",

@@ -11,19 +11,19 @@ use std::io;
 pub(super) struct Listing {
     /// Whatever is no directory.
     pub(super) files: Vec<CString>,
-    pub(super) folders: Vec<CString>,
+    pub(super) directories: Vec<CString>,
     pub(super) more: bool,
 }
 
 /// Lists a directory from the beginning, at most so many names.
-pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
-    let (mut files, mut folders, mut buffer) =
+pub(super) fn read(directory: &Anchor, most: usize) -> io::Result<Listing> {
+    let (mut files, mut directories, mut buffer) =
         (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
-    rustix::fs::seek(folder, SeekFrom::Start(0))?;
-    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    rustix::fs::seek(directory, SeekFrom::Start(0))?;
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     let mut more = false;
     while let Some(entry) = entries.next() {
-        more = files.len().saturating_add(folders.len()) == most;
+        more = files.len().saturating_add(directories.len()) == most;
         if more {
             break;
         }
@@ -34,12 +34,12 @@ pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
         }
         let kind = match entry.file_type() {
             FileType::Unknown => FileType::from_raw_mode(
-                rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode,
+                rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode,
             ),
             kind => kind,
         };
         if kind.is_dir() {
-            &mut folders
+            &mut directories
         } else {
             &mut files
         }
@@ -50,10 +50,10 @@ pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
         names.sort_unstable_by_key(|(inode, _)| *inode);
         names.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
     };
-    let (files, folders) = (sorted(files), sorted(folders));
+    let (files, directories) = (sorted(files), sorted(directories));
     Ok(Listing {
         files,
-        folders,
+        directories,
         more,
     })
 }

@@ -93,7 +93,7 @@ impl Mounted {
         }
     }
 
-    /// A path on the backing folder, as another client sees it.
+    /// A path on the backing directory, as another client sees it.
     pub(crate) fn behind(&self, path: impl AsRef<Path>) -> PathBuf {
         self.backing.join(path)
     }

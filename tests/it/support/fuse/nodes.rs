@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// FUSE's name for the top folder, whatever its inode.
+/// FUSE's name for the top directory, whatever its inode.
 const ROOT: u64 = 1;
 /// A close is told to the server a little after it is done: so long a deletion waits for it.
 const CLOSING: Duration = Duration::from_millis(50);
@@ -37,7 +37,7 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// The backing folder.
+    /// The backing directory.
     pub(super) fn top(&self) -> &Path {
         &self.top
     }
@@ -69,9 +69,9 @@ impl Nodes {
     }
 
     /// Looks a name up, and counts it as known once more.
-    pub(super) fn find(&self, folder: u64, name: &OsStr) -> Result<Stat> {
+    pub(super) fn find(&self, directory: u64, name: &OsStr) -> Result<Stat> {
         let fd = rustix::fs::openat(
-            self.fd(folder)?,
+            self.fd(directory)?,
             name,
             OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
             Mode::empty(),
@@ -129,9 +129,9 @@ impl Nodes {
         if let Some(node) = self.known.lock().unwrap().get_mut(&node) {
             node.opens -= 1;
             if node.opens == 0
-                && let Some((folder, name)) = node.silly.take()
+                && let Some((directory, name)) = node.silly.take()
             {
-                let gone = rustix::fs::unlinkat(folder, name, AtFlags::empty());
+                let gone = rustix::fs::unlinkat(directory, name, AtFlags::empty());
                 assert!(matches!(gone, Ok(()) | Err(Errno::NOENT)), "{gone:?}");
             }
         }
@@ -139,8 +139,8 @@ impl Nodes {
 
     /// Makes way for the name to go: a file that is open gets a silly name instead. Says whether it
     /// did.
-    pub(super) fn make_way(&self, folder: &Fd, name: &OsStr) -> Result<bool> {
-        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    pub(super) fn make_way(&self, directory: &Fd, name: &OsStr) -> Result<bool> {
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
             || stat.st_nlink > 1
             || !self.stays_open(stat.st_ino)
@@ -159,8 +159,8 @@ impl Nodes {
             stat.st_ino,
             self.number.fetch_add(1, Ordering::Relaxed)
         ));
-        rustix::fs::renameat(folder, name, folder, &silly)?;
-        node.silly = Some((folder.clone(), silly));
+        rustix::fs::renameat(directory, name, directory, &silly)?;
+        node.silly = Some((directory.clone(), silly));
         Ok(true)
     }
 

@@ -24,10 +24,10 @@ const GENERATION: Generation = Generation(0);
 /// What the kernel is told.
 type Answer<T> = std::result::Result<T, fuser::Errno>;
 
-/// A file or folder that somebody opened.
+/// A file or directory that somebody opened.
 struct Open {
     fd: Fd,
-    /// A folder's entries as they were when its reading began.
+    /// A directory's entries as they were when its reading began.
     entries: Mutex<Arc<Vec<Entry>>>,
 }
 
@@ -57,7 +57,7 @@ impl Server {
         }
     }
 
-    /// Does one call on a file, or on a name in a folder: counted, delayed, and failing when it
+    /// Does one call on a file, or on a name in a directory: counted, delayed, and failing when it
     /// should.
     fn call<T>(
         &self,
@@ -118,7 +118,7 @@ impl Server {
             .ok_or(Errno::BADF)
     }
 
-    /// A new name in a folder.
+    /// A new name in a directory.
     fn make(
         &self,
         call: Call,
@@ -127,9 +127,9 @@ impl Server {
         reply: ReplyEntry,
         make: impl FnOnce(&Fd) -> Result<()>,
     ) {
-        let found = self.call(call, parent, Some(name), |folder| {
-            make(&self.nodes.fd(folder)?)?;
-            self.nodes.find(folder, name)
+        let found = self.call(call, parent, Some(name), |directory| {
+            make(&self.nodes.fd(directory)?)?;
+            self.nodes.find(directory, name)
         });
         self.entry(found, reply);
     }
@@ -178,7 +178,7 @@ impl Server {
         rustix::fs::fstat(&fd)
     }
 
-    /// The entries from `offset` on; a reading from the beginning sees the folder as it is now.
+    /// The entries from `offset` on; a reading from the beginning sees the directory as it is now.
     fn entries(&self, handle: FileHandle, offset: u64) -> Result<Arc<Vec<Entry>>> {
         let open = self.handle(handle)?;
         let mut entries = open.entries.lock().unwrap();
@@ -289,8 +289,8 @@ impl fuser::Filesystem for Server {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.entry(
-            self.call(Call::Lookup, parent, Some(name), |folder| {
-                self.nodes.find(folder, name)
+            self.call(Call::Lookup, parent, Some(name), |directory| {
+                self.nodes.find(directory, name)
             }),
             reply,
         );
@@ -364,8 +364,8 @@ impl fuser::Filesystem for Server {
             FileType::from_raw_mode(mode),
             Mode::from_raw_mode(mode & 0o7777),
         );
-        self.make(Call::Mknod, parent, name, reply, |folder| {
-            rustix::fs::mknodat(folder, name, kind, mode, device.into())
+        self.make(Call::Mknod, parent, name, reply, |directory| {
+            rustix::fs::mknodat(directory, name, kind, mode, device.into())
         });
     }
 
@@ -379,8 +379,8 @@ impl fuser::Filesystem for Server {
         reply: ReplyEntry,
     ) {
         let mode = Mode::from_raw_mode(mode & 0o7777);
-        self.make(Call::Mkdir, parent, name, reply, |folder| {
-            rustix::fs::mkdirat(folder, name, mode)
+        self.make(Call::Mkdir, parent, name, reply, |directory| {
+            rustix::fs::mkdirat(directory, name, mode)
         });
     }
 
@@ -392,17 +392,17 @@ impl fuser::Filesystem for Server {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        self.make(Call::Symlink, parent, name, reply, |folder| {
-            rustix::fs::symlinkat(target, folder, name)
+        self.make(Call::Symlink, parent, name, reply, |directory| {
+            rustix::fs::symlinkat(target, directory, name)
         });
     }
 
     fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.make(Call::Link, parent, name, reply, |folder| {
+        self.make(Call::Link, parent, name, reply, |directory| {
             rustix::fs::linkat(
                 CWD,
                 link(&*self.nodes.fd(node.0)?),
-                folder,
+                directory,
                 name,
                 AtFlags::SYMLINK_FOLLOW,
             )
@@ -410,19 +410,19 @@ impl fuser::Filesystem for Server {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let gone = self.call(Call::Unlink, parent, Some(name), |folder| {
-            let folder = self.nodes.fd(folder)?;
-            if self.manners.nfs && self.nodes.make_way(&folder, name)? {
+        let gone = self.call(Call::Unlink, parent, Some(name), |directory| {
+            let directory = self.nodes.fd(directory)?;
+            if self.manners.nfs && self.nodes.make_way(&directory, name)? {
                 return Ok(());
             }
-            rustix::fs::unlinkat(folder, name, AtFlags::empty())
+            rustix::fs::unlinkat(directory, name, AtFlags::empty())
         });
         done(gone, reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let gone = self.call(Call::Rmdir, parent, Some(name), |folder| {
-            rustix::fs::unlinkat(self.nodes.fd(folder)?, name, AtFlags::REMOVEDIR)
+        let gone = self.call(Call::Rmdir, parent, Some(name), |directory| {
+            rustix::fs::unlinkat(self.nodes.fd(directory)?, name, AtFlags::REMOVEDIR)
         });
         done(gone, reply);
     }
@@ -495,14 +495,14 @@ impl fuser::Filesystem for Server {
         let flags = OFlags::from_bits_retain(flags.cast_unsigned())
             & (OFlags::ACCMODE | OFlags::EXCL | OFlags::TRUNC);
         let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let created = self.call(Call::Create, parent, Some(name), |folder| {
+        let created = self.call(Call::Create, parent, Some(name), |directory| {
             let fd = rustix::fs::openat(
-                self.nodes.fd(folder)?,
+                self.nodes.fd(directory)?,
                 name,
                 flags,
                 Mode::from_raw_mode(mode & 0o7777),
             )?;
-            let stat = self.nodes.find(folder, name)?;
+            let stat = self.nodes.find(directory, name)?;
             self.nodes.opened(stat.st_ino);
             Ok((fd, stat))
         });
