@@ -38,7 +38,7 @@ impl Default for Shape {
     }
 }
 
-/// A registry, by what its packages weigh and how many a repo's lock file names.
+/// A registry, by what its packages measure and how many a repo's lock file names.
 ///
 /// Weights and paces are measured: `benches/README.md` says how. Nobody could be asked how many
 /// packages a lock file names.
@@ -58,7 +58,7 @@ const REGISTRIES: [Registry; 4] = [
         pace: (15.0, 1.5),
         names: 600.0,
     },
-    // With what is unpacked of it, which weighs seven times as much.
+    // With what is unpacked of it, which measures seven times as much.
     Registry {
         weight: (280e3, 1.3),
         pace: (69.0, 1.0),

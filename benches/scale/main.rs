@@ -39,7 +39,7 @@ const CPU: f64 = 0.03 + 1.0;
 /// Calls to delete a file, and a directory: a name each, and the directory's listing
 /// (`docs/design/nfs.md#cost`).
 const DELETE: (f64, f64) = (1.0, 4.0);
-/// Calls to list a unit, and to weigh one before it goes.
+/// Calls to list a unit, and to measure one before it goes.
 const LIST_UNIT: f64 = 0.2;
 /// A pod: threads that wait on the network, cores.
 const THREADS: f64 = 32.0;

@@ -39,8 +39,8 @@ struct World {
 }
 
 fn main() {
-    if let Some(root) = asked("weigh") {
-        return weigh(&root.into());
+    if let Some(root) = asked("measure") {
+        return measure(&root.into());
     }
     let pdu = is_there("pdu", "cargo install parallel-disk-usage");
     let dua = is_there("dua", "cargo install dua-cli");
@@ -51,7 +51,7 @@ fn main() {
         others.extend(
             before
                 .as_deref()
-                .map(|before| ("treewarden before", before, &["weigh"][..])),
+                .map(|before| ("treewarden before", before, &["measure"][..])),
         );
         others.extend(pdu.then_some(("pdu", "pdu", &["--max-depth=1"][..])));
         others.extend((pdu && remote).then_some((
@@ -150,7 +150,7 @@ fn ways<'a>(
     };
     let told = tell.clone();
     let ours = Way::new("treewarden", move |world: &mut World| {
-        ourselves("weigh", &world.root);
+        ourselves("measure", &world.root);
         told("treewarden", world);
     });
     let others = others.iter().map(|&(name, program, arguments)| {
@@ -164,7 +164,7 @@ fn ways<'a>(
 }
 
 /// As the night does it.
-fn weigh(root: &Arc<Path>) {
+fn measure(root: &Arc<Path>) {
     let (size, problems) = other::io_pool()
         .install(|| size::standing(root, &Stop::never()))
         .expect("the root can be listed");
@@ -180,7 +180,7 @@ fn same_as_du(root: &Path) {
         .next()
         .and_then(|sum| sum.parse().ok())
         .expect("a sum");
-    let ours: u64 = ourselves("weigh", root).trim().parse().expect("a sum");
+    let ours: u64 = ourselves("measure", root).trim().parse().expect("a sum");
     let own = root.metadata().expect("it stands").blocks() * 512;
     assert_eq!(ours + own, du, "du says something else");
 }

@@ -9,7 +9,6 @@
 )]
 
 pub mod at_work;
-pub mod ballast;
 pub mod evict;
 pub mod fill;
 pub mod gc;
@@ -18,6 +17,7 @@ pub mod proof;
 pub mod reflogs;
 pub mod repo;
 pub mod rescue;
+pub mod reserved_space;
 pub mod restore;
 pub mod staging;
 pub mod trash;

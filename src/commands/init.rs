@@ -1,6 +1,6 @@
 //! `treewarden init`: prepares a volume, so that runs accept it.
 
-use crate::apply::ballast;
+use crate::apply::reserved_space;
 use crate::config::policy;
 use crate::state::volume::{self, Sentinel, VolumeError};
 use crate::survey::volume::usage;
@@ -12,7 +12,8 @@ use chrono::{DateTime, Utc};
 /// [`VolumeError`]; a prepared volume is left unchanged.
 pub fn init(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
     let sentinel = volume::prepare(volume, now)?;
-    let taken = usage(&volume.root).and_then(|usage| ballast::take_on(&volume.state, &usage));
+    let taken =
+        usage(&volume.root).and_then(|usage| reserved_space::take_on(&volume.state, &usage));
     taken.map_err(|cause| VolumeError::Prepare {
         path: volume.state.path(),
         cause,

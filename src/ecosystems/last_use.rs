@@ -571,25 +571,25 @@ mod tests {
     }
 
     #[test]
-    fn files_that_stand_alone_are_weighed_as_they_are_listed() {
+    fn files_that_stand_alone_are_measured_as_they_are_listed() {
         use crate::survey::size::size;
         let field = Field::new();
         let (body, head) = (field.file("http-v2/a.body", 9), field.file("http-v2/a", 9));
         std::fs::write(body.path(), vec![7; 100_000]).unwrap();
-        let weighed =
+        let measured =
             |paths: &[VolumePath]| field.probe(true).first_look(told("pip"), paths).unwrap().1;
         let both = [head.clone(), body];
         assert_eq!(
-            weighed(&both),
+            measured(&both),
             Some(size(&both, &crate::fs::stop::Stop::never()).unwrap())
         );
         assert_eq!(
-            weighed(&[head.clone(), field.at("http-v2")]),
+            measured(&[head.clone(), field.at("http-v2")]),
             None,
             "nobody looked at all that the directory holds"
         );
         std::fs::hard_link(head.path(), field.at("other").path()).unwrap();
-        assert_eq!(weighed(&both), None, "its going may free nothing");
+        assert_eq!(measured(&both), None, "its going may free nothing");
         // Only a part of a pnpm package is inspected.
         let contents: Vec<VolumePath> = ["1", "2", "3"].map(|name| field.file(name, 9)).into();
         assert_eq!(

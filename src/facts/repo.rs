@@ -3,7 +3,7 @@
 //! What could not be counted is an error of the survey, so a zero here was counted.
 
 use super::rescue::Rescue;
-use super::worktree::{Stray, Worktree};
+use super::worktree::{Unregistered, Worktree};
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct Repo {
     /// The registered worktrees, by path.
     pub worktrees: Vec<Worktree>,
     /// The unregistered directories in its worktree roots.
-    pub strays: Vec<Stray>,
+    pub unregistered: Vec<Unregistered>,
     /// What earlier runs rescued, by name.
     pub rescues: Vec<Rescue>,
     /// Objects and packs.

@@ -144,16 +144,16 @@ pub enum Landed {
 
 /// An unregistered directory in a worktree root. Never deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stray {
+pub struct Unregistered {
     /// Its path.
     pub path: PathBuf,
     /// Its kind.
-    pub kind: StrayKind,
+    pub kind: UnregisteredKind,
 }
 
 /// The kind of an unregistered directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StrayKind {
+pub enum UnregisteredKind {
     /// A worktree whose admin directory is gone.
     Dangling,
     /// A worktree of a repo that is not this one.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::facts::cache::{self, Size};
 use crate::facts::repo::Store;
-use crate::facts::worktree::{self, Stray, StrayKind};
+use crate::facts::worktree::{self, Unregistered, UnregisteredKind};
 use crate::fs::volume_path::VolumePath;
 use crate::plan::evict;
 use crate::plan::repo::Plan;
@@ -16,14 +16,14 @@ use chrono::{DateTime, Utc};
 
 /// A row for each tree of the plan, in its order, then for each unregistered directory. What is to
 /// go is `Planned`.
-pub fn worktrees(plan: &Plan, strays: &[Stray], now: DateTime<Utc>) -> Vec<Worktree> {
+pub fn worktrees(plan: &Plan, unregistered: &[Unregistered], now: DateTime<Utc>) -> Vec<Worktree> {
     let trees = plan
         .trees
         .iter()
         .filter(|(tree, _)| !plan.drop.contains(tree));
     trees
         .map(|(tree, verdict)| row(tree, verdict, now))
-        .chain(strays.iter().map(stray))
+        .chain(unregistered.iter().map(unregistered_row))
         .collect()
 }
 
@@ -102,18 +102,18 @@ fn idle(tree: &worktree::Worktree, now: DateTime<Utc>) -> Option<u64> {
         .then(|| u64::try_from((now - tree.active).num_seconds()).unwrap_or(0))
 }
 
-fn stray(stray: &Stray) -> Worktree {
-    let (because, why) = match stray.kind {
-        StrayKind::Dangling => (
+fn unregistered_row(directory: &Unregistered) -> Worktree {
+    let (because, why) = match directory.kind {
+        UnregisteredKind::Dangling => (
             ReasonName::Dangling,
             "a worktree whose registration is gone; `git worktree repair` may bring it back, or delete it by hand",
         ),
-        StrayKind::Foreign => (ReasonName::Foreign, "a worktree of another repo"),
-        StrayKind::Empty => (ReasonName::Empty, "an empty directory"),
-        StrayKind::NotGit => (ReasonName::NotGit, "a directory that is no worktree"),
+        UnregisteredKind::Foreign => (ReasonName::Foreign, "a worktree of another repo"),
+        UnregisteredKind::Empty => (ReasonName::Empty, "an empty directory"),
+        UnregisteredKind::NotGit => (ReasonName::NotGit, "a directory that is no worktree"),
     };
     Worktree {
-        path: stray.path.clone(),
+        path: directory.path.clone(),
         branch: None,
         head: None,
         class: None,

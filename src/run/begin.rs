@@ -5,7 +5,7 @@
 
 use super::Request;
 use super::mode::Mode;
-use crate::apply::ballast;
+use crate::apply::reserved_space;
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
 use crate::facts::volume::Usage;
@@ -205,7 +205,7 @@ fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, Refusal> {
     {
         return Err(Refusal::LocalLocks(why));
     }
-    ballast::drop_when_scarce(&policy.volume.state, before, stop).map_err(unusable)?;
+    reserved_space::drop_when_scarce(&policy.volume.state, before, stop).map_err(unusable)?;
     let locks = policy.volume.locks();
     let lock = options.shard.map_or_else(
         || LockedVolume::take(&locks, "run", now),

@@ -92,7 +92,7 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
         stop,
     };
     let mut caches = caches::survey(&budgeted, &[], inspection);
-    sizing::weigh_whole(&mut caches, stop);
+    sizing::measure_whole(&mut caches, stop);
     evict::with_budgets(None, &caches).is_some()
 }
 
@@ -165,7 +165,7 @@ impl Stage<'_> {
         let (mut rows, mut freed) = (Vec::new(), Size::default());
         loop {
             while let Some(batch) = queue.next_batch() {
-                let (units, problems) = sizing::weigh(batch, stop);
+                let (units, problems) = sizing::measure(batch, stop);
                 queue.choose(units, problems);
             }
             // Then the listing or the measuring is incomplete, and a plan made from it would be
@@ -249,7 +249,7 @@ impl Lister<'_> {
         let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
         let shortlist = self.shortlist(None, enough);
         let mut caches = self.survey(&|unit| shortlist.sift(&self.caches, unit));
-        sizing::weigh_whole(&mut caches, self.stop);
+        sizing::measure_whole(&mut caches, self.stop);
         let wanted = evict::with_budgets(wanted, &caches)?;
         evict::name(&mut caches, self.names);
         let mut queue = evict::order(caches, wanted, self.in_use, self.now);

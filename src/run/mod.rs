@@ -9,7 +9,7 @@
     warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
 )]
 
-use crate::apply::ballast;
+use crate::apply::reserved_space;
 use crate::apply::trash;
 use crate::config::policy::{self, Policy};
 use crate::facts::volume::Usage;
@@ -233,8 +233,8 @@ fn repack_with_room<'a>(
     };
     let jobs = context.repos.install(|| repack_again(&context, jobs));
     let after = measure(after);
-    if let Err(error) = ballast::take_on(&volume.state, &after) {
-        tracing::warn!(%error, "failed to take on ballast; the next run tries again");
+    if let Err(error) = reserved_space::take_on(&volume.state, &after) {
+        tracing::warn!(%error, "failed to reserve space; the next run tries again");
     }
     (jobs, after)
 }

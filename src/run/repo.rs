@@ -47,7 +47,7 @@ impl RunContext<'_> {
                 freed: needs::expiring(&decided.shadow, plan, self.now),
                 ..RepoResult::of(row)
             };
-            result.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
+            result.row.worktrees = rows::worktrees(plan, &decided.facts.unregistered, self.now);
             result.row.prune = rows::prune(plan);
             result.row.rescues = rows::rescues(plan);
             result.row.gc = rows::gc(plan, &decided.facts.store);

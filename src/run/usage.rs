@@ -26,7 +26,7 @@ pub struct Usage {
 
 /// Walks over everything on the volume.
 pub fn usage(policy: &Policy, stop: &Stop) -> Usage {
-    weigh(policy, stop).unwrap_or_else(|error| {
+    measure(policy, stop).unwrap_or_else(|error| {
         let problem = format!("failed to list `{}`: {error}", policy.volume.root.display());
         Usage {
             problems: vec![problem],
@@ -38,7 +38,7 @@ pub fn usage(policy: &Policy, stop: &Stop) -> Usage {
 /// A place's part of the volume, and whose it is.
 type Owner = (Part, Option<String>);
 
-fn weigh(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
+fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     let mut known = known(policy);
     let trash = policy.volume.state.join("trash")?;
     known.insert(trash.clone(), (Part::State, None));
@@ -89,11 +89,11 @@ fn used(part: size::Part, known: &HashMap<VolumePath, Owner>) -> Used {
 }
 
 /// The trash itself stays when it is emptied.
-fn but_for_itself(weighed: Size, trash: &VolumePath) -> Size {
+fn but_for_itself(measured: Size, trash: &VolumePath) -> Size {
     let own = openat::stat(trash).map_or(0, |stat| size::of_one(&stat).bytes);
     Size {
-        bytes: weighed.bytes.saturating_sub(own),
-        inodes: weighed.inodes.saturating_sub(1),
+        bytes: measured.bytes.saturating_sub(own),
+        inodes: measured.inodes.saturating_sub(1),
     }
 }
 

@@ -63,7 +63,7 @@ impl RepoSurvey<'_> {
         self.tell_index_locks(&mut leftovers, &worktrees);
         let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
         Ok(Repo {
-            strays: unregistered::strays(self.policy, git_dir, &paths),
+            unregistered: unregistered::directories(self.policy, git_dir, &paths),
             worktrees,
             rescues: rescues::all(&repo).map_err(|error| self.odd(&error))?,
             store,

@@ -34,7 +34,7 @@ const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
 /// # Errors
 /// Something could not be inspected; the error names the first.
 pub fn size(paths: &[VolumePath], stop: &Stop) -> io::Result<Size> {
-    let Weighed { size, problems, .. } = sum_up(None, paths, true, Some(stop));
+    let Measured { size, problems, .. } = sum_up(None, paths, true, Some(stop));
     first_problem(size, problems)
 }
 
@@ -51,7 +51,7 @@ fn first_problem<T>(what: T, problems: Vec<String>) -> io::Result<T> {
 ///
 /// # Errors
 /// As [`size`]; there is a repo somewhere in it.
-pub fn weigh(
+pub fn measure(
     root: &OwnedFd,
     paths: &[VolumePath],
     may_hold_repos: bool,
@@ -71,7 +71,7 @@ pub fn weigh(
 /// # Errors
 /// As [`size`].
 pub fn repo_among(paths: &[VolumePath], stop: &Stop) -> io::Result<Option<PathBuf>> {
-    let Weighed {
+    let Measured {
         repos, problems, ..
     } = sum_up(None, paths, false, Some(stop));
     first_problem(repos.into_iter().min(), problems)
@@ -83,7 +83,7 @@ pub fn repo_among(paths: &[VolumePath], stop: &Stop) -> io::Result<Option<PathBu
 /// # Errors
 /// The root itself can't be listed.
 pub fn standing(root: &Arc<Path>, stop: &Stop) -> io::Result<(Size, Vec<String>)> {
-    let Weighed { size, problems, .. } = sum_up(None, &children(root)?, true, Some(stop));
+    let Measured { size, problems, .. } = sum_up(None, &children(root)?, true, Some(stop));
     Ok((size, problems))
 }
 
@@ -130,7 +130,7 @@ pub fn parts(
     }
     .take();
     let mut problems = Vec::new();
-    let mut weighed = Vec::new();
+    let mut measured = Vec::new();
     for (path, sum) in parts {
         let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         problems.append(&mut sum.problems);
@@ -138,14 +138,14 @@ pub fn parts(
             .count_linked()
             .iter()
             .fold(0, |sum, file| file.bytes.saturating_add(sum));
-        weighed.push(Part {
+        measured.push(Part {
             place: VolumePath::new(root, &path)?,
             size: sum.size,
             shared_bytes,
         });
     }
     problems.sort_unstable();
-    Ok((weighed, problems))
+    Ok((measured, problems))
 }
 
 /// A part of the volume.
@@ -163,7 +163,7 @@ pub struct Part {
 type Parts = BTreeMap<PathBuf, Mutex<Sum>>;
 
 /// The result of measuring.
-struct Weighed {
+struct Measured {
     size: Size,
     shared: Vec<Shared>,
     /// Directories that contain a `.git`.
@@ -177,7 +177,7 @@ fn sum_up(
     places: &[VolumePath],
     whole: bool,
     stop: Option<&Stop>,
-) -> Weighed {
+) -> Measured {
     let sum = Mutex::new(Sum {
         stop: stop.cloned(),
         ..Sum::default()
@@ -193,7 +193,7 @@ fn sum_up(
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
     let shared = sum.count_linked();
-    Weighed {
+    Measured {
         size: sum.size,
         shared,
         repos: sum.repos,
@@ -274,11 +274,11 @@ impl<'a> Walk<'a> {
         directory: PathBuf,
     ) {
         let place = above.place;
-        let weighed = above
+        let measured = above
             .anchor
             .open(&directory)
-            .and_then(|folder| Ok((weigh_one(&folder, above.device, self.whole)?, folder)));
-        match weighed {
+            .and_then(|folder| Ok((measure_one(&folder, above.device, self.whole)?, folder)));
+        match measured {
             Ok(((found, names), folder)) => {
                 let stopped = lock(sum).merge(found, place, &directory);
                 if stopped || names.is_empty() {
@@ -320,7 +320,7 @@ impl<'a> Walk<'a> {
 
 /// Measures one directory without its subdirectories, which are returned by name, to be measured
 /// next.
-fn weigh_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CString>), Errno> {
+fn measure_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CString>), Errno> {
     let (mut sum, mut below) = (Sum::default(), Vec::new());
     let own = rustix::fs::fstat(folder)?;
     if own.st_dev != device {
@@ -455,7 +455,7 @@ impl Sum {
 
     fn problem(&mut self, place: &VolumePath, below: &Path, errno: Errno) {
         self.problems.push(format!(
-            "failed to weigh `{}`: {}",
+            "failed to measure `{}`: {}",
             plain(place, below).display(),
             openat::cause(errno)
         ));
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_weighs_its_blocks_and_inodes() {
+    fn a_tree_measures_its_blocks_and_inodes() {
         let field = Field::new();
         let (one, two) = (field.file("t/one", 1), field.file("t/deep/er/two", 1));
         fs::write(one.path(), vec![7; 100_000]).unwrap();
@@ -545,7 +545,7 @@ mod tests {
                 inodes: 1
             }
         );
-        let shared = weigh(&field.root(), &[field.at("a")], false).unwrap().1;
+        let shared = measure(&field.root(), &[field.at("a")], false).unwrap().1;
         assert_eq!(
             shared
                 .iter()
@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_weighs_itself_and_is_not_followed() {
+    fn a_link_measures_itself_and_is_not_followed() {
         let field = Field::new();
         field.file("outside/big", 1);
         field.file("t/file", 1);
@@ -576,16 +576,16 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "failed to weigh `way/big`: it is reached through a symbolic link, which is never followed"
+            "failed to measure `way/big`: it is reached through a symbolic link, which is never followed"
         );
     }
 
     #[test]
-    fn what_holds_a_repo_is_not_weighed_for_its_end() {
+    fn what_holds_a_repo_is_not_measured_for_its_end() {
         let field = Field::new();
         field.file("models/org/mine/.git", 1);
         field.file("models/org/theirs/weights", 1);
-        let error = weigh(&field.root(), &[field.at("models")], true)
+        let error = measure(&field.root(), &[field.at("models")], true)
             .unwrap_err()
             .to_string();
         assert_eq!(
@@ -593,7 +593,7 @@ mod tests {
             "`models/org/mine` is a git repo or worktree, so what holds it stays"
         );
         assert_eq!(
-            weigh(&field.root(), &[field.at("models/org/theirs")], true)
+            measure(&field.root(), &[field.at("models/org/theirs")], true)
                 .unwrap()
                 .0,
             size(&[field.at("models/org/theirs")], &Stop::never()).unwrap()
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_weighs_nothing() {
+    fn what_is_missing_measures_nothing() {
         assert_eq!(
             size(&[Field::new().at("nowhere")], &Stop::never()).unwrap(),
             Size::default()
@@ -609,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn a_very_deep_tree_is_weighed() {
+    fn a_very_deep_tree_is_measured() {
         let field = Field::new();
         let deep = format!("t{}", "/d".repeat(1500));
         fs::create_dir_all(field.at(&deep).path()).unwrap();
@@ -617,7 +617,7 @@ mod tests {
     }
 
     #[test]
-    fn where_descriptors_are_scarce_a_tree_weighs_the_same() {
+    fn where_descriptors_are_scarce_a_tree_measures_the_same() {
         let field = Field::new();
         for number in 0..20 {
             field.file(&format!("t/{number}/a/b/c/file"), 1);
@@ -630,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_is_weighed_part_by_part() {
+    fn a_volume_is_measured_part_by_part() {
         let field = Field::new();
         let files = ["a/file", "a/deep/b/file", "a/deep/file", "c/file", "alone"]
             .map(|path| field.file(path, 1));

@@ -1,7 +1,7 @@
 //! What stands in the worktree roots and no registration names: it is reported, and left alone.
 
 use crate::config::policy;
-use crate::facts::worktree::{Stray, StrayKind};
+use crate::facts::worktree::{Unregistered, UnregisteredKind};
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
@@ -13,7 +13,11 @@ const RUNNERS_TRASH: &str = ".superset-delete-";
 
 /// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then
 /// it is simply not mentioned, and never touched.
-pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathBuf]) -> Vec<Stray> {
+pub(super) fn directories(
+    policy: &policy::Repo,
+    git_dir: &VolumePath,
+    known: &[PathBuf],
+) -> Vec<Unregistered> {
     let places: BTreeSet<PathBuf> = policy
         .worktrees
         .roots
@@ -38,42 +42,44 @@ pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathB
     let places = places
         .par_iter()
         .filter(|path| !inside(path) && !trashed(path));
-    let strays = places.filter_map(|path| {
-        stray_kind(git_dir, path).map(|kind| Stray {
+    let found = places.filter_map(|path| {
+        kind_of(git_dir, path).map(|kind| Unregistered {
             path: path.clone(),
             kind,
         })
     });
     outermost(
-        strays
-            .filter(|stray| is_tree(stray.kind) || !around(&stray.path))
+        found
+            .filter(|directory| is_tree(directory.kind) || !around(&directory.path))
             .collect(),
     )
 }
 
-/// Where roots reach to different depths, one stray may stand in another: what is in a lost tree is
+/// Where roots reach to different depths, one may stand in another: what is in a lost tree is
 /// that tree's, but a lost tree in a plain directory is what there is to tell of the directory.
-fn outermost(strays: Vec<Stray>) -> Vec<Stray> {
-    let trees: Vec<PathBuf> = strays
+fn outermost(all: Vec<Unregistered>) -> Vec<Unregistered> {
+    let trees: Vec<PathBuf> = all
         .iter()
-        .filter(|stray| is_tree(stray.kind))
-        .map(|stray| stray.path.clone())
+        .filter(|directory| is_tree(directory.kind))
+        .map(|directory| directory.path.clone())
         .collect();
     let mut plain: Vec<PathBuf> = Vec::new();
-    let kept = strays.into_iter().filter(|stray| {
-        let inside = |above: &PathBuf| stray.path != *above && stray.path.starts_with(above);
-        let told = !is_tree(stray.kind) && trees.iter().any(|tree| tree.starts_with(&stray.path));
+    let kept = all.into_iter().filter(|directory| {
+        let inside =
+            |above: &PathBuf| directory.path != *above && directory.path.starts_with(above);
+        let told =
+            !is_tree(directory.kind) && trees.iter().any(|tree| tree.starts_with(&directory.path));
         let keep = !told && !trees.iter().any(inside) && !plain.iter().any(inside);
-        if keep && !is_tree(stray.kind) {
-            plain.push(stray.path.clone());
+        if keep && !is_tree(directory.kind) {
+            plain.push(directory.path.clone());
         }
         keep
     });
     kept.collect()
 }
 
-fn is_tree(kind: StrayKind) -> bool {
-    matches!(kind, StrayKind::Dangling | StrayKind::Foreign)
+fn is_tree(kind: UnregisteredKind) -> bool {
+    matches!(kind, UnregisteredKind::Dangling | UnregisteredKind::Foreign)
 }
 
 /// Directories below `root` that the glob matches, no deeper than it is long.
@@ -101,7 +107,7 @@ fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     for _ in fixed.len()..depth {
         level = level
             .par_iter()
-            .flat_map_iter(|above| directories(above))
+            .flat_map_iter(|above| directories_in(above))
             .collect();
         all.extend_from_slice(&level);
     }
@@ -113,7 +119,7 @@ fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
 }
 
 /// The directories in a directory; none where it can't be listed.
-fn directories(above: &Path) -> Vec<PathBuf> {
+fn directories_in(above: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(above)
         .into_iter()
         .flatten()
@@ -124,7 +130,7 @@ fn directories(above: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn stray_kind(git_dir: &VolumePath, path: &Path) -> Option<StrayKind> {
+fn kind_of(git_dir: &VolumePath, path: &Path) -> Option<UnregisteredKind> {
     let git_file = VolumePath::new(git_dir.root(), &path.join(".git")).ok()?;
     match std::fs::symlink_metadata(git_file.path()) {
         Ok(data) if data.is_dir() => None,
@@ -135,15 +141,15 @@ fn stray_kind(git_dir: &VolumePath, path: &Path) -> Option<StrayKind> {
             // gone.
             let foreign = admin.is_dir() && !admin.starts_with(git_dir.path());
             Some(if foreign {
-                StrayKind::Foreign
+                UnregisteredKind::Foreign
             } else {
-                StrayKind::Dangling
+                UnregisteredKind::Dangling
             })
         }
         Err(_) => Some(if std::fs::read_dir(path).ok()?.next().is_none() {
-            StrayKind::Empty
+            UnregisteredKind::Empty
         } else {
-            StrayKind::NotGit
+            UnregisteredKind::NotGit
         }),
     }
 }

@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use treewarden::apply::ballast;
+use treewarden::apply::reserved_space;
 use treewarden::apply::trash::taken_from;
 use treewarden::config::policy::Volume;
 use treewarden::facts::volume::Usage;
@@ -498,17 +498,17 @@ fn ballast_that_was_cut_short_is_made_whole_and_a_link_is_not_filled() {
             .map(|entry| (entry.path(), entry.metadata().unwrap().len()))
             .collect()
     };
-    ballast::take_on(&state, &room).unwrap();
+    reserved_space::take_on(&state, &room).unwrap();
     let whole = files();
     assert_eq!(whole.values().sum::<u64>(), 4 << 20);
     whole.keys().skip(3).for_each(|file| remove(file));
-    ballast::take_on(&state, &room).unwrap();
+    reserved_space::take_on(&state, &room).unwrap();
     same("ballast", &files(), &whole);
     let elsewhere = world.beside("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     remove(&world.at(".treewarden/ballast"));
     symlink(&elsewhere, world.at(".treewarden/ballast")).unwrap();
-    assert!(ballast::take_on(&state, &room).is_err());
+    assert!(reserved_space::take_on(&state, &room).is_err());
     world.night();
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }

@@ -86,5 +86,5 @@ fn of(
         reap: true,
         ..Only::NONE
     });
-    Ok(rows::worktrees(&plan, &facts.strays, now))
+    Ok(rows::worktrees(&plan, &facts.unregistered, now))
 }

@@ -7,13 +7,13 @@
 //! ```text
 //! let list = LruShortlist::new(&names, policy.in_use, now, most, None).enough(wanted);
 //! let mut caches = survey(&|unit| list.sift(&policies, unit));
-//! sizing::weigh_whole(&mut caches);
+//! sizing::measure_whole(&mut caches);
 //! let Some(wanted) = evict::with_budgets(evict::wanted(&usage, &policy), &caches) else { return };
 //! evict::name(&mut caches, &names);
 //! let mut queue = evict::order(caches, wanted, policy.in_use, now);
 //! queue.add(list.sifted());
 //! while let Some(batch) = queue.next_batch() {
-//!     let (units, problems) = sizing::weigh(batch);
+//!     let (units, problems) = sizing::measure(batch);
 //!     queue.choose(units, problems);
 //! }
 //! let eviction = queue.finish();
@@ -281,7 +281,7 @@ impl Queue {
 
     fn choose_one(&mut self, mut unit: Unit) {
         if unit.size.is_none() {
-            return self.held.unit(unit, "could not be weighed".into());
+            return self.held.unit(unit, "could not be measured".into());
         }
         let gain = self.links.gain(&unit);
         if gain == Size::default() {

@@ -223,7 +223,7 @@ fn problems_are_told_up_to_a_number() {
 }
 
 #[test]
-fn what_frees_nothing_or_could_not_be_weighed_stays() {
+fn what_frees_nothing_or_could_not_be_measured_stays() {
     let mut linked = unit("npm", "linked", 90, 0);
     linked.size = Some(Size::default());
     let mut unknown = unit("npm", "unknown", 90, 0);
@@ -233,7 +233,7 @@ fn what_frees_nothing_or_could_not_be_weighed_stays() {
     let found = evict(vec![npm], 5, 0);
     assert_eq!(names(&found), ["good"]);
     let expected = [
-        "1 unit of npm: could not be weighed",
+        "1 unit of npm: could not be measured",
         "1 unit of npm: would free nothing: gone, or linked elsewhere",
         "npm: failed to list `npm/x`: no",
     ];

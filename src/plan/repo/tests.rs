@@ -71,7 +71,7 @@ pub(in crate::plan) fn looked(contents: Contents) -> State {
 pub(in crate::plan) fn repo(worktrees: Vec<Worktree>) -> Repo {
     Repo {
         worktrees,
-        strays: Vec::new(),
+        unregistered: Vec::new(),
         rescues: Vec::new(),
         store: Store::default(),
         leftovers: Vec::new(),

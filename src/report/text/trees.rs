@@ -65,8 +65,8 @@ fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
     }
 }
 
-/// The trees and stray directories that stay: those that nobody could tell or remove one by one,
-/// the rest by reason.
+/// The trees and unregistered directories that stay: those that nobody could tell or remove one by
+/// one, the rest by reason.
 pub(super) fn kept(page: &mut Page, report: &RunReport) {
     let unknown = report
         .worktrees()

@@ -62,7 +62,8 @@ impl RunContext<'_> {
             locks: decided.locks.clone(),
             ..RepoResult::of(row)
         };
-        result.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
+        result.row.worktrees =
+            rows::worktrees(&decided.plan, &decided.facts.unregistered, self.now);
         let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
         let trees = first.row.worktrees.iter().filter(planned);
         let counted: HashSet<&Path> = trees.map(|tree| tree.path.as_path()).collect();

@@ -19,7 +19,7 @@ use std::io;
 /// measured and is left out.
 ///
 /// Once the run is to stop, nothing more is measured.
-pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
+pub fn measure(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
     // They are all on one volume.
     let Some(root) = units
         .iter()
@@ -42,10 +42,10 @@ pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
         }
     };
     let units = units.into_par_iter().filter(|_| stop.reached().is_none());
-    let weighed: Vec<Result<Unit, Unweighed>> =
-        units.map(|unit| weigh_one(&root, unit, stop)).collect();
+    let measured: Vec<Result<Unit, Unmeasured>> =
+        units.map(|unit| measure_one(&root, unit, stop)).collect();
     let mut problems = Vec::new();
-    let units = weighed
+    let units = measured
         .into_iter()
         .filter_map(|unit| {
             unit.map_err(|problem| problems.push(problem.to_string()))
@@ -57,12 +57,12 @@ pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
 
 /// Measures every unit of the caches that have a reserve or a budget, because what may go there
 /// depends on the total.
-pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
+pub fn measure_whole(caches: &mut [Cache], stop: &Stop) {
     for cache in caches
         .iter_mut()
         .filter(|cache| cache.budget.is_some() || cache.reserve != Size::default())
     {
-        let (units, problems) = weigh(std::mem::take(&mut cache.units), stop);
+        let (units, problems) = measure(std::mem::take(&mut cache.units), stop);
         cache.units = units;
         cache.problems.extend(problems);
     }
@@ -70,7 +70,7 @@ pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
 
 /// Why nobody can say what a unit's going frees.
 #[derive(Debug, thiserror::Error)]
-enum Unweighed {
+enum Unmeasured {
     /// Whether it is build output and nothing else can't be told.
     #[error("failed to look into `{unit}`: {cause}")]
     Look {
@@ -87,25 +87,25 @@ enum Unweighed {
     Size(io::Error),
 }
 
-fn weigh_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, Unweighed> {
+fn measure_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, Unmeasured> {
     if unit.size.is_none() {
         if let Some(tree) = &unit.tree
             && let Some(own) =
                 regenerable::own_among(&unit.paths, &tree.made_again, stop).map_err(|cause| {
-                    Unweighed::Look {
+                    Unmeasured::Look {
                         unit: unit.name.clone(),
                         cause,
                     }
                 })?
         {
-            return Err(Unweighed::Own(own));
+            return Err(Unmeasured::Own(own));
         }
         // Tools own the layouts of the other kinds. Into these people put repos of their own, and
         // worktrees may be there.
         let may_hold_repos =
             ecosystems::layout(unit.kind).is_none_or(|layout| layout.stands != Stands::InDirectory);
         let (size, shared) =
-            size::weigh(root, &unit.paths, may_hold_repos).map_err(Unweighed::Size)?;
+            size::measure(root, &unit.paths, may_hold_repos).map_err(Unmeasured::Size)?;
         (unit.size, unit.shared) = (Some(size), shared);
     }
     Ok(unit)

@@ -54,10 +54,10 @@ pub fn take_on(state: &VolumePath, usage: &Usage) -> io::Result<()> {
     let names = (0..FILES).map(|number| number.to_string());
     names
         .filter(|name| !there.holds(name))
-        .try_for_each(|name| weigh_down(&directory, &name))
+        .try_for_each(|name| fill(&directory, &name))
 }
 
-fn weigh_down(directory: &OwnedFd, name: &str) -> io::Result<()> {
+fn fill(directory: &OwnedFd, name: &str) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     match rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => File::from(file).write_all(&vec![b'.'; BYTES]),
