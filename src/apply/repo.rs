@@ -44,6 +44,9 @@ pub enum StepError {
     /// The tree is no longer what was decided about.
     #[error("somebody worked in it while it was being reaped; it stands where it stood")]
     Changed,
+    /// The registration is no longer that of a tree that is gone.
+    #[error("somebody locked it or brought its tree back meanwhile; its registration stays")]
+    Returned,
     /// Whether the tree changed is unknown.
     #[error("failed to look at the tree again: {0}; it stands where it stood")]
     LookAgain(#[source] io::Error),
@@ -128,11 +131,19 @@ impl RepoExecutor<'_> {
     }
 
     /// Drops the registration of a tree that is gone, after keeping the commits that only it
-    /// reached, and its index if that contains work.
+    /// reached, and its index if that contains work. Lock and place are looked at once more.
     ///
     /// # Errors
     /// [`StepError`]: it stays.
     pub fn drop_registration(&self, tree: &Worktree) -> Result<Emptied, StepError> {
+        let place = VolumePath::new(tree.admin.root(), &tree.path).ok();
+        let is_back = match place {
+            Some(place) => found(openat::stat(&place))?.is_some(),
+            None => false,
+        };
+        if is_back || lock_of(tree)? != tree.locked {
+            return Err(StepError::Returned);
+        }
         if let State::Missing {
             unreached, staged, ..
         } = &tree.state
@@ -268,16 +279,8 @@ impl RepoExecutor<'_> {
                 if !tree::still_so(taken, &same)? {
                     return Ok(false);
                 }
-                let locked = found(openat::read(
-                    &tree.admin.join("locked")?,
-                    worktree::LINE_CAP,
-                ))?;
                 // The lock of a dead process is decided about already; another one is new.
-                let locked = locked.map(|reason| {
-                    String::from_utf8_lossy(&reason)
-                        .trim_end_matches('\n')
-                        .to_owned()
-                }) != tree.locked;
+                let locked = lock_of(tree)? != tree.locked;
                 // The kernel reports the place where the tree is by now.
                 let in_use = Processes::but_callers().at_work(taken);
                 Ok(!locked
@@ -290,4 +293,14 @@ impl RepoExecutor<'_> {
             Err(StepError::Changed)
         }
     }
+}
+
+/// The reason in the tree's `locked`; none if it isn't locked.
+fn lock_of(tree: &Worktree) -> io::Result<Option<String>> {
+    let reason = found(openat::read(
+        &tree.admin.join("locked")?,
+        worktree::LINE_CAP,
+    ))?;
+    let text = |reason: Vec<u8>| String::from_utf8_lossy(&reason).into_owned();
+    Ok(reason.map(|reason| text(reason).trim_end_matches('\n').to_owned()))
 }

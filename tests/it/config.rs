@@ -384,15 +384,15 @@ c.yaml:13: defaults.worktrees.roots[0]: `../x` holds `..`; write the glob from t
 c.yaml:14: defaults.gc.strategy: `fast` is unknown; write one of auto, git-gc, off
 c.yaml:15: defaults.busy_probe: found text; write a list, as in [a, b]
 c.yaml:17: repos[0]: found text; write keys with values, as in {key: value}
-c.yaml:18: repos[1].path: `../acme` is no folder below volume.root; write its path from there, without `..`
+c.yaml:18: repos[1].path: `../acme` is no directory below volume.root; write its path from there, without `..`
 c.yaml:19: repos[2].name: `acme/shop` would share a lock file with `acme__shop`; rename one of them
-c.yaml:22: repos[3].path: `shop/sub` lies inside repos[2].path (`shop`); give each a folder of its own, side by side
+c.yaml:22: repos[3].path: `shop/sub` lies inside repos[2].path (`shop`); give each a directory of its own, side by side
 c.yaml:24: repos[3].worktrees.rescue_max: rescue_max (3.0 GiB) is above rescue_budget (2.0 GiB); raise the budget or lower the cap
-c.yaml:26: caches[0].path: is missing; write the folder's path below volume.root, for instance caches/npm
+c.yaml:26: caches[0].path: is missing; write the directory's path below volume.root, for instance caches/npm
 c.yaml:27: caches[1].path: build-output stands in the worktrees and has no path; take the key out
 c.yaml:27: caches[1].depth: is for the kind folder only; take the key out
 c.yaml:28: caches[2].kind: `maven` is unknown; write one of pip, uv, go-mod, go-build, pnpm, yarn, bun, deno, npm, cargo, folder, build-output
-c.yaml:28: caches[2].path: `shop` is also repos[2].path (`shop`); give each a folder of its own, side by side
+c.yaml:28: caches[2].path: `shop` is also repos[2].path (`shop`); give each a directory of its own, side by side
 c.yaml:30: alerts.webhook.url_env: is no environment variable's name, and an address doesn't belong here; write the name of the variable \
 that holds the address, for instance TREEWARDEN_WEBHOOK_URL
 c.yaml:30: alerts.webhook.when[0]: is unknown; write one of failed, shortfall, evicted, refused

@@ -86,8 +86,8 @@ pub(super) struct Emptied {
 }
 
 /// A directory being deleted: it goes when nothing below it is left.
-struct Directory {
-    above: Option<Arc<Directory>>,
+struct Dir {
+    above: Option<Arc<Dir>>,
     name: CString,
     anchor: Anchor,
     depth: usize,
@@ -160,7 +160,7 @@ fn no_directory(place: &VolumePath) -> io::Result<Emptied> {
     })
 }
 
-impl Directory {
+impl Dir {
     fn new(above: Option<Arc<Self>>, name: &CStr, fd: OwnedFd, bytes: u64) -> Self {
         let depth = above
             .as_ref()
@@ -183,14 +183,7 @@ impl Directory {
 impl Job<'_> {
     /// Deletes what is at the top, and then what was lifted there.
     fn delete_all(&self) -> io::Result<()> {
-        let root = || {
-            io::Result::Ok(Arc::new(Directory::new(
-                None,
-                c".",
-                self.top.try_clone()?,
-                0,
-            )))
-        };
+        let root = || io::Result::Ok(Arc::new(Dir::new(None, c".", self.top.try_clone()?, 0)));
         let all = root()?;
         rayon::scope(|scope| self.batch(scope, all));
         loop {
@@ -201,7 +194,7 @@ impl Job<'_> {
             let root = root()?;
             root.pending
                 .store(lifted.len().saturating_add(1), Ordering::Release);
-            rayon::scope(|scope| self.directories(scope, root, lifted));
+            rayon::scope(|scope| self.dirs(scope, root, lifted));
         }
     }
 
@@ -225,14 +218,14 @@ impl Job<'_> {
 
     /// Deletes what a directory lists, or as much of it as is held in memory: its files here, its
     /// directories wherever a thread is free.
-    fn batch<'scope>(&'scope self, scope: &Scope<'scope>, directory: Arc<Directory>) {
-        match read(&directory.anchor, BATCH) {
+    fn batch<'scope>(&'scope self, scope: &Scope<'scope>, dir: Arc<Dir>) {
+        match read(&dir.anchor, BATCH) {
             Ok(Listing {
                 mut files,
-                directories,
+                dirs,
                 more,
             }) => {
-                if directory.above.is_none() {
+                if dir.above.is_none() {
                     files.retain(|name| {
                         !self
                             .stay
@@ -240,42 +233,35 @@ impl Job<'_> {
                             .any(|stays| stays.as_bytes() == name.to_bytes())
                     });
                 }
-                directory.more.store(more, Ordering::Relaxed);
+                dir.more.store(more, Ordering::Relaxed);
                 // Directories first: while this thread deletes files, others can start on them.
-                directory
-                    .pending
-                    .fetch_add(directories.len(), Ordering::AcqRel);
-                self.directories(scope, directory.clone(), directories);
+                dir.pending.fetch_add(dirs.len(), Ordering::AcqRel);
+                self.dirs(scope, dir.clone(), dirs);
                 // A file's blocks are freed without its directory's lock, so two threads are faster
                 // than one.
                 if files.len() > MANY {
-                    let (half, directory) = (files.split_off(files.len() / 2), directory.clone());
-                    directory.pending.fetch_add(1, Ordering::AcqRel);
+                    let (half, dir) = (files.split_off(files.len() / 2), dir.clone());
+                    dir.pending.fetch_add(1, Ordering::AcqRel);
                     scope.spawn(move |scope| {
-                        self.files(&directory, &half);
-                        self.done(scope, directory);
+                        self.files(&dir, &half);
+                        self.done(scope, dir);
                     });
                 }
-                self.files(&directory, &files);
+                self.files(&dir, &files);
             }
-            Err(error) => self.leave(directory.above.as_deref(), &directory.name, error.into()),
+            Err(error) => self.leave(dir.above.as_deref(), &dir.name, error.into()),
         }
-        self.done(scope, directory);
+        self.done(scope, dir);
     }
 
-    fn files(&self, directory: &Directory, names: &[CString]) {
+    fn files(&self, dir: &Dir, names: &[CString]) {
         names
             .iter()
             .take_while(|_| !self.stopped())
-            .for_each(|name| self.file(directory, name));
+            .for_each(|name| self.file(dir, name));
     }
 
-    fn directories<'scope>(
-        &'scope self,
-        scope: &Scope<'scope>,
-        above: Arc<Directory>,
-        names: Vec<CString>,
-    ) {
+    fn dirs<'scope>(&'scope self, scope: &Scope<'scope>, above: Arc<Dir>, names: Vec<CString>) {
         let all = 0..names.len();
         spread(scope, all, move |scope, number| {
             if let Some(name) = names.get(number) {
@@ -284,7 +270,7 @@ impl Job<'_> {
         });
     }
 
-    fn descend<'scope>(&'scope self, scope: &Scope<'scope>, above: &Arc<Directory>, name: &CStr) {
+    fn descend<'scope>(&'scope self, scope: &Scope<'scope>, above: &Arc<Dir>, name: &CStr) {
         if self.stopped() {
             return;
         }
@@ -298,7 +284,7 @@ impl Job<'_> {
         match self.open(above, name) {
             Ok((fd, bytes)) => self.batch(
                 scope,
-                Arc::new(Directory::new(Some(above.clone()), name, fd, bytes)),
+                Arc::new(Dir::new(Some(above.clone()), name, fd, bytes)),
             ),
             Err(Errno::NOENT) => self.done(scope, above.clone()),
             Err(error) => self.give_up(scope, name, error.into(), above.clone()),
@@ -312,7 +298,7 @@ impl Job<'_> {
         scope: &Scope<'scope>,
         name: &CStr,
         why: Hindrance,
-        above: Arc<Directory>,
+        above: Arc<Dir>,
     ) {
         self.leave(Some(&above), name, why);
         if above.more.load(Ordering::Relaxed) {
@@ -320,7 +306,7 @@ impl Job<'_> {
         }
     }
 
-    fn lift(&self, above: &Directory, name: &CStr) -> io::Result<()> {
+    fn lift(&self, above: &Dir, name: &CStr) -> io::Result<()> {
         let new = CString::new(uuid::Uuid::new_v4().to_string())?;
         rustix::fs::renameat(&above.anchor, name, &self.top, &new)?;
         above.moved.store(true, Ordering::Relaxed);
@@ -330,7 +316,7 @@ impl Job<'_> {
 
     /// Opens a directory on the same device, and returns the bytes of its own blocks. If its
     /// owner's right to read and change it was removed (Go's module cache), it is restored.
-    fn open(&self, above: &Directory, name: &CStr) -> Result<(OwnedFd, u64), Errno> {
+    fn open(&self, above: &Dir, name: &CStr) -> Result<(OwnedFd, u64), Errno> {
         // The kernel refuses any mount on the way: one of the same file system has the same device,
         // so that alone is not enough.
         let name = Path::new(OsStr::from_bytes(name.to_bytes()));
@@ -352,15 +338,15 @@ impl Job<'_> {
         Ok((fd, bytes(&stat)))
     }
 
-    fn file(&self, directory: &Directory, name: &CStr) {
-        let stat = match rustix::fs::statat(&directory.anchor, name, AtFlags::SYMLINK_NOFOLLOW) {
+    fn file(&self, dir: &Dir, name: &CStr) {
+        let stat = match rustix::fs::statat(&dir.anchor, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return,
             // What can't be measured waits: nobody could tell what deleting it frees.
-            Err(error) => return self.leave(Some(directory), name, error.into()),
+            Err(error) => return self.leave(Some(dir), name, error.into()),
             Ok(stat) => stat,
         };
         if self.is_new(&stat) {
-            return self.keep(directory, name);
+            return self.keep(dir, name);
         }
         if stat.st_nlink > 1 {
             self.linked
@@ -368,9 +354,9 @@ impl Job<'_> {
                 .expect("no deletion panics")
                 .insert(stat.st_ino);
         }
-        match rustix::fs::unlinkat(&directory.anchor, name, AtFlags::empty()) {
+        match rustix::fs::unlinkat(&dir.anchor, name, AtFlags::empty()) {
             Ok(()) => {
-                directory.moved.store(true, Ordering::Relaxed);
+                dir.moved.store(true, Ordering::Relaxed);
                 if stat.st_nlink == 1 {
                     self.freed(bytes(&stat));
                 }
@@ -378,9 +364,9 @@ impl Job<'_> {
             Err(Errno::NOENT) => {}
             // The name on NFS of a file that somebody has open.
             Err(Errno::BUSY) if name.to_bytes().starts_with(b".nfs") => {
-                self.leave(Some(directory), name, Hindrance::Open);
+                self.leave(Some(dir), name, Hindrance::Open);
             }
-            Err(error) => self.leave(Some(directory), name, error.into()),
+            Err(error) => self.leave(Some(dir), name, error.into()),
         }
     }
 
@@ -404,74 +390,73 @@ impl Job<'_> {
         changed(stat) >= since && (!linked() || written >= since)
     }
 
-    fn keep(&self, directory: &Directory, name: &CStr) {
+    fn keep(&self, dir: &Dir, name: &CStr) {
         // The name on NFS of a file that somebody has open.
         if name.to_bytes().starts_with(b".nfs") {
-            return self.leave(Some(directory), name, Hindrance::Open);
+            return self.leave(Some(dir), name, Hindrance::Open);
         }
-        self.note(Kept::Written(self.path(Some(directory), name)));
+        self.note(Kept::Written(self.path(Some(dir), name)));
     }
 
     /// Notes that one entry of the batch is gone, or its reading is done; the last one removes the
     /// directory, and so on upwards.
-    fn done<'scope>(&'scope self, scope: &Scope<'scope>, mut directory: Arc<Directory>) {
-        while directory.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+    fn done<'scope>(&'scope self, scope: &Scope<'scope>, mut dir: Arc<Dir>) {
+        while dir.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Listed again from the beginning: some file systems leave out names when others are
             // removed. Only as long as that helps.
-            if directory.more.load(Ordering::Relaxed)
-                && directory.moved.swap(false, Ordering::Relaxed)
+            if dir.more.load(Ordering::Relaxed)
+                && dir.moved.swap(false, Ordering::Relaxed)
                 && !self.stopped()
             {
-                directory.pending.store(1, Ordering::Release);
-                return scope.spawn(move |scope| self.batch(scope, directory));
+                dir.pending.store(1, Ordering::Release);
+                return scope.spawn(move |scope| self.batch(scope, dir));
             }
-            let Some(above) = directory.above.clone() else {
+            let Some(above) = dir.above.clone() else {
                 return;
             };
-            match rustix::fs::unlinkat(&above.anchor, &directory.name, AtFlags::REMOVEDIR) {
+            match rustix::fs::unlinkat(&above.anchor, &dir.name, AtFlags::REMOVEDIR) {
                 Ok(()) => {
                     above.moved.store(true, Ordering::Relaxed);
-                    self.freed(directory.bytes);
+                    self.freed(dir.bytes);
                 }
                 Err(Errno::NOENT) => {}
                 Err(error) => {
                     match error {
                         // What was left in it has been reported already, except what NFS put there
                         // when it was deleted.
-                        Errno::NOTEMPTY | Errno::EXIST => self.still_open(&directory),
-                        error => self.leave(Some(&above), &directory.name, error.into()),
+                        Errno::NOTEMPTY | Errno::EXIST => self.still_open(&dir),
+                        error => self.leave(Some(&above), &dir.name, error.into()),
                     }
                     if !above.more.load(Ordering::Relaxed) {
                         return;
                     }
                 }
             }
-            directory = above;
+            dir = above;
         }
     }
 
     /// Reports files that are open elsewhere: on NFS such a file gets another name when it is
     /// deleted (`.nfs...`), and stays with its bytes until it is closed.
-    fn still_open(&self, directory: &Directory) {
-        let files =
-            read(&directory.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
+    fn still_open(&self, dir: &Dir) {
+        let files = read(&dir.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
         for name in files
             .iter()
             .filter(|name| name.to_bytes().starts_with(b".nfs"))
         {
-            let path = self.path(Some(directory), name);
+            let path = self.path(Some(dir), name);
             let told = self
                 .left
                 .lock()
                 .expect("no deletion panics")
                 .iter()
                 .any(|kept| matches!(kept, Kept::Refused { path: told, .. } if *told == path));
-            if let Ok(stat) = rustix::fs::statat(&directory.anchor, name, AtFlags::SYMLINK_NOFOLLOW)
+            if let Ok(stat) = rustix::fs::statat(&dir.anchor, name, AtFlags::SYMLINK_NOFOLLOW)
                 && !told
             {
                 self.bytes.fetch_sub(bytes(&stat), Ordering::Relaxed);
                 self.inodes.fetch_sub(1, Ordering::Relaxed);
-                self.leave(Some(directory), name, Hindrance::Open);
+                self.leave(Some(dir), name, Hindrance::Open);
             }
         }
     }
@@ -487,18 +472,18 @@ impl Job<'_> {
         stopped
     }
 
-    fn leave(&self, directory: Option<&Directory>, name: &CStr, why: Hindrance) {
+    fn leave(&self, dir: Option<&Dir>, name: &CStr, why: Hindrance) {
         // Whoever owns the directory says what may go from it.
-        let owners = directory.into_iter().flat_map(|directory| {
-            let entry = || rustix::fs::statat(&directory.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
-            [rustix::fs::fstat(&directory.anchor), entry()]
+        let owners = dir.into_iter().flat_map(|dir| {
+            let entry = || rustix::fs::statat(&dir.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
+            [rustix::fs::fstat(&dir.anchor), entry()]
         });
         let owner = owners
             .flatten()
             .map(|stat| stat.st_uid)
             .find(|owner| *owner != rustix::process::geteuid().as_raw());
         self.note(Kept::Refused {
-            path: self.path(directory, name),
+            path: self.path(dir, name),
             owner,
             why,
         });
@@ -512,12 +497,12 @@ impl Job<'_> {
     }
 
     /// Its path. One that is nested too deep is elsewhere by now.
-    fn path(&self, directory: Option<&Directory>, name: &CStr) -> PathBuf {
+    fn path(&self, dir: Option<&Dir>, name: &CStr) -> PathBuf {
         let mut names = vec![name];
-        let mut at = directory;
-        while let Some(directory) = at.filter(|directory| directory.above.is_some()) {
-            names.push(&directory.name);
-            at = directory.above.as_deref();
+        let mut at = dir;
+        while let Some(dir) = at.filter(|dir| dir.above.is_some()) {
+            names.push(&dir.name);
+            at = dir.above.as_deref();
         }
         let below: PathBuf = names
             .iter()

@@ -136,20 +136,26 @@ impl Removal<'_> {
         ))
     }
 
+    fn changed(&self, error: StepError) -> WorkError {
+        match error {
+            error @ (StepError::Changed | StepError::Returned) => self.stays(error.to_string()),
+            error => error.into(),
+        }
+    }
+
     /// Removes it, and says what came of it.
     fn remove(&self, going: Going) -> Result<String, WorkError> {
         let (rescued, Emptied { left, .. }) = match going {
             Going::Registration => (
                 holds_work(self.tree),
-                self.executor.drop_registration(self.tree)?,
+                self.executor
+                    .drop_registration(self.tree)
+                    .map_err(|error| self.changed(error))?,
             ),
             Going::Tree { unsaved } => {
                 let limit = self.repo.worktrees.rescue_max;
                 let reaped = self.executor.reap(self.tree, unsaved, limit);
-                let reaped = reaped.map_err(|error| match error {
-                    error @ StepError::Changed => self.stays(error.to_string()),
-                    error => error.into(),
-                })?;
+                let reaped = reaped.map_err(|error| self.changed(error))?;
                 (reaped.rescue_ref.is_some(), reaped.emptied)
             }
         };

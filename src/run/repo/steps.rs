@@ -3,7 +3,7 @@
 
 use super::decide::Decided;
 use crate::apply::at_work::settle;
-use crate::apply::repo::RepoExecutor;
+use crate::apply::repo::{RepoExecutor, StepError};
 use crate::apply::trash::{Emptied, Trash};
 use crate::lock::LockedRepo;
 use crate::plan::repo::Plan;
@@ -67,11 +67,12 @@ impl RunContext<'_> {
     ) {
         result.row.prune.dropped.clear();
         for tree in &plan.drop {
-            if result.did(
-                &tree.path,
-                self.on_io(executor.stop, || executor.drop_registration(tree)),
-            ) {
-                let path = plain(&tree.path.to_string_lossy());
+            let path = plain(&tree.path.to_string_lossy());
+            let dropped = self.on_io(executor.stop, || executor.drop_registration(tree));
+            // Like a busy tree, this is no failure.
+            if let Err(error @ StepError::Returned) = dropped {
+                tracing::info!(path, "{error}");
+            } else if result.did(&tree.path, dropped) {
                 tracing::info!(path, "dropped the registration of a worktree that is gone");
                 result.row.prune.dropped.push(tree.path.clone());
             }

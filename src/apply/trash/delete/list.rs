@@ -11,19 +11,18 @@ use std::io;
 pub(super) struct Listing {
     /// Whatever is no directory.
     pub(super) files: Vec<CString>,
-    pub(super) directories: Vec<CString>,
+    pub(super) dirs: Vec<CString>,
     pub(super) more: bool,
 }
 
 /// Lists a directory from the beginning, at most so many names.
 pub(super) fn read(directory: &Anchor, most: usize) -> io::Result<Listing> {
-    let (mut files, mut directories, mut buffer) =
-        (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
+    let (mut files, mut dirs, mut buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
     rustix::fs::seek(directory, SeekFrom::Start(0))?;
     let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     let mut more = false;
     while let Some(entry) = entries.next() {
-        more = files.len().saturating_add(directories.len()) == most;
+        more = files.len().saturating_add(dirs.len()) == most;
         if more {
             break;
         }
@@ -38,22 +37,13 @@ pub(super) fn read(directory: &Anchor, most: usize) -> io::Result<Listing> {
             ),
             kind => kind,
         };
-        if kind.is_dir() {
-            &mut directories
-        } else {
-            &mut files
-        }
-        .push((entry.ino(), name.to_owned()));
+        if kind.is_dir() { &mut dirs } else { &mut files }.push((entry.ino(), name.to_owned()));
     }
     // In the order on the disk.
     let sorted = |mut names: Vec<(u64, CString)>| {
         names.sort_unstable_by_key(|(inode, _)| *inode);
         names.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
     };
-    let (files, directories) = (sorted(files), sorted(directories));
-    Ok(Listing {
-        files,
-        directories,
-        more,
-    })
+    let (files, dirs) = (sorted(files), sorted(dirs));
+    Ok(Listing { files, dirs, more })
 }
