@@ -10,7 +10,7 @@
     reason = "it runs real tools, and lets units of a temporary cache vanish"
 )]
 
-use super::support::{World, age_all, fifo, write};
+use super::support::{World, age_all, fifo, temporary, write};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ impl Bench {
         Self {
             tool,
             world,
-            work: tempfile::tempdir().unwrap(),
+            work: temporary(),
         }
     }
 
@@ -646,8 +646,8 @@ const PROXY: &str = r#"
 import os, sys, zipfile
 for module in sys.argv[1:]:
     path, version = module.split("@")
-    folder = "proxy/" + "".join("!" + c.lower() if c.isupper() else c for c in path) + "/@v"
-    os.makedirs(folder, exist_ok=True)
+    directory = "proxy/" + "".join("!" + c.lower() if c.isupper() else c for c in path) + "/@v"
+    os.makedirs(directory, exist_ok=True)
     manifest = f"module {path}\n"
     open(f"{directory}/list", "w").write(version + "\n")
     open(f"{directory}/{version}.info", "w").write(f'{{"Version": "{version}"}}')
