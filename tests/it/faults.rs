@@ -176,6 +176,20 @@ fn a_night_with_a_fault_loses_nothing_and_tells_of_it() {
     all_end_well(&sample(all, 60, name), total);
 }
 
+/// One failed look at its lock once cost a missing tree its registration.
+#[test]
+#[ignore = "slow"]
+fn a_lock_that_is_not_found_once_is_still_one() {
+    let is_lock = |fault: &Fault| {
+        let call = &fault.point.call;
+        let ours = call.who.starts_with("treewarden") && call.path.ends_with("/locked");
+        ours && fault.errno == Errno::ENOENT
+    };
+    let all: Vec<Fault> = faults().into_iter().filter(is_lock).collect();
+    assert!(!all.is_empty(), "no lock is looked at");
+    all_end_well(&all, all.len());
+}
+
 /// To git that is a warning, and it reports success. Of an old pack it says nothing: that is left
 /// for the next full repack.
 #[test]
