@@ -48,7 +48,7 @@ pub enum StepError {
     #[error("somebody locked it or brought its tree back meanwhile; its registration stays")]
     Returned,
     /// Whether the tree changed is unknown.
-    #[error("failed to look at the tree again: {0}; it stands where it stood")]
+    #[error("failed to look at the tree again: {0}; it stays as it was")]
     LookAgain(#[source] io::Error),
     /// A plan asked for a tree that nobody inspected.
     #[error(
@@ -136,30 +136,33 @@ impl RepoExecutor<'_> {
     /// # Errors
     /// [`StepError`]: it stays.
     pub fn drop_registration(&self, tree: &Worktree) -> Result<Emptied, StepError> {
-        let place = VolumePath::new(tree.admin.root(), &tree.path).ok();
-        let is_back = match place {
-            Some(place) => found(openat::stat(&place))?.is_some(),
-            None => false,
-        };
-        if is_back || lock_of(tree)? != tree.locked {
-            return Err(StepError::Returned);
-        }
-        if let State::Missing {
-            unreached, staged, ..
-        } = &tree.state
-            && (*staged || !unreached.is_empty())
-        {
-            let unsaved = Unsaved {
+        let unsaved = match &tree.state {
+            State::Missing {
+                unreached, staged, ..
+            } if *staged || !unreached.is_empty() => Some(Unsaved {
                 worktree: tree,
                 place: None,
                 unreached,
                 most: u64::MAX,
                 now: self.now,
-            };
-            let saved = rescue(self.shadow, &unsaved, self.stop)?;
-            supersede(self.lock, self.shadow, &saved, self.stop);
+            }),
+            _ => None,
+        };
+        let saved = self.save(unsaved)?;
+        still_gone(tree)
+            .and_then(|()| self.clear(&tree.admin))
+            .inspect_err(|error| self.withdraw(saved.as_ref(), error))
+    }
+
+    /// Rescues the work, if there is any.
+    fn save(&self, unsaved: Option<Unsaved<'_>>) -> Result<Option<Rescued>, StepError> {
+        let saved = unsaved
+            .map(|unsaved| rescue(self.shadow, &unsaved, self.stop))
+            .transpose()?;
+        if let Some(saved) = &saved {
+            supersede(self.lock, self.shadow, saved, self.stop);
         }
-        self.clear(&tree.admin)
+        Ok(saved)
     }
 
     /// Deletes an expired rescue.
@@ -204,12 +207,7 @@ impl RepoExecutor<'_> {
             most: rescue_max,
             now: self.now,
         });
-        let saved = unsaved
-            .map(|unsaved| rescue(self.shadow, &unsaved, self.stop))
-            .transpose()?;
-        if let Some(saved) = &saved {
-            supersede(self.lock, self.shadow, saved, self.stop);
-        }
+        let saved = self.save(unsaved)?;
         let emptied = self
             .remove(tree, place, saved.as_ref())
             .inspect_err(|error| self.withdraw(saved.as_ref(), error))?;
@@ -241,11 +239,11 @@ impl RepoExecutor<'_> {
         }))
     }
 
-    /// Drops the rescue if the tree went back to somebody who works in it: the rescue is no longer
-    /// the tree's content. After any other failure the rescue stays, and the next one supersedes
+    /// Drops the rescue if the tree went back to somebody who works in it, or is no longer to go: the
+    /// rescue isn't, or won't be, the tree's content. After any other failure the rescue stays, and the next one supersedes
     /// it.
     fn withdraw(&self, saved: Option<&Rescued>, error: &StepError) {
-        if let (Some(saved), StepError::Changed) = (saved, error)
+        if let (Some(saved), StepError::Changed | StepError::Returned) = (saved, error)
             && let Err(error) = forget(
                 self.lock,
                 self.shadow,
@@ -292,6 +290,23 @@ impl RepoExecutor<'_> {
         } else {
             Err(StepError::Changed)
         }
+    }
+}
+
+/// Looks once more whether the tree is gone, and locked as it was when it was surveyed.
+fn still_gone(tree: &Worktree) -> Result<(), StepError> {
+    let look = || {
+        let is_back = match VolumePath::new(tree.admin.root(), &tree.path) {
+            Ok(place) => found(openat::stat(&place))?.is_some(),
+            // What names no place on the volume can't be looked at, and was missing as such.
+            Err(_) => false,
+        };
+        Ok(!is_back && lock_of(tree)? == tree.locked)
+    };
+    if look().map_err(StepError::LookAgain)? {
+        Ok(())
+    } else {
+        Err(StepError::Returned)
     }
 }
 
