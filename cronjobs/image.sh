@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image where no registry can be reached, and runs the demo in it as the night's pod would: `cronjobs/image.sh`, as root on a Debian
+# Builds the image where no registry can be reached, and runs the demo in it as the CronJob's pod would: `cronjobs/image.sh`, as root on a Debian
 # with Rust. What else it needs it installs.
 #
 # The bases of the Containerfile are replaced, nothing else is: Debian by one that debootstrap makes, as slim as the official one; Rust by that

@@ -1,4 +1,4 @@
-"""Turns a report as a terminal gets it into an SVG: python3 docs/picture.py DEMO_FOLDER <screen >picture.
+"""Turns a report as a terminal gets it into an SVG: python3 docs/picture.py DEMO_DIRECTORY <screen >picture.
 
 Only what the report uses is understood: bold, faint, and three colours. It must never guess: any other escape is an error.
 """
@@ -19,11 +19,11 @@ STYLES = {
 }
 
 
-def anywhere(screen, folder):
-    """The screen without what tells one machine and one night from another."""
+def anywhere(screen, directory):
+    """The screen without what tells one machine and one run from another."""
     host = re.escape(socket.gethostname())
     for pattern, replacement in [
-        (re.escape(folder), "/tmp/treewarden-demo"),
+        (re.escape(directory), "/tmp/treewarden-demo"),
         (rf"\bon {host}(?=,)", "on node-1"),
         (rf"\bby {host} \(pid \d+\)", "by node-1 (pid 4711)"),
         (r"[A-Z][a-z]{2} \d{1,2} [A-Z][a-z]{2} \d{4}, \d\d:\d\d UTC", "Mon 15 Jun 2026, 03:17 UTC"),

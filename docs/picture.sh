@@ -2,12 +2,12 @@
 # Makes the documents' pictures anew: `bash docs/picture.sh [text|html|dashboard]...`, without a word all.
 #
 # text: docs/report.svg, the report that `treewarden demo` prints on a terminal of 100 columns, in its colours. Needs cargo, script(1) of
-#       util-linux, and Python 3. It must never draw anything but what was printed: folder, host and time of the machine at hand become
+#       util-linux, and Python 3. It draws only what was printed: directory, host and time of this machine become
 #       fixed ones, and nothing else is changed.
-# html: docs/night-light.png and docs/night-dark.png, the top of the HTML report of the sample night that `tests/it/html` tells. Needs cargo
+# html: docs/night-light.png and docs/night-dark.png, the top of the HTML report of the sample run that `tests/it/html` tells. Needs cargo
 #       and chromium.
 # dashboard: docs/dashboard-light.png and docs/dashboard-dark.png, what a real Prometheus answers to the panels of cronjobs/monitoring/dashboard.json
-#       over the sample nights of `tests/it/tell/dashboard.rs`, drawn by docs/dashboard.html, for Grafana is no Debian package. Needs cargo,
+#       over the sample runs of `tests/it/tell/dashboard.rs`, drawn by docs/dashboard.html, because Grafana is no Debian package. Needs cargo,
 #       chromium, and Prometheus, which `.ci/run` unpacks.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The script that a user would write: what treewarden's night is measured against. $1 is the volume, $2 how to collect garbage.
+# The script that a user would write, to compare a run with. $1 is the volume, $2 how to collect garbage.
 set -eu
 volume=$1
 shift

@@ -1,6 +1,6 @@
-# The benches on real NFS, run by name only: `cost_scan cost_delete cost_night cost_verdicts cost_evict`. They tell, and fail only where a tool fails.
+# The benches on real NFS, run by name only: `cost_scan cost_delete cost_night cost_verdicts cost_evict`. They print figures, and fail only if a tool fails.
 #
-# Each way is run from client a, mounted anew, while the wire takes longer by each of the delays in turn, once a round trip. What is told: virtual
+# Each way is run from client a, mounted anew, while the wire takes longer by each of the delays in turn, once a round trip. What is printed: virtual
 # milliseconds, the ratio to treewarden's, how busy the processor was, how many round trips, how many of them were under way at a time in the mean, and which.
 
 # The same on local disks and on the client, where git's absolute paths must fit.
@@ -57,7 +57,7 @@ trips() {
         }' /proc/self/mountstats
 }
 
-# 10,000 files in 500 folders, as if a night had been stopped before it emptied its trash.
+# 10,000 files in 500 directories, as if a run had been stopped before it emptied its trash.
 fill() {
     local bin=/srv/vol/volume/.treewarden/trash/bin package
     if ! [ -e /srv/local/bin ]; then
@@ -76,7 +76,7 @@ cost_scan() {
     make_volume bare
     fill
     each_delay scans
-    say "and with 10,000 files in 5 folders"
+    say "and with 10,000 files in 5 directories"
     rm -rf /srv/vol/volume/.treewarden/trash/bin
     mkdir -p /srv/vol/volume/caches/{1..5} && (cd /srv/vol/volume/caches && touch {1..5}/module-{1..2000}.js)
     each_delay scans
@@ -158,7 +158,7 @@ pattern() {
     cd /
 }
 
-# 10 repos with 5 trees, in which nothing has changed since the night before.
+# 10 repos with 5 trees, in which nothing has changed since the run before.
 cost_night() {
     make_volume repos 10 5 0
     mount_on a "$version"
@@ -206,10 +206,10 @@ for unit in range(100):
     name, days = "index.crates.io-1949/crate-%d-1.0.0" % unit, 2 + 2 * unit
     crate = registry + "/src/" + name
     put(registry + "/cache/" + name + ".crate", 2000, days)
-    for file in [".cargo-ok"] + ["%s/file-%d.rs" % (folder, number) for folder in ("src", "src/deep", "tests") for number in range(9)]:
+    for file in [".cargo-ok"] + ["%s/file-%d.rs" % (directory, number) for directory in ("src", "src/deep", "tests") for number in range(9)]:
         put(crate + "/" + file, 2000, days)
-    for folder in ("/src/deep", "/src", "/tests", ""):
-        os.utime(crate + folder, (time.time() - 86400 * days,) * 2)
+    for directory in ("/src/deep", "/src", "/tests", ""):
+        os.utime(crate + directory, (time.time() - 86400 * days,) * 2)
 for unit in range(1000):
     digits = "%08x" % (unit * 2654435761 % 2**32) + 56 * "0"
     put("%s/go-build/%s/%s-a" % (sys.argv[1], digits[:2], digits), 3000, 2 + unit // 5)

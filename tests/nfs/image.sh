@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The machine's disk: a small Debian with kernel, NFS server and client, and git, out of Debian's packages. `image.sh FOLDER` makes
-# FOLDER/{disk,kernel,initrd}, some minutes the first time and nothing after that. It needs root and must never write outside FOLDER.
+# The machine's disk: a small Debian with kernel, NFS server and client, and git, out of Debian's packages. `image.sh DIRECTORY` makes
+# DIRECTORY/{disk,kernel,initrd}, some minutes the first time and nothing after that. It needs root and must never write outside DIRECTORY.
 set -euo pipefail
-out=${1:?image.sh FOLDER}
+out=${1:?image.sh DIRECTORY}
 self=$(sha256sum <"$0")
 if [ "$(cat "$out/made-by" 2>/dev/null)" = "$self" ]; then exit; fi
 

@@ -238,13 +238,13 @@ open_file() {
     local sits=$!
     until_true 20 test -e /tmp/sits
     code_of on a "$treewarden" run
-    expect "the night ($(cat /tmp/out))" 0 "$code"
+    expect "the run ($(cat /tmp/out))" 0 "$code"
     expect "trees after it" 0 "$(trees shop)"
     say "a tree with a file open elsewhere goes"
     kill -KILL $sits
 }
 
-# b writes to a file of which a remembers what it was: in the night's second look, by the repo's probe.
+# b writes to a file of which a remembers what it was: in the run's second look, by the repo's probe.
 late_write() {
     volume shop=1
     mount_on a "$version" actimeo=60
@@ -261,7 +261,7 @@ PROBE
     sed -i 's|lock_wait: 5m|lock_wait: 5m, busy_probe: [/tmp/probe]|' "$TREEWARDEN_CONFIG"
     on b bash -c 'until [ -e /tmp/go ]; do sleep 0.1; done; echo precious >>/vol/volume/worktrees/shop/tree-1/file-1; touch /tmp/wrote' &
     code_of on a "$treewarden" run
-    expect "the night ($(cat /tmp/out))" 0 "$code"
+    expect "the run ($(cat /tmp/out))" 0 "$code"
     expect "b wrote" 2 "$(wc -l </tmp/probes)"
     expect "what b wrote" precious "$(tail -1 /srv/vol/volume/worktrees/shop/tree-1/file-1)"
     say "what b wrote a moment ago stays, though a remembered the file as it was"
@@ -279,13 +279,13 @@ stuck() {
     until_true 130 bash -c '[ "$(ls /srv/vol/volume/worktrees/api | wc -l)" = 0 ]'
     within "the other repo's tree goes" $(($(now) - began)) 30
     ended $run
-    expect "the night ($(cat /tmp/a.err))" 0 "$code"
+    expect "the run ($(cat /tmp/a.err))" 0 "$code"
     expect "trees of shop" 0 "$(trees shop)"
-    within "the night ends" $(($(now) - began)) 200
+    within "the run ends" $(($(now) - began)) 200
     plug b
 }
 
-# A night of `treewarden demo`, in every state that a repo can be in: the same report everywhere.
+# A run of `treewarden demo`, in every state that a repo can be in: the same report everywhere.
 night() {
     local where
     for where in local 4.2 3; do

@@ -247,7 +247,7 @@ fn every_panel_of_the_dashboard_has_something_to_show() {
     let used = format!("{:.2}", last.share(last.after).unwrap());
     let expected = [
         ("Last success", "14400.00"),
-        ("In use after the night", &used),
+        ("In use after the run", &used),
         ("Short by", "0.00"),
         ("Failures", "0.00"),
         ("Rescued", "1.00"),
