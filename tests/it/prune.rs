@@ -88,6 +88,47 @@ fn one_goes_after_its_grace_and_the_others_stay() {
     assert_eq!(dropped(&world, &world.night()), [""; 0]);
 }
 
+/// The probe is asked after each survey of the trees: first for the count, then for the run.
+#[test]
+fn one_that_returns_after_the_survey_keeps_its_registration() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    for name in ["a", "b", "c"] {
+        shop.tree(name);
+    }
+    let [gone, back] = ["gone", "back"].map(|name| {
+        let tree = shop.detached(name);
+        tree.commit(&format!("{name}.ts"), "only here\n");
+        std::fs::rename(&tree.path, world.beside(name)).unwrap();
+        tree.age_admin(10.0);
+        tree
+    });
+    let asked = world.beside("asked");
+    shop.set(&format!(
+        "busy_probe: [sh, -c, 'echo >>{asked}; [ $(wc -l <{asked}) -lt 2 ] || mv {away} {path}; exit 1']",
+        asked = asked.display(),
+        away = world.beside("back").display(),
+        path = back.path.display(),
+    ));
+    let mut registered = shop.registered();
+    registered.remove("worktrees/acme__shop/gone");
+
+    let report = world.night();
+    assert_eq!(dropped(&world, &report), ["worktrees/acme__shop/gone"]);
+    assert!(!gone.admin.exists() && back.path.exists());
+    let rescued: Vec<String> = shop.refs("refs/treewarden/rescue").into_keys().collect();
+    assert!(
+        matches!(&rescued[..], [one] if one.starts_with("refs/treewarden/rescue/gone/")),
+        "{rescued:?}"
+    );
+    assert_eq!(back.git(&["status", "--porcelain"]), "");
+    registered.insert(
+        "worktrees/acme__shop/back".to_owned(),
+        shop.registered()["worktrees/acme__shop/back"].clone(),
+    );
+    same("git worktree list", &shop.registered(), &registered);
+}
+
 #[test]
 fn a_tree_must_have_been_missing_for_as_long() {
     let world = World::new();

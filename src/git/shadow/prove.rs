@@ -154,8 +154,8 @@ fn odd(git_dir: &VolumePath, name: &str, what: &str) -> Refusal {
     ))
 }
 
-/// Everybody tends his own repos. Root could read for an agent what that one can't, and what he
-/// wrote the agent could not use.
+/// Proves that the git dir belongs to this process's user. Root could read for an agent what the
+/// agent can't read itself, and the agent couldn't use what root wrote.
 fn prove_owner(git_dir: &VolumePath) -> Result<(), Refusal> {
     let owner = openat::stat(git_dir).map_err(unreadable(".git"))?.st_uid;
     let me = rustix::process::geteuid();

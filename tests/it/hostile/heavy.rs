@@ -74,6 +74,10 @@ pub(super) fn cases() -> Vec<Case> {
                 write(&admin.join("HEAD"), "ref: refs/heads/nowhere\n");
             }
         }),
+        // Names of loose objects: each id is held until all are known to be whole.
+        Case::new("heavy-ids", "Refused", MEMORY, |evil| {
+            ids(&evil.git_dir("objects/ab"), 300_000);
+        }),
         Case::new(
             "heavy-tree-object",
             "Maintained unknown reap!",
@@ -267,6 +271,18 @@ fn links(top: &Path, many: usize) {
             AtFlags::empty(),
         )
         .unwrap();
+    }
+}
+
+/// So many loose objects. They are names of a few files: ext4 gives a file 65,000 at most.
+fn ids(directory: &Path, many: usize) {
+    const NAMES: usize = 50_000;
+    let name = |number: usize| directory.join(format!("{number:038x}"));
+    for first in (0..many).step_by(NAMES) {
+        write(&name(first), "");
+        for number in first + 1..many.min(first + NAMES) {
+            std::fs::hard_link(name(first), name(number)).unwrap();
+        }
     }
 }
 
