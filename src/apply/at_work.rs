@@ -1,10 +1,10 @@
-//! A note in the state directory that a run's git is at work in a repo. If one is found under the
-//! repo's lock, a run was killed, and the locks that git left since are its own.
+//! A note in the state directory that a run's git is at work in a repo. If a run finds one under
+//! the repo's lock, an earlier run was killed, and any newer locks of git are its own.
 //!
-//! Without it a crashed git's lock looks like that of a living one, and blocks for [`STALE_LOCK`]:
-//! a run that follows a killed one, as a Job's retry does, failed there. The file is only emptied,
-//! never deleted: its name is the repo's, and its write time, by the server's clock, is when the
-//! work began. It is written only after the leftovers of an earlier note are cleared.
+//! Without it a crashed git's lock looks like a living one's, and blocks for [`STALE_LOCK`]: a run
+//! that follows a killed one, such as a Job's retry, would fail. The file is named after the repo,
+//! and only emptied, never deleted. Its write time, by the server's clock, is when the work began.
+//! It is written only after the leftovers of an earlier note are cleared.
 //!
 //! [`STALE_LOCK`]: crate::plan::repo::STALE_LOCK
 
@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// Git holds a ref's lock for an instant: nobody is still writing to an older one, whoever took it.
+/// Git holds a ref's lock only for an instant: nobody is still writing to one older than this.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// A repo's note.
@@ -31,8 +31,8 @@ pub struct AtWork {
 }
 
 impl AtWork {
-    /// The note of a repo by its name, as it was found. An unreadable one counts as none: then
-    /// locks are judged by their age.
+    /// Reads the note of the repo named `repo`. An unreadable one counts as none: then locks are
+    /// judged by their age.
     pub fn of(state: &VolumePath, repo: &str) -> Self {
         let directory = state.join("at-work").expect("a fixed name stays inside");
         let mut note = Self {
@@ -51,20 +51,19 @@ impl AtWork {
         note
     }
 
-    /// Opens the note's file if it is a regular one: whatever agents put there instead is left
+    /// Opens the note's file if it is a regular file: anything else that agents put there is left
     /// alone.
     fn open(&self, flags: OFlags) -> io::Result<File> {
         let place = self.directory.join(&self.name).map_err(io::Error::other)?;
         atomic::open(&place, flags)
     }
 
-    /// When a run that was killed was at work; none if none was.
+    /// Returns when a killed run began its work; none if no run was killed.
     pub fn killed(&self) -> Option<DateTime<Utc>> {
         self.killed
     }
 
-    /// Notes that git is at work. Without the note a run that follows a kill has to wait, but
-    /// nothing worse.
+    /// Notes that git is at work. If that fails, a run after a kill has to wait, and nothing worse.
     pub fn begin(&self, lock: &LockedRepo) {
         let write = || -> io::Result<()> {
             lock.still_held().map_err(io::Error::other)?;

@@ -1,9 +1,9 @@
-//! Eviction: units go to the trash in the plan's order, each inspected once more.
+//! Eviction: units are moved to the trash in the plan's order, each after one more inspection.
 //!
 //! A unit used since it was surveyed stays: that is no decision, but the plan's own condition.
-//! Build output goes under its repo's lock, and is walked again. If a unit's tool has locks it goes
-//! under those, a few units at a time; a busy one stays. Nothing waits for a tool, and a tool's
-//! lock file is never created or written to.
+//! Build output is evicted under its repo's lock, after another walk. If a unit's tool has locks,
+//! it is evicted under those, a few units at a time; if the tool is busy, the unit stays. Nothing
+//! waits for a tool, and a tool's lock file is never created or written to.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
 use crate::ecosystems;
@@ -29,13 +29,13 @@ use std::sync::Mutex;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnitOutcome {
-    /// A dry run: it would go.
+    /// A dry run: it would be evicted.
     Planned,
     /// It was evicted.
     Evicted,
     /// It stays: it was used, or its repo or its tool was busy, when its turn came.
     Skipped(String),
-    /// It should have gone; the text says what prevented it and what helps.
+    /// It should have been evicted; the text says what prevented it and what helps.
     Failed(String),
 }
 
@@ -43,9 +43,9 @@ pub enum UnitOutcome {
 pub struct Evictor<'a> {
     /// The proof that no other run evicts.
     pub lock: &'a LockedVolume,
-    /// Where the repos' locks stand.
+    /// The directory of the repos' locks.
     pub locks: &'a VolumePath,
-    /// Where units go.
+    /// Where units are moved.
     pub trash: &'a Trash,
     /// When to stop.
     pub stop: &'a Stop,
@@ -53,7 +53,7 @@ pub struct Evictor<'a> {
     pub now: DateTime<Utc>,
     /// Inspects each unit once more.
     pub probe: &'a LastUseProbe,
-    /// Held while a repo's lock is held: units that share one must not run into each other.
+    /// Held while a repo's lock is held: units of one repo must not find it busy.
     pub one_at_a_time: Mutex<()>,
 }
 
@@ -63,11 +63,11 @@ struct Bins {
     own: Mutex<Vec<Bin>>,
 }
 
-/// Units moved at once before the trash entry is emptied: what a kill leaves behind stays small,
-/// and room comes early.
+/// Units moved before the trash entry is emptied: a kill leaves little behind, and space is freed
+/// early.
 const BATCH: usize = 4096;
 
-/// Units that go while their tool's locks are held once: no tool should wait for long.
+/// Units evicted while their tool's locks are held once: no tool should wait for long.
 const UNDER_ONE_LOCK: usize = 64;
 
 impl Evictor<'_> {
@@ -97,8 +97,8 @@ impl Evictor<'_> {
         Ok((outcomes, all))
     }
 
-    /// Evicts a batch. Units that share their tool's locks go together; the others need not wait
-    /// for them.
+    /// Evicts a batch. Units that share their tool's locks are evicted together; the others need
+    /// not wait for them.
     fn batch(&self, bins: &Bins, units: &[Unit]) -> Vec<UnitOutcome> {
         let mut together: BTreeMap<&[VolumePath], Vec<(usize, &Unit)>> = BTreeMap::new();
         units.iter().enumerate().for_each(|(number, unit)| {
@@ -128,7 +128,7 @@ impl Evictor<'_> {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Takes a tool's locks, all of them, or returns the outcome of the units under them.
+    /// Takes all locks of a tool, or returns the outcome of the units under them.
     fn hold(&self, locks: &[VolumePath]) -> Result<Vec<File>, UnitOutcome> {
         if let Some(why) = self.stop.reached() {
             return Err(UnitOutcome::Skipped(why.to_owned()));
@@ -164,7 +164,7 @@ impl Evictor<'_> {
         moved.unwrap_or_else(|error| UnitOutcome::Failed(error.to_string()))
     }
 
-    /// The outcome if a unit was used since it was surveyed. A missing one is not in use.
+    /// Returns an outcome if a unit was used since it was surveyed. A missing unit is not in use.
     fn used_since(&self, unit: &Unit) -> Option<UnitOutcome> {
         let told = ecosystems::layout(unit.kind).map(|layout| layout.last_use);
         let again = told.map_or_else(
@@ -193,8 +193,8 @@ impl Evictor<'_> {
         Ok(UnitOutcome::Evicted)
     }
 
-    /// Evicts build output: nobody may be working in the tree, now or since the survey, nor have
-    /// left anything of their own there. What is written after that inspection stays in the trash.
+    /// Evicts build output if nobody works in the tree, or did since the survey, and nobody left
+    /// anything of their own there. What is written after that inspection stays in the trash.
     fn in_tree(&self, bins: &Bins, unit: &Unit, tree: &Tree) -> Result<UnitOutcome, TrashError> {
         let Some(place) = unit.paths.first() else {
             return Ok(UnitOutcome::Skipped("there is nothing to take".to_owned()));
@@ -217,7 +217,7 @@ impl Evictor<'_> {
         }
         let processes = Processes::default();
         for path in &unit.paths {
-            // Before the inspection: whatever is written after it is younger than its trash entry.
+            // First, so that whatever is written after the inspection is younger than its entry.
             let bin = self.trash.bin_since_now(path)?;
             let own = || own_among(std::slice::from_ref(path), &tree.made_again, self.stop);
             let stays = match processes
@@ -257,7 +257,7 @@ fn hold(lock: &VolumePath) -> io::Result<File> {
     Ok(file)
 }
 
-/// Somebody else's eviction, or the tool's own, is as good as ours.
+/// Accepts a missing path: somebody else's eviction, or the tool's own, is as good as ours.
 fn gone_is_done(moved: Result<VolumePath, TrashError>) -> Result<(), TrashError> {
     match moved {
         Err(TrashError::Move { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -274,7 +274,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    /// A tree with build output, whatever was planned for it.
+    /// A tree with build output, and the unit that was planned for it.
     struct Planned {
         top: tempfile::TempDir,
         trash: Trash,

@@ -27,8 +27,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Bytes that are checked out at once: so much scratch space is used, unless a single file needs
-/// more.
+/// Bytes that are checked out at once: no more scratch space is used, unless a single file needs
+/// it.
 const PART: u64 = 256 << 20;
 const PART_FILES: usize = 10_000;
 
@@ -46,7 +46,7 @@ pub enum FillError {
     /// A file could not be read or written.
     #[error("failed to write `{}`: {cause}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Why.
         cause: io::Error,
@@ -56,7 +56,7 @@ pub enum FillError {
         "failed to check it out in scratch space: {0}; see that TMPDIR is writable and has room"
     )]
     Scratch(#[from] io::Error),
-    /// It is a git-crypt repo: this file was checked out as stored, which is encrypted.
+    /// The repo uses git-crypt, and this file was checked out in its encrypted form.
     #[error("`{}` is encrypted", .0.display())]
     Encrypted(PathBuf),
 }
@@ -67,9 +67,9 @@ impl From<git2::Error> for FillError {
     }
 }
 
-/// Fills a tree.
+/// What is needed to fill a tree.
 pub struct Fill<'a> {
-    /// Git's own directory, which has or borrows the objects.
+    /// The private git dir, which has or borrows the objects.
     pub private: &'a Private,
     /// The repo, to read its objects.
     pub shadow: &'a Shadow,
@@ -77,7 +77,7 @@ pub struct Fill<'a> {
     pub top: OwnedFd,
     /// The opened git dir, where git-lfs keeps its objects on the volume.
     pub git_dir: OwnedFd,
-    /// The config's address for git-lfs's large files, as git's own settings.
+    /// The configured address of git-lfs's large files, as git settings.
     pub remote: Vec<(String, String)>,
     /// The owner of the files.
     pub owner: Option<(Uid, Gid)>,
@@ -95,7 +95,7 @@ struct Item {
     size: u64,
 }
 
-/// A file whose content git-lfs keeps outside of git's objects.
+/// A file with content that git-lfs keeps outside of git's objects.
 #[derive(Debug, PartialEq, Eq)]
 struct Large {
     /// Its content's SHA-256, in hexadecimal digits.
@@ -104,7 +104,7 @@ struct Large {
 }
 
 impl Large {
-    /// Its path below `lfs/objects`.
+    /// Returns its path below `lfs/objects`.
     fn path(&self) -> PathBuf {
         let [first, second] = [0..2, 2..4].map(|part| self.oid.get(part).unwrap_or_default());
         [first, second, &self.oid].iter().collect()
@@ -124,7 +124,7 @@ impl Item {
 }
 
 impl Fill<'_> {
-    /// Writes the files of `commit`, and returns the bytes of the index that knows them.
+    /// Writes the files of `commit`, and returns the bytes of an index that records them.
     ///
     /// # Errors
     /// [`FillError`]: the tree is incomplete.
@@ -136,7 +136,7 @@ impl Fill<'_> {
             .private
             .caller(&empty, self.stop, self.limit)
             .place("GIT_INDEX_FILE", &place);
-        // Git refuses a commit whose paths would lead out of a tree.
+        // Git refuses a commit with paths that would lead out of a tree.
         git.run(&["read-tree", "--reset", &commit.to_string()])?;
         let items = items(&git.run(&[
             "ls-tree",
@@ -164,12 +164,12 @@ impl Fill<'_> {
             }
         }
         index.write()?;
-        // Writes into the index which directories are complete, as git leaves it.
+        // Records in the index which directories are complete, as git does after a checkout.
         git.run(&["write-tree"])?;
         Ok(std::fs::read(place)?)
     }
 
-    /// Returns the files for which git-lfs stands in, by their pointers.
+    /// Returns the files that git-lfs keeps, by the ids of their pointers.
     fn large(&self, items: &[Item]) -> Result<HashMap<Oid, Large>, FillError> {
         self.shadow
             .with(|repo| {
@@ -194,8 +194,8 @@ impl Fill<'_> {
             .map_err(Into::into)
     }
 
-    /// Copies a large file from the repo to where git-lfs looks for it. Agents write in the repo,
-    /// so only a file with the pointer's sum is copied: git-lfs would take anything of that size.
+    /// Copies a large file from the repo to where git-lfs looks for it. Agents can write in the
+    /// repo, so its checksum must be the pointer's: git-lfs would accept any file of that size.
     fn lend(&self, large: &Large) -> Result<(), FillError> {
         let below = large.path();
         let to = self.private.large_files().join(&below);
@@ -288,7 +288,7 @@ impl Fill<'_> {
         }
     }
 
-    /// Copies one file or link to a directory of the tree; none if it is an encrypted one.
+    /// Copies one file, link or submodule directory; returns none if a file is encrypted.
     fn copy(&self, from: &Path, to: &OwnedFd, path: &Path) -> io::Result<Option<Stat>> {
         let name = path.file_name().unwrap_or_default();
         let data = std::fs::symlink_metadata(from)?;
@@ -332,8 +332,8 @@ impl Fill<'_> {
         Ok(Some(rustix::fs::fstat(&file)?))
     }
 
-    /// Copies what git-lfs fetched to the volume, for the next tree. What is there already is as
-    /// good.
+    /// Copies what git-lfs fetched to the volume, for the next tree. Existing objects are left
+    /// unchanged.
     fn keep_lfs(&self, objects: &Path) -> Result<(), FillError> {
         for entry in walkdir::WalkDir::new(objects)
             .min_depth(1)
@@ -380,7 +380,7 @@ fn new_file(to: &OwnedFd, name: &OsStr) -> io::Result<File> {
     Ok(rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-/// A directory's mode as git made it, by the caller's own umask.
+/// Returns a directory's mode as git created it, under the caller's own umask.
 fn mode_of(directory: &Path) -> u32 {
     std::fs::symlink_metadata(directory).map_or(0o755, |data| data.permissions().mode() & 0o777)
 }
@@ -406,7 +406,7 @@ fn items(listed: &[u8]) -> Option<Vec<Item>> {
         .collect()
 }
 
-/// Groups neighbours, as many as fit.
+/// Groups neighbouring items, as many as fit into a part.
 fn parts<'a>(items: &'a [Item], weights: &[u64]) -> Vec<&'a [Item]> {
     let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0_u64);
     for (at, weight) in weights.iter().enumerate() {
@@ -422,7 +422,7 @@ fn parts<'a>(items: &'a [Item], weights: &[u64]) -> Vec<&'a [Item]> {
     parts
 }
 
-/// The scratch space that each file needs: what git-lfs puts there is larger than its pointer.
+/// Returns the scratch space that each file needs: a git-lfs file is stored there twice.
 fn weights(items: &[Item], large: &HashMap<Oid, Large>) -> Vec<u64> {
     items
         .iter()
@@ -469,8 +469,8 @@ fn blank(item: &Item) -> IndexEntry {
     }
 }
 
-/// What git records about a file, so that its next `git status` needn't read it. Numbers are cut to
-/// 32 bits, as git cuts them.
+/// Records a file's metadata as git does, so that the next `git status` needn't read the file.
+/// Numbers are truncated to 32 bits, as in git.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

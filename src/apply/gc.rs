@@ -1,6 +1,6 @@
-//! Repacks a repo, and judges by what changed and not by git's word.
+//! Repacks a repo, and judges the result by what changed, not by git's exit code.
 //!
-//! A stale `objects/maintenance.lock` makes git exit 0 having done nothing, so the counts before
+//! A stale `objects/maintenance.lock` makes git exit 0 without doing anything, so the counts before
 //! and after decide (`docs/design/git.md#judge-by-outcome`). The plan lists the steps.
 
 use super::proof::ProofError;
@@ -23,7 +23,7 @@ use two_hands::Store;
 mod deletion;
 mod two_hands;
 
-/// A step that takes longer is ended: the next run goes on, with fewer objects.
+/// A git command that takes longer is ended: the next run goes on, with fewer objects.
 const LIMIT: Duration = Duration::from_hours(1);
 
 /// Why a repack failed.
@@ -32,10 +32,10 @@ pub enum GcError {
     /// The lock is gone.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// Git said no.
+    /// Git failed.
     #[error(transparent)]
     Git(#[from] GitError),
-    /// It could not be confined.
+    /// The work could not be confined.
     #[error(transparent)]
     Confine(#[from] Refusal),
     /// What a repack must not lose could not be determined.
@@ -46,7 +46,7 @@ pub enum GcError {
     /// A file that shows what a repack must not lose is malformed.
     #[error("{0}; the repo is repacked, but nothing is dropped until then")]
     Roots(String),
-    /// What git would have dropped is needed, or may be.
+    /// An object that git would have dropped is needed, or may be.
     #[error(
         "failed to prove that a repack loses nothing: {0}; everything is kept as it was; see `git fsck`"
     )]
@@ -79,7 +79,7 @@ pub enum GcError {
     },
 }
 
-/// Executes the plan's steps, within its `share` of the machine.
+/// Executes the plan's steps within `share`, a share of the machine's resources.
 ///
 /// # Errors
 /// [`GcError`] at the first step that fails: those after it depend on it.
@@ -92,7 +92,7 @@ pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: ResourceLimits) -> Resu
         .iter()
         .cloned()
         .fold(shadow.git(stop, LIMIT), Git::with);
-    // Nothing depends on these: a malformed one must not keep the rest from being repacked.
+    // No step depends on these: a malformed pack must not keep the rest from being repacked.
     let mut indexed = Ok(());
     for pack in &plan.index {
         lock.still_held()?;
@@ -116,9 +116,9 @@ struct Repack<'a> {
     executor: &'a RepoExecutor<'a>,
     git: Git<'a>,
     store: Store<'a>,
-    /// The repo's own settings, where something is to be dropped.
+    /// The repo's own settings; empty if nothing is to be dropped.
     theirs: Vec<(String, String)>,
-    /// What is older may go.
+    /// What is older may be dropped.
     cutoff: Cutoff,
     /// Objects may be missing.
     partial: bool,
@@ -159,14 +159,14 @@ impl<'a> Repack<'a> {
                 lower(shadow)?;
                 self.store.full(self.cutoff)
             }
-            // Nothing is ever old enough.
+            // Without a cutoff nothing is old enough to be dropped.
             Step::FullKeepingAll => {
                 lower(shadow)?;
                 self.store.full(None)
             }
             Step::Prune => self.store.prune(self.cutoff),
             Step::CommitGraph | Step::WholeCommitGraph if has_other_parents(shadow)? => Ok(()),
-            // A path filter takes the trees, which may be missing.
+            // A path filter needs the trees, which may be missing.
             Step::CommitGraph if self.partial => self.run(&without_filters(COMMIT_GRAPH)),
             Step::WholeCommitGraph if self.partial => {
                 self.run(&without_filters(WHOLE_COMMIT_GRAPH))
@@ -195,14 +195,13 @@ fn without_filters(command: Command) -> Vec<&'static str> {
 pub struct Done {
     /// What could not be deleted and waits in the trash.
     pub left: Vec<String>,
-    /// Objects may be missing, and only the reachable ones of the loose objects could be packed.
+    /// Objects may be missing, and only reachable loose objects could be packed.
     partial: bool,
 }
 
-/// Splits `git gc` into its other steps. It is never called itself: one of its steps is `git
-/// worktree prune`, which drops a registration whose `gitdir` it can't read, or whose tree is gone
-/// and has no index, whatever `gc.worktreePruneExpire` says; and it deletes by the hand that
-/// decides.
+/// Splits `git gc` into the steps that are run instead of it. It would also run `git worktree
+/// prune`, which drops a registration if it can't read its `gitdir`, or if its tree is gone and it
+/// has no index, whatever `gc.worktreePruneExpire` says; and it would both decide and delete.
 fn parts(step: Step) -> Vec<Step> {
     match step {
         Step::GitGc => vec![
@@ -215,14 +214,14 @@ fn parts(step: Step) -> Vec<Step> {
     }
 }
 
-/// Whether commits have other parents here than their own (grafts, replacements): then git itself
-/// writes no commit-graph.
+/// Checks whether grafts or replacements change the parents of commits: then git itself writes no
+/// commit-graph.
 fn has_other_parents(shadow: &Shadow) -> Result<bool, GcError> {
     let grafts = shadow
         .git_dir()
         .join("info/grafts")
         .map_err(io::Error::from)?;
-    // Whatever stands there and can't be looked at may be some.
+    // A file that can't be inspected may contain some.
     if found(openat::stat(&grafts)).map_or(true, |found| found.is_some_and(|stat| stat.st_size > 0))
     {
         return Ok(true);
@@ -233,7 +232,7 @@ fn has_other_parents(shadow: &Shadow) -> Result<bool, GcError> {
     })??)
 }
 
-/// Drops old entries of the reflogs, each named to git.
+/// Drops old entries of the reflogs; each log is passed to git by name.
 fn expire(
     executor: &RepoExecutor<'_>,
     git: &Git<'_>,
@@ -275,7 +274,7 @@ fn expire(
     reflogs.each_due(one)
 }
 
-/// Deletes the refs by which an earlier version kept what git doesn't see.
+/// Deletes the refs with which an earlier version kept what git doesn't see.
 fn lower(shadow: &Shadow) -> Result<(), GcError> {
     shadow.confined(|| {
         for reference in shadow.open()?.references_glob("refs/treewarden/shield/*")? {
@@ -291,7 +290,7 @@ const DATE: &str = "%Y-%m-%d %H:%M:%S +0000";
 type Command = &'static [&'static str];
 
 const PACK_REFS: Command = &["pack-refs", "--all", "--prune"];
-/// Neither command deletes: see [`two_hands`]. No bitmap: git writes none beside a checkout either,
+/// No repack here deletes: see [`two_hands`]. No bitmap: git writes none beside a checkout either,
 /// and it would need a whole history.
 const FULL: Command = &[
     "-c",
@@ -314,7 +313,7 @@ const GEOMETRIC: Command = &[
     "--geometric=2",
     "--window=1",
 ];
-/// Loose and reachable objects.
+/// Packs loose objects that are reachable.
 const PACK_LOOSE: Command = &["repack", "-l", "-n", "--quiet", "--window=1"];
 const COMMIT_GRAPH: Command = &[
     "commit-graph",
@@ -332,8 +331,8 @@ const WHOLE_COMMIT_GRAPH: Command = &[
     "--split=replace",
 ];
 
-/// Checks that the counts show the plan's effect. The number of packs says nothing: they may be in
-/// a geometric progression, or kept; the hands that made them have counted their objects.
+/// Checks that the counts show the plan's effect. The number of packs says nothing: packs may be in
+/// a geometric progression, or kept. `two_hands` has counted the objects of the new ones.
 ///
 /// # Errors
 /// [`GcError::NothingDone`].

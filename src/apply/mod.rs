@@ -1,7 +1,7 @@
 //! Carries out what a plan says, and nothing else.
 //!
-//! Every step first asks the lock whether it is still held. A failed step is a row, and the others
-//! go on. Nothing is decided here: what isn't in the plan isn't done.
+//! Every step first checks that the lock is still held. A failed step becomes a row of the report,
+//! and the others go on. Nothing is decided here: what isn't in the plan isn't done.
 
 #![cfg_attr(
     not(test),

@@ -1,4 +1,4 @@
-//! The owner of what root makes on the volume: the repo's owner.
+//! The owner of what root creates on the volume: the repo's owner.
 
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Returns the repo's owner: what root restores is for the repo's agents.
+/// Returns the repo's owner if we are root, else none: what root restores is for the repo's agents.
 ///
 /// # Errors
 /// It can't be read.
@@ -23,11 +23,11 @@ pub fn owner_of(git_dir: &VolumePath) -> io::Result<Option<(Uid, Gid)>> {
     )))
 }
 
-/// Opens the directory `path` below `base`, and makes missing directories on the way, without
+/// Opens the directory `path` below `base`, and creates missing directories on the way, without
 /// following a link.
 ///
 /// # Errors
-/// Something else is on the way.
+/// Something other than a directory is on the way.
 pub fn directories(
     base: impl AsFd,
     path: &Path,

@@ -1,9 +1,9 @@
-//! The proof before a deletion: nothing that is to go is reachable from what the repo's files name.
+//! The proof before a deletion: the repo's files lead to no object that is to be deleted.
 //!
-//! It is the other hand: git decided what to write, and this walks from roots that were read again,
-//! by our own code, over a view with only what stays. An object that was missing before is no loss;
-//! if one would be lost, nothing goes. Git's own idea of what is reachable doesn't count, and a
-//! walk that ends early is a failure.
+//! This is the second hand: git decided what to write, and this walks from roots that our own code
+//! has read again, over a view without the packs that are to be deleted. An object that was missing
+//! before is no loss; if one would be lost, nothing is deleted. Git's own idea of what is reachable
+//! doesn't count, and a walk that ends early is a failure.
 
 use crate::fs::stop::Stop;
 use crate::survey::packs::Objects;
@@ -11,7 +11,7 @@ use crate::survey::roots::{Id, hex, id};
 use git2::{ErrorCode, ObjectType, Odb, Oid};
 use std::collections::HashSet;
 
-/// Objects that were written meanwhile, or are missing. More take more memory than anybody has.
+/// Objects that were written meanwhile, or are missing, at most. More would take too much memory.
 const MOST_OTHERS: usize = 16 << 20;
 /// Bytes. No well-formed commit or tree is larger: a tree of 64 MiB has a million entries.
 const LARGEST: usize = 64 << 20;
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 4096;
 /// Why nothing may be deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
-    /// It would be lost.
+    /// The object would be lost.
     #[error("{} would have been lost, though the repo's files still lead to it", hex(.0))]
     Lost(Id),
     /// An object on the way can't be read.
@@ -35,28 +35,28 @@ pub enum ProofError {
     /// There are too many objects.
     #[error("the repo holds more than can be looked at")]
     TooMuch,
-    /// The run is to stop.
+    /// The run has to stop.
     #[error("{0}")]
     Stopped(String),
 }
 
-/// What is to be proven: that from `roots` nothing of `gone` is reached.
+/// The claim to prove: no object of `gone` is reachable from `roots`.
 pub struct Claim<'a> {
-    /// What the repo's files name.
+    /// The objects that the repo's files name.
     pub roots: &'a [&'a [Id]],
-    /// The objects that stay, in packs and loose, its own and borrowed ones.
+    /// The objects that stay: packed and loose, the repo's own and borrowed ones.
     pub stays: &'a [Objects],
-    /// The objects that are to go.
+    /// The objects that are to be deleted.
     pub gone: &'a Objects,
-    /// Holds what stays, and nothing else.
+    /// Reads what stays. The walk fails before it would read an object of `gone`.
     pub view: &'a Odb<'a>,
 }
 
 impl Claim<'_> {
-    /// Proves it.
+    /// Proves the claim.
     ///
     /// # Errors
-    /// [`ProofError`]: nothing of it may be deleted.
+    /// [`ProofError`]: nothing of `gone` may be deleted.
     pub fn prove(&self, stop: &Stop) -> Result<(), ProofError> {
         let bits = self
             .stays
@@ -95,21 +95,21 @@ struct Walk<'a> {
     stays: &'a [Objects],
     gone: &'a Objects,
     view: &'a Odb<'a>,
-    /// For each object of each pack, whether it was met.
+    /// For each object that stays, whether it was met.
     bits: Vec<Vec<u64>>,
-    /// Those that were met elsewhere: written meanwhile, or missing.
+    /// Other objects that were met: written meanwhile, or missing.
     others: HashSet<Id>,
     /// Commits, trees and tags to read.
     next: Vec<Id>,
 }
 
 impl Walk<'_> {
-    /// Whether the object was not met before.
+    /// Marks the object as met, and returns whether it is new.
     fn is_new(&mut self, id: Id) -> Result<bool, ProofError> {
         for (pack, bits) in self.stays.iter().zip(&mut self.bits) {
             if let Some(number) = pack.find(&id) {
                 let bit = 1 << (number % 64);
-                // There is a word for each 64 of its objects.
+                // There is one word for every 64 of its objects.
                 let Some(word) = bits.get_mut(number / 64) else {
                     return Err(ProofError::TooMuch);
                 };
@@ -127,7 +127,7 @@ impl Walk<'_> {
         Ok(self.others.insert(id))
     }
 
-    /// Visits a root. A file may name an object of any kind; a blob leads nowhere.
+    /// Visits a root. A file may name an object of any kind; a blob names no others.
     fn root(&mut self, root: Id) -> Result<(), ProofError> {
         match self.view.read_header(oid(root)) {
             Ok((_, ObjectType::Blob)) => Ok(()),
@@ -214,8 +214,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A missing object is no loss: it was not there before, or it would have been found among what
-    /// goes.
+    /// Accepts a missing object unless it should be here: it was missing before, or the walk would
+    /// have found it in `gone`.
     fn unread(&self, id: Id, error: &git2::Error) -> Result<(), ProofError> {
         let is_here = self.stays.iter().any(|pack| pack.find(&id).is_some());
         if error.code() == ErrorCode::NotFound && !is_here {

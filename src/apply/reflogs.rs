@@ -1,10 +1,10 @@
-//! Reflogs through an expiry: lines younger than the grace stay, whatever git makes of a failing
+//! Keeps lines younger than the grace in reflogs during an expiry, even if git misreads a failing
 //! disk.
 //!
-//! Git sees no reflog behind the sanitised git dir's link, so each that is due is named to it. And
-//! `git reflog expire` treats a log that it can't open as empty, and writes it so: the only trace
-//! of a commit that was reset away would be lost. So each log is read before, and compared after.
-//! Only a few logs are in memory at a time.
+//! Git finds no reflog behind the sanitised git dir's link, so each one that is due is passed to it
+//! by name. `git reflog expire` treats a log that it can't open as empty, and writes it back empty:
+//! the only trace of a commit that was reset away would be lost. So each log is read before the
+//! expiry, and compared after it. Only a few logs are in memory at a time.
 
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
@@ -19,11 +19,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 
-/// Logs that are named to one git, and the bytes of them in memory meanwhile.
+/// Logs that are passed to one git command, and their bytes in memory meanwhile.
 const AT_ONCE: usize = 200;
 const BYTES_AT_ONCE: usize = 64 << 20;
 
-/// Reflogs to expire by one git, with their earlier contents.
+/// Reflogs to expire with one git command, with their earlier contents.
 #[derive(Default)]
 pub struct Batch {
     /// Their names in git.
@@ -33,8 +33,8 @@ pub struct Batch {
     held: Held,
 }
 
-/// When a line must have been written to go: one that is reachable from the ref, and one that
-/// isn't.
+/// A line older than the first cutoff is dropped if it is reachable from the ref, a line older than
+/// the second if it isn't.
 pub type Cutoffs = (Cutoff, Cutoff);
 
 /// The reflogs of a repo and its worktrees.
@@ -50,10 +50,10 @@ pub struct Reflogs<'a> {
 }
 
 impl Reflogs<'_> {
-    /// Calls `expire` for all reflogs that have a line to lose, some at a time.
+    /// Calls `expire` for all reflogs that have a line to drop, a batch at a time.
     ///
     /// # Errors
-    /// One of them can't be read, or what `expire` says: the rest stays.
+    /// A reflog can't be read, or any error of `expire`: the rest stays.
     pub fn each_due<E: From<io::Error>>(
         &self,
         mut expire: impl FnMut(Cutoffs, Batch) -> Result<(), E>,
@@ -93,7 +93,7 @@ impl Reflogs<'_> {
             .try_for_each(|(cutoffs, batch)| expire(cutoffs, batch))
     }
 
-    /// The text of a log that git knows and that has a line to lose, and the memory that it takes.
+    /// Returns a log's text and its memory if git knows the log and it has a line to drop.
     fn due(
         &self,
         place: &VolumePath,
@@ -124,10 +124,10 @@ impl Reflogs<'_> {
         }
     }
 
-    /// A log's text, and the memory that it takes. None if it is gone, or its last line can't be
-    /// ended.
+    /// Returns a log's text, and the memory that it takes. None if it is gone, or its last line
+    /// can't be ended.
     fn text(&self, log: &VolumePath, length: u64) -> io::Result<Option<(Vec<u8>, Held)>> {
-        // It, and what it is compared with.
+        // Twice its length, for the text that it is compared with.
         let mut held = self.stop.hold();
         held.more(
             usize::try_from(length)
@@ -137,8 +137,8 @@ impl Reflogs<'_> {
         let Some(mut text) = found(openat::read(log, reach::LOG_CAP))? else {
             return Ok(None);
         };
-        // Git takes a last line without an end for none, and would drop it. A log that can't be
-        // mended is left as it is.
+        // Git ignores a last line without a newline, and would drop it. A log that can't be
+        // repaired is left unchanged.
         if !text.ends_with(b"\n") {
             if end_line(log).is_err() {
                 return Ok(None);
@@ -149,12 +149,12 @@ impl Reflogs<'_> {
     }
 }
 
-/// No line that was written since may go; none if no line may go at all.
+/// Returns the later cutoff: no line written since may be dropped. None if no line may be dropped.
 pub fn since((reachable, unreachable): Cutoffs) -> Cutoff {
     reachable.max(unreachable)
 }
 
-/// Whether the ref of this log names something: git knows no log of one that doesn't. Of a tree's
+/// Checks whether the ref of this log exists: git ignores the log of a missing ref. Of a worktree's
 /// own refs only HEAD is in use long enough.
 fn stands(shadow: &Shadow, place: &VolumePath, name: &str) -> bool {
     let stands = |name: &str| {
@@ -194,15 +194,15 @@ impl Batch {
         self.bytes > BYTES_AT_ONCE || self.names.len() >= AT_ONCE
     }
 
-    /// Puts lines of `since` and later back where they are missing by now, and tells from which
-    /// logs they were.
+    /// Restores each log that has lost a line of `since` or later, with all its earlier lines and
+    /// the new ones. Returns those logs.
     ///
     /// # Errors
-    /// A log can't be read again or written: its old lines are only in the error's logs.
+    /// A log can't be read again or written: it and the logs after it are not restored.
     pub fn put_back(self, since: DateTime<Utc>) -> io::Result<Vec<VolumePath>> {
         let mut mended = Vec::new();
         for (log, before) in self.logs {
-            // It went with its branch: that was no expiry.
+            // The log was deleted with its branch, and not by the expiry.
             let Some(after) = found(openat::read(&log, reach::LOG_CAP))? else {
                 continue;
             };
@@ -222,7 +222,7 @@ impl Batch {
     }
 }
 
-/// The lines without trailing blanks, which git writes or leaves out as it pleases.
+/// Returns the lines without trailing blanks, which git doesn't write consistently.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&byte| byte == b'\n')
         .map(<[u8]>::trim_ascii_end)
@@ -233,14 +233,14 @@ fn time_of(line: &[u8]) -> Option<DateTime<Utc>> {
     moves::line_time(&String::from_utf8_lossy(line))
 }
 
-/// Ends the last line. Git appends to a log without locking it, so this appends as well: at worst
-/// an empty line, which git skips.
+/// Ends the last line. Git appends to a log without locking it, so this appends as well; at worst
+/// that adds an empty line, which git skips.
 fn end_line(log: &VolumePath) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     File::from(openat::open(log, flags)?).write_all(b"\n")
 }
 
-/// Writes durably, in one step, and while no other expiry works on the log.
+/// Replaces a log by a synced file in one step, under git's own lock on the log.
 fn write(log: &VolumePath, text: &[u8]) -> io::Result<()> {
     let (directory, name) = openat::parent(log)?;
     let mut lock = name.to_owned();

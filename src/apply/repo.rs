@@ -1,7 +1,7 @@
-//! Carries out a repo's plan: leftovers cleared, registrations dropped, trees rescued and reaped.
+//! Carries out a repo's plan: clears leftovers, drops registrations, rescues and reaps trees.
 //!
-//! Each step stands alone: a failed one is a row, and its tree or file stays as it was. The order
-//! of a reap is such that a kill at any point loses nothing: rescue, rename into the trash, drop
+//! Each step is independent: a failed one becomes a row, and its tree or file stays unchanged. A
+//! reap's order ensures that a kill at any point loses nothing: rescue, rename into the trash, drop
 //! the registration, delete (`docs/design/worktrees.md#rescue-then-remove`).
 
 use super::rescue::{DropError, RescueError, Rescued, Unsaved, forget, rescue, supersede};
@@ -38,13 +38,13 @@ pub enum StepError {
     /// A rescue could not be dropped.
     #[error(transparent)]
     Drop(#[from] DropError),
-    /// The trash itself is out of order.
+    /// The trash itself failed.
     #[error("failed to use the trash: {0}; look into the volume's state directory")]
     Io(#[from] io::Error),
-    /// The tree is no longer what was decided about.
+    /// The tree changed after the decision.
     #[error("somebody worked in it while it was being reaped; it stands where it stood")]
     Changed,
-    /// The registration is no longer that of a tree that is gone.
+    /// The tree of the registration is back, or its lock changed.
     #[error("somebody locked it or brought its tree back meanwhile; its registration stays")]
     Returned,
     /// Whether the tree changed is unknown.
@@ -91,10 +91,10 @@ impl RepoExecutor<'_> {
         Ok(bin.empty(self.stop)?)
     }
 
-    /// Marks in its admin directory that a tree is missing, for later runs.
+    /// Marks a tree as missing in its admin directory, for later runs.
     ///
     /// # Errors
-    /// [`StepError`]: its grace begins in another run.
+    /// [`StepError`]: its grace begins with a later run.
     pub fn mark(&self, admin: &VolumePath, grace: Grace) -> Result<(), StepError> {
         self.lock.still_held()?;
         let mark = admin
@@ -130,8 +130,8 @@ impl RepoExecutor<'_> {
         Ok(emptied)
     }
 
-    /// Drops the registration of a tree that is gone, after keeping the commits that only it
-    /// reached, and its index if that contains work. Lock and place are looked at once more.
+    /// Drops the registration of a missing tree, after a rescue of the commits that only it reached
+    /// and of an index with work. Its lock and its place are inspected once more.
     ///
     /// # Errors
     /// [`StepError`]: it stays.
@@ -181,9 +181,9 @@ impl RepoExecutor<'_> {
     /// Rescues the tree's work if `unsaved`, then removes the tree and its registration. The branch
     /// stays.
     ///
-    /// Once in the trash it is inspected again: agents that don't know the lock may have worked in
-    /// it since the survey, and go on in it by their working directory even after the rename. Then
-    /// it goes back.
+    /// Once in the trash, the tree is inspected again, and put back if it changed: agents that
+    /// don't know the lock may have worked in it since the survey, and may go on after the rename,
+    /// by their working directory.
     ///
     /// # Errors
     /// [`StepError`]: the tree stays.
@@ -239,9 +239,9 @@ impl RepoExecutor<'_> {
         }))
     }
 
-    /// Drops the rescue if the tree went back to somebody who works in it, or is no longer to go: the
-    /// rescue isn't, or won't be, the tree's content. After any other failure the rescue stays, and the next one supersedes
-    /// it.
+    /// Drops the rescue if the tree was put back because somebody works in it, or if a missing tree
+    /// returned: the rescue isn't, or soon won't be, the tree's content. After any other failure
+    /// the rescue stays, and the next one supersedes it.
     fn withdraw(&self, saved: Option<&Rescued>, error: &StepError) {
         if let (Some(saved), StepError::Changed | StepError::Returned) = (saved, error)
             && let Err(error) = forget(
@@ -255,15 +255,15 @@ impl RepoExecutor<'_> {
         }
     }
 
-    /// Whether tree and registration are what was surveyed or, if there is a rescue, what was
-    /// rescued.
+    /// Checks that the tree still equals its rescue or, without one, is still clean, and that its
+    /// lock and activity are as surveyed.
     fn unchanged(
         &self,
         tree: &Worktree,
         taken: &VolumePath,
         rescued: Option<&Listing>,
     ) -> Result<(), StepError> {
-        // The tree is in the trash by now, so this is seen to its end, whatever the result.
+        // The tree is in the trash by now, so a stop ends this step only if it takes long.
         let stop = &self.stop.for_a_step();
         let look =
             || -> io::Result<bool> {
@@ -277,9 +277,9 @@ impl RepoExecutor<'_> {
                 if !tree::still_so(taken, &same)? {
                     return Ok(false);
                 }
-                // The lock of a dead process is decided about already; another one is new.
+                // The plan has decided about a dead process's lock; another one is new.
                 let locked = lock_of(tree)? != tree.locked;
-                // The kernel reports the place where the tree is by now.
+                // The kernel reports the tree by its present place.
                 let in_use = Processes::but_callers().at_work(taken);
                 Ok(!locked
                     && in_use.is_none()
@@ -293,12 +293,12 @@ impl RepoExecutor<'_> {
     }
 }
 
-/// Looks once more whether the tree is gone, and locked as it was when it was surveyed.
+/// Checks once more that the tree is missing, and that its lock is as surveyed.
 fn still_gone(tree: &Worktree) -> Result<(), StepError> {
     let look = || {
         let is_back = match VolumePath::new(tree.admin.root(), &tree.path) {
             Ok(place) => found(openat::stat(&place))?.is_some(),
-            // What names no place on the volume can't be looked at, and was missing as such.
+            // A path outside the volume can't be inspected, and counts as missing.
             Err(_) => false,
         };
         Ok(!is_back && lock_of(tree)? == tree.locked)
@@ -310,7 +310,7 @@ fn still_gone(tree: &Worktree) -> Result<(), StepError> {
     }
 }
 
-/// The reason in the tree's `locked`; none if it isn't locked.
+/// Returns the reason in the tree's `locked` file; none if it isn't locked.
 fn lock_of(tree: &Worktree) -> io::Result<Option<String>> {
     let reason = found(openat::read(
         &tree.admin.join("locked")?,

@@ -1,11 +1,11 @@
-//! The rescue: a worktree's unsaved work as a commit, before the tree goes.
+//! The rescue: a worktree's unsaved work as a commit, before the tree is removed.
 //!
 //! The commit's tree is the worktree as it was, byte for byte, without any filter. Its first parent
 //! is HEAD, so `git diff ID^ ID` shows the work and `git checkout ID -- PATH` brings it back. Its
-//! second parent contains what a tree can't: the index as a file and as a tree, a manifest with
-//! modes and empty directories. That one's parents are the commits which only this worktree
-//! reached. The rescue is read back and compared before anybody may remove the tree. The worktree
-//! itself is not touched.
+//! second parent contains what a tree can't: the index as a file and as trees, files from the
+//! registration, a manifest with modes and empty directories. That commit's own parents are the
+//! commits that only this worktree reached. The rescue is read back and compared before the tree
+//! may be removed. The worktree itself is not touched.
 
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
@@ -58,7 +58,7 @@ pub enum RescueError {
         /// The cap.
         most: u64,
     },
-    /// Git's store refuses.
+    /// An operation on git's store failed.
     #[error("failed to write the rescue: {}; the tree stays", .0.message())]
     Git(#[from] git2::Error),
     /// The kernel refused to confine the work on the store.
@@ -80,13 +80,13 @@ pub struct Rescued {
     pub listing: Listing,
 }
 
-/// What is to be rescued.
+/// The work to be rescued.
 #[derive(Clone, Copy)]
 pub struct Unsaved<'a> {
-    /// Of which worktree.
+    /// The worktree.
     pub worktree: &'a Worktree,
-    /// Where its tree stands; with no place, only the commits are rescued that its registration
-    /// reaches.
+    /// Where its tree is. If none, only its commits, its index and the files in its registration
+    /// are rescued.
     pub place: Option<&'a VolumePath>,
     /// The commits that only it reaches.
     pub unreached: &'a [String],
@@ -98,13 +98,13 @@ pub struct Unsaved<'a> {
 
 /// Rescues a worktree's unsaved work.
 ///
-/// Libgit2 finds the store by its path, which an agent can replace by a link to another one: so
-/// writing is confined.
+/// Writing is confined: libgit2 opens the store by its path, and an agent can replace that by a
+/// link to another store.
 ///
 /// # Errors
-/// [`RescueError`]: nobody may remove the tree.
+/// [`RescueError`]: the tree must not be removed.
 pub fn rescue(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, RescueError> {
-    // What is read here is bounded by what may be rescued.
+    // No limit on reading: what may be rescued bounds it.
     let stop = &stop.freely();
     shadow.confined(|| make(shadow, unsaved, stop))?
 }
@@ -158,9 +158,9 @@ fn make(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, 
     })
 }
 
-/// Makes a ref of its own for the commit: `a.b` and `a+b` have the same name here, and may go in
-/// the same run. Objects and ref are synced as they are written; their new directories are synced
-/// here.
+/// Creates a ref for the commit, with a number if the name is taken: `a.b` and `a+b` get the same
+/// name, and may be reaped in the same run. Objects and ref are synced as they are written; their
+/// new directories are synced here.
 fn store(
     shadow: &Shadow,
     repo: &Repository,
@@ -210,7 +210,7 @@ fn sync(shadow: &Shadow, directory: &Path) -> Result<(), RescueError> {
     })
 }
 
-/// A worktree's id as a part of a ref name.
+/// Returns a worktree's id as a part of a ref name.
 fn safe(id: &str) -> String {
     let safe: String = id
         .chars()
@@ -260,7 +260,7 @@ impl Making<'_> {
         })
     }
 
-    /// Writes every file that HEAD doesn't have.
+    /// Writes every file that HEAD doesn't have, and returns all files of the tree.
     fn files(
         &self,
         known: &Known,
@@ -274,8 +274,8 @@ impl Making<'_> {
         if let Some(blocker) = listing.blockers.first() {
             return Err(RescueError::Differs(blocker.clone()));
         }
-        // A tree that is too large is refused before anything is written: a failed rescue would
-        // leave it all in the store, in each run again.
+        // A tree that is too large is refused before anything is written: otherwise each run would
+        // leave its files in the store again.
         let (mut files, mut own, mut bytes) = (Files::new(), Vec::new(), 0u64);
         for (path, stamp) in &listing.files {
             let blob = match known.committed.get(path) {
@@ -285,7 +285,7 @@ impl Making<'_> {
                     Some(tree::hash(place, path, stamp, self.stop).map_err(failed(path))?)
                         .filter(|&blob| blob == committed)
                 }
-                // Only HEAD could have it already.
+                // Only HEAD's file at this path is compared.
                 _ => None,
             };
             if let Some(blob) = blob {
@@ -344,8 +344,8 @@ impl Making<'_> {
         }
     }
 
-    /// Writes the second parent: index, staged content, manifest; on top of the commits that would
-    /// be lost.
+    /// Writes the second parent: index, staged content, registration and manifest. Its own parents
+    /// are the commits that would be lost.
     fn extras(&self, saved: &Held) -> Result<Oid, RescueError> {
         let mut builder = self.repo.treebuilder(None)?;
         let manifest = serde_json::to_vec_pretty(&saved.manifest)

@@ -1,8 +1,8 @@
 //! Reserved space: a few files in the state directory, `ballast` on disk, that are deleted when the
-//! volume is full to the last byte.
+//! volume is nearly full.
 //!
-//! A full volume is when the run is needed most, and then it can't even write its name into a lock.
-//! The reserved space is deleted first and written again last. Nobody would miss its contents.
+//! A full volume needs the run most, and then a run can't even write its name into a lock. The
+//! reserved space is deleted first and written again last. Its contents mean nothing.
 
 use crate::apply::trash::Trash;
 use crate::facts::volume::Usage;
@@ -20,15 +20,15 @@ use std::path::Path;
 /// 64 files of 64 KiB: 4 MiB and 64 inodes, enough for a run's locks, trash entries and journal.
 const FILES: usize = 64;
 const BYTES: usize = 64 << 10;
-/// Below this many free bytes or inodes the reserved space is deleted; it comes back only with ten
-/// times as much.
+/// Below this many free bytes or inodes the reserved space is deleted. It is written again only at
+/// ten times as many.
 const SCARCE_BYTES: u64 = 8 << 20;
 const SCARCE_INODES: u64 = 256;
 
 /// Deletes the reserved space if the volume is nearly full.
 ///
 /// # Errors
-/// It is there and can't be deleted.
+/// It exists and can't be deleted.
 pub fn drop_when_scarce(state: &VolumePath, usage: &Usage, stop: &Stop) -> io::Result<()> {
     if room(usage, 1) {
         return Ok(());
@@ -41,14 +41,14 @@ pub fn drop_when_scarce(state: &VolumePath, usage: &Usage, stop: &Stop) -> io::R
 /// Writes the missing part of the reserved space, if there is room for it.
 ///
 /// # Errors
-/// It can't be written; what was written stays, and serves.
+/// It can't be written; what was written stays and is of use.
 pub fn take_on(state: &VolumePath, usage: &Usage) -> io::Result<()> {
     if !room(usage, 10) {
         return Ok(());
     }
     let directory = directory(state)?;
     atomic::make_directory(&directory)?;
-    // Most runs all of it is there: one listing says so, where a server would have to refuse each.
+    // Most runs find all of it: one listing shows that, without a refusal for each file.
     let there = Listed::of(&directory)?;
     let directory = openat::dir(&directory)?;
     let names = (0..FILES).map(|number| number.to_string());

@@ -37,18 +37,18 @@ pub enum RestoreError {
     /// Git's store can't be read or written.
     #[error("failed to read the rescue: {}; see `git fsck`", .0.message())]
     Git(#[from] git2::Error),
-    /// A file or directory can't be made.
+    /// A file or directory can't be created.
     #[error("failed to restore `{path}`: {cause}")]
     Piece {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
         /// Why.
         cause: io::Error,
     },
-    /// Other contents are there.
+    /// Files with other contents are in the way.
     #[error("nothing was restored, since these differ from what stands there: {}; give --force to replace them, or --to DIR for another place", named(.0))]
     Differs(Vec<PathBuf>),
-    /// The worktree itself can't be made.
+    /// The worktree itself can't be created.
     #[error("failed to make a worktree at `{place}`: {cause}; give --to DIR for another place")]
     Place {
         /// Where.
@@ -56,7 +56,7 @@ pub enum RestoreError {
         /// Why.
         cause: io::Error,
     },
-    /// A half-made worktree can't be removed.
+    /// A half-assembled worktree can't be removed.
     #[error(transparent)]
     Trash(#[from] TrashError),
 }
@@ -79,13 +79,13 @@ pub struct Restored {
     pub same: usize,
 }
 
-/// Restores rescues: the lock is the proof that nobody else works in the repo.
+/// What is needed to restore rescues.
 pub struct Restore<'a> {
-    /// The proof.
+    /// The proof that nobody else works in the repo.
     pub lock: &'a LockedRepo,
     /// The repo behind its shadow.
     pub shadow: &'a Shadow,
-    /// Where half-made directories go.
+    /// Where half-assembled directories are moved.
     pub trash: &'a Trash,
     /// When to stop.
     pub stop: &'a Stop,
@@ -100,8 +100,8 @@ pub struct Registration<'a> {
 }
 
 impl Restore<'_> {
-    /// Puts `pieces` below the directory `base`. Existing files with the same contents stay. If any
-    /// file differs, nothing at all is written, unless `force`.
+    /// Writes `pieces` below the directory `base`. Existing files with the same contents and mode
+    /// stay. If any file differs, nothing at all is written, unless `force`.
     ///
     /// # Errors
     /// [`RestoreError`].
@@ -175,8 +175,8 @@ impl Restore<'_> {
     }
 }
 
-/// The index without what it names and may no longer exist: trees that git computed, and resolved
-/// conflicts if a rescue of an earlier version lacks them.
+/// Returns the index without its optional extensions, which may name missing objects. Resolved
+/// conflicts stay if the rescue has them all; one of an earlier version doesn't.
 fn sound(repo: &Repository, saved: &Held, index: &[u8]) -> io::Result<Vec<u8>> {
     let resolved = extensions::resolved(index)?;
     let held = |stage: &Files, held: &Files| {
@@ -243,13 +243,13 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> RestoreError {
 }
 
 impl Writer<'_> {
-    /// Writes below the directory `name`, made with `mode` where it is missing.
+    /// Returns a writer for the directory `name`, which is created with `mode` if it is missing.
     fn below(&self, name: &str, mode: u32) -> io::Result<Self> {
         let base = directories(&self.base, Path::new(name), self.owner, &|_| mode)?;
         Ok(Self { base, ..*self })
     }
 
-    /// Puts a whole tree here, whose registration is at `admin`.
+    /// Writes a whole tree here, with its registration at `admin`.
     fn tree(&self, saved: &Held, admin: &Path) -> Result<Restored, Assembly> {
         let restored = self.put(&saved.pieces(Path::new(""))?, false)?;
         self.text(
@@ -260,7 +260,7 @@ impl Writer<'_> {
         Ok(restored)
     }
 
-    /// Puts the registration of a tree here that is to stand at `place`.
+    /// Writes the registration of a tree that will be at `place`.
     fn registration(
         &self,
         saved: &Held,
@@ -314,7 +314,7 @@ impl Writer<'_> {
         Ok(restored)
     }
 
-    /// Makes the directories that are missing. Returns them, with the modes that they are to have.
+    /// Creates the missing directories. Returns them, with their final modes.
     fn make_directories<'b>(
         &self,
         pieces: &'b Pieces,
@@ -334,7 +334,7 @@ impl Writer<'_> {
         Ok(made)
     }
 
-    /// Gives the directories that were made their owner and modes, the innermost first.
+    /// Sets the owner and modes of the created directories, the innermost first.
     fn finish_directories(&self, made: BTreeMap<&PathBuf, u32>) -> Result<(), RestoreError> {
         for (path, mode) in made.into_iter().rev() {
             let closed = self.directory(path).and_then(|fd| {
@@ -402,7 +402,7 @@ impl Writer<'_> {
         if matches!(standing, Standing::Nothing) {
             return self.make(&parent, name(&piece.path), piece);
         }
-        // Written whole beside it first: a reader sees the old one or the new one.
+        // Written beside it first, as a whole: a reader sees the old file or the new one.
         let beside = format!(".treewarden-{}", uuid::Uuid::new_v4());
         self.make(&parent, OsStr::new(&beside), piece)?;
         Ok(rustix::fs::renameat(
@@ -430,7 +430,7 @@ impl Writer<'_> {
         };
         let mut blob = self.shadow.blob(self.repo, piece.blob, self.stop)?;
         let file = self.write(parent, name, &mut blob, mode)?;
-        // A byte that the disk changed is reported, not passed on.
+        // Content that is damaged in the store is an error.
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let same =
             Oid::hash_file(ObjectType::Blob, through).map_err(io::Error::other)? == piece.blob;

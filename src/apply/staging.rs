@@ -1,10 +1,10 @@
 //! The staging directory, where a checkout or a worktree is assembled before one rename puts it in
 //! its place.
 //!
-//! It is in the state directory, on the same file system, one for each repo. The holder of the
-//! repo's lock has it alone, and what a killed holder left there goes to the trash with the next
-//! command or run. So half a clone or half a tree is never in the place of a whole one, and only an
-//! empty directory is replaced.
+//! It is in the state directory, on the same file system, one for each repo. Only the holder of the
+//! repo's lock uses it, and the next command or run moves what a killed holder left there to the
+//! trash. So half a clone or half a tree is never in its final place, and only an empty directory
+//! is replaced.
 
 use super::ownership::{directories, give, owner_of};
 use super::trash::{Trash, TrashError};
@@ -25,7 +25,7 @@ const TREE: &str = "tree";
 /// A worktree's registration.
 const ADMIN: &str = "admin";
 
-/// Why something could not be assembled, or not be put in place.
+/// Why something could not be assembled or put in place.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkshopError {
     /// The lock is gone.
@@ -45,17 +45,17 @@ impl From<Errno> for WorkshopError {
     }
 }
 
-/// A repo's staging directory, swept.
+/// A repo's staging directory, cleared of leftovers.
 pub struct StagingDir<'a> {
     lock: &'a LockedRepo,
     place: VolumePath,
 }
 
 impl<'a> StagingDir<'a> {
-    /// Calls `work` with the repo's staging directory, which is swept before and after.
+    /// Calls `work` with the repo's staging directory, which is cleared before and after.
     ///
     /// # Errors
-    /// [`WorkshopError`], as any error of `work`.
+    /// [`WorkshopError`], or any error of `work`.
     pub fn with<T, E: From<WorkshopError>>(
         lock: &'a LockedRepo,
         trash: &Trash,
@@ -77,12 +77,12 @@ impl<'a> StagingDir<'a> {
         done
     }
 
-    /// The place of what is assembled.
+    /// Returns the place of what is assembled.
     pub fn tree(&self) -> VolumePath {
         self.place.join(TREE).expect("a fixed name stays inside")
     }
 
-    /// Opens a directory in the staging directory, made if it is missing, and only ours.
+    /// Opens a directory in the staging directory, and creates missing ones for our user alone.
     ///
     /// # Errors
     /// Something else is there.
@@ -98,7 +98,7 @@ impl<'a> StagingDir<'a> {
     /// Puts the checkout at `place`.
     ///
     /// # Errors
-    /// [`WorkshopError`]: nothing is there that wasn't before.
+    /// [`WorkshopError`]: nothing new is there, unless only the last sync failed.
     pub fn put_checkout(&self, place: &VolumePath) -> Result<(), WorkshopError> {
         self.lock.still_held()?;
         let to = stands_in(place, None)?;
@@ -135,7 +135,7 @@ impl<'a> StagingDir<'a> {
         Ok(())
     }
 
-    /// Renames the tree to its place. A directory's rename replaces nothing but an empty directory.
+    /// Renames the tree to its place. The rename of a directory replaces only an empty directory.
     fn put_tree(&self, to: impl AsFd, place: &VolumePath) -> Result<(), WorkshopError> {
         let name = place.relative().file_name().unwrap_or_default();
         match rustix::fs::renameat(self.directory(Path::new(""))?, TREE, to, name) {
@@ -147,18 +147,18 @@ impl<'a> StagingDir<'a> {
     }
 }
 
-/// What a file is to be called, and whose it is to be.
+/// The name, owner and permissions of a new file.
 #[derive(Clone, Copy)]
 pub struct NewFile<'a> {
     /// Its name in its directory.
     pub name: &'a OsStr,
-    /// None is us.
+    /// None for our own user.
     pub owner: Owner,
     /// Its permissions.
     pub mode: u32,
 }
 
-/// Puts a whole file in a directory, replacing any other of its name.
+/// Puts a file in a directory as a whole, replacing any other of its name.
 ///
 /// # Errors
 /// It can't be written.
@@ -182,7 +182,7 @@ pub fn put_file(
     Ok(rustix::fs::renameat(&directory, &beside, &directory, name)?)
 }
 
-/// Gives a directory in staging the owner and the mode for its final place.
+/// Sets the owner and mode that a staged directory has in its final place.
 ///
 /// # Errors
 /// The file system refuses.
@@ -195,7 +195,7 @@ pub fn hand_over(directory: &OwnedFd, owner: Owner, mode: u32) -> io::Result<()>
 /// so the index comes last.
 ///
 /// # Errors
-/// Some are there, and whole; none is half there.
+/// Some packs may have been moved, and git sees each of them whole or not at all.
 pub fn put_packs(from: &OwnedFd, to: &OwnedFd, owner: Owner) -> io::Result<()> {
     let listed = openat::list(openat::below(
         from,
@@ -214,7 +214,7 @@ pub fn put_packs(from: &OwnedFd, to: &OwnedFd, owner: Owner) -> io::Result<()> {
         )
     });
     for name in names {
-        // Not through a link.
+        // A link is not followed.
         let file = openat::below(from, Path::new(&name), OFlags::RDONLY | OFlags::NONBLOCK)?;
         give(&file, owner)?;
         rustix::fs::renameat(from, &name, to, &name)?;
@@ -222,11 +222,11 @@ pub fn put_packs(from: &OwnedFd, to: &OwnedFd, owner: Owner) -> io::Result<()> {
     Ok(rustix::fs::fsync(to)?)
 }
 
-/// Copies the loose objects that a fetch left in scratch space below `objects`; existing ones are
-/// the same.
+/// Copies the loose objects that a fetch left in scratch space below `objects`. An existing one is
+/// replaced by the same content.
 ///
 /// # Errors
-/// Some are there, and whole.
+/// Some may have been copied, each as a whole.
 pub fn put_loose(loose: &[(PathBuf, PathBuf)], objects: &OwnedFd, owner: Owner) -> io::Result<()> {
     for (from, to) in loose {
         let directory = directories(
@@ -253,7 +253,7 @@ fn extension(name: &OsStr) -> Option<&OsStr> {
 
 type Owner = Option<(Uid, Gid)>;
 
-/// Opens the directory that will contain `place`, made if it is missing.
+/// Opens the directory that will contain `place`, and creates it if it is missing.
 fn stands_in(place: &VolumePath, owner: Owner) -> io::Result<OwnedFd> {
     let root = openat::root(place.root())?;
     match place

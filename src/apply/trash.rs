@@ -1,9 +1,9 @@
 //! The trash: the only place that deletes.
 //!
-//! What is to go is first renamed into the trash, in one step on the same file system; it is
-//! deleted from there, now or in a later run. So a half-deleted tree is never where somebody works.
-//! `delete` does the deleting; `note` records where a tree came from, and proves it. A tree is
-//! deleted only after another inspection, and put back only if a registration proves to be its own.
+//! Anything to delete is first renamed into the trash, in one step on the same file system, and
+//! deleted from there, now or in a later run. So nobody works in a half-deleted tree. `delete`
+//! deletes; `note` records where a tree came from, and its registration. A tree is deleted only
+//! after a second look, and put back only if that registration proves to be its own.
 
 use crate::facts::cache::Size;
 use crate::fs::atomic;
@@ -29,9 +29,9 @@ pub(crate) use note::origin;
 use rename::rename;
 use words::{line, tell_once};
 
-/// How long a tree without such a proof is kept, as long as a rescue.
+/// How long unproven trees and files newer than their entry's note are kept: as long as a rescue.
 const KEPT: Duration = Duration::from_hours(30 * 24);
-/// The reports about a trash entry, beside what is left in it: each is made once, not every run.
+/// The file in a trash entry with the reports made about it, so that no later run repeats them.
 const TOLD: &str = "told.txt";
 
 /// `<state>/trash`.
@@ -39,7 +39,7 @@ pub struct Trash {
     place: VolumePath,
 }
 
-/// A trash entry, of one run or of one tree: a directory in the trash whose items are numbered.
+/// A trash entry, for one run or one tree: a directory in the trash with numbered items.
 pub struct Bin {
     place: VolumePath,
     next: AtomicUsize,
@@ -54,12 +54,12 @@ pub enum TrashError {
     /// The file system refused.
     #[error("failed to move `{path}` to the trash: {cause}; it stands as before{}", rename::remedy(.cause))]
     Move {
-        /// What should have gone.
+        /// What should have been moved.
         path: VolumePath,
-        /// Why it didn't.
+        /// Why it wasn't.
         cause: io::Error,
     },
-    /// It should have been put back, and something was in its place.
+    /// Something could not be put back in its place.
     #[error(
         "failed to put `{path}` back: {cause}; it is kept in `{place}`, and goes back with a later run when that place is free"
     )]
@@ -71,7 +71,7 @@ pub enum TrashError {
         /// Why.
         cause: io::Error,
     },
-    /// The contents of a trash entry of an earlier run are unknown.
+    /// The contents of an earlier run's trash entry are unknown.
     #[error("failed to read the trash: {0}; look into the volume's state directory")]
     Unreadable(#[from] io::Error),
 }
@@ -79,9 +79,9 @@ pub enum TrashError {
 /// The result of emptying the trash.
 #[derive(Debug, Default, Clone)]
 pub struct Emptied {
-    /// What was freed: a file counts at its last link.
+    /// What was freed; a file counts when its last link is deleted.
     pub freed: Size,
-    /// What is still there, and why. What was reported before is not among it.
+    /// What is still there, and why, without what was reported before.
     pub left: Vec<String>,
 }
 
@@ -94,21 +94,21 @@ impl Emptied {
 }
 
 impl Trash {
-    /// The trash of the volume whose state directory is `state`.
+    /// Opens the trash in the state directory `state`, and creates it if it is missing.
     ///
     /// # Errors
-    /// It can't be made.
+    /// It can't be created.
     pub fn of(state: &VolumePath) -> io::Result<Self> {
         let place = state.join("trash")?;
         atomic::make_directory(&place)?;
         Ok(Self { place })
     }
 
-    /// Makes a new, empty trash entry; for a tree, its place and its registration are noted durably
+    /// Creates an empty trash entry. For a tree, its place and its registration are noted durably
     /// before anything is moved there.
     ///
     /// # Errors
-    /// It can't be made.
+    /// It can't be created.
     pub fn bin(&self, tree: Option<(&VolumePath, &VolumePath)>) -> io::Result<Bin> {
         let place = self.place.join(uuid::Uuid::new_v4().to_string())?;
         atomic::make_new_directory(&place)?;
@@ -121,19 +121,19 @@ impl Trash {
         })
     }
 
-    /// Makes a new, empty trash entry for a regenerable directory: what is written there from now
-    /// on stays in the entry, and is reported.
+    /// Creates an empty trash entry for a regenerable directory: what is written there from now on
+    /// is kept in the entry, and reported.
     ///
     /// # Errors
-    /// It can't be made.
+    /// It can't be created.
     pub fn bin_since_now(&self, from: &VolumePath) -> io::Result<Bin> {
         let bin = self.bin(None)?;
         Note::again(from).write(&bin.place)?;
         Ok(bin)
     }
 
-    /// Moves one of our own directories here without a trash entry of its own: that would need room
-    /// which may not be there.
+    /// Moves one of our own directories here without creating a trash entry for it: a full volume
+    /// may have no room for one.
     ///
     /// # Errors
     /// It stays; `NotFound` if it is missing.
@@ -141,10 +141,10 @@ impl Trash {
         rename(ours, &self.place.join(uuid::Uuid::new_v4().to_string())?)
     }
 
-    /// Deletes what is in the trash, in parallel on the current rayon pool, until done or told to
+    /// Deletes what is in the trash, in parallel on the current rayon pool, until done or asked to
     /// stop.
     ///
-    /// Agents and other shards may be at work here: what is written after the first inspection
+    /// Agents and other shards may be at work here: a file that is written after its entry's note
     /// stays, and so does the trash entry of a registered tree, even before the tree is in it. Any
     /// other entry is renamed before it is trusted.
     ///
@@ -198,19 +198,18 @@ impl Trash {
         }
     }
 
-    /// Renames a trash entry, so that nobody can put anything there any more.
+    /// Renames a trash entry, so that nobody can put anything in it by its old name.
     fn aside(&self, bin: &VolumePath) -> io::Result<VolumePath> {
         let aside = self.place.join(uuid::Uuid::new_v4().to_string())?;
         rename(bin, &aside).map(|()| aside)
     }
 
-    /// Puts the repo's trees back that an earlier run moved here and did not inspect again:
-    /// somebody may have gone on working in them. What a killed command was about to make goes.
+    /// Puts back the repo's trees that an earlier run moved here and did not inspect again:
+    /// somebody may have gone on working in them. Removes what a killed command was assembling.
     /// `is_right` says whether a worktree of the repo may be at a place.
     ///
-    /// Anybody may have written a note: only a directory goes back, only to a place that is free,
-    /// and only if the registration proves that it is the directory's own. All else stays in the
-    /// trash.
+    /// Anybody may have written a note. So only a directory is put back, only in a free place, and
+    /// only if the registration proves to be its own. Everything else stays in the trash.
     ///
     /// # Errors
     /// [`TrashError`]: they stay in the trash.
@@ -243,8 +242,8 @@ impl Trash {
                     rename::directory(&stands, &taken.from)
                 };
                 if let Err(cause) = back {
-                    // Its repo is maintained all the same, and whoever empties the trash reports
-                    // it.
+                    // The repo is maintained all the same. Whoever empties the trash reports the
+                    // entry.
                     tracing::warn!(
                         "{}",
                         TrashError::Stranded {
@@ -261,7 +260,7 @@ impl Trash {
         self.sweep(lock, stop)
     }
 
-    /// The repo's [staging directory](super::staging).
+    /// Returns the place of the repo's [staging directory](super::staging).
     pub(super) fn staging(&self, lock: &LockedRepo) -> io::Result<VolumePath> {
         let state = self
             .place
@@ -274,7 +273,7 @@ impl Trash {
         VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::from)
     }
 
-    /// Clears the repo's staging directory of what a killed command left there.
+    /// Removes the repo's staging directory, with what a killed command left there.
     pub(super) fn sweep(&self, lock: &LockedRepo, stop: &Stop) -> Result<(), TrashError> {
         let staging = self.staging(lock)?;
         if found(openat::stat(&staging))?.is_none() {
@@ -282,7 +281,7 @@ impl Trash {
         }
         let bin = self.bin(None)?;
         bin.take(lock, &staging)?;
-        // What can't be deleted now goes with the next run.
+        // The next run deletes what can't be deleted now.
         bin.empty(stop)?;
         Ok(())
     }
@@ -300,7 +299,7 @@ impl Bin {
         self.place.join(number.to_string()).map_err(io::Error::from)
     }
 
-    /// Moves `what` here in one step, and returns its new place.
+    /// Moves `what` into this entry in one step, and returns its new place.
     ///
     /// # Errors
     /// [`TrashError`]: it is where it was.
@@ -319,8 +318,8 @@ impl Bin {
         Ok(to)
     }
 
-    /// Moves `what`, which was taken from `from`, back there. If something else is there by now, it
-    /// waits in the trash entry: its registration still exists, and so nobody deletes it.
+    /// Moves `what` back to `from`, its earlier place. If something else is there by now, it stays
+    /// in the trash entry. Nobody deletes it, because its registration still exists.
     ///
     /// # Errors
     /// [`TrashError::Stranded`] says where it is.
@@ -333,8 +332,8 @@ impl Bin {
         rename::directory(what, from).map_err(stranded)
     }
 
-    /// Moves a file of a store back to where it was taken from. If somebody wrote it again
-    /// meanwhile it is the same, because its name is its content's.
+    /// Moves a file of a store back to where it was taken from. It may replace one that was written
+    /// meanwhile: the name is derived from the content, so both are the same.
     ///
     /// # Errors
     /// [`TrashError::Stranded`] says where it is.
@@ -346,7 +345,7 @@ impl Bin {
         })
     }
 
-    /// Deletes the trash entry with its contents: all of it was inspected, or its tree went back.
+    /// Deletes the trash entry. All of it was inspected, or its tree was put back.
     ///
     /// # Errors
     /// As [`Trash::empty`].
@@ -354,12 +353,12 @@ impl Bin {
         self.finish(stop)
     }
 
-    /// Records in the note that nobody has to inspect the tree again, then deletes.
+    /// Records in the note's name that the tree needs no further inspection, then deletes.
     fn finish(self, stop: &Stop) -> io::Result<Emptied> {
         match note::settle(&self.place) {
             Ok(()) => self.delete(stop),
-            // Without that record, the next run could not tell what is left of the tree from one
-            // that nobody inspected.
+            // Without that record, the next run could not distinguish the tree's remains from a
+            // tree that nobody inspected.
             Err(error) => Ok(Emptied {
                 freed: Size::default(),
                 left: vec![format!("{}: {error}", self.place)],
@@ -372,7 +371,7 @@ impl Bin {
         let old = from.is_some() && is_older(&self.place, KEPT)?;
         let since = from.as_ref().map(|(_, since)| *since).filter(|_| !old);
         let mut freed = Size::default();
-        // What is written while a directory is deleted is found by the next pass.
+        // The next pass finds what is written while its directory is being deleted.
         for _ in 0..3 {
             let emptied = empty(&self.place, stop, &[note::GONE, TOLD], since)?;
             freed += emptied.freed;
@@ -421,7 +420,7 @@ impl Bin {
     }
 }
 
-/// Whether the entry's note was written longer ago than that, by the file server's clock alone.
+/// Checks whether the entry's note is older than `age`, by the file server's clock alone.
 fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
     let trash = bin.relative().parent().unwrap_or(bin.relative());
     let trash = VolumePath::new(bin.root(), trash).map_err(io::Error::other)?;
@@ -430,8 +429,8 @@ fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
     Ok(now.duration_since(written).is_ok_and(|since| since > age))
 }
 
-/// Returns the original places of the trees in the trash that go back with their repo's next run.
-/// It changes nothing.
+/// Returns the original places of the trees in the trash that their repo's next run will put back.
+/// Changes nothing.
 pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
     let bins = state
         .join("trash")
@@ -445,8 +444,8 @@ pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
     taken.collect()
 }
 
-/// Returns what earlier runs left in the trash, except what they could not delete. It changes
-/// nothing.
+/// Returns the trash entries that earlier runs left, without those that were reported already.
+/// Changes nothing.
 ///
 /// # Errors
 /// The trash can't be read.

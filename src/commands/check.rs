@@ -1,5 +1,5 @@
-//! `treewarden check`: whether a run could run here, line by line, with the remedy if not. It
-//! changes nothing, and goes on after a trouble.
+//! `treewarden check`: whether a run is possible here, line by line, with the remedy if not. It
+//! changes nothing, and continues after a problem.
 
 use crate::config::policy::{self, Policy};
 use crate::fs::mount;
@@ -72,7 +72,7 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     lines
 }
 
-/// Whether a repo is one that can be maintained, and who has its lock.
+/// Checks whether a repo can be maintained, and who holds its lock.
 fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Line {
     let what = format!("repo {}", repo.name);
     let whole =
@@ -90,7 +90,7 @@ fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Line {
     }
 }
 
-/// Where a cache stands.
+/// Checks a cache's directory.
 fn cache(cache: &policy::Cache) -> Line {
     let what = format!("cache {}", cache.name);
     let Some(place) = &cache.place else {
@@ -106,7 +106,7 @@ fn cache(cache: &policy::Cache) -> Line {
     }
 }
 
-/// Where a run sends its metrics and alerts. The sinks themselves are not asked.
+/// Lists where a run sends its metrics and alerts. The sinks themselves are not contacted.
 fn alerts(alerts: &policy::Alerts) -> Option<Line> {
     let sinks = [
         ("pushgateway", alerts.pushgateway.is_some()),
@@ -236,7 +236,7 @@ fn writable(state: &VolumePath) -> Line {
     }
 }
 
-/// Renders a line each: `ok` or `!!`, what, and what was found or what to do.
+/// Renders a line for each: `ok` or `!!`, what, and what was found or what to do.
 pub fn render(lines: &[Line]) -> String {
     let width = lines
         .iter()

@@ -1,7 +1,7 @@
 //! The demo: a throwaway volume with a repo in every state, and one run on it.
 //!
-//! Everything is real: repos and worktrees by git2, caches with the layouts of their tools, files
-//! old by their timestamps. It builds only in a directory of its own.
+//! Everything is real: repos and worktrees made by git2, caches in the layouts of their tools,
+//! files with old timestamps. It builds only in a directory of its own.
 
 use crate::commands::init::init;
 use crate::config;
@@ -45,7 +45,7 @@ pub enum DemoError {
     /// The volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    /// The lock that stands for a working agent.
+    /// The simulated agent's lock.
     #[error(transparent)]
     Lock(#[from] LockError),
 }
@@ -91,7 +91,7 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     let now = clock::now();
     init(&policy.volume, now)?;
     let sample = Sample { root, now };
-    // Its files are as old as they were touched to be.
+    // The sample's files are made to look old, so their change times don't count.
     clock::is_a_sample();
     sample.shop()?;
     sample.api()?;
@@ -124,7 +124,7 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
 }
 
 impl Demo {
-    /// Where to look, and what to try.
+    /// Describes where to look and what to try.
     pub fn look_around(&self) -> String {
         let config = self.directory.join("treewarden.yaml");
         let config = config.display();
@@ -136,7 +136,7 @@ impl Demo {
     }
 }
 
-/// The integrity of npm's package with that number: one digit of base64 repeated.
+/// Returns the integrity of npm's package with that number: one digit of base64, repeated.
 fn integrity(number: usize) -> String {
     let digit = char::from(b'B' + u8::try_from(number).unwrap_or(0));
     format!("sha512-{}", String::from(digit).repeat(84))
@@ -147,7 +147,7 @@ struct Sample {
     now: DateTime<Utc>,
 }
 
-/// A repo of the sample, whose upstream's default branch is `main`.
+/// A repo of the sample.
 struct SampleRepo<'a> {
     sample: &'a Sample,
     repo: Repository,
@@ -155,7 +155,7 @@ struct SampleRepo<'a> {
 }
 
 impl Sample {
-    /// Worktrees in every state.
+    /// Builds a repo with worktrees in every state.
     fn shop(&self) -> Result<(), DemoError> {
         let shop = self.repo("acme__shop")?;
         let lock = format!(
@@ -173,8 +173,8 @@ impl Sample {
         self.kept(&shop, main)
     }
 
-    /// Worktrees whose work is in main: of a branch that was squashed into it, and of one without
-    /// commits. Returns main as it is then.
+    /// Adds worktrees with all their work in main: of a branch that was squashed into it, and of
+    /// one without commits. Returns main's tip afterwards.
     fn landed(&self, shop: &SampleRepo<'_>, first: Oid) -> Result<Oid, DemoError> {
         shop.branch("coupons", first)?;
         let squashed = shop.commit(
@@ -191,7 +191,7 @@ impl Sample {
         Ok(main)
     }
 
-    /// Worktrees with commits that no other branch has.
+    /// Adds worktrees with commits that no other branch has.
     fn not_landed(&self, shop: &SampleRepo<'_>, main: Oid) -> Result<(), DemoError> {
         shop.branch("search", main)?;
         let search = shop.commit("search", &[("search.ts", "export const find = 1;\n")], 9)?;
@@ -202,7 +202,7 @@ impl Sample {
         self.modules("issue-112-stock", 3)
     }
 
-    /// Worktrees with unsaved work, locked, in the middle of something, or gone.
+    /// Adds worktrees with unsaved work, locked, in the middle of an operation, or gone.
     fn kept(&self, shop: &SampleRepo<'_>, main: Oid) -> Result<(), DemoError> {
         let unsaved = shop.tree("issue-088-payments", "payments", main, 41)?;
         for (name, text) in [
@@ -224,8 +224,8 @@ impl Sample {
         Ok(())
     }
 
-    /// A repo that agents committed to for weeks: too many loose objects, and a lock that a killed
-    /// git left.
+    /// Builds a repo that agents committed to for weeks: too many loose objects, and a lock that a
+    /// killed git left.
     fn api(&self) -> Result<(), DemoError> {
         let api = self.repo("acme__api")?;
         let lock = "[[package]]\nname = \"serde\"\nversion = \"1.0.100\"\n\
@@ -249,7 +249,7 @@ impl Sample {
         self.age(&stale, 1)
     }
 
-    /// A repo that an agent is working in.
+    /// Builds a repo that an agent is working in.
     fn mobile(&self) -> Result<(), DemoError> {
         let mobile = self.repo("acme__mobile")?;
         mobile
@@ -257,7 +257,7 @@ impl Sample {
             .map(drop)
     }
 
-    /// A git-crypt repo, which is refused.
+    /// Builds a git-crypt repo, which a run refuses.
     fn infra(&self) -> Result<(), DemoError> {
         let infra = self.repo("acme__infra")?;
         infra
@@ -307,7 +307,7 @@ impl Sample {
         Ok(())
     }
 
-    /// A package in npm's cache: its content, and the index that names it by its digest.
+    /// Adds a package to npm's cache: its content, and the index that names it by its digest.
     fn npm_package(&self, number: usize, package: &str, days: u32) -> Result<(), DemoError> {
         let hex = format!("{:06x}", (number + 1) * 0o1_010_101).repeat(21);
         let name = package.rsplit_once('-').map_or(package, |(name, _)| name);
@@ -339,7 +339,7 @@ impl Sample {
         self.age(&self.root.join(&bucket), days)
     }
 
-    /// The result of `npm install` in a worktree: its own account of the packages, and the
+    /// Adds the result of `npm install` to a worktree: npm's list of the packages, and the
     /// packages.
     fn modules(&self, tree: &str, days: u32) -> Result<(), DemoError> {
         let modules = format!("worktrees/acme__shop/{tree}/node_modules");
@@ -448,14 +448,14 @@ impl SampleRepo<'_> {
         Ok(())
     }
 
-    /// The result of the last fetch.
+    /// Sets `origin/main`, as the last fetch did.
     fn upstream(&self, main: Oid) -> Result<(), DemoError> {
         self.repo
             .reference("refs/remotes/origin/main", main, true, "fetch")?;
         Ok(())
     }
 
-    /// A worktree that nobody has touched for so many days.
+    /// Adds a worktree that nobody has touched for so many days.
     fn tree(&self, name: &str, branch: &str, at: Oid, days: u32) -> Result<PathBuf, DemoError> {
         if self
             .repo
@@ -486,7 +486,7 @@ impl SampleRepo<'_> {
         Ok(path)
     }
 
-    /// A file in a worktree's admin directory.
+    /// Writes a file in a worktree's admin directory.
     fn admin(&self, tree: &Path, file: &str, text: &str, days: u32) -> Result<(), DemoError> {
         let path = self
             .repo

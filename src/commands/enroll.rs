@@ -1,11 +1,11 @@
-//! `treewarden enroll`: makes a persistent checkout of a configured repo.
+//! `treewarden enroll`: creates a persistent checkout of a configured repo.
 //!
-//! It is assembled in the repo's staging directory, under its lock, and checked as in every run;
-//! one rename puts it in its place as the last step. So neither a git-crypt repo nor half a clone
+//! The checkout is assembled in the repo's staging directory, under its lock, and checked as in
+//! every run; the last step renames it to its place. So neither a git-crypt repo nor half a clone
 //! is ever in place, and nothing there is replaced. The caller's own git fetches into a [private
-//! git dir](crate::git::private): the one in the staging directory is written as data, and no git
-//! obeys it. What comes from the remote is content and runs nothing: no hook or template of the
-//! caller's, no submodule, and only filters that the caller's own config defines (git-lfs).
+//! git dir](crate::git::private); the one in the staging directory is written as data, and no git
+//! obeys it. What comes from the remote runs nothing: no hook or template of the caller's, no
+//! submodule, and only filters that the caller's own config defines (git-lfs).
 
 mod git_dir;
 
@@ -30,8 +30,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-/// Settings of the agents' checkouts: the run repacks them, and a repack of git's own that is
-/// killed with its pod leaves locks behind.
+/// Settings of the agents' checkouts: the run repacks them, and git's own repack leaves locks
+/// behind if it is killed with its pod.
 const SETTINGS: [(&str, &str); 2] = [("gc.auto", "0"), ("maintenance.auto", "false")];
 
 /// What a clone fetches.
@@ -51,7 +51,8 @@ pub struct Enrolled {
     pub note: Option<String>,
 }
 
-/// Returns the repos to enroll if none is named: those with an address whose place is free.
+/// Returns the repos to enroll if none is named: those with an address and a place that is free or
+/// unreadable.
 pub fn missing(policy: &Policy) -> Vec<&policy::Repo> {
     policy
         .repos
@@ -60,10 +61,10 @@ pub fn missing(policy: &Policy) -> Vec<&policy::Repo> {
         .collect()
 }
 
-/// Clones a repo, or reports that it is there.
+/// Clones a repo, or reports that it is there already.
 ///
 /// # Errors
-/// [`WorkError`]: there is no new checkout, and no half of one.
+/// [`WorkError`]: no checkout was created, not even in part.
 pub fn enroll(
     policy: &Policy,
     repo: &policy::Repo,
@@ -117,8 +118,8 @@ struct Clone<'a> {
 }
 
 impl Clone<'_> {
-    /// Fetches all branches and tags into the staging directory, and writes the git dir that is to
-    /// stand. Returns the commit to check out; none for an empty repo.
+    /// Fetches all branches and tags into the staging directory, and writes the new git dir.
+    /// Returns also the commit to check out; none for an empty repo.
     fn fetch(&self) -> Result<(Private, Option<Oid>), WorkError> {
         let private = Private::new(self.directory("tree/.git/objects/pack", 0o755)?)?;
         let said = self.ask(&private)?;
@@ -135,7 +136,7 @@ impl Clone<'_> {
                 .find(|known| known.name == name)
                 .map(|known| known.id.clone())
         };
-        // What it fetched counts, not what origin said a moment before.
+        // The fetched commit counts, not the one that origin reported a moment before.
         let commit = match (&said.branch, said.commit) {
             (Some(branch), _) => id_of(&format!("refs/remotes/origin/{branch}")),
             (None, said) => said.and(id_of("refs/treewarden/head")),
@@ -199,7 +200,7 @@ impl Clone<'_> {
         )
     }
 
-    /// An empty repo has nothing to check out.
+    /// Checks out the commit; an empty repo has none.
     fn check_out(
         &self,
         private: &Private,
@@ -236,7 +237,7 @@ impl Clone<'_> {
         Ok(hand_over(&top, None, mode)?)
     }
 
-    /// Opens a directory in the staging directory; missing ones are made with this mode.
+    /// Opens a directory in the staging directory; missing ones are created with this mode.
     fn directory(&self, path: &str, mode: u32) -> io::Result<OwnedFd> {
         directories(
             self.staging.directory(Path::new(""))?,
@@ -247,7 +248,7 @@ impl Clone<'_> {
     }
 }
 
-/// It stands there: as good as one that was cloned here, if it is a well-formed checkout.
+/// Accepts an existing checkout if it is well-formed, and sets our [`SETTINGS`] in it.
 fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, WorkError> {
     prove_checkout(repo)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
@@ -338,7 +339,7 @@ fn prove_checkout(repo: &policy::Repo) -> Result<(), WorkError> {
     }
 }
 
-/// The refusal of a clone in the staging directory, in terms of the place that it was meant for.
+/// Rewords the refusal of a clone in the staging directory for the place that it was meant for.
 fn elsewhere(refusal: Refusal, from: &VolumePath, to: &VolumePath) -> Refusal {
     match refusal {
         Refusal::Odd(why) => Refusal::Odd(why.replace(&from.to_string(), &to.to_string())),

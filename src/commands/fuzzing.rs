@@ -20,13 +20,13 @@ use git2::IndexEntry;
 use std::io;
 use std::path::Path;
 
-/// A bucket of npm's index: its name for people, and the contents that it names.
+/// Parses a bucket of npm's index: its name for people, and the contents that it names.
 pub fn npm_bucket(text: &[u8]) -> (Option<String>, Vec<String>) {
     let bucket = Bucket::parse(text);
     (bucket.name, bucket.digests)
 }
 
-/// What a lock file of this name names; none for what is no lock file.
+/// Parses a lock file with this name; none if it is no lock file.
 pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, LockFileError>> {
     ecosystems::lock_file(Path::new(name)).map(|known| parse(bytes, known.parse))
 }
@@ -34,7 +34,7 @@ pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, LockFi
 /// Parses a ledger.
 ///
 /// # Errors
-/// It starts anew.
+/// It is malformed; the program then starts a new one.
 pub fn ledger(bytes: &[u8]) -> Result<Ledger, LedgerError> {
     Ledger::parse(bytes)
 }
@@ -44,7 +44,7 @@ pub fn look(bytes: &[u8]) -> Option<CachedSurvey> {
     CachedSurvey::parse(bytes)
 }
 
-/// The entries of an index, and whether it builds on another one.
+/// Returns the entries of an index, and whether it builds on another one.
 ///
 /// # Errors
 /// It is malformed, or has an unknown part.
@@ -53,8 +53,8 @@ pub fn index(bytes: &[u8]) -> io::Result<(Vec<IndexEntry>, bool)> {
     Ok((read.entries, read.shared.is_some()))
 }
 
-/// The objects that an index names, sorted: those that git itself doesn't find in it, and the
-/// others.
+/// Returns the objects that an index names, sorted: those that git itself doesn't find in it, and
+/// the others.
 ///
 /// # Errors
 /// As [`index`].
@@ -62,20 +62,20 @@ pub fn index_ids(bytes: &[u8]) -> io::Result<[Vec<Id>; 2]> {
     roots::of_index(bytes)
 }
 
-/// One `key\nvalue` of a repo's own config.
+/// Judges one `key\nvalue` of a repo's own config.
 ///
 /// # Errors
-/// The repo is left alone.
+/// The repo is refused.
 pub fn git_config_entry(entry: &str) -> Result<(), Refusal> {
     config::judge_entry(entry)
 }
 
-/// The mount of `path`, by the text of `/proc/self/mountinfo`.
+/// Returns the mount of `path`, from the text of `/proc/self/mountinfo`.
 pub fn mount(mountinfo: &str, path: &Path) -> Option<Mount> {
     mount::parse(mountinfo, path)
 }
 
-/// The origin in the note of a trash entry.
+/// Returns the original place in the note of a trash entry.
 pub fn taken(note: &[u8], state: &VolumePath) -> Option<VolumePath> {
     trash::origin(note, state)
 }

@@ -3,8 +3,8 @@
 /// The variable with the repo's name, for a command that runs under a repo's lock.
 pub const HOLDS: &str = "TREEWARDEN_HOLDS";
 
-/// Why no lock may be waited for here: a parent holds one, and whoever waits for a second while
-/// holding one may wait for ever.
+/// Returns why no lock may be waited for here: a parent process holds one, and whoever waits for a
+/// second lock while holding one may wait for ever.
 pub fn held_above() -> Option<String> {
     let held = std::env::var_os(HOLDS)?;
     let remedy =

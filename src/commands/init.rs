@@ -6,7 +6,7 @@ use crate::state::volume::{self, Sentinel, VolumeError};
 use crate::survey::volume::usage;
 use chrono::{DateTime, Utc};
 
-/// Makes the state directory, its sentinel and the reserved space.
+/// Creates the state directory, its sentinel and the reserved space.
 ///
 /// # Errors
 /// [`VolumeError`]; a prepared volume is left unchanged.

@@ -1,8 +1,6 @@
-//! `treewarden rescue`: which rescues there are, and the contents of one; `restore` brings one
-//! back.
+//! `treewarden rescue`: lists the rescues, and shows the contents of one; `restore` restores one.
 //!
-//! Reading takes no lock, and goes through the shadow. An id that could mean two rescues is
-//! refused.
+//! Reading takes no lock, and uses the shadow. An id that could mean two rescues is refused.
 
 #![cfg_attr(
     not(test),
@@ -27,9 +25,9 @@ use std::io;
 
 pub mod restore;
 
-/// Commits that `show` names.
+/// The most commits that `show` names.
 const COMMITS: usize = 1000;
-/// Digits of a commit's id that are needed at least.
+/// The fewest digits of a commit's id that are accepted.
 const SHORTEST: usize = 4;
 
 /// Why a command about rescues did not do what was asked.
@@ -123,7 +121,7 @@ impl Found<'_> {
     }
 }
 
-/// The rescues of one repo.
+/// Returns the rescues of one repo.
 fn of<'a>(
     repo: &'a policy::Repo,
     git: &Repository,
@@ -201,7 +199,7 @@ fn find<'a>(
 ) -> Result<Found<'a>, RescuesError> {
     volume::prove(&policy.volume)?;
     let (mut meant, mut failures) = (Vec::new(), Vec::new());
-    // A full id names its repo: the others need not be read.
+    // A full id names its repo, so the others need not be read.
     let named = |repo: &&policy::Repo| id.split_once(':').is_none_or(|(name, _)| name == repo.name);
     for repo in policy.repos.iter().filter(named) {
         let found = open(repo, stop).map_err(|refusal| refusal.to_string());
@@ -294,7 +292,7 @@ pub fn show(
     })
 }
 
-/// The changes as in `git status`, by path.
+/// Returns the changes as in `git status`, by path.
 fn changes(saved: &Held, head: &Files) -> Vec<Change> {
     const KIND: u32 = 0o170_000;
     let mut changes = Vec::new();

@@ -36,7 +36,7 @@ pub mod list;
 pub(crate) mod remote;
 pub mod remove;
 
-/// The pause before a busy repo is tried again: an agent waits for it.
+/// The pause before a busy repo is tried again. It is short, because an agent is waiting.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Why a command in a repo did not do what was asked.
@@ -54,7 +54,7 @@ pub enum WorkError {
     /// Time is up.
     #[error("stopped: {0}; nothing was changed")]
     Stopped(String),
-    /// Somebody else has the lock, or it is lost.
+    /// Somebody else holds the lock, or it was lost.
     #[error("failed to lock {0}: {1}{hint}", hint = if matches!(**.1, LockError::Busy(_)) { "; wait longer with --wait TIME" } else { "" })]
     Lock(String, #[source] Box<LockError>),
     /// The repo is not what it should be.
@@ -63,7 +63,7 @@ pub enum WorkError {
     /// Git failed.
     #[error("{0}: {1}{2}")]
     Git(String, #[source] GitError, &'static str),
-    /// What was made could not be put in place.
+    /// The new tree could not be assembled or put in place.
     #[error(transparent)]
     StagingDir(#[from] WorkshopError),
     /// Its files could not be written.
@@ -81,7 +81,7 @@ pub enum WorkError {
 }
 
 impl WorkError {
-    /// The program's exit code.
+    /// Returns the program's exit code.
     pub fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
@@ -113,7 +113,7 @@ impl WorkError {
         }
     }
 
-    /// An error of git; `remedy` begins with a semicolon.
+    /// Converts an error of git; `remedy` begins with a semicolon.
     pub(crate) fn git(
         what: impl Into<String>,
         remedy: &'static str,
@@ -144,7 +144,7 @@ pub fn named<'a>(policy: &'a Policy, name: &str) -> Result<&'a policy::Repo, Wor
         })
 }
 
-/// What a command takes a repo's lock with.
+/// A command's claim to a repo's lock.
 pub(crate) struct Claim<'a> {
     /// The command.
     purpose: &'a str,
@@ -203,7 +203,7 @@ impl Locked {
     }
 }
 
-/// What the survey of a repo needs to know of the rest of the volume.
+/// Returns what the survey of a repo needs to know about the rest of the volume.
 pub(crate) fn around(policy: &Policy) -> VolumeContext {
     let trashed = crate::apply::trash::taken_from(&policy.volume.state);
     VolumeContext {
@@ -215,7 +215,8 @@ pub(crate) fn around(policy: &Policy) -> VolumeContext {
 }
 
 /// Returns the place of the worktree `name` of this repo: in the first root of its layout with one
-/// wildcard directory, preferably outside of the checkout, in whose `git status` it would show up.
+/// wildcard directory. Roots outside of the checkout come first, because its `git status` shows a
+/// tree inside.
 pub fn place_of(repo: &policy::Repo, name: &str) -> Option<VolumePath> {
     let places = repo
         .worktrees
@@ -229,8 +230,8 @@ pub fn place_of(repo: &policy::Repo, name: &str) -> Option<VolumePath> {
     places.into_iter().next()
 }
 
-/// Replaces the one `*` of a glob by a name; a character in brackets is literal, as the config
-/// writes odd ones of the repo's path.
+/// Replaces the one `*` of a glob by a name. A character in brackets is literal: the config escapes
+/// special characters of the repo's path like that.
 fn filled(glob: &str, name: &str) -> Option<PathBuf> {
     let mut open = 0_usize;
     let mut path = PathBuf::new();
@@ -257,8 +258,8 @@ fn filled(glob: &str, name: &str) -> Option<PathBuf> {
     (open == 1).then_some(path)
 }
 
-/// Returns the registered worktree that `name` means: by its place, else by the name of its
-/// directory or its registration, else by its path.
+/// Returns the registered worktree that `name` means: by its place or its path, else by the name of
+/// its directory or its registration.
 pub(crate) fn find(
     repo: &policy::Repo,
     git_dir: &VolumePath,
@@ -320,7 +321,7 @@ fn names(trees: &[(VolumePath, PathBuf)]) -> String {
     }
 }
 
-/// Whether nothing is there, or an empty directory.
+/// Returns whether there is nothing, or an empty directory.
 pub(crate) fn is_free(place: &VolumePath) -> io::Result<bool> {
     match openat::found(openat::stat(place))? {
         None => Ok(true),

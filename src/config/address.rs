@@ -21,7 +21,7 @@ impl Address {
     /// Parses an address as people give it to `git clone`.
     ///
     /// # Errors
-    /// What is wrong, without a word of what was typed.
+    /// What is wrong, without quoting what was typed.
     pub fn new(typed: &str) -> Result<Self, &'static str> {
         const REMEDY: &str = "is no address; write one as for `git clone`: https://host/owner/name.git, git@host:owner/name.git or file:///path";
         let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\\' | '"');
@@ -40,13 +40,13 @@ impl Address {
         })
     }
 
-    /// The address without password or token: to be shown, and for a checkout's config.
+    /// Returns the address without password or token, for display and for a checkout's config.
     pub fn plain(&self) -> &str {
         &self.plain
     }
 
-    /// The setting that tells git the secret, if there is one: a config key and its value. Only for
-    /// git.
+    /// Returns the git setting that adds the secret, if there is one: its key and its value. Only
+    /// for git.
     pub fn secret(&self) -> Option<(String, String)> {
         // The longest prefix wins, and this one is the whole address.
         (self.plain != self.whole)
@@ -66,7 +66,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Over ssh the user's name is part of the address, and no secret; elsewhere it may be a token.
+/// Removes the secret. Over ssh the user's name is not secret; elsewhere it may be a token.
 fn without_secret(scheme: &str, rest: &str) -> Option<String> {
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (authority, path) = rest.split_once('/')?;
@@ -85,7 +85,7 @@ fn without_secret(scheme: &str, rest: &str) -> Option<String> {
     })
 }
 
-/// Whether it is `user@host:path`; `ext::` and its like have two colons.
+/// Returns whether it is `user@host:path`; `ext::` and the like have two colons.
 fn is_ssh(typed: &str) -> bool {
     let Some((host, path)) = typed.split_once(':') else {
         return false;
@@ -99,7 +99,7 @@ fn is_ssh(typed: &str) -> bool {
         && !path.starts_with("//")
 }
 
-/// Whether it is a host: an option in its place would go to ssh.
+/// Returns whether it is a host name: an option in its place would be passed to ssh.
 fn is_host(host: &str) -> bool {
     !host.is_empty() && !host.starts_with('-') && !host.contains('/')
 }

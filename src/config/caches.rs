@@ -1,6 +1,6 @@
 //! `caches`: each of a kind, with a name and, except for build output, a directory of its own.
 //!
-//! A cache whose eviction could take a repo or a worktree along is refused.
+//! A cache is refused if its eviction could delete a repo or a worktree.
 
 use super::policy::{self, Cache, Repo};
 use super::problem::{KeyPath, Notes};
@@ -18,11 +18,11 @@ use std::time::Duration;
 /// Deeper than any cache's layout.
 const DEEPEST: usize = 16;
 
-/// Resolves `caches`, beside what the rest of the config says.
+/// Resolves `caches`, given the rest of the config.
 pub(super) struct CacheResolver<'a> {
-    /// The eviction's.
+    /// The minimum age of `eviction`.
     pub(super) min_age: Duration,
-    /// No cache may hold their worktrees.
+    /// No cache may contain their worktrees.
     pub(super) repos: &'a [Repo],
     pub(super) places: &'a mut Places,
     pub(super) notes: &'a mut Notes,
@@ -40,7 +40,7 @@ impl CacheResolver<'_> {
                 Some(kind) if stands(kind) == Some(Stands::InWorktrees) => {
                     self.no_place(cache, kind, &at, &resolved)
                 }
-                // Of an unknown kind, nobody can say whether it needs a directory.
+                // An unknown kind may need a directory or not.
                 None if cache.path.is_none() => None,
                 _ => self.directory(cache, &at),
             };
@@ -69,8 +69,8 @@ impl CacheResolver<'_> {
         resolved
     }
 
-    /// Build output stands in the worktrees, wherever those are: it has no directory, and there is
-    /// no second one.
+    /// Checks build output. It is in the worktrees, wherever those are, so it has no directory of
+    /// its own and may be listed only once.
     fn no_place(
         &mut self,
         typed: &raw::Cache,
@@ -113,7 +113,7 @@ impl CacheResolver<'_> {
     }
 }
 
-/// The typed amount, or else `otherwise`.
+/// Returns the typed amount, or else `otherwise`.
 fn amount(typed: Option<Amount>, otherwise: u64) -> Size {
     let Amount { bytes, inodes } = typed.unwrap_or_default();
     Size {

@@ -1,5 +1,5 @@
 //! The resolved configuration: complete, checked, and all that the program sees. A [`Policy`]
-//! exists only if every line of the config made sense.
+//! exists only if every line of the config is valid.
 
 pub use super::address::Address;
 use crate::facts::cache::{CacheKind, Size};
@@ -37,9 +37,9 @@ pub const IN_USE: InUse = InUse::Keep;
 pub const REPOS_IN_PARALLEL: usize = 4;
 /// `run.io_threads`: the contract's; they mostly wait on the network.
 pub const IO_THREADS: usize = 32;
-/// `run.deadline`: the contract's; a run, with room for a second try.
+/// `run.deadline`: the contract's; time for a run and a second try.
 pub const DEADLINE: Duration = Duration::from_secs(4 * HOUR.as_secs());
-/// `run.max_reaped`: the contract's; a fleet has 70 to 200 trees, and most of them don't go at once
+/// `run.max_reaped`: the contract's; a fleet has 70 to 200 trees, and most are not due at once
 /// (`docs/design/worktrees.md#figures-from-the-field`).
 pub const MAX_REAPED: usize = 50;
 /// `lock_wait`: the contract's.
@@ -53,7 +53,7 @@ pub const SAVED: Age = Age::After(Duration::from_secs(7 * DAY.as_secs()));
 /// `worktrees.unsaved`: the class's age in
 /// `docs/design/worktrees.md#the-classes-and-their-ages`.
 pub const UNSAVED: Age = Age::After(Duration::from_secs(30 * DAY.as_secs()));
-/// `worktrees.dead_locks`: somebody made the lock, and that its process is gone doesn't revoke it.
+/// `worktrees.dead_locks`: somebody locked the tree, and a process's death doesn't undo that.
 pub const DEAD_LOCKS: Age = Age::Never;
 /// `worktrees.presets`: the default of `docs/design/worktrees.md#layouts`.
 pub const PRESETS: [&str; 1] = ["afk"];
@@ -68,14 +68,14 @@ pub const GC: GcStrategy = GcStrategy::Auto;
 /// A cache's `depth`: the entries of the directory itself are the units, as in the contract's
 /// example.
 pub const CACHE_DEPTH: usize = 1;
-/// `alerts.webhook.when`: all that the contract knows.
+/// `alerts.webhook.when`: all events of the contract.
 pub const WEBHOOK_WHEN: [(&str, Event); 4] = [
     ("failed", Event::Failed),
     ("shortfall", Event::Shortfall),
     ("evicted", Event::Evicted),
     ("refused", Event::Refused),
 ];
-/// `alerts.runbook`: its place in this tree.
+/// `alerts.runbook`: its path in this repository.
 pub const RUNBOOK: &str = "cronjobs/README.md";
 
 /// Everything a run needs to know.
@@ -105,22 +105,22 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Where the locks stand: `docs/design/contract.md#the-lock-protocol`.
+    /// Returns the directory of the locks: `docs/design/contract.md#the-lock-protocol`.
     pub fn locks(&self) -> VolumePath {
         self.state.join("locks").expect("a fixed name stays inside")
     }
 }
 
-/// Thresholds, as the kubelet's.
+/// When eviction starts and ends, as in the kubelet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Eviction {
     /// Eviction starts when one of these watermarks is passed.
     pub high: Marks,
     /// Eviction ends when all of these watermarks are reached.
     pub low: Marks,
-    /// A cap on the bytes below the root; over it, eviction goes on to 90 % of it.
+    /// A cap on the bytes below the root. Above it, eviction goes down to 90 % of it.
     pub budget: Option<u64>,
-    /// Nothing used within this time goes; a cache may ask for more.
+    /// Nothing used within this time is evicted; a cache may set a longer one.
     pub min_age: Duration,
     /// What happens to units that live trees' lock files name.
     pub in_use: InUse,
@@ -129,10 +129,10 @@ pub struct Eviction {
 /// What happens to units that are in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InUse {
-    /// It stays, whatever the volume needs.
+    /// They stay, whatever the volume needs.
     #[default]
     Keep,
-    /// It goes if nothing else is left.
+    /// They are evicted if nothing else is left.
     Last,
 }
 
@@ -165,7 +165,7 @@ pub struct Repo {
     pub name: String,
     /// The persistent checkout.
     pub place: VolumePath,
-    /// Its address for clone and fetch; if none, that is the checkout's own `origin`.
+    /// Its address for clone and fetch; without one, neither is possible.
     pub url: Option<Address>,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
@@ -173,32 +173,33 @@ pub struct Repo {
     pub worktrees: Worktrees,
     /// The kind of repack.
     pub gc: GcStrategy,
-    /// A command: exit 1 is idle, anything else is busy. Empty when there is none.
+    /// A command: exit 1 means idle, anything else busy. Empty if there is none.
     pub busy_probe: Vec<String>,
 }
 
 /// The rules about a repo's worktrees.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worktrees {
-    /// Idle time after which a landed tree goes.
+    /// Idle time after which a landed tree is removed.
     pub landed: Age,
-    /// Idle time after which a saved tree goes.
+    /// Idle time after which a saved tree is removed.
     pub saved: Age,
-    /// Idle time after which an unsaved tree is rescued and goes.
+    /// Idle time after which an unsaved tree is rescued and removed.
     pub unsaved: Age,
-    /// Idle time after which a tree without a commit of its own goes: as `saved`, unless the config
-    /// says otherwise.
+    /// Idle time after which a tree without a commit of its own is removed: as `saved`, unless the
+    /// config says otherwise.
     pub fresh: Age,
-    /// How long after it was made a lock keeps its tree, if its process is dead.
+    /// How long the lock of a dead process keeps its tree, counted from the lock's creation or the
+    /// tree's last activity, whichever is later.
     pub dead_locks: Age,
     /// Globs relative to the volume's root that match trees: presets expanded, then the custom
     /// `roots`.
     pub roots: Vec<String>,
-    /// Bytes; a larger rescue keeps its tree.
+    /// Bytes. A tree that needs a larger rescue stays.
     pub rescue_max: u64,
     /// How long a rescue is kept.
     pub rescue_keep: Duration,
-    /// Bytes of all rescues of a repo together.
+    /// The most bytes of all rescues of a repo together.
     pub rescue_budget: u64,
     /// Regenerable directories, besides the known ones.
     pub made_again: Arc<[MadeAgain]>,
@@ -235,11 +236,11 @@ pub struct Cache {
     pub place: Option<VolumePath>,
     /// For a plain directory: the depth of its units, 1 or more.
     pub depth: usize,
-    /// Nothing used within this time goes: the larger of the cache's and the eviction's.
+    /// Nothing used within this time is evicted: the larger of the cache's and the eviction's.
     pub min_age: Duration,
     /// What must stay.
     pub reserve: Size,
-    /// What it may contain, however empty the volume is; over it, eviction goes on to 90 % of it.
+    /// The most it may contain, even if the volume is empty. Above it, eviction goes down to 90 %.
     pub budget: Option<Size>,
 }
 
@@ -262,18 +263,18 @@ pub struct Alerts {
     pub termination_log: Option<PathBuf>,
 }
 
-/// A webhook whose address is a secret.
+/// A webhook. Its address is a secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Webhook {
     /// The source of the URL.
     pub url: UrlFrom,
     /// The message's shape.
     pub format: WebhookFormat,
-    /// What it is told of.
+    /// The events that it wants.
     pub when: Vec<Event>,
 }
 
-/// What a webhook may be told of: a run in which this happened.
+/// An event that a webhook may want: a run in which this happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// Something failed, was stopped, or waits for somebody.
@@ -282,7 +283,7 @@ pub enum Event {
     Shortfall,
     /// Units were evicted.
     Evicted,
-    /// It touched nothing.
+    /// The run was refused and touched nothing.
     Refused,
 }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// One step down into what was typed.
+/// One step of a key's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// A mapping's key.
@@ -65,13 +65,13 @@ impl Notes {
         }
     }
 
-    /// Notes a problem at `at`, whose value can't be read and is left out from here on.
+    /// Notes a problem at `at`: its value can't be read and is left out from here on.
     pub(super) fn take_out(&mut self, at: KeyPath, what: String) {
         self.add(&at, what);
         self.taken_out.push(at);
     }
 
-    /// Whether the value at `at`, or its parent, was taken out: nothing is known about it.
+    /// Returns whether the value at `at`, or its parent, was taken out and so is unknown.
     pub(super) fn is_taken_out(&self, at: &KeyPath) -> bool {
         self.taken_out.iter().any(|out| at.0.starts_with(&out.0))
     }

@@ -44,7 +44,7 @@ pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
     }
 }
 
-/// The volume, and its first directory: the state.
+/// Resolves the volume, and takes its first directory, the state.
 fn volume(typed: &raw::Volume, at: &KeyPath, notes: &mut Notes) -> (Volume, Places) {
     // Any path lies inside `/`, so with this stand-in a wrong root doesn't make every other path
     // look wrong too.

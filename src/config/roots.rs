@@ -1,7 +1,7 @@
 //! Where a repo's worktrees may be: presets by name, and custom globs.
 //!
 //! A root is a glob relative to the volume's root in which `*` stays within one directory.
-//! Discovery walks what it matches, so it can't lead out of the volume nor have any depth.
+//! Discovery walks what it matches, so it can't lead out of the volume or match at any depth.
 
 use super::policy;
 use super::problem::{KeyPath, Notes};
@@ -11,8 +11,8 @@ use crate::fs::volume_path::VolumePath;
 use globset::{GlobBuilder, escape};
 use std::path::Path;
 
-/// The layouts of `docs/design/worktrees.md#layouts`, each for a runner configured to work on the
-/// volume, and for its default place if the volume is the agents' home; `custom` stands for `roots`
+/// The layouts of `docs/design/worktrees.md#layouts`: for a runner configured to work on the
+/// volume, and for its default place if the volume is the agents' home. `custom` means `roots`
 /// only. Superset names directories by branches, which have slashes.
 const PRESETS: [(&str, &[&str]); 11] = [
     ("afk", &["<repo>/.worktrees/*", "worktrees/<repo>/*"]),

@@ -100,7 +100,7 @@ fn made_again(typed: &raw::Mapping<raw::MadeAgain>) -> Option<MadeAgain> {
     })
 }
 
-/// A repo's settings over the defaults', over the program's.
+/// A repo's settings, which override `defaults`, which override the program's own.
 #[derive(Clone, Copy)]
 pub(super) struct Layers<'a> {
     /// Typed for this repo.
@@ -114,13 +114,13 @@ impl<'a> Layers<'a> {
         typed(self.repo).or_else(|| typed(self.defaults))
     }
 
-    /// How long to wait for the repo's lock.
+    /// Returns how long to wait for the repo's lock.
     pub(super) fn lock_wait(&self) -> Duration {
         self.first(|s| s.lock_wait)
             .map_or(policy::LOCK_WAIT, |time| time.0)
     }
 
-    /// The rules about its worktrees.
+    /// Returns the rules about its worktrees.
     pub(super) fn worktrees(&self, repo: &VolumePath) -> Worktrees {
         let presets = self.first(|s| s.worktrees.presets.as_ref());
         let roots = self.first(|s| s.worktrees.roots.as_ref());
@@ -166,7 +166,7 @@ impl<'a> Layers<'a> {
             .map_or(policy::RESCUE_BUDGET, |bytes| bytes.0)
     }
 
-    /// The kind of repack.
+    /// Returns the kind of repack.
     pub(super) fn gc(&self) -> GcStrategy {
         let known = |name: &str| one_of(&STRATEGIES, name).ok();
         self.first(|s| s.gc.strategy.as_deref())
@@ -174,7 +174,7 @@ impl<'a> Layers<'a> {
             .unwrap_or(policy::GC)
     }
 
-    /// The busy probe's command.
+    /// Returns the busy probe's command.
     pub(super) fn busy_probe(&self) -> Vec<String> {
         self.first(|s| s.busy_probe.as_ref())
             .into_iter()
@@ -184,8 +184,8 @@ impl<'a> Layers<'a> {
             .collect()
     }
 
-    /// Notes if one rescue may be larger than all rescues together: the next run would drop what
-    /// this one saved.
+    /// Notes a problem if one rescue may be larger than all rescues together: the next run would
+    /// drop what this one saved.
     pub(super) fn check_rescue(&self, at: &KeyPath, notes: &mut Notes) {
         let (max, budget) = (self.rescue_max(), self.rescue_budget());
         let typed_here = &self.repo.worktrees;

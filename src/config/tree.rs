@@ -18,7 +18,7 @@ pub(super) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// The tree of a whole file.
+    /// Starts at the top of a file.
     pub(super) fn new(notes: &'a mut Notes) -> Self {
         Self {
             at: KeyPath::default(),
@@ -62,8 +62,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
         Ok(value.to_string().into())
     }
 
-    /// JSON has no `.nan` and `.inf`, and would turn them into nothing: they stay text, for the
-    /// units to refuse.
+    /// JSON has no `.nan` and `.inf`, and would turn them into nothing: they stay text, which the
+    /// units refuse.
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
         Ok(if value.is_finite() {
             value.into()
@@ -199,7 +199,7 @@ impl Visitor<'_> for Stop {
     }
 }
 
-/// A path through a plain value leads to no key: an error too, with `found` unset.
+/// A path that leads through a plain value ends in an error, too, with `found` unset.
 impl<'de> Visitor<'de> for Seek<'_> {
     type Value = ();
 

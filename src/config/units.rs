@@ -21,23 +21,23 @@ const A_SIZE: &str = "a size such as 25GiB, 1.5GiB or 200MiB";
 const A_PERCENTAGE: &str = "a percentage such as 85%";
 const A_COUNT: &str = "a whole number such as 4";
 
-/// Longer than anything here is kept: more than this is a typing error.
+/// 100 years, longer than anything here is kept: more than this is a typing error.
 const LONGEST: Duration = Duration::from_hours(876_600);
 
 /// Larger than any volume. It also catches what `bytesize` silently reduces to the largest number.
 const LARGEST: u64 = bytesize::EIB;
 
-/// What was typed won't do.
+/// A typed value that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadValue {
-    /// It is no such value, or an absurd one.
+    /// It has the wrong form, or an absurd value.
     #[error("`{typed}` {is}; write {form}")]
     Typed {
         /// What was typed.
         typed: String,
         /// What it is instead.
         is: &'static str,
-        /// What would do.
+        /// What is accepted.
         form: &'static str,
     },
     /// It is a time before now.
@@ -113,7 +113,7 @@ impl Moment {
     /// Returns the time.
     ///
     /// # Errors
-    /// It is past, or out of the calendar.
+    /// It is past, or beyond the calendar.
     pub fn after(self, now: DateTime<Utc>) -> Result<DateTime<Utc>, BadValue> {
         let then = match self {
             Self::At(then) => Some(then),
@@ -125,7 +125,7 @@ impl Moment {
     }
 }
 
-/// The age at which a class of worktrees goes: a time span above zero, or `never`.
+/// The age at which a class of worktrees is removed: a time span above zero, or `never`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClassAge(pub Age);
 

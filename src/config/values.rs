@@ -1,5 +1,4 @@
-//! Values that several parts of the config consist of: directories that must not overlap, names,
-//! lists.
+//! Values that several parts of the config share: directories that must not overlap, names, lists.
 
 use super::problem::{KeyPath, Notes};
 use super::raw;
@@ -16,7 +15,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// None yet, on the volume with this root.
+    /// Starts with no directory, on the volume with this root.
     pub(super) fn below(root: Arc<Path>) -> Self {
         Self {
             root,
@@ -24,12 +23,12 @@ impl Places {
         }
     }
 
-    /// The volume's root.
+    /// Returns the volume's root.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The directory that was typed at `at`, proven inside the root and apart from all others.
+    /// Takes the directory typed at `at`, if it is inside the root and apart from all others.
     pub(super) fn take(
         &mut self,
         typed: Option<&str>,
@@ -68,14 +67,14 @@ impl Places {
     }
 }
 
-/// Whether a path is odd: control characters end up on terminals, and a backslash has another
-/// meaning in a glob.
+/// Returns whether a path contains a control character, which could reach a terminal, or a
+/// backslash, which has another meaning in a glob.
 pub(super) fn odd(path: &str) -> bool {
     path.chars().any(|c| c.is_control() || c == '\\')
 }
 
-/// Whether it is a name for people, for metrics' labels and for lock files: letters, digits, `.`,
-/// `_` and `-`, in parts split by `/`.
+/// Returns whether it can be a name for people, for metrics' labels and for lock files: letters,
+/// digits, `.`, `_` and `-`, in parts split by `/`.
 pub(super) fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     name.len() <= LONGEST_NAME
@@ -95,7 +94,7 @@ pub(super) fn one_of<T: Copy>(known: &[(&str, T)], name: &str) -> Result<T, Stri
         .ok_or_else(|| format!("`{name}` is unknown; write one of {}", names(known)))
 }
 
-/// The known names, for people.
+/// Returns the known names, for people.
 pub(super) fn names<T>(known: &[(&str, T)]) -> String {
     known
         .iter()
@@ -104,7 +103,7 @@ pub(super) fn names<T>(known: &[(&str, T)]) -> String {
         .join(", ")
 }
 
-/// Returns a list's texts, and notes an empty one.
+/// Returns a list's texts, and notes empty items.
 pub(super) fn texts<'a>(
     list: &'a raw::List,
     at: &KeyPath,

@@ -1,6 +1,6 @@
-//! Build output: regenerable directories that tools make, in worktrees that nobody used lately.
+//! Build output: regenerable directories that tools create, in worktrees that nobody used lately.
 //!
-//! It has no directory of its own: the worktrees' survey finds its units
+//! It has no directory of its own. The worktrees' survey finds its units
 //! (`survey/caches/build_output.rs`), and each is as old as its worktree's last activity.
 
 use super::ecosystem::Ecosystem;

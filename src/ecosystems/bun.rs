@@ -6,11 +6,11 @@
 //! | `@GH@…@@@1/`, `@G@…/`, `@T@…@@@1/` | the directory: a package from git or an address | the same |
 //! | `<hash>.npm` | the file: the registry's metadata of a package | the same |
 //!
-//! Seen with Bun 1.4.5: each may go alone, and is fetched again. Bun fills a `node_modules` with
-//! hard links, which moves the change time of every file. A package that some tree has as hard
-//! links is no unit, since evicting it would free nothing. The links in `<name>/` point to the
-//! cached versions and stay: Bun works without their targets. `.lockb`, its older lock file, isn't
-//! read.
+//! Observed with Bun 1.4.5: each may be evicted alone, and is fetched again. Bun fills a
+//! `node_modules` with hard links, which moves the change time of every file. A package that a tree
+//! has as hard links is no unit, since evicting it would free nothing. The links in `<name>/` point
+//! to the cached versions and are kept: Bun works without their targets. `.lockb`, its older lock
+//! file, isn't read.
 
 use super::account::Tool;
 use super::directory::Directory;
@@ -64,7 +64,7 @@ fn top(lister: &CacheLister<'_>, entry: Entry) -> Vec<Unit> {
             .collect();
     }
     if !entry.name.starts_with('@') {
-        // Links to the versions of one package.
+        // This directory contains links to the versions of one package.
         return Vec::new();
     }
     let scoped = lister
@@ -76,7 +76,7 @@ fn top(lister: &CacheLister<'_>, entry: Entry) -> Vec<Unit> {
         .collect()
 }
 
-/// Whether `rest` of a name begins with a version, or with what stands for one.
+/// Returns whether a name has a version, or what replaces one, after its first character.
 fn has_version(rest: &str) -> bool {
     rest.contains('@')
 }
@@ -87,7 +87,7 @@ fn unit(lister: &CacheLister<'_>, scope: &str, entry: Entry) -> Option<Unit> {
     }
     let version = entry.name.split("@@").next()?;
     let name = match (scope, version) {
-        // By an address: `@T@sha512-…@@@1`.
+        // A package from an address: `@T@sha512-…@@@1`.
         ("", version) if version.starts_with('@') => entry.name.clone(),
         ("", version) => version.to_owned(),
         (scope, version) => format!("{scope}/{version}"),
@@ -96,8 +96,8 @@ fn unit(lister: &CacheLister<'_>, scope: &str, entry: Entry) -> Option<Unit> {
     lister.unit_of(package.into_iter().collect(), name, vec![entry.place])
 }
 
-/// The package `@scope/name@1.0.0`. The cache replaces what follows the three numbers of a version
-/// with a hash, so all such versions count as the same.
+/// Returns the package `@scope/name@1.0.0`. The cache replaces what follows the three numbers of a
+/// version with a hash, so versions that differ only there count as the same.
 fn package(spec: &str) -> Option<Package> {
     let name = name_of(spec)?;
     let version = spec.get(name.len().checked_add(1)?..)?;
@@ -121,7 +121,7 @@ const MODULES: Tool = Tool {
     account: |modules| node::account(modules, &MANAGER),
 };
 
-/// It notes nothing in `node_modules`; its account is the lock file beside it.
+/// Bun writes no notes into `node_modules`; its account is the lock file beside it.
 const MANAGER: Manager = Manager {
     signs: &[".bun"],
     notes: &[".bun-tag"],
@@ -185,7 +185,7 @@ mod tests {
         ];
         assert_eq!(field.names(&policy), expected);
         let units = field.survey(&policy).units;
-        // Just made, judged by the change time.
+        // By their change time, packages were just created. A page's write time counts.
         assert!(units.iter().all(|unit| {
             let is_page = unit.paths[0]
                 .path()

@@ -1,5 +1,5 @@
-//! The output of web bundlers and frameworks. Each directory is recognised by the file shapes of
-//! its maker, and by the sources it was made from.
+//! The output of web bundlers and frameworks. Each directory is recognised by the shapes of its
+//! tool's files, and by the project's files beside it.
 
 use super::account::{Opinion, Says, Tool, extensions, files, opinion};
 use super::directory::{Directory, beside, ends_with, holds};
@@ -79,7 +79,7 @@ fn made(parent: BorrowedFd<'_>, name: &str, inside: &[&str]) -> bool {
     beside(parent, &["package.json"], name, inside)
 }
 
-/// Files at the top of Next's.
+/// Files at the top of `.next`.
 const NEXT_TOP: [&str; 9] = [
     "BUILD_ID",
     "trace",
@@ -91,7 +91,7 @@ const NEXT_TOP: [&str; 9] = [
     "next-minimal-server.js.nft.json",
     "export-marker.json",
 ];
-/// Directories there.
+/// Directories at the top of `.next`.
 const NEXT_DIRECTORIES: [&str; 11] = [
     "analyze",
     "build",
@@ -105,7 +105,7 @@ const NEXT_DIRECTORIES: [&str; 11] = [
     "types",
     "turbopack",
 ];
-/// Endings of files in these, beside those of a page's [`PARTS`].
+/// Extensions of files in these directories, besides a page's [`PARTS`].
 const NEXT_PARTS: [&str; 14] = [
     "body",
     "gz",
@@ -122,7 +122,7 @@ const NEXT_PARTS: [&str; 14] = [
     "tsbuildinfo",
     "del",
 ];
-/// Files in these.
+/// Names of files in these directories.
 const NEXT_FILES: [&str; 7] = [
     "CURRENT",
     "LOG",
@@ -157,7 +157,7 @@ fn next() -> Opinion {
     })
 }
 
-/// Nitro's output: a server, and copies of the public files.
+/// Claims Nitro's output: a server, and copies of the public files.
 fn output() -> Opinion {
     opinion(|_, name, kind| match (name, kind.is_dir()) {
         ("server", true) => Says::Below(opinion(|_, name, kind| match (name, kind.is_dir()) {
@@ -220,7 +220,7 @@ fn is_vites(parent: BorrowedFd<'_>, name: &str) -> bool {
         )
 }
 
-/// Pages named like the project's, assets with a hash in their names, and copies of public files.
+/// Claims pages named like the project's, assets named by a hash, and copies of public files.
 fn vite() -> Opinion {
     let own = |directory: &Directory, name: &str| {
         ends_with(name, &["html"])
@@ -239,7 +239,7 @@ fn vite() -> Opinion {
     })
 }
 
-/// `index-D_6Ay_gG.js`.
+/// Returns whether a name contains a hash, like `index-D_6Ay_gG.js`.
 fn is_hashed(name: &str) -> bool {
     let stem = name
         .strip_suffix(".map")
@@ -260,7 +260,7 @@ fn is_hashed(name: &str) -> bool {
     hashed && ends_with(name, PARTS)
 }
 
-/// Copies of the project's `public`, and a bundler's parts as well if `built`.
+/// Claims copies of the project's `public`; if `built`, also a bundler's parts below `_*`.
 fn public(path: String, built: bool) -> Opinion {
     opinion(move |directory, name, kind| {
         if kind.is_dir() {
@@ -271,7 +271,7 @@ fn public(path: String, built: bool) -> Opinion {
     })
 }
 
-/// Whether the file is byte for byte one of the project's public files.
+/// Returns whether the file equals, byte for byte, the public file at that path.
 fn is_public(directory: &Directory, path: &str, name: &str) -> bool {
     let mut projects = directory
         .above()
@@ -283,7 +283,7 @@ fn is_public(directory: &Directory, path: &str, name: &str) -> bool {
     source.is_some_and(|source| directory.note(name) == Some(source))
 }
 
-/// A list of lists, in which each value stands by its number.
+/// Returns whether it is a JSON array that begins with an object, as flat-cache writes it.
 fn is_flat_cache(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Vec<serde_json::Value>>(bytes)
         .is_ok_and(|values| values.first().is_some_and(serde_json::Value::is_object))

@@ -15,9 +15,9 @@ pub(super) static CARGO: Ecosystem = Ecosystem {
         kind: CacheKind::new("cargo"),
         unit: "a crate, packed and unpacked; a git checkout or database",
         stands: Stands::InDirectory,
-        // No variable moves the caches alone: cargo's own config, credentials and installed
-        // programs move along. Tokens can be given by `CARGO_REGISTRIES_<NAME>_TOKEN`, and config
-        // by a `.cargo/config.toml` above the checkouts.
+        // No variable moves the caches alone: cargo's config, credentials and installed programs
+        // move with them. Tokens can be set by `CARGO_REGISTRIES_<NAME>_TOKEN`, and config by a
+        // `.cargo/config.toml` above the checkouts.
         variables: |place| vec![("CARGO_HOME", place.to_owned())],
         units: cache::units,
         last_use: cache::LAST_USE,

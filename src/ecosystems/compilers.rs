@@ -1,8 +1,8 @@
-//! Files that web compilers make of sources: those with a source map, and the output directory of
-//! `tsc` that its config names.
+//! Files that web compilers write: those with a source map, and the output directory that the
+//! config of `tsc` names.
 //!
-//! Nobody writes a source map by hand. So a map, a file that has one, and a declaration of the
-//! types of such a file were made.
+//! Nobody writes a source map by hand. So a map, a file that has one, and the type declarations of
+//! that file were generated.
 
 use super::account::{Opinion, Says, Tool, opinion};
 use super::directory::{Directory, ends_with, folder, holds};
@@ -40,7 +40,7 @@ static OUTPUT: [Tool; 2] = [
     },
 ];
 
-/// Entries of a directory that are searched for a source map, at most.
+/// The most entries below a directory that are searched for a source map.
 const MOST: usize = 5000;
 const DEEPEST: usize = 32;
 const CONFIG: &str = "tsconfig.json";
@@ -77,7 +77,7 @@ fn holds_map(folder: &OwnedFd, depth: usize, left: &mut usize) -> bool {
     })
 }
 
-/// Whether the config beside it names it as the output directory.
+/// Returns whether the config beside a directory names it as the output directory.
 fn is_tscs(parent: BorrowedFd<'_>, name: &str) -> bool {
     holds(parent, &[CONFIG]) && folder(parent, name).is_some() && {
         let config = super::directory::read(parent, Path::new(CONFIG))
@@ -87,7 +87,7 @@ fn is_tscs(parent: BorrowedFd<'_>, name: &str) -> bool {
     }
 }
 
-/// The text of an option. A `tsconfig.json` may have comments, which JSON parsers reject.
+/// Returns the text of an option. A `tsconfig.json` may have comments, which JSON parsers reject.
 fn option<'a>(config: &'a str, key: &str) -> Option<&'a str> {
     let lines = config
         .lines()
@@ -110,7 +110,7 @@ fn plain(path: &str) -> &str {
     path.trim_start_matches("./").trim_end_matches('/')
 }
 
-/// The directories that may contain the sources, each with a trailing slash.
+/// Returns the directories that may contain the sources, each with a trailing slash.
 fn sources(directory: &Directory) -> Vec<String> {
     let config = directory
         .above()
@@ -140,7 +140,7 @@ fn compiled(path: String, sources: Rc<Vec<String>>) -> Opinion {
     })
 }
 
-/// Whether it is a source map, has one, or declares the types of a file that has one.
+/// Returns whether it is a source map, has one, or declares the types of a file that has one.
 fn is_one(directory: &Directory, name: &str) -> bool {
     let mapped = |name: &str| directory.holds(&format!("{name}.map"));
     let declares = [(".d.ts", ".js"), (".d.mts", ".mjs"), (".d.cts", ".cjs")];

@@ -1,5 +1,5 @@
-//! Coverage reports: coverage.py's `htmlcov`, istanbul's and v8's `coverage`. A page is a report's
-//! only if the report lists its source.
+//! Coverage reports: coverage.py's `htmlcov`, istanbul's and v8's `coverage`. A page belongs to a
+//! report only if the report lists its source.
 
 use super::account::{Opinion, Says, Tool, files, opinion};
 use super::directory::{Directory, beside, ends_with, folder, holds};
@@ -133,7 +133,7 @@ fn istanbul(directory: &Directory) -> Opinion {
     pages(Rc::new(sources), true)
 }
 
-/// A page for each source, an index for each directory, and their styles and scripts.
+/// Claims a page for each source, an index for each directory, and their styles and scripts.
 fn pages(sources: Rc<HashSet<String>>, top: bool) -> Opinion {
     const REPORTS: [&str; 7] = [
         "clover.xml",

@@ -1,8 +1,8 @@
 //! Deno: its cache ([`cache`]), its lock file, and the packages that it installs.
 //!
-//! `deno.lock` names a package of npm or of JSR by name and version, and what any other server gave
-//! by its address. Versions 3 to 5 are read; Deno 2 makes these of all older ones. `node_modules`
-//! has the lock file beside it, and a store in it that shows each package's version.
+//! `deno.lock` names packages from npm and JSR by name and version, and what came from any other
+//! server by its address. Versions 3 to 5 are read; Deno 2 converts older ones to these. The lock
+//! file is beside the `node_modules`, and the store in it shows each package's version.
 
 mod cache;
 
@@ -62,7 +62,7 @@ struct Lock {
     npm: Keys,
     #[serde(default)]
     jsr: Keys,
-    /// Where version 3 has these two.
+    /// Version 3 has these two here.
     #[serde(default)]
     packages: Registries,
     #[serde(default)]
@@ -89,7 +89,7 @@ fn packages(_: &Directory, project: &Directory) -> Vec<String> {
         .collect()
 }
 
-/// What a lock file names.
+/// Returns the packages that a lock file names.
 fn named(text: &str) -> Result<Vec<Package>, LockFileError> {
     let lock: Lock = from_json(text)?;
     let npm = lock.npm.0.iter().chain(&lock.packages.npm.0);
@@ -105,7 +105,7 @@ fn named(text: &str) -> Result<Vec<Package>, LockFileError> {
     Ok(packages)
 }
 
-/// What both sides call a package of npm's: `@scope/name@1.0.0`, whatever `_peer@2.0.0` follows.
+/// Names an npm package for cache and lock file: `@scope/name@1.0.0`, without `_peer@2.0.0`.
 fn of_npm(spec: &str) -> Option<Package> {
     let (name, rest) = spec.split_at_checked(name_of(spec)?.len())?;
     // No version has an underscore; a name may.
@@ -113,19 +113,19 @@ fn of_npm(spec: &str) -> Option<Package> {
     Some(Package::new("deno-npm", &format!("{name}{version}")))
 }
 
-/// What both sides call a package of JSR's: `@scope/name@1.0.0`, or without a version the list of
-/// its versions, without which Deno doesn't start offline.
+/// Names a JSR package for both: `@scope/name@1.0.0`; without a version, the list of its versions,
+/// without which Deno doesn't start offline.
 fn of_jsr(spec: &str) -> Package {
     Package::new("deno-jsr", spec)
 }
 
-/// What both sides call a module: its server, and the hash that is its name in the cache.
+/// Names a module for both: its server, and the hash that is its name in the cache.
 fn of_module(scheme: &str, host: &str, hash: &str) -> Package {
     let shown = hash.get(..cache::SHOWN).unwrap_or(hash);
     Package::new("deno", &format!("{scheme}://{host}/{shown}"))
 }
 
-/// The same by the address that it came from, as a lock file has it.
+/// Names a module by the address that a lock file has.
 fn of_address(address: &str) -> Option<Package> {
     let (scheme, rest) = address.split_once("://")?;
     let rest = rest.split('#').next()?;
@@ -166,7 +166,7 @@ mod tests {
             .map(|spec| Package::new("deno-npm", spec))
             .chain(["@std/path", "@std/path@1.0.8"].map(of_jsr))
             .chain([
-                // As Deno's own tests have it.
+                // As in Deno's own tests.
                 Package::new("deno", "https://deno.land/2c0a064891b9e3fbe386f5d4a833bce5"),
                 of_address("https://deno.land/std/path/mod.ts").unwrap(),
                 of_address("https://deno.land/std@0.224.0/path/mod.ts").unwrap(),

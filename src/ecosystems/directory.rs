@@ -1,8 +1,8 @@
-//! A listed directory that a tool made: its entries, and the tool's notes in it.
+//! A directory that a tool created: its entries, and the tool's notes in it.
 //!
 //! Agents may have written what is read here, so sizes are capped and no link is followed. An
-//! unreadable file is not an answer: the first error is kept in `Trouble` until the whole tree
-//! has been surveyed, and then the owner of every file in it is unknown.
+//! unreadable file is not an answer: the latest error is kept in `Trouble` until the whole
+//! directory has been walked, and then the owner of every file in it is unknown.
 
 use crate::fs::budget::Held;
 use crate::fs::openat;
@@ -18,11 +18,11 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
-/// Bytes of one note: ten times the largest lock file seen.
+/// The most bytes of a note: ten times the largest lock file seen.
 const NOTE_CAP: u64 = 16 << 20;
-/// Bytes that a parsed note takes, per byte of its text.
+/// Bytes of memory that a parsed note takes, per byte of its text.
 const UNDERSTOOD: usize = 6;
-/// Bytes that an entry takes besides its name.
+/// Bytes of memory that an entry takes besides its name.
 const A_NAME: usize = 48;
 /// Any of these in a directory makes it a repo or a worktree.
 const REPO: [&str; 3] = [".git", ".hg", ".jj"];
@@ -34,16 +34,16 @@ pub(crate) struct Directory {
     entries: Vec<(OsString, FileType)>,
     trouble: Trouble,
     stop: Stop,
-    /// The budget for the entries, and for what was read here.
+    /// The memory that is counted for the entries, and for what was read here.
     held: RefCell<Held>,
 }
 
-/// The first error of an account, shared by all directories of a search.
+/// The latest error of an account, shared by all directories of a walk.
 #[derive(Clone, Default)]
 pub(crate) struct Trouble(Rc<Cell<Option<io::Error>>>);
 
 impl Trouble {
-    /// Returns the first error so far.
+    /// Takes the latest error, if there was one.
     ///
     /// # Errors
     /// An account couldn't be read.
@@ -51,8 +51,8 @@ impl Trouble {
         self.0.take().map_or(Ok(()), Err)
     }
 
-    /// Returns what was found, or notes the error. "Not there" and "of another kind" are answers,
-    /// not errors.
+    /// Returns what was found, or notes the operating system's error. "Not there" and "of another
+    /// kind" are answers, not errors.
     fn but<T, E: Into<io::Error>>(&self, found: Result<T, E>) -> Option<T> {
         let answers = [
             Errno::NOENT,
@@ -112,22 +112,22 @@ impl Directory {
         })
     }
 
-    /// The directory's place.
+    /// Returns the directory's place.
     pub(crate) fn place(&self) -> &VolumePath {
         &self.place
     }
 
-    /// When to stop.
+    /// Returns when to stop.
     pub(crate) fn stop(&self) -> &Stop {
         &self.stop
     }
 
-    /// The entries, sorted by name.
+    /// Returns the entries, sorted by name.
     pub(crate) fn entries(&self) -> &[(OsString, FileType)] {
         &self.entries
     }
 
-    /// Whether it has a file or a directory of that name.
+    /// Returns whether it has a file or a directory of that name.
     pub(crate) fn holds(&self, name: &str) -> bool {
         let at = self
             .entries
@@ -136,7 +136,7 @@ impl Directory {
         entry.is_some_and(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Directory))
     }
 
-    /// Whether this is a repo or a worktree. A bare repo is recognised by its contents.
+    /// Returns whether this is a repo or a worktree. A bare repo is recognised by its contents.
     pub(crate) fn is_repo(&self) -> bool {
         let marked = |(name, _): &(OsString, FileType)| {
             REPO.iter().any(|repo| name.eq_ignore_ascii_case(repo))
@@ -147,7 +147,7 @@ impl Directory {
                 .all(|name| self.holds(name))
     }
 
-    /// Reads a tool's note at a path from here; none if there is no readable one.
+    /// Reads a tool's note at a relative path; none if there is no readable one.
     pub(crate) fn note(&self, path: &str) -> Option<Vec<u8>> {
         let file = self
             .trouble
@@ -169,7 +169,7 @@ impl Directory {
         self.trouble.but(open(self.folder.as_fd(), Path::new(name)))
     }
 
-    /// Returns what was read of a file here, or notes the error.
+    /// Returns what was read from a file in this directory, or notes the error.
     pub(crate) fn read<T>(&self, read: io::Result<T>) -> Option<T> {
         self.trouble.but(read)
     }
@@ -179,7 +179,7 @@ impl Directory {
         String::from_utf8(self.note(path)?).ok()
     }
 
-    /// Whether there is a file or a directory at a path from here.
+    /// Returns whether there is a file or a directory at a relative path.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.stat(path).is_some_and(|stat| {
             matches!(
@@ -189,7 +189,7 @@ impl Directory {
         })
     }
 
-    /// The names in another directory below this one; none if it can't be listed.
+    /// Returns the names in a directory below this one; none if it can't be listed.
     pub(crate) fn names(&self, path: &str) -> Vec<OsString> {
         let opened = openat::below(
             &self.folder,
@@ -203,7 +203,7 @@ impl Directory {
         entries.into_iter().map(|(name, _)| name).collect()
     }
 
-    /// The metadata of what is at that path, without following a link.
+    /// Returns the metadata at a relative path, without following a link.
     pub(crate) fn stat(&self, path: &str) -> Option<Stat> {
         let opened = openat::below(
             &self.folder,
@@ -213,7 +213,7 @@ impl Directory {
         self.trouble.but(opened.and_then(rustix::fs::fstat))
     }
 
-    /// The directories above this one up to the worktree's root, the nearest first.
+    /// Returns the directories above this one up to the worktree's root, the nearest first.
     pub(crate) fn above(&self) -> Vec<Self> {
         let mut above = Vec::new();
         for path in self
@@ -242,7 +242,7 @@ impl Directory {
     }
 }
 
-/// Opens the directory of that name; none for a link.
+/// Opens the directory of that name; none for a link, and on an error.
 pub(crate) fn folder(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
     open_directory(parent, OsStr::new(name)).ok()
 }
@@ -252,7 +252,7 @@ pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Own
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-/// Whether `directory` contains a file or directory of any of these names.
+/// Returns whether `directory` contains a file or a directory of any of these names.
 pub(crate) fn holds(directory: BorrowedFd<'_>, names: &[&str]) -> bool {
     names.iter().any(|name| {
         let seen = rustix::fs::statat(directory, *name, AtFlags::SYMLINK_NOFOLLOW);
@@ -265,7 +265,7 @@ pub(crate) fn holds(directory: BorrowedFd<'_>, names: &[&str]) -> bool {
     })
 }
 
-/// Whether there is a file or directory at that path below it.
+/// Returns whether there is a file or a directory at `path` below `directory`.
 pub(crate) fn holds_below(directory: &OwnedFd, path: &str) -> bool {
     let opened = openat::below(directory, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW)
         .and_then(rustix::fs::fstat);
@@ -277,7 +277,7 @@ pub(crate) fn holds_below(directory: &OwnedFd, path: &str) -> bool {
     })
 }
 
-/// Whether any of `beside` is in `parent`, and any of `inside` in its directory `name`.
+/// Returns whether any of `beside` is in `parent`, and any of `inside` in its directory `name`.
 pub(crate) fn beside(parent: BorrowedFd<'_>, beside: &[&str], name: &str, inside: &[&str]) -> bool {
     holds(parent, beside)
         && folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), inside))
@@ -302,9 +302,9 @@ pub(crate) fn open(parent: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
     }
 }
 
-/// Lists a directory, also on file systems whose listings don't show the kinds.
+/// Lists a directory, even if its file system's listings don't show the kinds of entries.
 pub(crate) fn listed(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
-    // By another descriptor: a listing uses up its own.
+    // With a descriptor of its own: a listing moves the position of its descriptor.
     let mut entries = openat::list(open_directory(folder.as_fd(), OsStr::new("."))?)?;
     for (name, kind) in entries
         .iter_mut()
@@ -317,7 +317,7 @@ pub(crate) fn listed(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> 
     Ok(entries)
 }
 
-/// Whether a name ends in one of these extensions.
+/// Returns whether a name ends in one of these extensions.
 pub(crate) fn ends_with(name: &str, extensions: &[&str]) -> bool {
     Path::new(name)
         .extension()

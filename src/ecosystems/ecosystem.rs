@@ -1,4 +1,4 @@
-//! One tool, or a family of tools that share their files, as a record of all that is known of it.
+//! A record of all that is known of one tool, or of a family of tools that share their files.
 
 use super::account::Tool;
 use super::lister::CacheLayout;
@@ -10,8 +10,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use std::io;
 
-/// All that is known of a tool. Start from `Ecosystem::named`: what a tool doesn't have is an
-/// empty list.
+/// All that is known of a tool. Start from `Ecosystem::named`, in which every list is empty.
 pub struct Ecosystem {
     /// Its name, for people.
     pub name: &'static str,
@@ -19,32 +18,32 @@ pub struct Ecosystem {
     pub caches: &'static [CacheLayout],
     /// The lock files that it reads and writes.
     pub lock_files: &'static [LockFile],
-    /// The directories that it makes in a tree.
+    /// The directories that it creates in a tree.
     pub output: &'static [Tool],
     /// The single files that it writes among the sources.
     pub files: &'static [MadeFile],
-    /// Finds what a live tree links to in one of the tool's caches; none if the tool copies, or
-    /// makes hard links.
+    /// Finds what a live tree links to in one of the tool's caches; none if the tool fills trees
+    /// with copies or hard links.
     pub linked: Option<Linked>,
 }
 
-/// Finds what the tree at a place leads to in a cache.
+/// Finds the packages of a cache that the tree at a place links to.
 ///
 /// # Errors
 /// Something can't be read, there is more to read than any well-formed tree has, or the run is to
 /// stop.
 pub type Linked = fn(&VolumePath, &Stop) -> io::Result<Links>;
 
-/// The packages that a tree links to, in order.
+/// The packages that a tree links to, sorted.
 pub struct Links {
-    /// The names of the cache's units.
+    /// The packages, as the cache's units name them.
     pub packages: Vec<Package>,
     /// Their share of the repo's budget.
     _held: Held,
 }
 
 impl Links {
-    /// Links to `packages`, which are counted in `held`.
+    /// Returns links to `packages`, which are counted in `held`.
     pub(super) fn new(packages: Vec<Package>, held: Held) -> Self {
         Self {
             packages,
@@ -54,7 +53,7 @@ impl Links {
 }
 
 impl Ecosystem {
-    /// A tool of which only the name is known.
+    /// Returns a tool of which only the name is known.
     pub(super) const fn named(name: &'static str) -> Self {
         Self {
             name,

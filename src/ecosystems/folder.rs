@@ -43,7 +43,7 @@ fn unit(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
     lister.unit(name(lister.place, &entry.place), vec![entry.place])
 }
 
-/// The readable path below the cache.
+/// Returns the readable path below the cache.
 fn name(cache: &VolumePath, entry: &VolumePath) -> String {
     let below = entry
         .relative()

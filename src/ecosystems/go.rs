@@ -1,5 +1,5 @@
 //! Go: its module cache ([`module_cache`]) and its build cache ([`build_cache`]), the modules that
-//! a `go.sum` names ([`sums`]), and what it makes in a project ([`output`]).
+//! a `go.sum` names ([`sums`]), and what it writes into a project ([`output`]).
 
 mod build_cache;
 mod module_cache;

@@ -1,5 +1,5 @@
-//! Gradle: its own cache beside the build, and what its plugins make in `build`, each in its own
-//! shapes.
+//! Gradle: its own cache beside the build, and what each of its plugins writes into `build`,
+//! recognised by its shapes.
 
 use super::account::{Opinion, Says, Tool, extensions, files, opinion};
 use super::directory::{Directory, beside, ends_with};
@@ -159,8 +159,8 @@ fn build() -> Opinion {
         let Some(&(name, shapes)) = made else {
             return (!kind.is_dir() && directory == ".transforms").into();
         };
-        // A report or a class is in the directory of its task or source set. Only archives and
-        // start scripts are directly in here.
+        // A report or a class is in the directory of its task or source set. Only archives,
+        // JaCoCo's data and start scripts are directly in here.
         let flat = ["distributions", "jacoco", "libs", "scripts"].contains(&name);
         let start_script = move |directory: &Directory, file: &str| {
             matches!(name, "scripts" | "install")
@@ -181,7 +181,7 @@ fn build() -> Opinion {
     })
 }
 
-/// An installed application: its archives, and scripts that start it.
+/// Claims an installed application: its archives, and the scripts that start it.
 fn start_scripts() -> Opinion {
     opinion(|directory, name, kind| {
         if kind.is_dir() {

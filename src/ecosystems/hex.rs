@@ -1,6 +1,6 @@
 //! Names that are hashes.
 
-/// Whether `name` is `length` lower-case hexadecimal digits.
+/// Returns whether `name` is `length` lower-case hexadecimal digits.
 pub(super) fn is_hex(name: &str, length: usize) -> bool {
     name.len() == length
         && name
@@ -8,7 +8,7 @@ pub(super) fn is_hex(name: &str, length: usize) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether `name` is nothing but a hash, of whatever length.
+/// Returns whether `name` is nothing but a hash: 16 or more hexadecimal digits.
 pub(super) fn is_hash(name: &str) -> bool {
     name.len() >= 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

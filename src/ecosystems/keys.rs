@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
-/// The keys.
+/// The keys of one object.
 #[derive(Default)]
 pub(super) struct Keys(pub(super) Vec<String>);
 

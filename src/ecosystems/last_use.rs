@@ -1,4 +1,4 @@
-//! The last use of a unit: asked in the survey, and once more just before the unit goes.
+//! The last use of a unit: inspected by the survey, and once more just before the unit is evicted.
 //!
 //! It is the newest of write time and access time. An access time counts only for files (listing a
 //! directory moves its own, so our survey would keep it young for ever), only if the mount keeps
@@ -6,13 +6,12 @@
 //! bounded number of its entries is inspected. A failed stat is an error, and the unit stays.
 //!
 //! Linux mounts with `relatime` by default: a read moves an access time only if it is not newer
-//! than the last write or change, or over 24 h old. So a file that is read every hour may look as
-//! if it was last read yesterday, and so does a file that was not read since it was written.
-//! Whether the mount does better (`strictatime`) makes too little difference to find out, so an
-//! access time must show a day more (`Use::must_show`). Eviction orders by the times as seen
-//! (`docs/design/caches.md#last-use`).
+//! than the last write or change, or over 24 h old. So a file that is read every hour may look like
+//! one that was last read, or written, yesterday. Whether the mount does better (`strictatime`)
+//! makes too little difference to find out, so an access time must show a day more
+//! (`Use::must_show`). Eviction orders by the times as seen (`docs/design/caches.md#last-use`).
 //!
-//! What else a tool's files show is part of the tool, as its [`LastUse`].
+//! Each tool says in its [`LastUse`] what else shows use.
 
 use crate::facts::cache::{Size, UsedFrom};
 use crate::fs::openat;
@@ -33,18 +32,18 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Entries inspected in one directory unit: enough for a wheel or a model, and one or two round
-/// trips on a network mount.
+/// The most entries inspected in one directory unit: enough for a wheel or a model, and one or two
+/// round trips on a network mount.
 const LOOK: usize = 100;
 
-/// Of these, entries inspected for hard links: a tool links all that it unpacked, or nothing.
+/// Of these, entries checked for hard links: a tool links all that it unpacked, or nothing.
 const LINKS: usize = 20;
 
-/// Bytes of a listing that are read at once: some hundred names. The buffer is on the stack,
-/// because a million directories are listed.
+/// Bytes of a listing that are read at once: several hundred names. The buffer is on the stack,
+/// because there may be a million directories to list.
 const BUFFER: usize = 16 << 10;
 
-/// Levels that are inspected: a Hugging Face model keeps its files at the second one.
+/// Levels that are inspected: a Hugging Face model keeps its files at the second level.
 const DEPTH: usize = 3;
 
 /// A sign of use.
@@ -61,16 +60,16 @@ pub struct Use {
 pub struct LastUse {
     /// Returns the newest sign of use of one path of a unit.
     pub of: fn(&LastUseProbe, &UnitPath<'_>) -> io::Result<Use>,
-    /// How many of a unit's paths are asked. If a unit has many, the first ones show as much.
+    /// How many of a unit's paths are inspected. If a unit has many, the first ones show as much.
     pub telling: usize,
 }
 
 impl LastUse {
-    /// A file's write and access times; for a directory the newest of its first entries, a few
-    /// levels down.
+    /// Inspects a file's write and access times; of a directory, the newest of its first entries, a
+    /// few levels down.
     pub const ENTRIES: Self = Self::of(|probe, path| probe.entries(path, probe.access_times));
 
-    /// All paths are asked, by `of`.
+    /// Inspects all paths with `of`.
     pub const fn of(of: fn(&LastUseProbe, &UnitPath<'_>) -> io::Result<Use>) -> Self {
         Self {
             of,
@@ -91,14 +90,14 @@ pub struct UnitPath<'a> {
 pub struct Seen(Statx);
 
 impl UnitPath<'_> {
-    /// Whether it is the directory of that name, or below it.
+    /// Returns whether it is a directory of that name, or below one.
     pub fn is_below(&self, name: &str) -> bool {
         self.place.relative().iter().any(|part| part == name)
     }
 }
 
 impl Seen {
-    /// The write time, or the access time of a file if `access_times` and if it is newer.
+    /// Returns the write time, or a file's access time if that is newer and `access_times` is set.
     ///
     /// # Errors
     /// It is out of range.
@@ -106,7 +105,7 @@ impl Seen {
         times(&self.0, access_times)
     }
 
-    /// The change time: a link that is made or removed moves it.
+    /// Returns the change time: adding or removing a hard link moves it.
     ///
     /// # Errors
     /// It is out of range.
@@ -122,8 +121,8 @@ impl Seen {
 const STALE: Duration = Duration::from_hours(24);
 
 impl Use {
-    /// How long ago the use must seem to be, if the unit is to count as unused for `min_age`. Zero
-    /// if any age is enough.
+    /// Returns how long ago the use must seem to be for the unit to count as unused for `min_age`.
+    /// Zero if any age is enough.
     pub(super) fn must_show(&self, min_age: Duration) -> Duration {
         let may_be_stale = self.from == UsedFrom::AccessTime && min_age > Duration::ZERO;
         if may_be_stale {
@@ -134,9 +133,9 @@ impl Use {
     }
 }
 
-/// Whether the mount of `path` keeps access times, judged by its options: for a dry run on a volume
-/// that no run has probed yet. An NFS client can't see that the server doesn't keep them, but then
-/// they stay older than the write times and don't count anyway.
+/// Returns whether the mount of `path` keeps access times, judged by its options. It is for a dry
+/// run on a volume that no run has probed yet. An NFS client can't see that the server doesn't keep
+/// them, but then they stay older than the write times and don't count anyway.
 pub fn keeps_access_times(path: &Path) -> bool {
     rustix::fs::statvfs(path)
         .is_ok_and(|volume| !volume.f_flag.contains(StatVfsMountFlags::NOATIME))
@@ -159,7 +158,7 @@ pub struct LastUseProbe {
 }
 
 impl LastUseProbe {
-    /// Opens the volume at `root`. `access_times` says whether its mount keeps them.
+    /// Opens the volume at `root`. `access_times` says whether its mount keeps access times.
     ///
     /// # Errors
     /// Any error of `open`.
@@ -173,7 +172,7 @@ impl LastUseProbe {
         })
     }
 
-    /// The newest sign of use of `paths`.
+    /// Returns the newest sign of use of `paths`.
     ///
     /// # Errors
     /// One of them can't be inspected, is gone, or is neither a file nor a directory.
@@ -182,7 +181,7 @@ impl LastUseProbe {
     }
 
     /// The same, with the size that evicting them would free. The size is known only if all of them
-    /// are files with a single link.
+    /// are inspected, and are files on this volume with a single link.
     pub(super) fn first_look(
         &self,
         told: LastUse,
@@ -206,8 +205,8 @@ impl LastUseProbe {
         Ok((used, size.filter(|_| telling >= paths.len())))
     }
 
-    /// The newest sign of use; none if something in their directories is also linked from
-    /// elsewhere, since then the tool handed it out and evicting it would free nothing.
+    /// Returns the newest sign of use; none if one of the first files in their directories has
+    /// other links, since then the tool handed it out and evicting it would free nothing.
     pub(super) fn last_use_unlinked(&self, paths: &[VolumePath]) -> io::Result<Option<Use>> {
         let seen = paths
             .iter()
@@ -221,8 +220,8 @@ impl LastUseProbe {
             .map(|seen| seen.filter(|(_, linked)| !linked).map(|(used, _)| used))
     }
 
-    /// Whether the file `place` has other links. A file that can't be inspected counts as linked,
-    /// so that it stays.
+    /// Returns whether the file `place` has other links. A file that can't be inspected counts as
+    /// linked, so that it is kept.
     pub(super) fn is_linked(&self, place: &VolumePath) -> bool {
         self.look(place).map_or(true, |seen| is_linked(&seen))
     }
@@ -248,7 +247,7 @@ impl LastUseProbe {
         Ok(())
     }
 
-    /// Whether there is a directory. A path through a link is an error.
+    /// Returns whether there is a directory. A path through a link is an error.
     pub(super) fn is_directory(&self, place: &VolumePath) -> io::Result<bool> {
         let there = openat::below(
             &self.root,
@@ -277,23 +276,23 @@ impl LastUseProbe {
         }
     }
 
-    /// The last bytes of a regular file, `most` at most. Where it is another user's, or on a
-    /// network mount, that moves its access time, which must tell nothing then.
+    /// Returns the last bytes of a regular file, `most` at most. If the file is another user's, or
+    /// on a network mount, this moves its access time, which must not count as use then.
     pub(super) fn tail(&self, place: &VolumePath, most: u64) -> io::Result<Vec<u8>> {
         let (file, length) = self.file(place)?;
-        // As long as the file was when it was opened.
+        // Sized by the file's length when it was opened.
         let mut bytes = vec![0; usize::try_from(length.min(most)).map_err(io::Error::other)?];
         file.read_exact_at(&mut bytes, length.saturating_sub(most))?;
         Ok(bytes)
     }
 
-    /// Whether the volume's mount keeps access times.
+    /// Returns whether the volume's mount keeps access times.
     pub fn access_times(&self) -> bool {
         self.access_times
     }
 
-    /// The newest sign in the first entries of a directory, or of the file itself. Access times
-    /// count only if `access_times`.
+    /// Returns the newest sign of use in the first entries of a directory, or of the file itself.
+    /// Access times count only if `access_times` is set.
     ///
     /// # Errors
     /// One of them can't be inspected, or has a time that is out of range.
@@ -301,7 +300,7 @@ impl LastUseProbe {
         Ok(self.bounded(path.place, &path.seen.0, access_times)?.0)
     }
 
-    /// The metadata of the file `name` in a directory; none if there is no such file.
+    /// Returns the metadata of the file `name` in a directory; none if there is no such file.
     ///
     /// # Errors
     /// It can't be inspected.
@@ -322,14 +321,14 @@ impl LastUseProbe {
         Ok(((told.of)(self, &path)?, self.size(&path.seen.0)))
     }
 
-    /// The size that evicting a file without other links would free.
+    /// Returns the size that evicting a file would free; none if it has other links.
     fn size(&self, seen: &Statx) -> Option<Size> {
         let alone = kind(seen).is_file() && seen.stx_nlink == 1 && device(seen) == self.device;
         alone.then_some(Size::of_blocks(seen.stx_blocks))
     }
 
-    /// The newest sign in the first entries of a directory, or of the file itself; and whether one
-    /// of the first few has other links.
+    /// Returns the newest sign of use in the first entries of a directory, or of the file itself,
+    /// and whether one of the first few has other links.
     fn bounded(
         &self,
         place: &VolumePath,
@@ -360,7 +359,7 @@ impl LastUseProbe {
         )
     }
 
-    /// The metadata of a unit's path. A link or a special file is an error.
+    /// Returns the metadata of a unit's path. A link or a special file is an error.
     fn look(&self, place: &VolumePath) -> io::Result<Statx> {
         let seen = look(self.root.as_fd(), place.relative())?;
         let known = kind(&seen).is_file() || kind(&seen).is_dir();
@@ -372,8 +371,8 @@ impl LastUseProbe {
     }
 }
 
-/// Shows the first [`LOOK`] entries below `folder`, each with its number, in the order of the
-/// listing: the entries of a directory follow it.
+/// Calls `show` with the first [`LOOK`] entries below `folder` and their numbers, in the order of
+/// the listing: the entries of a directory follow it.
 fn within(
     folder: BorrowedFd<'_>,
     levels: usize,
@@ -442,7 +441,7 @@ fn device(seen: &Statx) -> (u32, u32) {
     (seen.stx_dev_major, seen.stx_dev_minor)
 }
 
-/// The newer of two; the first if they are equal.
+/// Returns the newer of two; the first if they are equal.
 pub(super) fn newer(first: Use, second: Use) -> Use {
     if second.at > first.at { second } else { first }
 }

@@ -1,8 +1,8 @@
 //! The listing of one cache: what every kind needs to list its units, and where it reports
 //! problems.
 //!
-//! A kind asks for a directory's entries and names its units; nothing else. Listing never fails as
-//! a whole: an unreadable path is a line in `problems`, and what isn't a unit stays.
+//! A kind only asks for a directory's entries and names its units. A listing never fails as a
+//! whole: an unreadable path is a line in `problems`, and what isn't a unit is kept.
 
 use super::last_use::{LastUse, LastUseProbe, Use};
 use crate::facts::cache::{CacheKind, Size, Unit};
@@ -20,18 +20,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Problem lines of one cache; more are only counted. An unreadable cache must not flood the
-/// report.
+/// The most problem lines that are reported of one cache; more are only counted. An unreadable
+/// cache must not flood the report.
 const TOLD: usize = 10;
 
-/// How a tool lays out a cache, and who works in it. There are no defaults: a wrong one would
-/// delete what is still needed.
+/// How a tool lays out a cache, and locks it. There are no defaults: a wrong one would delete what
+/// is still needed.
 pub struct CacheLayout {
     /// Its name in the config, the report and the metrics.
     pub kind: CacheKind,
     /// What a unit is, for people, as in `docs/eviction.md`.
     pub unit: &'static str,
-    /// Where such a cache is.
+    /// Where the cache is.
     pub stands: Stands,
     /// The variables that make the tool use a directory as its cache.
     pub variables: fn(&Path) -> Vec<(&'static str, PathBuf)>,
@@ -39,7 +39,7 @@ pub struct CacheLayout {
     pub units: fn(&CacheLister<'_>) -> Vec<Unit>,
     /// How the last use of its units is found.
     pub last_use: LastUse,
-    /// The tool's lock files for a cache at that place. Each is held while a unit goes.
+    /// The tool's lock files for a cache at that place. Each is held while a unit is evicted.
     pub locks: fn(&VolumePath) -> Vec<VolumePath>,
 }
 
@@ -48,14 +48,14 @@ pub struct CacheLayout {
 pub enum Stands {
     /// In a directory that its tool lays out.
     InDirectory,
-    /// In a directory that anybody lays out: the config gives the depth of its units, and there may
-    /// be repos in them.
+    /// In a directory with any layout: the config sets the depth of its units, and there may be
+    /// repos in them.
     AtDepth,
     /// In the worktrees.
     InWorktrees,
 }
 
-/// Filters each unit as soon as it is seen: only what it returns is listed. A volume may have more
+/// Filters each unit as soon as it is found, and lists only what it returns. A volume may have more
 /// units than fit in memory.
 pub type UnitFilter<'a> = &'a (dyn Fn(Unit) -> Option<Unit> + Sync);
 
@@ -94,7 +94,7 @@ pub struct CacheLister<'a> {
     min_age: Duration,
     /// Inspects the paths.
     pub(super) probe: &'a LastUseProbe,
-    /// The locks that are held while a unit goes.
+    /// The locks that are held while a unit is evicted.
     pub(super) locks: Arc<[VolumePath]>,
     /// The filter that each unit must pass.
     pub(super) gate: UnitFilter<'a>,
@@ -115,7 +115,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Whether its name ends with `.` and `extension`.
+    /// Returns whether its name ends with `.` and `extension`.
     pub(super) fn has_extension(&self, extension: &str) -> bool {
         Path::new(&self.name)
             .extension()
@@ -144,7 +144,7 @@ impl<'a> CacheLister<'a> {
         }
     }
 
-    /// Lists the cache's units and the problems. Problems are sorted, so that two listings of the
+    /// Lists the cache's units and its problems. Problems are sorted, so that two listings of the
     /// same cache report the same.
     pub fn list(self) -> (Vec<Unit>, Vec<String>) {
         let units = (self.layout.units)(&self);
@@ -161,8 +161,8 @@ impl<'a> CacheLister<'a> {
         (units, problems)
     }
 
-    /// The entries of `directory`. A missing directory is empty; an unreadable one is empty and a
-    /// problem.
+    /// Returns the entries of `directory`; none if it is missing. An unreadable directory has none
+    /// either, and is noted as a problem.
     pub(super) fn entries(&self, directory: &VolumePath) -> Vec<Entry> {
         if self.stop.reached().is_some() {
             return Vec::new();
@@ -180,7 +180,7 @@ impl<'a> CacheLister<'a> {
         }
     }
 
-    /// The directories among the [`Self::entries`].
+    /// Returns the directories among the [`Self::entries`].
     pub(super) fn directories(&self, directory: &VolumePath) -> Vec<Entry> {
         self.entries(directory)
             .into_iter()
@@ -188,13 +188,13 @@ impl<'a> CacheLister<'a> {
             .collect()
     }
 
-    /// A unit of this cache, as old as its newest path. None if the filter drops it, or, with a
-    /// problem, if its last use is unknown.
+    /// Creates a unit of this cache, as old as its newest path. None if the filter drops it or it
+    /// is gone; none, and a problem, if its last use is unknown.
     pub(super) fn unit(&self, name: String, paths: Vec<VolumePath>) -> Option<Unit> {
         self.unit_of(Vec::new(), name, paths)
     }
 
-    /// A unit that contains what lock files call `packages`.
+    /// Creates a unit that contains `packages`, as lock files name them.
     pub(super) fn unit_of(
         &self,
         packages: Vec<Package>,
@@ -204,7 +204,7 @@ impl<'a> CacheLister<'a> {
         self.seen(packages, name, paths).and_then(self.gate)
     }
 
-    /// A unit whose last `used` time is known.
+    /// Creates a unit, given its last use.
     pub(super) fn used_unit(
         &self,
         packages: Vec<Package>,
@@ -216,7 +216,7 @@ impl<'a> CacheLister<'a> {
             .and_then(self.gate)
     }
 
-    /// A unit that has not been filtered yet.
+    /// Creates a unit without filtering it.
     pub(super) fn seen(
         &self,
         packages: Vec<Package>,
@@ -271,7 +271,7 @@ impl<'a> CacheLister<'a> {
         }
     }
 
-    /// Notes an entry that is not recognised among units: it stays.
+    /// Notes an unrecognised entry among units, which is kept.
     pub(super) fn odd(&self, entry: &Entry) {
         self.problem(
             "recognise",
@@ -285,7 +285,7 @@ impl<'a> CacheLister<'a> {
         self.note(format!("failed to {verb} `{place}`: {cause}"));
     }
 
-    /// How many problems there are so far.
+    /// Returns the number of problems so far.
     pub(super) fn problems(&self) -> usize {
         self.problems
             .lock()
@@ -320,7 +320,7 @@ impl<'a> CacheLister<'a> {
         })
     }
 
-    /// Whether it is a directory, for file systems whose listings don't say.
+    /// Checks whether it is a directory, if the file system's listing doesn't say.
     fn is_dir(&self, place: &VolumePath) -> Option<bool> {
         match place.path().symlink_metadata() {
             Ok(seen) if seen.is_dir() => Some(true),

@@ -1,6 +1,6 @@
 //! How a lock file is recognised, and how it is read.
 //!
-//! Its contents are untrusted: whoever reads one caps its size and the number of its packages.
+//! Its contents are untrusted: the caller caps its size and the number of its packages.
 
 mod error;
 
@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::path::Path;
 
-/// Bytes of a package as it is remembered. No registry accepts longer names.
+/// The most bytes of a package; longer ones are dropped. No registry accepts longer names.
 pub(crate) const LONGEST: usize = 512;
 
 /// A lock file of a tool.
 pub struct LockFile {
-    /// The key under which read contents are remembered. A format that comes to name other packages
-    /// needs a new one.
+    /// The key under which parsed contents are remembered. If a format comes to name other
+    /// packages, it needs a new key.
     pub format: &'static str,
     /// Whether the file of that name, at that path in a tree, is one.
     pub is_one: fn(&str, &Path) -> bool,
@@ -34,12 +34,12 @@ pub enum Parse {
     Lines(fn(&str) -> Vec<Package>),
 }
 
-/// Returns the packages that a text names. Contents with a zero byte are no text: a crash may leave
-/// a file of the right length without its content. Nor is the pointer that git-lfs leaves if it was
-/// not installed. Read line by line, both would pass for a lock file that names nothing.
+/// Returns the packages that a lock file names. A text with a zero byte is refused: a crash may
+/// leave a file of the right length without its content. So is the pointer that is left if git-lfs
+/// isn't installed. Read line by line, both would pass for a lock file that names nothing.
 ///
 /// # Errors
-/// It makes no sense. The message holds nothing that a repo may have put in it.
+/// The text is malformed. The message quotes nothing of JSON, but may quote a value of TOML.
 pub fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, LockFileError> {
     let text = text(bytes);
     if text.contains('\0') {
@@ -56,8 +56,7 @@ pub fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, LockFileError> {
     Ok(named)
 }
 
-/// The text in UTF-8, or in UTF-16 if a byte order mark says so, as PowerShell writes it and pip
-/// reads it.
+/// Decodes UTF-8, or UTF-16 if a byte order mark says so, as PowerShell writes it and pip reads it.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     let wide = |rest: &[u8], of: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = rest
@@ -75,12 +74,12 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// A message without what a repo may have put in it.
+/// Parses TOML. The message has no excerpt of the text, but may quote a value of a wrong type.
 pub(super) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, LockFileError> {
     toml::from_str(text).map_err(|error| LockFileError::Toml(error.message().to_owned()))
 }
 
-/// The same of JSON.
+/// Parses JSON. The message has only the number of the line.
 pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, LockFileError> {
     serde_json::from_str(text).map_err(|error| LockFileError::Json(error.line()))
 }

@@ -14,17 +14,17 @@ pub struct MadeFile {
     pub(crate) is_one: fn(BorrowedFd<'_>, &str) -> bool,
 }
 
-/// Whether the file's contents show that it is one.
+/// Returns whether the file can be read and its contents show that a tool wrote it.
 pub(super) fn shows(parent: BorrowedFd<'_>, name: &str, shows: fn(&[u8]) -> bool) -> bool {
     read(parent, Path::new(name)).is_ok_and(|bytes| shows(&bytes))
 }
 
-/// The first kilobyte, as text.
+/// Returns the first kilobyte, as text.
 pub(super) fn beginning(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes.get(..1024).unwrap_or(bytes))
 }
 
-/// Whether `part` is anywhere in `bytes`.
+/// Returns whether `part` is anywhere in `bytes`.
 pub(super) fn contains(bytes: &[u8], part: &str) -> bool {
     bytes
         .windows(part.len())

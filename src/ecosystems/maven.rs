@@ -69,7 +69,7 @@ fn is_test_report(name: &str) -> bool {
         || name == "testng-results.xml"
 }
 
-/// Whether it is a file of jacoco's agent: blocks, of which the first is a header.
+/// Returns whether it is a file of jacoco's agent, which begins with a header block.
 fn is_jacoco(directory: &Directory, name: &str) -> bool {
     ends_with(name, &["exec"])
         && directory
@@ -77,7 +77,7 @@ fn is_jacoco(directory: &Directory, name: &str) -> bool {
             .is_some_and(|bytes| bytes.starts_with(&[1, 0xc0, 0xc0]))
 }
 
-/// Copies of the project's `src/SET/resources`.
+/// Claims copies of the project's `src/SET/resources`.
 pub(super) fn resources(set: String, path: String) -> Opinion {
     opinion(move |directory, name, kind| {
         let here = format!("{path}{name}");
@@ -92,7 +92,7 @@ pub(super) fn resources(set: String, path: String) -> Opinion {
     })
 }
 
-/// An opinion that claims what either of two claims.
+/// Returns an opinion that claims what either of two claims.
 fn either(one: Opinion, other: Opinion) -> Opinion {
     opinion(move |directory, name, kind| {
         match (one(directory, name, kind), other(directory, name, kind)) {

@@ -1,9 +1,9 @@
-//! The tools that fill a volume: one file a tool, and one list of all, [`ALL`].
+//! The tools that fill a volume: one file per tool, and one list of them all, [`ALL`].
 //!
 //! The config's kinds, the variables of `env`, the lock files that are read, and the owner of a
-//! file in a tree all come from that list. [`README.md`](README.md) leads through a new tool.
+//! file in a tree all come from that list. [`README.md`](README.md) explains how to add a tool.
 
-// What stands in a cache or a tree is anybody's: no number of theirs may stop the run.
+// Anybody may have written what is in a cache or a tree: no number in it may stop the run.
 #![cfg_attr(
     not(test),
     warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
@@ -48,8 +48,8 @@ use lock_file::LockFile;
 use made_file::MadeFile;
 use std::path::Path;
 
-/// Every tool. npm is the last of those that fill a `node_modules`: only npm may have to read a
-/// package to recognise it.
+/// Every tool. npm comes last of those that fill a `node_modules`, because only npm may have to
+/// read a package to recognise it.
 pub static ALL: [&Ecosystem; 18] = [
     &pip::PIP,
     &uv::UV,
@@ -83,12 +83,12 @@ pub fn kind(name: &str) -> Option<CacheKind> {
         .find(|kind| kind.name() == name)
 }
 
-/// Returns the layout of a kind; none for one that isn't in this list.
+/// Returns the layout of a kind; none if it isn't in [`ALL`].
 pub fn layout(kind: CacheKind) -> Option<&'static CacheLayout> {
     layouts().find(|layout| layout.kind == kind)
 }
 
-/// Returns what finds the links from trees into a cache of that kind.
+/// Returns the function that finds the links from trees into a cache of that kind.
 pub fn linked(kind: CacheKind) -> Option<Linked> {
     let owns = |ecosystem: &&&Ecosystem| ecosystem.caches.iter().any(|layout| layout.kind == kind);
     ALL.iter().find(owns).and_then(|owner| owner.linked)
@@ -96,14 +96,14 @@ pub fn linked(kind: CacheKind) -> Option<Linked> {
 
 /// Returns the format of the lock file at a path in a tree; none if it is no lock file.
 pub fn lock_file(path: &Path) -> Option<&'static LockFile> {
-    // Asked of every file of every tree that is looked at.
+    // This runs for every file of every tree that is surveyed.
     let name = path.file_name()?.to_str()?;
     ALL.iter()
         .flat_map(|ecosystem| ecosystem.lock_files)
         .find(|known| (known.is_one)(name, path))
 }
 
-/// Returns the directories that tools make in trees.
+/// Returns the directories that tools create in trees.
 pub fn output() -> impl Iterator<Item = &'static Tool> {
     ALL.iter().flat_map(|ecosystem| ecosystem.output)
 }

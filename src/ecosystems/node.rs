@@ -1,5 +1,5 @@
-//! `node_modules`, whichever manager filled it: packages that its account names, its own notes, and
-//! the caches of tools that run there.
+//! `node_modules`, whichever manager filled it: the packages that the manager's notes name, those
+//! notes, and the caches of tools that run there.
 //!
 //! A named package is the manager's as a whole, edits included: the next install replaces it. A
 //! `package.json` alone proves nothing, since anybody could have written it.
@@ -13,11 +13,11 @@ use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 
-/// What every package has, and the first that managers link.
+/// The file that every package has, and the first that managers link.
 pub(super) const MANIFEST: &str = "package.json";
 
-/// The last use of a package in the cache of a manager that fills trees with hard links: a link
-/// that is made or removed moves the change time of its manifest. Of a file, as always.
+/// Returns the last use of a package in the cache of a manager that fills trees with hard links:
+/// adding or removing a link moves the change time of its manifest. A file has its usual times.
 pub(super) fn last_use(probe: &LastUseProbe, path: &UnitPath<'_>) -> io::Result<Use> {
     let used = path.seen.times(probe.access_times())?;
     let Some(manifest) = probe.file_in(path, MANIFEST)? else {
@@ -35,13 +35,13 @@ pub(super) struct Manager {
     pub(super) notes: &'static [&'static str],
     /// The directory in which it keeps each version of a package separately.
     pub(super) store: Option<&'static str>,
-    /// The packages that it notes, given a `node_modules` and the directory that contains it.
+    /// Returns the packages that it notes, given a `node_modules` and the directory around it.
     pub(super) packages: fn(&Directory, &Directory) -> Vec<String>,
     /// Whether a package itself shows that the manager put it there, if the manager has no notes.
     pub(super) tells: fn(&Directory, &str) -> bool,
 }
 
-/// Whether `manager` may have filled the directory `name` in `parent`.
+/// Returns whether `manager` may have filled the directory `name` in `parent`.
 pub(super) fn made(parent: BorrowedFd<'_>, name: &str, manager: &Manager) -> bool {
     name == "node_modules"
         && folder(parent, name).is_some_and(|folder| {
@@ -51,8 +51,8 @@ pub(super) fn made(parent: BorrowedFd<'_>, name: &str, manager: &Manager) -> boo
         })
 }
 
-/// The opinion of `manager` on a `node_modules`. Packages that a note here or above names are its
-/// own: a workspace's notes are at its top.
+/// Returns the opinion of `manager` on a `node_modules`. It claims packages that a note here or
+/// above names, because a workspace's notes are at its top.
 pub(super) fn account(modules: &Directory, manager: &'static Manager) -> Opinion {
     let mut names = HashSet::new();
     for above in modules.above() {
@@ -97,7 +97,7 @@ fn scope(scope: String, noted: &Rc<Noted>) -> Opinion {
     })
 }
 
-/// Scripts that start a package's program. npm makes links instead.
+/// Claims scripts that start a package's program. npm creates links instead.
 fn shims() -> Opinion {
     opinion(|directory, name, kind| {
         let text = || {
@@ -109,7 +109,7 @@ fn shims() -> Opinion {
     })
 }
 
-/// The store: `NAME@VERSION/node_modules/NAME`, and links.
+/// Claims a store: `NAME@VERSION/node_modules/NAME`, and links.
 fn store(noted: &Rc<Noted>) -> Opinion {
     let noted = noted.clone();
     opinion(move |_, name, kind| match name {
@@ -137,7 +137,7 @@ fn version(directory: String, noted: &Rc<Noted>) -> Opinion {
     })
 }
 
-/// The `node_modules` of a stored package: the package or its scope, and links to its dependencies.
+/// Claims a package in its own `node_modules`, in which its dependencies are links.
 fn alone(stored: &Rc<Stored>) -> Opinion {
     let stored = stored.clone();
     opinion(move |directory, name, kind| match name {
@@ -163,8 +163,8 @@ struct Stored {
 }
 
 impl Stored {
-    /// Whether a note names it, or the name and version in `folder` match its place: managers keep
-    /// packages for a while that no note names any more.
+    /// Returns whether a note names it, or the name and version in `folder` match its place:
+    /// managers keep packages for a while after the last note that names them.
     fn is_it(&self, directory: &Directory, folder: &str) -> bool {
         #[derive(serde::Deserialize)]
         struct Package {
@@ -193,7 +193,7 @@ pub(super) fn name_of(spec: &str) -> Option<String> {
     before_at(spec).map(ToOwned::to_owned)
 }
 
-/// Returns the text before the first `@` that doesn't begin it.
+/// Returns the text before the first `@` after the first character.
 fn before_at(text: &str) -> Option<&str> {
     let at = text.get(1..)?.find('@')?.checked_add(1)?;
     text.get(..at)
@@ -204,8 +204,8 @@ pub(super) fn last_package(path: &str) -> Option<String> {
     Some(path.rsplit_once("node_modules/")?.1.to_owned())
 }
 
-/// Caches of tools beside the packages. Each tool writes into a directory of its own, in shapes
-/// that no person would choose for a note.
+/// Claims the caches of tools beside the packages. Each tool writes into a directory of its own, in
+/// shapes that nobody would choose for a note.
 fn hidden(directory: &Directory, name: &str) -> Says {
     const SHAPES: &[&str] = &[
         "br",

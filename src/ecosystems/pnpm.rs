@@ -31,8 +31,8 @@ pub(super) static PNPM: Ecosystem = Ecosystem {
     ..Ecosystem::named("pnpm")
 };
 
-/// pnpm 11 and newer read the first. Older ones read the second, which npm 11 warns about as
-/// unknown. The config may name the directory of one version (`v10`), which pnpm adds by itself.
+/// pnpm 11 and newer read the first variable. Older versions read the second, which npm 11 reports
+/// as unknown. The config may name the directory of one version (`v10`), which pnpm adds by itself.
 fn variables(place: &Path) -> Vec<(&'static str, PathBuf)> {
     let is_version = place.file_name().is_some_and(|name| {
         let digits = name.as_encoded_bytes().strip_prefix(b"v");

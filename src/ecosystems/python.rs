@@ -1,4 +1,4 @@
-//! Python, whichever tool installs: lock files and requirements ([`lock_file`]), virtual
+//! Python, whichever tool installs packages: lock files and requirements ([`lock_file`]), virtual
 //! environments ([`venv`]), build output ([`output`]), and the caches of checkers and test runners
 //! ([`checkers`]).
 

@@ -19,7 +19,7 @@ pub(crate) struct Field {
     _directory: tempfile::TempDir,
 }
 
-/// That many days before a fixed present.
+/// Returns the time so many days before a fixed present.
 pub(crate) fn ago(days: u64) -> DateTime<Utc> {
     moment(days).into()
 }
@@ -41,7 +41,7 @@ impl Field {
         VolumePath::new(&self.root, Path::new(path)).unwrap()
     }
 
-    /// A file of one byte, with its directories, written and read that many days ago.
+    /// Creates a file of one byte and its directories, written and read that many days ago.
     pub(crate) fn file(&self, path: &str, days: u64) -> VolumePath {
         let place = self.at(path);
         fs::create_dir_all(place.path().parent().unwrap()).unwrap();
@@ -102,7 +102,7 @@ impl Field {
         LastUseProbe::open(&self.root, access_times).unwrap()
     }
 
-    /// The names of a cache's units, sorted; it must have no problems.
+    /// Returns the names of a cache's units, sorted; panics if it has problems.
     pub(crate) fn names(&self, policy: &policy::Cache) -> Vec<String> {
         let seen = self.survey(policy);
         assert_eq!(seen.problems, Vec::<String>::new());

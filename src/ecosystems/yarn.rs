@@ -1,5 +1,5 @@
 //! Yarn, classic and berry: its caches ([`cache`]), its lock file ([`lock_file`]), the packages
-//! that it installs ([`modules`]), and what else it makes in a project ([`project`]).
+//! that it installs ([`modules`]), and what else it writes into a project ([`project`]).
 
 mod cache;
 mod lock_file;
@@ -33,8 +33,8 @@ pub(super) static YARN: Ecosystem = Ecosystem {
     ..Ecosystem::named("Yarn")
 };
 
-/// Berry's cache is the directory `cache` in its global one, and the config may name either. The
-/// second variable is classic's, and berry's if a project sets `enableGlobalCache: false`.
+/// Berry's cache is the directory `cache` in its global directory, and the config may name either.
+/// The second variable is for classic, and for berry if a project sets `enableGlobalCache: false`.
 fn variables(place: &Path) -> Vec<(&'static str, PathBuf)> {
     let above = place.parent().filter(|_| place.ends_with("cache"));
     vec![

@@ -1,6 +1,6 @@
-//! Facts about caches: the units that can go one by one.
+//! Facts about caches: the units that can be evicted one by one.
 //!
-//! Eviction relies on sizes, so a size that nobody measured is none, never a guess.
+//! Eviction relies on sizes, so a size that was not measured is none, never a guess.
 
 use super::locks::Naming;
 use super::package::Package;
@@ -13,25 +13,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The layout of a cache, by its name in the config, the report and the metrics: `npm`, `go-mod`.
-/// Each is one of `ecosystems::layouts`, which alone makes any.
+/// Only `ecosystems::layouts` defines them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct CacheKind(&'static str);
 
 impl CacheKind {
-    /// The kind of that name.
+    /// Creates the kind of that name.
     pub const fn new(name: &'static str) -> Self {
         Self(name)
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(self) -> &'static str {
         self.0
     }
 }
 
-/// The smallest thing that can vanish in one step while its tool goes on working. A run may have a
-/// hundred thousand in memory, so common parts are shared.
+/// The smallest part of a cache that can be removed in one step without breaking its tool. A run
+/// may have a hundred thousand in memory, so common parts are shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// The cache's name in the config.
@@ -42,7 +42,7 @@ pub struct Unit {
     pub name: String,
     /// The paths to delete, in this order (a pointer before what it points to).
     pub paths: Vec<VolumePath>,
-    /// The names of its contents in lock files; none if unknown.
+    /// The packages that it contains, as lock files name them; empty if unknown.
     pub packages: Vec<Package>,
     /// When a lock file last named one of them, as far as remembered.
     pub named: Option<Box<Naming>>,
@@ -52,16 +52,16 @@ pub struct Unit {
     pub last_used_from: UsedFrom,
     /// Not evicted while younger than this.
     pub min_age: Duration,
-    /// Its tool's lock files: each is held while it goes (`flock(2)`, exclusive). A missing one is
-    /// held by nobody.
+    /// Its tool's lock files. Each is locked (`flock(2)`, exclusive) while the unit is removed; a
+    /// missing one needs no lock.
     pub locks: Arc<[VolumePath]>,
-    /// The idle tree that contains it, for build output: its repo's lock is needed.
+    /// For build output, the idle tree that contains it: evicting it needs its repo's lock.
     pub tree: Option<Box<Tree>>,
-    /// None until it is measured: listing must stay cheap, and knows only the sizes of units that
+    /// None until it is measured. Listing must stay cheap, so it knows only the sizes of units that
     /// are files without other links.
     pub size: Option<Size>,
-    /// Its files that have links elsewhere too, and so free nothing by themselves; known once it is
-    /// measured.
+    /// Its files that also have links elsewhere, so that deleting the unit alone doesn't free them;
+    /// known once it is measured.
     pub shared: Vec<Shared>,
 }
 
@@ -89,7 +89,7 @@ pub struct Tree {
     pub made_again: Arc<[MadeAgain]>,
 }
 
-/// An idle worktree that stays, and what of it may go.
+/// An idle worktree that stays, and which parts of it may be evicted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdleTree {
     /// The repo's name in the config.
@@ -112,8 +112,8 @@ pub enum UsedFrom {
     ToolRecord,
     /// The access time, if the mount keeps it.
     AccessTime,
-    /// The last time it was linked into a tree, or such a link was removed: its tool hands it out
-    /// as hard links.
+    /// The last time that a hard link to it was created in a tree, or removed: its tool installs
+    /// packages as hard links.
     LinkTime,
     /// The write time: no other sign is known.
     WriteTime,
@@ -133,8 +133,8 @@ pub struct Size {
 }
 
 impl Size {
-    /// One inode with so many blocks of 512 bytes, as `stat` counts them whatever the file system's
-    /// own are. A file server can report any number.
+    /// Returns the size of one inode with so many blocks of 512 bytes, the unit of `stat` on any
+    /// file system. It saturates, because a file server can report any number.
     pub fn of_blocks(blocks: u64) -> Self {
         Self {
             bytes: blocks.saturating_mul(512),
@@ -160,9 +160,9 @@ pub struct Cache {
     pub kind: CacheKind,
     /// Its units, in no order.
     pub units: Vec<Unit>,
-    /// What must stay.
+    /// What must not be evicted.
     pub reserve: Size,
-    /// What it may contain; none if only the volume counts.
+    /// Its own budget; none if only the volume's limits apply.
     pub budget: Option<Size>,
     /// What could not be read: those units stay.
     pub problems: Vec<String>,

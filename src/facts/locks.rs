@@ -1,7 +1,7 @@
 //! Facts about lock files: what a repo's default branch and its live trees name.
 //!
-//! A content is known by its format and its blob id, so each is parsed once, however many trees
-//! have it. What could not be read is none, which differs from a lock file that names nothing.
+//! Contents are identified by format and blob id, so each is parsed once, however many trees have
+//! it. One that could not be read is none, unlike a lock file that names nothing.
 
 use super::package::Package;
 use chrono::{DateTime, Utc};
@@ -19,7 +19,7 @@ pub struct Locks {
     /// The default branch under [`DEFAULT`], and every live tree under its path. A file is none if
     /// it could not be read; a tree is none if its files could not be listed.
     pub trees: BTreeMap<String, Option<BTreeMap<String, Option<String>>>>,
-    /// The packages of contents that were not known yet.
+    /// The packages of each content that was not known yet, by its id.
     pub contents: BTreeMap<String, Vec<Package>>,
     /// The last sign of work in the repo's trees, if there is any.
     pub worked: Option<DateTime<Utc>>,
@@ -27,7 +27,7 @@ pub struct Locks {
     pub problems: Vec<String>,
 }
 
-/// The name of the default branch among the trees: no path looks like it.
+/// The key of the default branch in [`Locks::trees`]: no path looks like it.
 pub const DEFAULT: &str = "(default branch)";
 
 /// The lock files of one repo, from its last survey.
@@ -44,18 +44,18 @@ pub struct Seen {
     pub worked: Option<DateTime<Utc>>,
 }
 
-/// What is known about a package's last naming.
+/// When and by whom a package was last named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Naming {
     /// When a lock file last named it.
     pub at: DateTime<Utc>,
     /// The repo whose lock file it was.
     pub by: String,
-    /// A live tree's lock file names it today.
+    /// A lock file named it in its repo's last survey.
     pub in_use: bool,
-    /// The last work in a repo that names it today, if known.
+    /// The last work in a repo that still names it, if known.
     pub worked: Option<DateTime<Utc>>,
 }
 
-/// The packages that lock files name and named.
+/// The packages that lock files name, or named earlier.
 pub type Names = HashMap<Package, Naming>;

@@ -1,8 +1,8 @@
-//! What was seen, as plain data.
+//! What was surveyed, as plain data.
 //!
-//! Facts have no behaviour and import nothing of ours but [`crate::fs::volume_path`]. A fact that
-//! could not be determined says so in its type, so that a decision can't mistake "could not look"
-//! for "looked, and it was fine".
+//! Facts have no behaviour and import nothing of ours but [`crate::fs::volume_path`]. If a fact
+//! could not be determined, its type says so, and no decision can mistake a failed inspection for a
+//! good result.
 
 #![cfg_attr(
     not(test),

@@ -1,13 +1,13 @@
-//! The name of a package that lock files and a cache's units share.
+//! The name by which lock files and a cache's units identify a package.
 //!
-//! Both sides build the same text, and are equal if the text is. It contains what distinguishes two
-//! packages and nothing more, because a ledger remembers each one for months. It isn't shown to
-//! people: a unit has a name of its own.
+//! Both sides build the same text for the same package. The text contains only what distinguishes
+//! two packages, because the ledger remembers each one for months. It isn't shown to people: a unit
+//! has a name of its own.
 
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
-/// Hexadecimal digits of a digest that are kept: 128 bits distinguish any two packages.
+/// How many hexadecimal digits of a digest are kept: 128 bits distinguish any two packages.
 const DIGITS: usize = 32;
 
 /// One package at one version.
@@ -16,22 +16,22 @@ const DIGITS: usize = 32;
 pub struct Package(Box<str>);
 
 impl Package {
-    /// The name that a lock file and a unit share for `name`. `sort` separates the names of one
-    /// tool from those of all others.
+    /// Returns the package called `name`. `sort` separates the names of one tool from those of all
+    /// others.
     pub fn new(sort: &str, name: &str) -> Self {
         Self(format!("{sort} {name}").into())
     }
 
-    /// A content by its digest, in hexadecimal: npm, pnpm, Yarn classic (`sha512`, `sha1`), Python
-    /// (`sha256`). None if it is malformed.
+    /// Returns the package with this hexadecimal digest: npm, pnpm, Yarn classic (`sha512`,
+    /// `sha1`), Python (`sha256`). None if it is malformed.
     pub fn digest(algorithm: &str, hex: &str) -> Option<Self> {
         let hex = hex.get(..DIGITS).unwrap_or(hex);
         let is_hex = hex.len() == DIGITS && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_hex.then(|| Self::new(&algorithm.to_ascii_lowercase(), &hex.to_ascii_lowercase()))
     }
 
-    /// The contents that an `integrity` names: `sha1-<base64> sha512-<base64>?options`. Malformed
-    /// ones are left out.
+    /// Returns the packages that an `integrity` names: `sha1-<base64> sha512-<base64>?options`.
+    /// Malformed ones are left out.
     pub fn integrity(text: &str) -> Vec<Self> {
         let one = |part: &str| {
             let (algorithm, encoded) = part.split_once('-')?;
@@ -40,7 +40,7 @@ impl Package {
         text.split_whitespace().filter_map(one).collect()
     }
 
-    /// The shared text.
+    /// Returns the shared text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -53,7 +53,7 @@ pub fn hex_of_base64(encoded: &str) -> Option<String> {
     for symbol in encoded.trim_end_matches('=').bytes() {
         let value = ALPHABET.iter().position(|known| *known == symbol)?;
         bits = ((bits << 6) | u32::try_from(value).ok()?) & 0xfff;
-        // Six more bits: with two that are left from before they make a byte.
+        // A symbol adds six bits: together with at least two left over, they complete a byte.
         match held.checked_sub(2) {
             Some(left) => {
                 write!(hex, "{:02x}", (bits >> left) & 0xff).ok()?;

@@ -1,6 +1,6 @@
 //! Facts about a repo: its worktrees, its objects, and what others left behind.
 //!
-//! What could not be counted is an error of the survey, so a zero here was counted.
+//! If something can't be counted, the survey fails, so a zero here was counted.
 
 use super::rescue::Rescue;
 use super::worktree::{Unregistered, Worktree};
@@ -21,21 +21,21 @@ pub struct Repo {
     pub store: Store,
     /// Lock and temporary files that a crashed git may have left: all of them, with their age.
     pub leftovers: Vec<Leftover>,
-    /// Why unreachable objects here may still be needed: somebody borrows them, or may. Asked only
-    /// if something would be dropped.
+    /// Why unreachable objects here may still be needed: another repo borrows them, or may.
+    /// Determined only if something would be dropped.
     pub lends: Option<String>,
     /// The missing trees of the whole volume.
     pub around: Missing,
-    /// The operator's busy probe answered anything but "idle".
+    /// Why the repo counts as busy: the operator's busy probe didn't answer "idle".
     pub busy: Option<String>,
 }
 
-/// How many trees went missing since the last run, without those in our own trash.
+/// How many trees have gone missing since the last run, not counting those in our own trash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Missing {
-    /// The missing ones.
+    /// How many went missing.
     pub missing: usize,
-    /// All that were there.
+    /// How many there were.
     pub of: usize,
 }
 
@@ -63,9 +63,9 @@ pub struct Store {
 /// A lock or temporary file in a repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// Which file.
+    /// Its path.
     pub place: VolumePath,
-    /// How long nobody wrote to it, by the server's clock.
+    /// The time since it was last written to, by the server's clock.
     pub age: Duration,
     /// A lock, or a temporary file of a pack being written.
     pub kind: LeftoverKind,
@@ -76,18 +76,18 @@ pub struct Leftover {
 pub enum LeftoverKind {
     /// `index.lock`, `gc.pid`, ...
     Lock,
-    /// The lock of a killed run's own git: of a ref of ours, or made after that run noted that it
-    /// is at work.
+    /// The lock of a crashed run's own git: on a ref of ours, or created after that run noted that
+    /// it is at work.
     OwnLock,
     /// An `index.lock` while a process is in its tree: `git commit -a` holds it for as long as its
     /// editor is open.
     HeldLock,
-    /// An `index.lock` that somebody invisible may hold: on another machine, or in another
+    /// An `index.lock` that a process we can't see may hold: on another machine, or in another
     /// container.
     UnseenLock,
     /// `tmp_pack_*`, `tmp_idx_*`, `tmp_obj_*`.
     Temporary,
-    /// A pack whose index a crashed git never wrote, or deleted first. It may contain what nothing
-    /// else does, so it is indexed, never deleted.
+    /// A pack whose index a crashed git never wrote, or deleted first. It may contain objects that
+    /// nothing else has, so it is indexed, never deleted.
     PackWithoutIndex,
 }

@@ -1,7 +1,7 @@
 //! Facts about rescues: what a ref below [`REFS`] contains, and the manifest of each.
 //!
-//! Agents can write refs as well. A rescue whose time or size is unknown says so in its type, so
-//! that it doesn't pass for an old one.
+//! Agents can write refs as well. If a rescue's time or size is unknown, its type says so, so that
+//! it doesn't pass for an old one.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -23,13 +23,13 @@ pub struct Rescue {
     pub name: String,
     /// The commit that it names, in hex.
     pub commit: String,
-    /// When it was made; none if the ref's name and the commit disagree, or it isn't one of ours.
+    /// When it was made; none if the ref's name and the commit disagree, or it isn't ours.
     pub taken: Option<DateTime<Utc>>,
-    /// What only it contains; none if it can't be read.
+    /// What only it contains; none if that can't be read.
     pub own: Option<Own>,
 }
 
-/// The files of a rescue that its HEAD doesn't have unchanged: `rescue_max` limits these as well.
+/// The files of a rescue that are new or changed against its HEAD; `rescue_max` limits these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Own {
     /// Their number.

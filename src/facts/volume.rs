@@ -1,4 +1,4 @@
-//! Facts about the volume: its usage, in the file system's own numbers. `plan` judges what is too
+//! Facts about the volume: its usage, in the file system's own numbers. `plan` decides what is too
 //! full.
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,6 @@ pub struct Usage {
     pub total_inodes: u64,
     /// Inodes in use.
     pub used_inodes: u64,
-    /// Bytes of everything below the root; measured only if a `budget` or a report needs it.
+    /// Bytes of everything below the root; measured only if a `budget` needs it.
     pub standing_bytes: Option<u64>,
 }

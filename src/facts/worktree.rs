@@ -14,7 +14,7 @@ pub struct Worktree {
     pub id: String,
     /// The admin directory.
     pub admin: VolumePath,
-    /// The tree's place in the registry; it may be outside the volume.
+    /// The tree's registered path, which may be outside the volume.
     pub path: PathBuf,
     /// The full ref name HEAD points to; none when detached or unreadable.
     pub branch: Option<String>,
@@ -22,19 +22,19 @@ pub struct Worktree {
     pub head: Option<String>,
     /// The reason of `git worktree lock`, which may be empty.
     pub locked: Option<String>,
-    /// The lock's reason names a process of this machine that is dead.
+    /// Set if the lock's reason names a dead process of this machine.
     pub dead_lock: Option<DeadLock>,
     /// An operation under way: `rebase`, `merge`, `index.lock`, ...
     pub in_progress: Vec<&'static str>,
-    /// The newest sign of activity in the admin directory and, once inspected, of the dirty files.
+    /// The newest sign of activity in the admin directory and, once inspected, in the tree.
     pub active: DateTime<Utc>,
-    /// Whether the reflogs of its HEAD and its branch record a commit that somebody made.
+    /// Whether the reflog of its HEAD or its branch records a commit that somebody made.
     pub worked_in: bool,
-    /// Who is at work in it on this machine, by the kernel.
+    /// The process of this machine that is at work in it, if one is seen.
     pub in_use: Option<String>,
-    /// Since when runs have found no tree at `path`, by the mark of the first of them.
+    /// When a run first found no tree at `path`, by the mark that it left.
     pub missing_since: Option<DateTime<Utc>>,
-    /// That mark says that it went missing with many others at once: no grace runs for it.
+    /// The mark says that it went missing with many others at once, so its grace doesn't run.
     pub missing_at_once: bool,
     /// The operator's rules about regenerable paths, besides the known ones.
     pub made_again: Arc<[MadeAgain]>,
@@ -42,8 +42,8 @@ pub struct Worktree {
     pub state: State,
 }
 
-/// The operator's rule that directories of a name are regenerable, if signs show that they are that
-/// tool's. At least one of the two signs is there.
+/// The operator's rule that directories of this name are regenerable if they have its signs of a
+/// tool. At least one of the two signs is set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MadeAgain {
     /// The directory's name.
@@ -66,8 +66,8 @@ pub struct DeadLock {
 /// What was found at the place of a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// It is there, and the admin directory alone shows that it is too young to matter, or locked:
-    /// it was not walked.
+    /// It is there, but was not walked: the admin directory shows that it is young, locked or under
+    /// an operation, or a process is in it.
     NotLooked,
     /// It is there, with these contents.
     Looked(Box<Contents>),
@@ -75,16 +75,16 @@ pub enum State {
     Missing {
         /// A run moved it to our own trash: the registration is a leftover of that run.
         trashed: bool,
-        /// Commits that only this registration keeps alive: they are rescued before it goes.
+        /// Commits that only this registration keeps alive: they are rescued before it is dropped.
         unreached: Vec<String>,
-        /// Its index contains what HEAD doesn't, or its registration what isn't git's: with the
-        /// files gone, that is all that is left of the work.
+        /// Its index contains changes that HEAD lacks, or its registration files that aren't git's.
+        /// With the tree gone, that is all that is left of the work.
         staged: bool,
     },
-    /// It isn't what it should be: nobody may touch it.
+    /// It isn't what it should be, so it must not be touched.
     Unknown(String),
-    /// The file system failed when it was inspected: nobody may touch it, and somebody should check
-    /// the file system.
+    /// The file system failed when the tree was inspected. It must not be touched, and somebody
+    /// should check the file system.
     Unreadable(String),
 }
 
@@ -112,7 +112,7 @@ pub struct Contents {
     pub rescue: Own,
     /// A file that a rescue would have to read and can't, and why.
     pub unreadable: Option<String>,
-    /// Why a rescue couldn't contain the index: the tree stays, if it has to be rescued.
+    /// Why a rescue can't contain the index; if the tree needs a rescue, it then stays.
     pub unholdable_index: Option<String>,
     /// Regenerable directories, which no rescue keeps.
     pub regenerable: Vec<VolumePath>,
@@ -156,10 +156,10 @@ pub struct Unregistered {
 pub enum UnregisteredKind {
     /// A worktree whose admin directory is gone.
     Dangling,
-    /// A worktree of a repo that is not this one.
+    /// A worktree of another repo.
     Foreign,
     /// An empty directory.
     Empty,
-    /// A directory that is no worktree.
+    /// A directory that isn't a worktree.
     NotGit,
 }

@@ -2,8 +2,8 @@
 //!
 //! On NFS an open or a lock call may take minutes, with or without `LOCK_NB`: during the server's
 //! grace period, while it revokes a delegation from a client that is cut off, or on v3 always. The
-//! kernel's call can't be cancelled, so a thread makes it, and is abandoned when nobody waits any
-//! more (`docs/design/nfs.md#locks`). A lock that arrives then is released again, and one that
+//! system call can't be cancelled, so a thread makes it, and is abandoned when nobody waits any
+//! more (`docs/design/nfs.md#locks`). A lock granted after that is released again, and a lock that
 //! excludes only this machine's processes is not taken.
 
 use super::{Holder, LockError, read_holder};
@@ -20,24 +20,24 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long an answer is waited for: a server's grace period, or the lease of a client that is cut
-/// off, makes it 105 s (`docs/design/nfs.md#locks`).
+/// How long to wait for an answer: a server's grace period, or the lease of a client that is cut
+/// off, delays it by up to 105 s (`docs/design/nfs.md#locks`).
 pub(super) const ANSWER: Duration = Duration::from_mins(2);
 
-/// How often a lock is tried before it counts as busy, and the pause between: another's look takes
-/// some microseconds.
+/// How often a lock is tried before it counts as busy, and the pause in between: somebody else's
+/// inspection takes some microseconds.
 const LOOKS: usize = 5;
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 
-/// The answer to asking.
+/// The answer to a request for a lock.
 enum Answer {
-    /// Somebody has it.
+    /// Somebody holds it.
     Busy(Option<Holder>),
     /// It is ours. If nobody receives this, the file closes and the lock is free again.
     Ours(File),
 }
 
-/// The directory of locks that was last asked in.
+/// The directory of locks that was last found to reach other machines.
 struct Trusted {
     directory: PathBuf,
     prompt: bool,
@@ -45,8 +45,8 @@ struct Trusted {
 
 static TRUSTED: Mutex<Option<Trusted>> = Mutex::new(None);
 
-/// Takes the lock; or waits for it as long as `limit`, in the kernel's queue: woken as soon as it
-/// is free.
+/// Takes the lock, or waits for it up to `limit` in the kernel's queue, which wakes us as soon as
+/// it is free.
 pub(super) fn hold_within(place: &VolumePath, limit: Duration) -> Result<File, LockError> {
     let began = Instant::now();
     let (tell, told) = mpsc::channel();
@@ -77,7 +77,7 @@ pub(super) fn hold_within(place: &VolumePath, limit: Duration) -> Result<File, L
     }
 }
 
-/// A share of the lock, which any number may have at a time.
+/// Takes the lock shared, which any number may do at a time.
 pub(super) fn share_within(place: &VolumePath) -> Result<File, LockError> {
     look_within(place, ANSWER, |place| {
         reaches_others(place)?;
@@ -89,7 +89,7 @@ pub(super) fn share_within(place: &VolumePath) -> Result<File, LockError> {
     })
 }
 
-/// Inspects the lock, if the answer comes within `limit`.
+/// Inspects the lock with `look`, if that answers within `limit`.
 pub(super) fn look_within<T: Send + 'static>(
     place: &VolumePath,
     limit: Duration,
@@ -127,8 +127,8 @@ fn ask(
     Ok(())
 }
 
-/// The check before everything destructive: see [`mount::local_locks`]. Made once for each
-/// directory of locks.
+/// Checks what every destructive step requires: see [`mount::local_locks`]. Not repeated for the
+/// directory of locks that was last found good.
 fn reaches_others(place: &VolumePath) -> Result<(), LockError> {
     let path = place.path();
     let directory = path.parent().unwrap_or(&path);
@@ -150,7 +150,7 @@ fn reaches_others(place: &VolumePath) -> Result<(), LockError> {
     Ok(())
 }
 
-/// Whether nobody is waited for there but this kernel: then a thread is more than the call costs.
+/// Returns whether this kernel answers alone: then a thread costs more than the call.
 fn prompt(place: &VolumePath) -> bool {
     let trusted = TRUSTED.lock().expect("nobody panics here");
     trusted
@@ -158,7 +158,7 @@ fn prompt(place: &VolumePath) -> bool {
         .is_some_and(|trusted| trusted.prompt && place.path().parent() == Some(&trusted.directory))
 }
 
-/// For writing, as NFS wants it for an exclusive lock.
+/// Opens the lock file for writing, as NFS requires for an exclusive lock.
 pub(super) fn open(place: &VolumePath, create: bool) -> io::Result<File> {
     let flags = if create {
         OFlags::RDWR | OFlags::CREATE
@@ -168,7 +168,7 @@ pub(super) fn open(place: &VolumePath, create: bool) -> io::Result<File> {
     atomic::open(place, flags)
 }
 
-/// What the file system's word becomes.
+/// Returns the conversion of an I/O error on the lock file.
 pub(super) fn failed(place: &VolumePath) -> impl Fn(io::Error) -> LockError {
     |cause| LockError::Io {
         path: place.path(),
@@ -176,7 +176,7 @@ pub(super) fn failed(place: &VolumePath) -> impl Fn(io::Error) -> LockError {
     }
 }
 
-/// Tries a few times: somebody may just be inspecting the lock.
+/// Tries to take the lock a few times: somebody may just be inspecting it.
 fn hold(file: &File) -> io::Result<bool> {
     for again in (0..LOOKS).rev() {
         if try_flock(file, FlockOperation::NonBlockingLockExclusive)? {

@@ -1,9 +1,9 @@
 //! The lock that agents and the run share: an exclusive `flock(2)` on a file that is never deleted.
 //!
 //! `flock FILE CMD` in a shell takes the very same lock
-//! (`docs/design/contract.md#the-lock-protocol`). Only the kernel decides who has it; the text in
-//! the file informs people. Nobody may take a second repo while holding one. Only a [`LockedRepo`]
-//! can be changed, and taking the lock is what makes one.
+//! (`docs/design/contract.md#the-lock-protocol`). Only the kernel decides who holds it; the text in
+//! the file is information for people. Nobody may take a second repo while holding one. Only a
+//! [`LockedRepo`] can be changed, and only taking the lock creates one.
 
 #![cfg_attr(
     not(test),
@@ -37,19 +37,19 @@ pub use volume::{LockedJournal, LockedVolume, shard, shards};
 /// The schema of treewarden's text in a lock file.
 const SCHEMA: &str = "treewarden.lock/1";
 
-/// The volume's lock, beside the repos'.
+/// The file name of the volume's lock, beside the repos' locks.
 const VOLUME: &str = "volume.lock";
 
 /// The meaning of an I/O error on a lock's file.
 const GIVEN_UP: &str =
     "the file server gave it up while it could not be reached, and somebody else may have had it";
 
-/// How often a lock is proven to the server: losing a lease takes it 90 s, and a run has a hundred
+/// How often at most a lock is proven to the server: a lease lasts 90 s, and a run has a hundred
 /// thousand steps.
 const PROOF: Duration = Duration::from_secs(1);
 
-/// What a holder writes about itself. It only informs: one of any schema is reported as far as it
-/// can be read.
+/// The record that a holder writes about itself. It is only information: a record of any schema is
+/// reported as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// `treewarden.lock/1`; agents may leave it out.
@@ -57,11 +57,11 @@ pub struct Holder {
     pub schema: String,
     /// `pod/host`.
     pub holder: String,
-    /// Its process there. Never evidence of death.
+    /// Its process id there; never evidence that it is dead.
     pub pid: u32,
     /// `run`, `exec`, ...
     pub purpose: String,
-    /// Since when.
+    /// When it took the lock.
     pub since: DateTime<Utc>,
     /// A token that only this holder knows.
     pub token: String,
@@ -70,10 +70,10 @@ pub struct Holder {
 /// Why a lock was not taken, or is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody has it.
+    /// Somebody holds it.
     #[error("{}", describe(.0.as_ref()))]
     Busy(Option<Holder>),
-    /// The lock file is another one, or names another holder.
+    /// The lock file is gone, replaced or names another holder, or the server gave the lock up.
     #[error("lost the lock `{}`: {why}; this repo stops here, the next run goes on", path.display())]
     Lost {
         /// The lock file.
@@ -107,15 +107,14 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// Whether it may be available later: somebody has it, or the file server doesn't answer.
+    /// Returns whether a later try may succeed: the lock is held, or the server doesn't answer.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Busy(_) | Self::Silent(..))
     }
 }
 
 impl Holder {
-    /// Parses a lock file's text. None for a holder without a name: the record is torn, or of an
-    /// unknown shape.
+    /// Parses a lock file's text. None if the record is torn, or of an unknown shape.
     pub fn read(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
@@ -141,7 +140,7 @@ fn describe(holder: Option<&Holder>) -> String {
     )
 }
 
-/// A lock that we have. Dropping it releases it.
+/// A lock that we hold. Dropping it releases it.
 #[derive(Debug)]
 struct Held {
     file: File,
@@ -149,7 +148,7 @@ struct Held {
     token: String,
     /// When it was last proven to be ours; none once it was lost.
     proven: Mutex<Option<Instant>>,
-    /// Whether a command has it, too: see [`LockedRepo::share`].
+    /// Whether a command holds it, too: see [`LockedRepo::share`].
     shared: bool,
 }
 
@@ -160,7 +159,7 @@ pub struct LockedRepo {
     place: VolumePath,
 }
 
-/// A lock that proves itself before each destructive step.
+/// A lock that is checked before each destructive step.
 pub trait StillHeld {
     /// Checks that the lock file is still the same, with our own token in it.
     ///
@@ -176,8 +175,8 @@ impl StillHeld for LockedRepo {
 }
 
 impl LockedRepo {
-    /// Takes the lock of the repo `name`, whose checkout is `place`, or returns who has it. Never
-    /// waits.
+    /// Takes the lock of the repo `name`, with its checkout at `place`, or returns the holder.
+    /// Doesn't wait for a holder.
     ///
     /// # Errors
     /// [`LockError`].
@@ -195,11 +194,11 @@ impl LockedRepo {
         })
     }
 
-    /// The same, but waits as long as `limit`, in the kernel's queue, which wakes us as soon as the
-    /// lock is free. `now` is called then.
+    /// Takes the lock as [`Self::take`] does, but waits up to `limit` in the kernel's queue, which
+    /// wakes us as soon as the lock is free. `now` is called after that.
     ///
     /// # Errors
-    /// [`LockError`]; busy, if the time is over.
+    /// [`LockError`]: `Busy` if the lock wasn't free in time.
     pub fn wait(
         locks: &VolumePath,
         name: &str,
@@ -215,8 +214,8 @@ impl LockedRepo {
         })
     }
 
-    /// Shares the lock with every process started from here on: it is free when the last of them
-    /// has ended too, whatever becomes of us.
+    /// Shares the lock with every process started from now on: it stays held until the last of them
+    /// has ended too, even if we end first.
     ///
     /// # Errors
     /// Any error of the kernel.
@@ -226,8 +225,8 @@ impl LockedRepo {
         Ok(())
     }
 
-    /// Gives a sign of life by renewing the record's time. On NFS it also shows whether the lock
-    /// was lost while the network was away.
+    /// Renews the record's write time, as a sign of life. On NFS this also shows whether the lock
+    /// was lost during a network outage.
     ///
     /// # Errors
     /// As [`StillHeld::still_held`].
@@ -236,17 +235,17 @@ impl LockedRepo {
         self.held.prove(Duration::ZERO)
     }
 
-    /// The checkout.
+    /// Returns the checkout.
     pub fn place(&self) -> &VolumePath {
         &self.place
     }
 
-    /// A file name that is unique to this repo: the lock file's, without its extension.
+    /// Returns a file name that is unique to this repo: the lock file's, without its extension.
     pub fn stem(&self) -> &OsStr {
         self.held.place.relative().file_stem().unwrap_or_default()
     }
 
-    /// The file server's time when we wrote our name. Ages of files are measured against it.
+    /// Returns the file server's time of the record's last write, to measure ages of files against.
     pub fn server_clock(&self) -> Option<DateTime<Utc>> {
         self.held.server_clock()
     }
@@ -255,15 +254,15 @@ impl LockedRepo {
 /// The state of a lock, by the kernel and its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Whether somebody has it, by the kernel.
+    /// Whether somebody holds it, by the kernel.
     pub held: bool,
-    /// The holder named in the file; if the lock is free, one that died with it.
+    /// The holder named in the file. If the lock is free, that holder died without releasing it.
     pub holder: Option<Holder>,
     /// The holder's last sign of life: when the file was last written.
     pub written: Option<DateTime<Utc>>,
 }
 
-/// Whether somebody has the repo's lock, without leaving a trace: for a dry run.
+/// Checks whether somebody holds the repo's lock, without leaving a trace: for a dry run.
 ///
 /// # Errors
 /// As [`look_at`].
@@ -275,7 +274,7 @@ pub fn peek(locks: &VolumePath, name: &str) -> Result<Result<(), Option<Holder>>
 /// Returns the state of the lock of a repo, or of the volume.
 ///
 /// # Errors
-/// [`LockError::Io`] when the file is there and can't be asked.
+/// [`LockError::Io`] if the file exists and can't be inspected, or [`LockError::Silent`].
 pub fn look_at(locks: &VolumePath, name: Option<&str>) -> Result<Seen, LockError> {
     look_within(
         &inside(locks, &name.map_or_else(|| VOLUME.to_owned(), file_name)),
@@ -284,9 +283,8 @@ pub fn look_at(locks: &VolumePath, name: Option<&str>) -> Result<Seen, LockError
     )
 }
 
-/// Asks for a share of the lock, which any number may have at a time, and lets go of it at once:
-/// who looks disturbs nobody else who does, and who wants to hold it for a moment only (see
-/// [`ask`]).
+/// Takes the lock shared, which any number may do at a time, and releases it at once. This disturbs
+/// nobody else who inspects it, and delays somebody who takes it only for a moment (see [`ask`]).
 fn look(place: &VolumePath) -> Result<Seen, LockError> {
     let failed = failed(place);
     let Some(file) = found(atomic::open(place, OFlags::RDONLY)).map_err(&failed)? else {
@@ -315,7 +313,7 @@ fn file_name(repo: &str) -> String {
     format!("{}.lock", repo.replace('/', "__"))
 }
 
-/// A lock by its file's name, which is one of ours or a repo's: neither has a slash.
+/// Returns a lock's place by its file name, which is one of ours or a repo's: neither has a slash.
 fn inside(locks: &VolumePath, name: &str) -> VolumePath {
     locks.join(name).expect("a name alone stays inside")
 }
@@ -334,7 +332,7 @@ impl Held {
         Self::sign(hold_within(place, limit)?, place, purpose, now())
     }
 
-    /// Writes our name into the file that we hold.
+    /// Writes our record into the lock file that we hold.
     fn sign(
         file: File,
         place: &VolumePath,
@@ -363,8 +361,8 @@ impl Held {
         Ok(held)
     }
 
-    /// Writes and syncs: on NFS only the sync shows that the lock was lost while the network was
-    /// away.
+    /// Replaces the record and syncs it: on NFS only the sync shows that the lock was lost during a
+    /// network outage.
     fn write(&self, text: &[u8]) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.write_all_at(text, 0)?;
@@ -372,9 +370,9 @@ impl Held {
     }
 
     /// Writes the record's first byte unchanged, so that no reader sees half a record, and syncs
-    /// it: if the lock is lost that is EIO, once the network is back. A sync without a write proves
-    /// nothing. A lost lock stays lost: if the server grants it again, it has had another holder
-    /// meanwhile.
+    /// it: if the lock was lost, that is EIO once the network is back. A sync without a write
+    /// proves nothing. A lost lock stays lost: if the server grants it again, somebody else may
+    /// have held it meanwhile.
     fn prove(&self, every: Duration) -> Result<(), LockError> {
         let mut proven = self.proven.lock().expect("no holder panics here");
         let Some(last) = *proven else {
@@ -390,7 +388,7 @@ impl Held {
                 Err(cause) if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
                     return Err(self.lost(GIVEN_UP));
                 }
-                // A full volume is to be emptied under this lock, so that error is none against it.
+                // A full volume has to be emptied under this lock, so that error doesn't count.
                 Err(cause)
                     if !matches!(
                         cause.kind(),
@@ -440,10 +438,10 @@ impl Held {
 }
 
 impl Drop for Held {
-    /// Removes our name, so that a free lock doesn't look held; the kernel frees it when the file
-    /// closes.
+    /// Removes our record, so that a free lock doesn't look held. The kernel frees the lock when
+    /// the file closes.
     fn drop(&mut self) {
-        // Our part is released first: if a command still has the lock, our name stays for it.
+        // Our own share is released first: if a command holds the lock, our record stays for it.
         if self.shared && !self.take_alone().unwrap_or(false) {
             return;
         }
@@ -462,7 +460,7 @@ impl Held {
     }
 }
 
-/// Reads the holder; none if the name is malformed or missing.
+/// Reads the record; none if it is malformed or missing.
 fn read_holder(file: &File) -> io::Result<Option<Holder>> {
     let mut text = [0; 4096];
     let length = retry_on_intr(|| rustix::io::pread(file, &mut text, 0))?;
@@ -484,7 +482,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    /// A volume with a directory of locks.
+    /// Creates a volume with a directory of locks.
     fn volume() -> (tempfile::TempDir, VolumePath) {
         let top = tempfile::tempdir().unwrap();
         std::fs::create_dir(top.path().join("locks")).unwrap();
@@ -497,8 +495,8 @@ mod tests {
         LockedRepo::take(locks, "acme/shop", &place, "test", DateTime::UNIX_EPOCH)
     }
 
-    /// At once, except that a child which another test is just starting has our open files until it
-    /// executes its program.
+    /// Waits until the lock is free: a child that another test is just starting has our open files
+    /// until it executes its program.
     #[track_caller]
     fn becomes_free(locks: &VolumePath) {
         let began = Instant::now();

@@ -1,7 +1,7 @@
 //! The volume's lock: a plain run holds `volume.lock` exclusively, shards hold it shared.
 //!
 //! Each shard also holds a lock of its own, which prevents duplicates and shows which shards are
-//! still running. The volume's lock is no lock on a repo: those are taken as ever.
+//! still running. The volume's lock is no lock on a repo: each repo still has its own.
 
 use super::ask::{self, ANSWER, failed, look_within};
 use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, inside, look};
@@ -12,10 +12,10 @@ use chrono::{DateTime, Utc};
 use std::fs::File;
 use std::time::Duration;
 
-/// A waiting shard inspects the others' locks repeatedly, and must not pass for a duplicate.
+/// The wait for its own lock: waiting shards inspect it, and must not pass for a duplicate.
 const OWN_WAIT: Duration = Duration::from_secs(3);
 
-/// Shards that end together write one after the other.
+/// Shards that end together write the journal one after the other.
 const JOURNAL: &str = "journal.lock";
 const JOURNAL_WAIT: Duration = Duration::from_mins(2);
 
@@ -24,7 +24,7 @@ const JOURNAL_WAIT: Duration = Duration::from_mins(2);
 #[derive(Debug)]
 pub struct LockedVolume {
     held: Held,
-    /// A shard's share of the volume's lock.
+    /// A shard's shared lock on the volume.
     _share: Option<File>,
 }
 
@@ -41,13 +41,13 @@ impl StillHeld for LockedVolume {
 }
 
 impl LockedVolume {
-    /// Takes the volume's lock, or returns who has it.
+    /// Takes the volume's lock, or returns who holds it.
     ///
     /// # Errors
     /// [`LockError`].
     pub fn take(locks: &VolumePath, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
         match Held::take(&inside(locks, VOLUME), purpose, now) {
-            // Shards leave no name there.
+            // Shards leave no record there.
             Err(LockError::Busy(_)) => Err(LockError::Busy(holder(locks)?)),
             held => Ok(Self {
                 held: held?,
@@ -56,7 +56,7 @@ impl LockedVolume {
         }
     }
 
-    /// The file server's time when we wrote our name.
+    /// Returns the file server's time when the record was last written.
     pub fn server_clock(&self) -> Option<DateTime<Utc>> {
         self.held.server_clock()
     }
@@ -79,7 +79,7 @@ impl LockedVolume {
             || now,
             OWN_WAIT,
         )?;
-        // After ours is taken: of two that begin at once, at least one sees the other.
+        // After ours is taken: of two shards that begin at once, at least one sees the other.
         for other in all(locks)?
             .into_iter()
             .filter(|other| other.count() != shard.count())
@@ -102,7 +102,7 @@ impl LockedJournal {
     /// Waits for the journal.
     ///
     /// # Errors
-    /// [`LockError`]; busy, when it can't be had for minutes.
+    /// [`LockError`]: `Busy` if it isn't free within 2 minutes.
     pub fn wait(locks: &VolumePath, now: DateTime<Utc>) -> Result<Self, LockError> {
         Ok(Self {
             _held: Held::wait(&inside(locks, JOURNAL), "journal", || now, JOURNAL_WAIT)?,
@@ -110,10 +110,10 @@ impl LockedJournal {
     }
 }
 
-/// Who holds the volume: one of the shards at work, or who its file names.
+/// Returns the volume's holder: one of the running shards, or the one that its lock file names.
 fn holder(locks: &VolumePath) -> Result<Option<Holder>, LockError> {
     let at_work = shards(locks)?.into_iter().find(|(_, seen)| seen.held);
-    // What a run that died left in the file says nothing about shards.
+    // A record that a dead run left in the file says nothing about shards.
     at_work.map_or_else(
         || Ok(look_within(&inside(locks, VOLUME), ANSWER, look)?.holder),
         |(_, seen)| Ok(seen.holder),
@@ -123,12 +123,12 @@ fn holder(locks: &VolumePath) -> Result<Option<Holder>, LockError> {
 /// Returns the state of a shard's lock.
 ///
 /// # Errors
-/// [`LockError::Io`] when the file is there and can't be asked.
+/// [`LockError::Io`] if the file exists and can't be inspected, or [`LockError::Silent`].
 pub fn shard(locks: &VolumePath, shard: Shard) -> Result<Seen, LockError> {
     look_within(&own(locks, shard), ANSWER, look)
 }
 
-/// Returns the states of the locks of all shards that ever were, of any number, in order.
+/// Returns the state of each shard lock that ever existed, of any number, in order.
 ///
 /// # Errors
 /// [`LockError::Io`].
@@ -160,8 +160,8 @@ fn called(shard: Shard) -> String {
     format!("shard-{}-of-{}.lock", shard.index(), shard.count())
 }
 
-/// Returns the shard of a lock's file name; only in its canonical spelling, so that none is
-/// reported twice.
+/// Parses a shard lock's file name, only in its canonical spelling, so that no shard is reported
+/// twice.
 fn named(name: &str) -> Option<Shard> {
     let (index, count) = name
         .strip_prefix("shard-")?

@@ -10,16 +10,16 @@ use crate::report::{
 };
 use std::collections::BTreeMap;
 
-/// An agent works through a night now and then; one that does so night after night hangs, or its
-/// busy probe fails.
+/// Runs in a row. An agent may be at work during a run now and then; one that is busy in every run
+/// hangs, or its busy probe fails.
 const BUSY_NIGHTS: u64 = 3;
-/// Seconds: a tree that is idle for 30 days would be gone by the default ages.
+/// Seconds. By the default ages, a tree that is idle for 30 days would be gone.
 const STUCK: u64 = 30 * 86_400;
-/// As many of the trees that never go are named.
+/// The most stuck trees that are named.
 const NAMED: usize = 50;
-/// The longest quotation in a summary.
+/// The longest quotation in an alert, in columns.
 const QUOTED: usize = 300;
-/// Evicted units that are named.
+/// The most evicted units that are named.
 const LARGEST: usize = 10;
 
 /// Returns the report's alerts, the worst first.
@@ -55,7 +55,7 @@ fn alert(name: &str, severity: Severity, summary: &str) -> Alert {
     }
 }
 
-/// The repo that an alert is about, if it is the only one.
+/// Returns the repo that an alert is about, if it is the only one.
 fn only<'a>(mut repos: impl Iterator<Item = &'a Repo>) -> Option<String> {
     repos
         .next()
@@ -90,7 +90,7 @@ fn refused(report: &RunReport) -> Option<Alert> {
         .then(|| alert("RunRefused", Severity::Critical, &summary()))
 }
 
-/// Less was evicted than needed: the volume goes on filling.
+/// Less was evicted than needed: the volume keeps filling.
 fn shortfall(report: &RunReport) -> Option<Alert> {
     let (eviction, missing) = (&report.eviction, missing(&report.eviction)?);
     let said = |bytes, inodes| amount(bytes, inodes).unwrap_or_else(|| "nothing".to_owned());
@@ -103,7 +103,7 @@ fn shortfall(report: &RunReport) -> Option<Alert> {
     })
 }
 
-/// The largest evicted units, and what prevented more.
+/// Returns the largest evicted units, and what prevented more.
 fn details(eviction: &Eviction) -> Vec<String> {
     let mut gone: Vec<&Unit> = eviction
         .units
@@ -158,7 +158,7 @@ fn failed(report: &RunReport) -> Option<Alert> {
     Some(alert("RunFailed", Severity::Warning, &summary))
 }
 
-/// The run was stopped; the rest comes next time.
+/// The run was stopped; the next run does the rest.
 fn interrupted(report: &RunReport) -> Option<Alert> {
     let summary = || format!("the run was stopped early: {}", reason(report));
     (report.run.outcome == RunOutcome::Interrupted)
@@ -244,7 +244,7 @@ fn busy(report: &RunReport) -> Option<Alert> {
     })
 }
 
-/// Trees that stay whatever their age: each waits for somebody, who may not know it.
+/// Trees that stay whatever their age: each waits for a person, who may not know it.
 fn stuck(report: &RunReport) -> Option<Alert> {
     let never = |tree: &&Worktree| {
         let waits = tree.verdict != VerdictName::Reap && !passes(&tree.because);
@@ -286,7 +286,7 @@ fn stuck(report: &RunReport) -> Option<Alert> {
     })
 }
 
-/// Whether a reason passes by itself, is somebody's decision, or has an alert of its own.
+/// Returns whether a reason passes by itself, is somebody's decision, or has an alert of its own.
 fn passes(because: &ReasonName) -> bool {
     matches!(
         because,
@@ -299,7 +299,7 @@ fn passes(because: &ReasonName) -> bool {
     )
 }
 
-/// What would let a tree go; where nobody can tell what it holds, the reason says it itself.
+/// Returns what would let a tree go. If its state is unknown, the reason says that itself.
 fn lets_go(tree: &Worktree) -> &'static str {
     match tree.because {
         ReasonName::Locked => "; `git worktree unlock` it",

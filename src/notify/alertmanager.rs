@@ -1,8 +1,8 @@
 //! Sends alerts to Alertmanager, by its API v2.
 //!
-//! A run speaks for a day: each alert is active until the next run has had time to send it again,
-//! then it ends by itself. Its labels identify it, so times and numbers, which change from run to
-//! run, are in annotations.
+//! Each alert is active until the next day's run has had time to send it again, then it ends by
+//! itself. Its labels identify it, so times and numbers, which change from run to run, are in
+//! annotations.
 
 use super::{DeliveryError, http, runbook, volume};
 use crate::config::policy::Policy;
@@ -11,7 +11,7 @@ use crate::report::{Alert, RunReport, Severity};
 use chrono::{SecondsFormat, TimeDelta};
 use serde_json::{Map, Value, json};
 
-/// A day between two runs, and time for the longer of them.
+/// A day between two runs, and time for a longer one.
 const STANDS: TimeDelta = TimeDelta::hours(26);
 
 /// Sends the report's alerts, all at once.
@@ -39,7 +39,7 @@ pub(super) fn send(
 fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
     let mut labels = Map::new();
     labels.insert("alertname".to_owned(), alert.name.clone().into());
-    // As with the metrics; others' alerts may have the same name.
+    // The same as for the metrics: alerts of other programs may have the same name.
     labels.insert("job".to_owned(), "treewarden".into());
     labels.insert("severity".to_owned(), severity(alert.severity).into());
     labels.insert("volume".to_owned(), volume(policy).into());
@@ -68,7 +68,7 @@ fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
     json!({"labels": labels, "annotations": annotations, "startsAt": time(starts), "endsAt": time(ends)})
 }
 
-/// The severity in Prometheus' convention.
+/// Returns the severity by Prometheus' convention.
 pub(super) fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Info => "info",

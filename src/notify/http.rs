@@ -1,8 +1,7 @@
-//! The one door to the network: sends a text to an address, with a time limit and a few tries.
+//! The only access to the network: sends a text to an address, with a time limit and a few tries.
 //!
-//! An address may be a secret, and so may what it redirects to: neither is in an error, and a
-//! redirect is never followed. The other side's answer is not quoted, because it may repeat the
-//! address.
+//! An address may be a secret, and so may the target of a redirect: no error contains either, and
+//! no redirect is followed. The answer is not quoted, because it may repeat the address.
 
 use crate::fs::stop::Stop;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Error};
 
-/// One try, from the look-up of the name to the end of the answer.
+/// The limit for one try, from the look-up of the name to the end of the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Pauses before another try: one fewer than there are tries.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
@@ -18,15 +17,15 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2
 /// The HTTP method.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Method {
-    /// It is added.
+    /// Adds the body.
     Post,
-    /// It replaces what is there.
+    /// Replaces what is there.
     Put,
-    /// Nothing is sent; what is there is deleted.
+    /// Sends nothing, and deletes what is there.
     Delete,
 }
 
-/// A text, and where it goes.
+/// A text and its destination.
 pub(super) struct Message<'a> {
     pub(super) method: Method,
     pub(super) url: &'a str,
@@ -34,11 +33,11 @@ pub(super) struct Message<'a> {
     pub(super) body: &'a str,
 }
 
-/// Sends a text; tries again where that may help, until it is time to stop. The answer must be a
+/// Sends a text, and tries again if that may help, until it is time to stop. The answer must be a
 /// 2xx.
 ///
 /// # Errors
-/// Why it was not taken, and what helps.
+/// Why it was not accepted, and what helps.
 pub(super) fn send(message: &Message<'_>, stop: &Stop) -> Result<(), SendError> {
     let agent = agent(message.url.starts_with("https://"));
     let mut tries = 1;
@@ -89,7 +88,7 @@ fn agent(secure: bool) -> Agent {
     .into()
 }
 
-/// The machine's certificates (`SSL_CERT_FILE` among them): a cluster has authorities of its own.
+/// Trusts the machine's certificates, or `SSL_CERT_FILE`'s: a cluster has its own authorities.
 fn tls() -> TlsConfig {
     let roots = rustls_native_certs::load_native_certs().certs;
     let roots: Vec<Certificate<'static>> = roots
@@ -103,13 +102,13 @@ fn tls() -> TlsConfig {
         .build()
 }
 
-/// A text was not taken, and why, in words without the address.
+/// Why a text was not accepted, in words without the address.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
-    /// Another try would not have gone better, or there was no time for it.
+    /// Another try would not have helped, or there was no time for it.
     #[error("{0}")]
     Once(String),
-    /// After so many tries.
+    /// It failed in each of so many tries.
     #[error("{0} (tried {1} times)")]
     Often(String, usize),
 }
@@ -198,7 +197,7 @@ impl Wrong {
     }
 }
 
-/// A TLS error while data flows comes as an I/O error.
+/// Returns the TLS error, if it is one. While data flows, it is wrapped in an I/O error.
 fn of_tls(error: &Error) -> Option<&rustls::Error> {
     match error {
         Error::Rustls(error) => Some(error),

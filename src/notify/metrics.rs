@@ -36,8 +36,8 @@ impl Collector for Family {
     }
 }
 
-/// Returns a run's metrics in the text format, which the Pushgateway, node-exporter and Prometheus
-/// read: the end mark and all else that is new in `OpenMetrics` are comments to them.
+/// Returns a run's metrics in the text format that the Pushgateway, node-exporter and Prometheus
+/// read. The end mark and all else that is new in `OpenMetrics` are comments to them.
 ///
 /// `past` are the earlier runs, the oldest first; if they are unknown, the metrics that need them
 /// are left out.
@@ -197,7 +197,7 @@ fn trees(report: &RunReport) -> Vec<Family> {
         ("reap", VerdictName::Reap),
         ("unknown", VerdictName::Unknown),
     ];
-    // For a repo that it could not inspect, the run knows no trees: that is not the same as none.
+    // A repo that could not be inspected has an unknown number of trees, which is not none.
     let looked_at = report
         .repos
         .iter()
@@ -312,7 +312,7 @@ fn eviction(policy: &Policy, report: &RunReport) -> Vec<Family> {
     ]
 }
 
-/// When each thing last went well, which an earlier run may know. Only a whole run is a success.
+/// Returns when each thing last succeeded, maybe in an earlier run. Only a whole run is a success.
 fn last(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> Vec<Family> {
     let Some(past) = past else { return Vec::new() };
     let real = || {
@@ -325,7 +325,7 @@ fn last(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> Vec<
             .find(|run| so(run))
             .map_or(0.0, |run| seconds(run.run.finished))
     };
-    // A run of some repos maintained only these; one that did a part of the work maintained none.
+    // A run of some repos maintained only these; a run of a part of the work maintained none.
     let all_of_it = |run: &RunReport| {
         run.run
             .asked
@@ -338,7 +338,7 @@ fn last(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> Vec<
             .any(|repo| repo.name == name && repo.outcome == RepoOutcome::Maintained)
     };
     let maintained = |name: &str| when(&|run| all_of_it(run) && looked_after(run, name));
-    // A shard speaks only for its own repos.
+    // A shard reports only its own repos.
     let ours = |name: &str| {
         report.run.shard.is_none() || report.repos.iter().any(|repo| repo.name == name)
     };

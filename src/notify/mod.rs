@@ -1,9 +1,9 @@
 //! Notifies others of a run: metrics to a textfile and a Pushgateway, alerts to Alertmanager, a
 //! webhook and the termination log.
 //!
-//! One file per sink, each a function; all are sent at once, so that a dead one delays nobody. The
-//! run is over by then, so a failed sink doesn't change its outcome. A dry run is not sent, and no
-//! address is shown, because it may be a secret.
+//! One file and one function per sink. All are notified at once, so that a dead one delays no
+//! other. The run is over by then, so a failed sink doesn't change its outcome. A dry run is not
+//! sent, and no address is shown, because it may be a secret.
 
 pub mod alert;
 mod alertmanager;
@@ -24,13 +24,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 use webhook::WebhookError;
 
-/// No sink takes longer with all its tries.
+/// The time limit of the sinks, with all their tries.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A sink's work: none when all is told, else why it isn't.
+/// A sink's work, which fails if the notification could not be delivered.
 type Sink<'a> = Box<dyn FnOnce() -> Result<(), DeliveryError> + Send + 'a>;
 
-/// A notification that was not delivered. Its message names no address, for that may be a secret.
+/// A notification that was not delivered. Its message names no address, which may be a secret.
 #[derive(Debug, thiserror::Error)]
 enum DeliveryError {
     /// The kubelet's file.
@@ -55,10 +55,10 @@ enum DeliveryError {
         /// Why.
         cause: io::Error,
     },
-    /// The Pushgateway took no metrics.
+    /// The Pushgateway accepted no metrics.
     #[error("failed to push the metrics to alerts.pushgateway: {0}; the next run pushes its own")]
     Push(SendError),
-    /// It kept those of a shard that there is no longer.
+    /// The Pushgateway did not drop the metrics of a shard that no longer exists.
     #[error(
         "failed to drop the metrics of {whose} from alerts.pushgateway: {cause}; the next run tries again"
     )]
@@ -68,10 +68,10 @@ enum DeliveryError {
         /// Why.
         cause: SendError,
     },
-    /// Alertmanager took no alerts.
+    /// Alertmanager accepted no alerts.
     #[error("failed to send the alerts to alerts.alertmanager: {0}; they stand in the report")]
     Alertmanager(SendError),
-    /// The webhook took no message.
+    /// The webhook accepted no message.
     #[error("failed to call alerts.webhook: {0}; the alerts stand in the report")]
     Webhook(WebhookError),
     /// A sink panicked.
@@ -84,7 +84,7 @@ pub fn tell(policy: &Policy, report: &RunReport, stop: &Stop) -> Vec<String> {
     if report.run.dry_run {
         return Vec::new();
     }
-    // The deadline is the run's. Once a signal has come, each is tried once.
+    // The run's own deadline doesn't count. After a signal, each sink is tried only once.
     let stop = &stop.anew(PATIENCE);
     let failed = at_once(sinks(policy, report, stop));
     let told = |error: DeliveryError| {
@@ -100,7 +100,7 @@ fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<S
     if alerts.textfile.is_some() || alerts.pushgateway.is_some() {
         match &report.run.asked {
             None => sinks.extend(of_metrics(policy, report, stop)),
-            // In place of a whole run's, its metrics would say nothing about the rest.
+            // Metrics of a partial run would replace a whole run's, and lack the rest.
             Some(asked) => tracing::info!(
                 "the metrics stay those of the last whole night: this was {}",
                 words::asked(asked)
@@ -157,8 +157,8 @@ fn at_once(sinks: Vec<Sink<'_>>) -> Vec<DeliveryError> {
     })
 }
 
-/// Earlier runs, the oldest first. None if unknown: the journal can't be read, or the volume may
-/// not be ours.
+/// Returns earlier runs, the oldest first; none if unknown, because the journal can't be read or
+/// the volume may not be ours.
 fn past(policy: &Policy, report: &RunReport) -> Option<Vec<RunReport>> {
     let file = journal::file(&policy.volume.state);
     (report.run.outcome != RunOutcome::Refused)
@@ -167,7 +167,7 @@ fn past(policy: &Policy, report: &RunReport) -> Option<Vec<RunReport>> {
         .map(|past| past.runs)
 }
 
-/// The volume's name for others.
+/// Returns the volume's name in notifications.
 fn volume(policy: &Policy) -> String {
     policy
         .alerts
@@ -176,7 +176,7 @@ fn volume(policy: &Policy) -> String {
         .unwrap_or_else(|| words::plain(&policy.volume.root.to_string_lossy()))
 }
 
-/// The runbook's section about this alert: its heading is the alert's name.
+/// Returns the link to the runbook's section about this alert: its heading is the alert's name.
 fn runbook(policy: &Policy, alert: &Alert) -> String {
     format!(
         "{}#{}",

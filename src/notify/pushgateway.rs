@@ -16,12 +16,12 @@ pub(super) struct Metrics<'a> {
     pub(super) policy: &'a Policy,
     pub(super) report: &'a RunReport,
     pub(super) text: &'a str,
-    /// The earlier runs; none when nobody knows them.
+    /// The earlier runs; none if they are unknown.
     pub(super) past: Option<&'a [RunReport]>,
 }
 
 impl Metrics<'_> {
-    /// Pushes the metrics, and drops those of shards that runs no longer have.
+    /// Pushes the metrics, and drops those of shards that no longer exist.
     pub(super) fn push(&self, base: &str, stop: &Stop) -> Result<(), DeliveryError> {
         let message = http::Message {
             method: if self.past.is_some() {
@@ -51,7 +51,7 @@ impl Metrics<'_> {
         Ok(())
     }
 
-    /// The group's address.
+    /// Returns the group's address.
     fn url(&self, base: &str, shard: Option<&str>) -> String {
         let shard = shard.map(|shard| group("shard", shard)).unwrap_or_default();
         format!(
@@ -62,8 +62,8 @@ impl Metrics<'_> {
     }
 }
 
-/// A label of the group. In base64, because the Pushgateway takes even an escaped slash for the
-/// next label's.
+/// Formats a label of the group, in base64: the Pushgateway takes even an escaped slash for the
+/// start of the next label.
 fn group(name: &str, value: &str) -> String {
     format!("/{name}@base64/{}", URL_SAFE_NO_PAD.encode(value))
 }

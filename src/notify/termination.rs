@@ -10,10 +10,10 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
-/// The kubelet reads no more.
+/// Bytes. The kubelet reads no more.
 const MOST: usize = 4096;
 
-/// Writes the line. Outside of a cluster there is no file, and nobody to tell.
+/// Writes the line. Outside of a cluster there is no file, and nothing is written.
 pub(super) fn write(file: &Path, report: &RunReport) -> Result<(), DeliveryError> {
     let written = match outside::open(file, OpenOptions::new().write(true).truncate(true)) {
         Ok(mut open) => open.write_all(line(report).as_bytes()),
@@ -26,7 +26,7 @@ pub(super) fn write(file: &Path, report: &RunReport) -> Result<(), DeliveryError
     })
 }
 
-/// How the run went and its alerts, the worst first.
+/// Returns how the run ended and its alerts, the worst first.
 fn line(report: &RunReport) -> String {
     let outcome = match report.run.outcome {
         RunOutcome::Ok => "ok",

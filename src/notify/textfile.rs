@@ -1,7 +1,7 @@
 //! Writes metrics to a file for node-exporter's textfile collector.
 //!
-//! It is replaced as a whole, without following a link, so that a scrape sees the old metrics or
-//! the new ones. Anybody may read it, because node-exporter runs as another user.
+//! The file is replaced as a whole, without following a link, so that a scrape sees the old metrics
+//! or the new ones. Anybody may read it, because node-exporter runs as another user.
 
 use super::DeliveryError;
 use crate::fs::atomic::outside;
@@ -10,11 +10,11 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// A longer file was not written by us.
+/// Bytes. A longer file was not written by treewarden.
 const LONGEST: u64 = 16 << 20;
 
-/// Writes the metrics. What this run knows nothing of, and the last one did, stays as it was: else
-/// the refusal of one run would take away when a run last went well.
+/// Writes the metrics. Times of earlier successes that this run doesn't know are kept from the old
+/// file: otherwise a refused run would erase them.
 pub(super) fn write(file: &Path, metrics: &str) -> Result<(), DeliveryError> {
     let before = read(file).unwrap_or_default();
     outside::replace(file, with(&before, metrics).as_bytes()).map_err(|cause| {
@@ -33,7 +33,7 @@ fn read(file: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The metrics, with those of the file that only an earlier run could know and these lack.
+/// Returns the metrics, with those times from the old file that they lack.
 fn with(before: &str, metrics: &str) -> String {
     const LAST: [&str; 2] = [
         "treewarden_last_success_timestamp_seconds",
@@ -50,7 +50,7 @@ fn with(before: &str, metrics: &str) -> String {
     )
 }
 
-/// The metric that a line is about.
+/// Returns the metric that a line is about.
 fn name(line: &str) -> Option<&str> {
     let rest = line
         .strip_prefix("# HELP ")

@@ -1,7 +1,7 @@
 //! Sends a message to a chat, or a run as JSON to any listener.
 //!
-//! The address is the secret: it is read when it is needed, and shown nowhere. Names in a message
-//! may be hostile: they are in a block of code, in which no chat makes links or mentions of them.
+//! The address is a secret: it is read when it is needed, and shown nowhere. Names in a message may
+//! be hostile: they are in a code block, in which no chat turns them into links or mentions.
 
 use super::alertmanager::severity;
 use super::http::SendError;
@@ -16,10 +16,10 @@ use std::path::Path;
 
 /// Bytes. An address is shorter.
 const LONGEST: u64 = 8 << 10;
-/// Bytes of a message's longest list: chats cut longer texts, and nobody reads them.
+/// The most bytes of a message's list of alerts: chats cut longer texts, and nobody reads them.
 const MOST: usize = 3000;
 
-/// The event of each alert, as in `when`: a run with any configured event is sent as a whole.
+/// The alerts of each event of `when`. A run with any configured event is sent as a whole.
 const EVENTS: [(Event, &[&str]); 4] = [
     (
         Event::Failed,
@@ -36,13 +36,13 @@ const EVENTS: [(Event, &[&str]); 4] = [
     (Event::Refused, &["RunRefused"]),
 ];
 
-/// Why the webhook took no message.
+/// Why the webhook accepted no message.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WebhookError {
-    /// The address is to stand in an environment variable.
+    /// The environment variable with the address is not set.
     #[error("the environment variable {0} is not set, or is no text; set it")]
     Unset(String),
-    /// The address is to stand in a file.
+    /// The file with the address can't be read.
     #[error("failed to read {place}: {cause}; make it readable for treewarden")]
     Unreadable {
         /// The file.
@@ -50,15 +50,15 @@ pub(super) enum WebhookError {
         /// Why.
         cause: io::Error,
     },
-    /// What stands there is none.
+    /// The variable or the file contains no address.
     #[error("{0} holds no address; write one that starts with https://")]
     NoAddress(String),
-    /// It was not taken.
+    /// The message was not accepted.
     #[error("{0}")]
     Send(#[from] SendError),
 }
 
-/// Sends a message, if the run had what the webhook is to be told of.
+/// Sends a message, if the run had an event that the webhook wants.
 pub(super) fn send(
     webhook: &Webhook,
     policy: &Policy,
@@ -91,7 +91,7 @@ fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {
     report.alerts.iter().any(|alert| wanted(&alert.name))
 }
 
-/// The secret.
+/// Reads the address, which is a secret.
 fn url(from: &UrlFrom) -> Result<String, WebhookError> {
     let (url, place) = match from {
         UrlFrom::Env(name) => {
@@ -115,7 +115,7 @@ fn url(from: &UrlFrom) -> Result<String, WebhookError> {
     }
 }
 
-/// Kubernetes mounts a secret as a link.
+/// Reads a file through links: Kubernetes mounts a secret as a link.
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     outside::open(&std::fs::canonicalize(path)?, OpenOptions::new().read(true))?
@@ -124,7 +124,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The text for people: what happened, then each alert with its details, the worst first.
+/// Returns the text for people: what happened, then each alert with its details, the worst first.
 fn text(policy: &Policy, report: &RunReport) -> String {
     let verb = match report.run.outcome {
         RunOutcome::Ok => "went well",
@@ -175,7 +175,7 @@ fn text(policy: &Policy, report: &RunReport) -> String {
     )
 }
 
-/// The text without what a chat interprets: its escapes, and the end of a block of code.
+/// Replaces what a chat interprets: its escapes, and the end of a code block.
 fn inert(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -183,7 +183,7 @@ fn inert(text: &str) -> String {
         .replace('`', "'")
 }
 
-/// At most so many bytes of whole lines, and how much is missing.
+/// Returns whole lines of at most [`MOST`] bytes, and how many lines are missing.
 fn cut(text: &str) -> String {
     let mut kept = String::new();
     for (number, line) in text.lines().enumerate() {
@@ -200,8 +200,8 @@ fn cut(text: &str) -> String {
     kept.trim_end().to_owned()
 }
 
-/// The report for programs, with the volume's name and without long lists, which no endpoint would
-/// accept.
+/// Returns the report for programs, with the volume's name and without long lists, which no
+/// endpoint would accept.
 fn whole(policy: &Policy, report: &RunReport) -> serde_json::Value {
     let mut whole = serde_json::json!({
         "schema": report.schema, "run": report.run, "volume": report.volume, "totals": report.totals, "alerts": report.alerts,

@@ -1,4 +1,4 @@
-//! What a worktree's work is known to be.
+//! Classes of worktrees, by where else their work is saved.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,14 +10,14 @@ pub enum Class {
     Landed,
     /// Clean, and every commit is on a branch or a remote.
     Saved,
-    /// It contains what nothing else has.
+    /// It contains work that nothing else has.
     Unsaved,
-    /// Clean, and nothing was ever committed in it: somebody made it to work there.
+    /// Clean, and nothing was ever committed in it: somebody created it to work there.
     Fresh,
 }
 
 impl Class {
-    /// The name that it has on the wire, too.
+    /// Returns its name, which is also the one on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Landed => "landed",

@@ -1,17 +1,17 @@
 //! Whether a run may trust its clock.
 //!
-//! Every age depends on it. A clock a year ahead makes trees of a minute ago stale, and rescues of
-//! yesterday expired; a clock that runs back dates rescues so that the next correct run takes them
-//! for old. So it is compared with the file server's clock, which stamped a file just now, and with
-//! the last run's. If one of the two is missing, the other still counts.
+//! Every age depends on it. A clock a year ahead makes a tree from a minute ago stale and
+//! yesterday's rescue expired; a clock that was set back dates rescues so that the next correct run
+//! takes them for old. So it is compared with the file server's clock, which just stamped a file,
+//! and with the end of the last run. If one of the two is missing, the other still counts.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// How far two clocks may differ: the shortest age that matters is a day.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
-/// A run that is the first for longer than this more likely has a wrong clock. It is less than any
-/// age that deletes something: 14 days for unreachable objects, 30 for unsaved trees and for
+/// If the last run ended longer ago than this, a wrong clock is more likely. It is less than any
+/// age after which work is deleted: 14 days for unreachable objects, 30 for unsaved trees and for
 /// rescues.
 const PAUSE: TimeDelta = TimeDelta::days(7);
 
@@ -26,10 +26,10 @@ pub struct Clocks {
     pub last: Option<DateTime<Utc>>,
 }
 
-/// Why the clock is not to be believed.
+/// Why the clock can't be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClockDoubt {
-    /// The file server's says something else.
+    /// The file server's clock differs.
     #[error(
         "the clock says {}, and the volume's file server {}: everything would be taken for older or younger than it is; set this machine's clock, or the server's",
         told(*now),
@@ -72,7 +72,7 @@ fn told(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// Why the clock is not to be believed; `after_pause` is the operator's word that runs were missed.
+/// Returns why the clock can't be trusted. `after_pause`: the operator says that runs were missed.
 pub fn implausible(clocks: Clocks, after_pause: bool) -> Option<ClockDoubt> {
     let Clocks { now, server, last } = clocks;
     let since = |then: DateTime<Utc>| now.signed_duration_since(then);

@@ -1,16 +1,16 @@
-//! Whose trees go if more would go than one run may take.
+//! Which repos keep their trees if more are due than one run may remove.
 //!
-//! Many trees at once are more likely a mistake than stale. A mistake in one repo keeps back only
-//! that repo's trees; if it seems to be everywhere, no tree goes.
+//! If many trees are due at once, a mistake is more likely than so many stale trees. A mistake in
+//! one repo keeps back only that repo's trees. If it seems to be everywhere, no tree is removed.
 
-/// So many repos may each have a mistake of their own. If more do, and more than half, it is the
-/// whole volume's.
+/// Up to this many repos may each have a mistake of their own. If more are kept back, and more than
+/// half of those with due trees, the mistake is the whole volume's.
 const FEW: usize = 3;
 
-/// Returns how many trees a repo may have to go without being kept back; `due` has the number of
-/// each repo. If their total is at most `most`, none is kept back. Else those with the most trees
-/// are, and those with as many, until the rest is at most `most`. All are, if that would be more
-/// than three repos and more than half of those with any.
+/// Returns how many due trees a repo may have without being kept back. `due` contains the number of
+/// each repo. If they total at most `most`, no repo is kept back. Otherwise those with the most
+/// trees are, ties included, until the rest totals at most `most`. If that means more than three
+/// repos, and more than half of those with any, all are kept back.
 pub fn most_of_one(due: impl Iterator<Item = usize>, most: usize) -> usize {
     let due: Vec<usize> = due.collect();
     let sum = |limit: usize| {
@@ -54,7 +54,7 @@ mod tests {
             (&[30, 29], 50, &[0]),
             (&[40, 40, 3], 50, &[0, 1]),
             (&[40, 40, 40, 3], 50, &[0, 1, 2]),
-            // More than a few: it is the volume's.
+            // More than a few: the mistake is the volume's.
             (&[40, 40, 40, 40, 3], 50, &[0, 1, 2, 3, 4]),
             (&[2; 4], 3, &[0, 1, 2, 3]),
             (&[0, 1, 0], 0, &[1]),

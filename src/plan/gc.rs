@@ -6,9 +6,9 @@
 //! | seen | done |
 //! | --- | --- |
 //! | several packs, and the last full repack is over 5 days old | full, with a cruft pack |
-//! | more than 1024 loose objects, or more packs than max(2, log(MiB of packs) / log 1.8) | incremental (geometric) |
+//! | > 1024 loose objects, or > max(2, log(MiB of packs)/log 1.8) packs | incremental (geometric) |
 //! | loose refs at or above max(16, log(bytes of packed-refs / 100) / log 1.15) | pack-refs |
-//! | nothing of these | nothing |
+//! | none of these | nothing |
 //!
 //! A repack for which the volume has no room is left out.
 
@@ -19,12 +19,12 @@ use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// Above this many loose objects look-ups become slow.
+/// With more loose objects than this, look-ups become slow.
 const LOOSE_OBJECTS: u64 = 1024;
-/// A full repack rewrites everything, so it runs no more often.
+/// A full repack rewrites everything, so it runs no more often than this.
 const FULL_EVERY: TimeDelta = TimeDelta::days(5);
 
-/// How long ago an unreachable object must have been written last to be deleted
+/// How long ago an unreachable object must have last been written to be deleted
 /// (`docs/design/git.md#grace`).
 pub const PRUNED_AFTER: TimeDelta = TimeDelta::days(14);
 
@@ -46,23 +46,23 @@ pub enum GcAction {
 pub enum Step {
     /// Drop reflog entries past the grace.
     ExpireReflogs,
-    /// Gather loose objects and small packs in a geometric progression.
+    /// Repack loose objects and small packs into a geometric progression.
     Geometric,
     /// One pack, a cruft pack for unreachable objects, and a prune.
     Full,
-    /// The same, but all unreachable objects stay in the cruft pack, whatever their age: somebody
-    /// borrows them, or may.
+    /// The same, but all unreachable objects stay in the cruft pack, whatever their age: another
+    /// repo borrows them, or may.
     FullKeepingAll,
     /// `git gc`.
     GitGc,
     /// Delete loose objects that were unreachable for 14 days, such as those of an expired rescue.
     Prune,
-    /// Gather loose refs.
+    /// Pack loose refs.
     PackRefs,
     /// Add the new commits to the commit-graph.
     CommitGraph,
     /// Write the whole commit-graph, so that every commit has its path filter: `git log -- PATH`
-    /// asks it before it compares trees.
+    /// consults it before it compares trees.
     WholeCommitGraph,
 }
 
@@ -73,19 +73,19 @@ pub struct Gc {
     pub action: GcAction,
     /// Why, for people.
     pub reason: String,
-    /// Packs that a crashed git left without an index: they get one before the steps, which then
-    /// gather their objects.
+    /// Packs that a crashed git left without an index: they are indexed before the steps, which
+    /// then repack their objects.
     pub index: Vec<VolumePath>,
     /// The steps.
     pub steps: Vec<Step>,
-    /// It was needed and left out, because the volume has no room for it.
+    /// It was needed, but left out because the volume has no room for it.
     pub short_of_space: bool,
-    /// It may turn out to do nothing: the counts alone don't require these very steps.
+    /// It may do nothing: the counts alone don't require these steps.
     pub may_be_idle: bool,
 }
 
 impl Gc {
-    /// The same without anything that drops objects, because of `why`.
+    /// Returns the repack without anything that drops objects, because of `why`.
     #[must_use]
     pub fn gently(mut self, why: &str) -> Self {
         self.steps.retain(|step| *step != Step::Prune);
@@ -106,7 +106,7 @@ impl Gc {
         }
     }
 
-    /// The same with all unreachable objects kept, because of `why`.
+    /// Returns the repack with all unreachable objects kept, because of `why`.
     #[must_use]
     pub fn keep_unreachable(mut self, why: &str) -> Self {
         if !self.drops_objects() {
@@ -134,8 +134,8 @@ impl Gc {
         self
     }
 
-    /// The same, and objects that only expired rescues contained go at once, as far as possible: a
-    /// prune takes no room.
+    /// Returns the repack with a prune of what only expired rescues contained, unless it drops
+    /// objects anyway. A prune needs no room.
     #[must_use]
     pub fn prune(mut self) -> Self {
         if !self.drops_objects() {
@@ -151,14 +151,14 @@ impl Gc {
         self
     }
 
-    /// Whether it deletes unreachable objects, once their grace is over.
+    /// Checks whether it deletes unreachable objects once their grace is over.
     pub fn drops_objects(&self) -> bool {
         self.steps
             .iter()
             .any(|step| matches!(step, Step::Full | Step::GitGc | Step::Prune))
     }
 
-    /// The same with an index for these packs.
+    /// Returns the repack with an index for these packs.
     #[must_use]
     pub fn index(self, packs: Vec<VolumePath>) -> Self {
         if packs.is_empty() {
@@ -176,7 +176,7 @@ impl Gc {
         }
     }
 
-    /// Does nothing, because of `why`.
+    /// Returns a repack that does nothing, because of `why`.
     pub fn none(why: &str) -> Self {
         let (reason, index, steps) = (why.to_owned(), Vec::new(), Vec::new());
         Self {
@@ -190,7 +190,7 @@ impl Gc {
     }
 }
 
-/// Decides. `free_bytes` is the volume's free space.
+/// Decides on a repack. `free_bytes` is the volume's free space.
 pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Utc>) -> Gc {
     let (action, reason, steps) = match strategy {
         GcStrategy::Off => (
@@ -205,7 +205,7 @@ pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Ut
         ),
         GcStrategy::Auto => auto(store, now),
     };
-    // A repack writes a second copy of what it gathers before it deletes the first.
+    // A repack writes a second copy of the objects before it deletes the first.
     let room = store
         .pack_bytes
         .saturating_add(store.loose_bytes)
@@ -297,9 +297,9 @@ fn loose_ref_limit(packed_refs_bytes: u64) -> u64 {
     (refs.ln() / 1.15_f64.ln()).max(16.0) as u64
 }
 
-/// How many of these packs, given their numbers of objects in ascending order, a geometric repack
-/// combines into one. By git's rule, each pack that stays is at least twice as large as the next
-/// smaller one. 0 if they already are.
+/// Returns how many of these packs a geometric repack combines into one, given their numbers of
+/// objects in ascending order. By git's rule, each pack that stays is at least twice as large as
+/// the next smaller one. 0 if all are already.
 pub fn rolled_up(counts: &[u64]) -> usize {
     let is_apart =
         |pair: &[u64]| matches!(pair, [smaller, larger] if *larger >= smaller.saturating_mul(2));
@@ -311,7 +311,7 @@ pub fn rolled_up(counts: &[u64]) -> usize {
         .iter()
         .take(split)
         .fold(0_u64, |sum, count| sum.saturating_add(*count));
-    // The new pack takes in those that it outgrows; without one, its sum is nothing.
+    // The new pack also takes in packs less than twice its size; without one, the sum is 0.
     while let Some(count) = counts
         .get(split)
         .filter(|count| **count < sum.saturating_mul(2))

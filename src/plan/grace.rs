@@ -1,7 +1,7 @@
 //! How long unreachable objects stay: the grace of `docs/design/git.md#grace`, or longer if the
 //! repo's own config says so.
 //!
-//! An agent may have written the config, so it can only make objects stay longer: a date that isn't
+//! An agent may have written the config, so it can only lengthen the grace: a date that isn't
 //! understood means never. Git is given points in time, because its own clock may differ.
 
 use super::gc::PRUNED_AFTER;
@@ -10,16 +10,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// How long reflog entries stay (`docs/design/git.md#grace`).
 const LOGGED_FOR: TimeDelta = TimeDelta::days(90);
 
-/// What is older goes; if none, nothing goes.
+/// Whatever is older is dropped; if none, nothing is.
 pub type Cutoff = Option<DateTime<Utc>>;
 
-/// Returns when unreachable objects must have been written last to go.
+/// Returns the cutoff for unreachable objects, by when they were last written.
 ///
 /// `settings` are the `gc.*` keys of the repo's config with their values. The keys are in lower
-/// case, except what is between two dots.
+/// case, except a subsection between two dots.
 pub fn objects(settings: &[(String, String)], now: DateTime<Utc>) -> Cutoff {
-    // A command that names more objects, which is not run; packs that stay whole because of their
-    // size.
+    // The hook is a command that names more objects to keep, and we don't run it. The threshold
+    // keeps large packs whole.
     let keeps = |(key, value): &(String, String)| match key.as_str() {
         "gc.recentobjectshook" => !value.is_empty(),
         "gc.bigpackthreshold" => value != "0",
@@ -35,10 +35,10 @@ pub fn objects(settings: &[(String, String)], now: DateTime<Utc>) -> Cutoff {
     theirs.fold(before(now, PRUNED_AFTER), earlier)
 }
 
-/// Returns when an entry of the reflog of `name` (`HEAD`, `refs/heads/main`, ...) must have been
-/// written to go: an entry that is reachable from the ref, and one that isn't.
+/// Returns the cutoffs for the reflog of `name` (`HEAD`, `refs/heads/main`, ...): for entries that
+/// are reachable from the ref, and for those that aren't.
 pub fn log(settings: &[(String, String)], name: &str, now: DateTime<Utc>) -> (Cutoff, Cutoff) {
-    // Stashes are only in the reflog.
+    // Older stashes are only in the reflog.
     if name == "refs/stash" {
         return (None, None);
     }
@@ -65,12 +65,12 @@ fn before(now: DateTime<Utc>, age: TimeDelta) -> Cutoff {
     now.checked_sub_signed(age)
 }
 
-/// The earlier of two, where never is the earliest.
+/// Returns the earlier of two cutoffs; never is the earliest.
 fn earlier(one: Cutoff, other: Cutoff) -> Cutoff {
     Some(one?.min(other?))
 }
 
-/// Parses a date in git's config; any form but the usual ones is never.
+/// Parses a date in git's config; any form but the usual ones means never.
 fn date(value: &str, now: DateTime<Utc>) -> Cutoff {
     let value = value.trim().to_ascii_lowercase();
     let words: Vec<&str> = value
@@ -100,12 +100,12 @@ fn date(value: &str, now: DateTime<Utc>) -> Cutoff {
     }
 }
 
-/// Whether a pattern of git's config could match the ref: `*` and `?` match anything, slashes too.
-/// Brackets and backslashes count as a match.
+/// Checks whether a pattern of git's config could match the ref: `*` and `?` match slashes, too. A
+/// pattern with brackets or backslashes counts as a match.
 fn matches(pattern: &str, name: &str) -> bool {
     fn from(pattern: &[u8], name: &[u8]) -> bool {
         let (mut pattern, mut name) = (pattern, name);
-        // What follows the last star, and the part of the name that the star has not taken.
+        // What follows the last star, and the part of the name that the star has not consumed.
         let mut star = None;
         while let [first, rest @ ..] = name {
             match pattern {

@@ -1,10 +1,10 @@
 //! The resource limits of one repack, as git's settings: several run at once, and together they
 //! must stay below the memory limit.
 //!
-//! Half of the memory is left for the tables of objects, which no setting bounds, for ourselves and
-//! for the file system; the repacks share the other half. Large files count several times in git:
-//! both sides of a delta, and an index of one of them. So a file that is large for its share is
-//! packed without a delta. No limit is above git's own default.
+//! Half of the memory is left for git's object tables, which no setting bounds, for ourselves and
+//! for the file system; the repacks share the other half. Git needs a multiple of a large file:
+//! both sides of a delta, and an index of one. So a file that is large for its share is packed
+//! without a delta. No limit is above git's own default.
 
 /// The resource limits of one repack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,26 +17,26 @@ pub struct ResourceLimits {
 
 /// The memory that is assumed if no limit is known.
 const MEMORY: u64 = 4 << 30;
-/// With less than this git reads in tiny pieces.
+/// With less than this, git reads in tiny pieces.
 const LEAST: u64 = 1 << 20;
 
-/// With less, a repo of some ten thousand files could not be surveyed; it is half of what an idle
-/// run uses itself.
+/// With less, a repo of some ten thousand files can't be surveyed. An idle run itself uses twice as
+/// much.
 const LEAST_FOR_A_REPO: u64 = 32 << 20;
 
-/// Bytes of objects that libgit2 caches for all repos together: no more than by its own default.
+/// Returns how many bytes libgit2 may cache for all repos together: at most its own default.
 pub fn objects(memory: Option<u64>) -> usize {
     usize::try_from((memory.unwrap_or(MEMORY) / 16).min(256 << 20)).unwrap_or(usize::MAX)
 }
 
 impl ResourceLimits {
-    /// Bytes that the survey of a repo may use. The repo is not repacked meanwhile, so this is the
-    /// same share.
+    /// Returns how many bytes the survey of a repo may use: the same share, since the repo isn't
+    /// repacked meanwhile.
     pub fn held(self) -> u64 {
         self.memory.max(LEAST_FOR_A_REPO)
     }
 
-    /// The limits of each of `repos` that are repacked at once, with `memory` bytes and so many
+    /// Returns the limits of each repack if `repos` of them share `memory` bytes and so many
     /// processors.
     pub fn of(processors: usize, memory: Option<u64>, repos: usize) -> Self {
         let threads = processors.checked_div(repos).unwrap_or(processors).max(1);
@@ -47,7 +47,7 @@ impl ResourceLimits {
         }
     }
 
-    /// Settings for git's `-c`.
+    /// Returns them as settings for git's `-c`.
     pub fn settings(self) -> Vec<String> {
         let part = |of: u64, most: u64| {
             self.memory
@@ -58,7 +58,7 @@ impl ResourceLimits {
         let of_each = |of: u64, most: u64| part(of.saturating_mul(self.threads as u64), most);
         vec![
             format!("pack.threads={}", self.threads),
-            // For each thread.
+            // Per thread.
             format!("pack.windowMemory={}", of_each(4, 1 << 30)),
             format!("pack.deltaCacheSize={}", part(8, 256 << 20)),
             format!("core.deltaBaseCacheLimit={}", part(8, 96 << 20)),

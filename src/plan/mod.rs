@@ -1,6 +1,6 @@
-//! The decisions: what goes, what stays, what kind of repack, which cache units.
+//! Decides what is removed and what stays, which repacks run, and which cache units are evicted.
 //!
-//! A plan is made of facts and policy alone: no I/O, no clock (`now` is an argument). So every
+//! A plan depends on facts and policy alone: no I/O, no clock (`now` is an argument). So every
 //! decision can be tested with literals, and a dry run decides exactly as the real run. A plan
 //! leaves `apply` no choices. Unknown means keep.
 

@@ -1,7 +1,7 @@
-//! Why a tree stays or goes: each reason as a type with its data, a sentence and a name.
+//! Why a tree stays or is removed: each reason as a type with its data, a sentence and a name.
 //!
-//! The sentence (`Display`) is for people. The name is what reports group by, and it is on the
-//! wire: `ReasonName` reads and writes it, and what an older or newer version wrote stays as it is.
+//! The sentence (`Display`) is for people. Reports group by the name, which is on the wire:
+//! `ReasonName` reads and writes it, and keeps the names of older and newer versions unchanged.
 //! Code compares the types, not the texts.
 
 use super::class::Class;
@@ -12,23 +12,23 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
-/// Why nothing lands in a repo.
+/// Why no tree of a repo counts as landed.
 pub const NO_DEFAULT_BRANCH: &str = "no default branch is known, so no worktree counts as landed: run `git remote set-head REMOTE --auto` in the checkout";
 
-/// Writes the names as an enum, from one table: none can be written and not read.
+/// Builds the enum of names from one table, so that every name that is written can be read.
 macro_rules! names {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// A reason's short name, the same for all trees that stay or go for it.
+        /// A reason's short name, the same for all trees with that reason.
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
         #[serde(from = "String")]
         pub enum ReasonName {
             $($(#[$doc])* $variant,)*
-            /// A name that this version doesn't write: the journal holds reports of others.
+            /// A name that this version doesn't write: the journal has reports of others.
             Other(String),
         }
 
         impl ReasonName {
-            /// The name on the wire.
+            /// Returns the name on the wire.
             pub fn as_str(&self) -> &str {
                 match self {
                     $(Self::$variant => $name,)*
@@ -58,25 +58,25 @@ names! {
     LockedByDeadProcess = "locked by a dead process",
     /// A rebase, a merge, ...
     InProgress = "in progress",
-    /// The busy probe says so, or the tree changed under the run's hands.
+    /// The busy probe says so, or the tree changed during the run.
     Busy = "busy",
     /// A process of this machine is at work in it.
     InUse = "in use",
     /// Last active in the future.
     InTheFuture = "in the future",
-    /// It holds what a rescue can't.
+    /// It contains what a rescue can't.
     CannotBeRescued = "can't be rescued",
     /// Not idle for long enough.
     Recent = "recent",
-    /// Trees of its class never go.
+    /// Trees of its class are never removed.
     SwitchedOff = "switched off",
     /// `--only` without `reap`.
     NotAskedFor = "reaping not asked for",
-    /// More trees would go than `max_reaped`.
+    /// More trees are due than `max_reaped`.
     TooManyAtOnce = "too many at once",
     /// There is no tree.
     Missing = "missing",
-    /// Nobody can tell.
+    /// Its state is unknown.
     Unknown = "unknown",
     /// Files that HEAD doesn't bring back.
     Uncommitted = "uncommitted work",
@@ -86,7 +86,7 @@ names! {
     NoCommitYet = "no commit yet",
     /// HEAD is in the default branch.
     Merged = "merged",
-    /// The same files or the same patch are.
+    /// The default branch has the same files or the same patch.
     SquashMerged = "squash-merged",
     /// Its commits change nothing.
     NoChanges = "no changes",
@@ -96,9 +96,9 @@ names! {
     Dangling = "dangling",
     /// Likewise: a worktree of another repo.
     Foreign = "foreign",
-    /// Likewise: an empty one.
+    /// Likewise: an empty directory.
     Empty = "empty",
-    /// Likewise: no worktree.
+    /// Likewise: a directory without git.
     NotGit = "not git",
 }
 
@@ -117,7 +117,7 @@ impl Serialize for ReasonName {
 /// Why a tree stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeepReason {
-    /// `git worktree lock` holds it, with this reason, which may be empty.
+    /// It is locked by `git worktree lock`, with this reason, which may be empty.
     Locked(String),
     /// The lock's reason names a process of this machine that is dead.
     LockedByDeadProcess {
@@ -125,32 +125,32 @@ pub enum KeepReason {
         reason: String,
         /// The process.
         pid: u32,
-        /// How long nothing has happened.
+        /// How long it has been idle.
         idle: TimeDelta,
-        /// After which idle time such a lock counts no longer; none when it always does.
+        /// The idle time after which such a lock no longer counts; none if it always counts.
         holds_for: Option<TimeDelta>,
     },
     /// What is under way in it.
     InProgress(Vec<&'static str>),
-    /// The busy probe's words.
+    /// What the busy probe reported.
     Busy(String),
     /// Who is at work in it.
     InUse(String),
-    /// When it was last active; the latest time that there is, if that can't be told.
+    /// When it was last active; the latest possible time if the time stamp is out of range.
     InTheFuture(DateTime<Utc>),
-    /// The tree must be rescued, or can't be had whole, and a rescue can't hold it.
+    /// The tree contains what no rescue can, or it needs a rescue and can't be rescued.
     CannotBeRescued(Obstacle),
-    /// So young that nobody had to look into it.
+    /// So young that it wasn't inspected.
     TooYoung,
     /// Idle for less than its class's age.
     Recent(Class, TimeDelta),
-    /// Trees of this class never go.
+    /// Trees of this class are never removed.
     SwitchedOff(Class),
-    /// Nobody asked this run to reap.
+    /// This run was not asked to reap.
     NotAskedFor,
 }
 
-/// What a rescue can't hold.
+/// What a rescue can't contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
     /// A nested repo, a FIFO, a submodule: at least one.
@@ -161,14 +161,14 @@ pub enum Obstacle {
     Unreadable(String),
     /// Files of more bytes than `rescue_max`.
     TooLarge {
-        /// What they hold.
+        /// Their size.
         bytes: u64,
         /// `rescue_max`.
         most: u64,
     },
 }
 
-/// Why a tree goes, or would if nothing kept it: what its work is.
+/// Why a tree is removed, or would be if nothing kept it: the state of its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReapReason {
     /// Files that HEAD doesn't bring back.
@@ -188,7 +188,7 @@ pub enum ReapReason {
     Landed(Landed),
     /// Its commits are on a branch that stays.
     Saved,
-    /// Nobody can tell whether it landed.
+    /// Whether it landed is unknown.
     NoDefaultBranch,
 }
 
@@ -197,7 +197,7 @@ pub enum ReapReason {
 pub struct PruneRefusal {
     /// The repo.
     pub repo: String,
-    /// What went.
+    /// How many went missing.
     pub gone: GoneAtOnce,
 }
 
@@ -208,13 +208,12 @@ pub enum GoneAtOnce {
     Here(Missing),
     /// The volume's, since the last run.
     Around(Missing),
-    /// The repo's, in earlier runs, the first of them at this time: they are neither back nor let
-    /// go.
+    /// The repo's, in earlier runs, first at this time: they are still missing and registered.
     Earlier(usize, DateTime<Utc>),
 }
 
 impl KeepReason {
-    /// The short name.
+    /// Returns the short name.
     pub fn name(&self) -> ReasonName {
         match self {
             Self::Locked(_) => ReasonName::Locked,
@@ -279,7 +278,7 @@ impl fmt::Display for KeepReason {
     }
 }
 
-/// A lock's reason, for people.
+/// Returns a lock's reason, for people.
 fn told(reason: &str) -> &str {
     if reason.is_empty() {
         "with `git worktree lock`, without a reason"
@@ -309,7 +308,7 @@ impl fmt::Display for Obstacle {
 }
 
 impl ReapReason {
-    /// The short name.
+    /// Returns the short name.
     pub fn name(&self) -> ReasonName {
         match self {
             Self::Uncommitted { .. } => ReasonName::Uncommitted,

@@ -1,5 +1,5 @@
-//! The plan of a repo's run: which trees go, which registrations are dropped, which leftovers are
-//! cleared, what is repacked.
+//! The plan of a repo's run: which trees are removed, which registrations are dropped, which
+//! leftovers are cleared, what is repacked.
 //!
 //! The guards are here as well: if too much goes missing between two runs, the volume is more
 //! likely half mounted than half deleted. A plan names only what was surveyed, in the order of
@@ -16,43 +16,43 @@ use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The registration of a missing tree is dropped if nobody used it, and every run found the tree
-/// missing, for this long: time for a moved tree to be repaired, and for a mount to come back
+/// The registration of a missing tree is dropped if it was unused, and every run found the tree
+/// missing, for this long: time to repair a moved tree, and for a mount to come back
 /// (`docs/design/worktrees.md#missing-trees`).
 pub const PRUNE_GRACE: TimeDelta = TimeDelta::days(3);
-/// A lock that nobody wrote to for this long was left by a crashed git: no git holds one longer
-/// than a write (`docs/design/git.md#leftovers`).
+/// A lock without a write for this long was left by a crashed git: no git holds one longer than a
+/// write (`docs/design/git.md#leftovers`).
 pub const STALE_LOCK: TimeDelta = TimeDelta::minutes(15);
-/// An `index.lock` is an exception: `git commit -a` holds it for as long as its editor is open.
-/// While a process of this machine is in the tree it is in use. If others may be there unseen (on a
-/// network file system, or from within a container), it counts as a leftover when it is older than
-/// anybody's run; git itself gives up on a `gc.pid` of another machine after 12 hours.
+/// An `index.lock` is an exception: `git commit -a` holds it while its editor is open. If a process
+/// of this machine is in the tree, it is in use. If others may be there unseen (on a network file
+/// system, or in another container), it counts as a leftover once it is older than any run; git
+/// itself gives up on a `gc.pid` of another machine after 12 hours.
 const STALE_UNSEEN: TimeDelta = TimeDelta::hours(24);
 /// A pack may take hours to write (`docs/design/git.md#leftovers`).
 const STALE_TEMPORARY: TimeDelta = TimeDelta::hours(24);
-/// More missing trees than this at once are refused; so are more than half of a repo's, if that is
-/// more than one.
+/// If more trees of a repo than this go missing at once, their registrations stay. So they do if
+/// more than half of its trees go missing, and more than one.
 const MISSING_AT_ONCE: usize = 5;
-/// The same for the whole volume, where a part of all its trees may be missing besides.
+/// The same for the whole volume, or one tree in [`SHARE_AROUND`] if that is more.
 const MISSING_AROUND: usize = 10;
-/// One tree in so many.
+/// One tree in this many may be missing.
 const SHARE_AROUND: usize = 10;
 
 /// What to do with a repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Every registered tree with its verdict: those that go first, longest idle first, then those
-    /// that stay, by path.
+    /// Every registered tree with its verdict: first those to be removed, longest idle first, then
+    /// those that stay, by path.
     pub trees: Vec<(Worktree, Verdict)>,
     /// Registrations to drop.
     pub drop: Vec<Worktree>,
-    /// Admin directories of trees that are missing for the first time: they get a mark.
+    /// Admin directories that get a mark, because their tree is missing for the first time.
     pub mark: Vec<(VolumePath, Grace)>,
     /// Admin directories whose mark is removed, because the tree is back.
     pub unmark: Vec<VolumePath>,
     /// Why missing trees keep their registration.
     pub prune_refused: Option<PruneRefusal>,
-    /// Rescues to let go of, the oldest first.
+    /// Rescues that expire, the oldest first.
     pub expire: Vec<(Rescue, Because)>,
     /// Leftovers of a crashed git to clear.
     pub clear: Vec<VolumePath>,
@@ -63,7 +63,7 @@ pub struct Plan {
 /// The mark of a missing tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grace {
-    /// Its registration goes when the grace is over.
+    /// Its registration is dropped when the grace is over.
     Begins,
     /// Too many went missing at once, as when a volume is half mounted: its registration stays
     /// until somebody decides otherwise.
@@ -99,14 +99,14 @@ impl Only {
         evict: false,
     };
 
-    /// Whether everything is done that is done to a repo; eviction is the volume's affair.
+    /// Checks whether all work on a repo is requested; eviction concerns the volume.
     pub fn all_of_a_repo(self) -> bool {
         self.prune && self.gc && self.reap
     }
 }
 
 impl Plan {
-    /// The same plan without the parts that were not requested.
+    /// Returns the plan without the parts that were not requested.
     #[must_use]
     pub fn only(mut self, only: Only) -> Self {
         if !only.prune {
@@ -159,7 +159,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     if facts.busy.is_some() {
         return plan;
     }
-    // A tree that was missing before goes on through its grace, whatever else went missing since.
+    // The grace of a tree that was missing before continues, whatever else went missing since.
     plan.drop = droppable(&plan.trees, now);
     let mark = marked(&plan.trees, newly_missing);
     plan.mark = mark.into_iter().map(|admin| (admin, grace)).collect();
@@ -180,7 +180,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     plan
 }
 
-/// Every tree with its verdict, in the order of [`Plan::trees`].
+/// Returns every tree with its verdict, in the order of [`Plan::trees`].
 fn judged(facts: &Repo, policy: &policy::Repo, now: DateTime<Utc>) -> Vec<(Worktree, Verdict)> {
     let busy = facts.busy.as_deref();
     let judge = |tree: &Worktree| (tree.clone(), verdict(tree, &policy.worktrees, busy, now));
@@ -192,7 +192,7 @@ fn judged(facts: &Repo, policy: &policy::Repo, now: DateTime<Utc>) -> Vec<(Workt
     trees
 }
 
-/// What crashed gits left: packs that want an index, and all else.
+/// Returns what crashed gits left: packs that need an index, and everything else.
 fn stale(facts: &Repo) -> [Vec<VolumePath>; 2] {
     let stale = facts.leftovers.iter().filter(|leftover| {
         let age = TimeDelta::from_std(leftover.age).unwrap_or(TimeDelta::MAX);
@@ -203,7 +203,7 @@ fn stale(facts: &Repo) -> [Vec<VolumePath>; 2] {
     [unindexed, clear].map(|files| files.into_iter().map(|file| file.place.clone()).collect())
 }
 
-/// A repack that drops no more than what the repo's trees and borrowers allow.
+/// Limits a repack to what the repo's trees and borrowers allow it to drop.
 fn limited(gc: Gc, facts: &Repo) -> Gc {
     match unreadable(facts) {
         Some(id) => gc.gently(&format!(
@@ -216,8 +216,8 @@ fn limited(gc: Gc, facts: &Repo) -> Gc {
     }
 }
 
-/// Returns a registration that can't be read: git skips it as well, and a repack would drop what
-/// its tree needs.
+/// Returns the id of a registration that can't be read. Git skips it as well, so a repack would
+/// drop what its tree needs.
 fn unreadable(facts: &Repo) -> Option<&str> {
     facts
         .worktrees
@@ -226,8 +226,8 @@ fn unreadable(facts: &Repo) -> Option<&str> {
         .map(|tree| tree.id.as_str())
 }
 
-/// A mass of trees that went missing since the last run, in the repo or around it, not counting
-/// those that an earlier run took to the trash itself.
+/// Returns the trees that went missing since the last run, if too many did in the repo or on the
+/// volume. Trees that an earlier run moved to the trash don't count.
 fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<GoneAtOnce> {
     let many = |so: fn(&Worktree) -> bool| trees.iter().filter(|(tree, _)| so(tree)).count();
     let here = Missing {
@@ -244,7 +244,7 @@ fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<Go
     }
 }
 
-/// Those of earlier runs, which are neither back nor let go.
+/// Returns those that went missing at once in earlier runs and are still registered.
 fn went_at_once(trees: &[(Worktree, Verdict)]) -> Option<GoneAtOnce> {
     let gone = trees
         .iter()
@@ -301,11 +301,11 @@ fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree>
         .collect()
 }
 
-/// Whether a file that nobody wrote to for so long was left by a crashed git.
+/// Checks whether a file without a write for this long was left by a crashed git.
 pub fn is_stale(kind: LeftoverKind, age: TimeDelta) -> bool {
     age > match kind {
         LeftoverKind::Lock => STALE_LOCK,
-        // Under the repo's lock its owner is dead, however young it is.
+        // We hold the repo's lock, so its owner is dead, however young it is.
         LeftoverKind::OwnLock => return true,
         LeftoverKind::HeldLock => return false,
         LeftoverKind::UnseenLock => STALE_UNSEEN,

@@ -1,7 +1,7 @@
 //! Which rescues expire: by age, and by the total size of a repo's rescues.
 //!
-//! A rescue is somebody's lost work, so one that makes no sense stays. A rescue never expires in
-//! the run that made it.
+//! A rescue is somebody's lost work, so a malformed one stays. A rescue never expires in the run
+//! that made it.
 
 use crate::config::policy::Worktrees;
 use crate::facts::rescue::Rescue;
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 pub enum Fate {
     /// It stays until then, unless the budget is exceeded earlier.
     Until(DateTime<Utc>),
-    /// It goes.
+    /// It expires.
     Expired(Because),
-    /// It stays for good, because of what is odd about it.
+    /// It stays and doesn't count, because this is wrong with it.
     Odd(&'static str),
 }
 
@@ -25,18 +25,18 @@ pub enum Fate {
 pub enum Because {
     /// It is older than `rescue_keep`.
     Age,
-    /// The younger ones alone fill `rescue_budget`, or leave no room for it.
+    /// With all younger ones, it is more than `rescue_budget`.
     Budget,
 }
 
-/// Decides, for each in the given order.
+/// Decides the fate of each rescue, in the given order.
 ///
-/// | what was seen | fate |
+/// | what was found | fate |
 /// | --- | --- |
 /// | its time or size is unknown, or it is from the future | stays, and doesn't count |
 /// | made in this run | stays |
-/// | older than `rescue_keep` | goes |
-/// | with all younger ones it is more than `rescue_budget` | goes: the oldest first |
+/// | older than `rescue_keep` | expires |
+/// | with all younger ones it is more than `rescue_budget` | expires: the oldest first |
 /// | else | stays |
 pub fn fates(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<Fate> {
     let keep = TimeDelta::from_std(policy.rescue_keep).unwrap_or(TimeDelta::MAX);
@@ -49,8 +49,7 @@ pub fn fates(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<
         .zip(&mut fates)
         .filter(|(_, fate)| matches!(fate, Fate::Until(_)))
         .collect();
-    // Those of one run have the same time: then the name decides, so that a run does what its dry
-    // run said.
+    // Rescues of one run have the same time, so the name decides: a run does what its dry run said.
     standing.sort_by_key(|(rescue, _)| (std::cmp::Reverse(rescue.taken), &rescue.name));
     let mut total: u64 = 0;
     for (rescue, fate) in standing {
@@ -62,7 +61,7 @@ pub fn fates(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<
     fates
 }
 
-/// Returns those that go, the oldest first.
+/// Returns the rescues that expire, the oldest first.
 pub fn expired(
     rescues: &[Rescue],
     policy: &Worktrees,
@@ -93,7 +92,7 @@ fn by_age(rescue: &Rescue, keep: TimeDelta, now: DateTime<Utc>) -> Fate {
     }
 }
 
-/// Whether it was made in this run. A ref's name has whole seconds.
+/// Checks whether it was made in this run, to the second, as in a ref's name.
 fn is_new(rescue: &Rescue, now: DateTime<Utc>) -> bool {
     rescue
         .taken
@@ -128,7 +127,7 @@ mod tests {
         }
     }
 
-    /// `name` is arbitrary, `age` in days, `bytes` its size.
+    /// `age` is in days, and `bytes` is its size.
     fn rescue(name: &str, age: f64, bytes: u64) -> Rescue {
         #[expect(clippy::cast_possible_truncation, reason = "a few days")]
         let taken = now() - TimeDelta::seconds((age * 86_400.0) as i64);

@@ -1,7 +1,7 @@
-//! How long a repo may be skipped: until its plan, made of the same facts, has something to do.
+//! How long a repo may be skipped: until its plan, made from the same facts, has something to do.
 //!
-//! It asks the plan itself, hour by hour ahead, so that the two can't disagree. A repo with
-//! anything due, odd or unknown today is never skipped.
+//! It asks the plan itself, for later hours, so that the two can't disagree. A repo in which
+//! anything is due, left over or unknown now is never skipped.
 
 use super::repo::{Plan, plan};
 use super::worktree::{Verdict, shortest};
@@ -10,8 +10,8 @@ use crate::facts::repo::Repo;
 use crate::facts::worktree::State;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Hours after which a repo is surveyed again, whatever its fingerprint: nobody's work is hidden
-/// from a survey for longer.
+/// Hours after which a repo is surveyed again, whatever its fingerprint, so that no work stays
+/// hidden for longer.
 pub const LONGEST: i64 = 7 * 24;
 
 /// Returns until when nothing will be due in a repo with these facts, in whole hours from now; none
@@ -35,7 +35,7 @@ pub fn until(
         )
     };
     let hours: Vec<i64> = (0..=LONGEST).collect();
-    // What is due by its age stays due, so the hours without anything come first.
+    // Whatever is due by its age stays due, so the hours without anything come first.
     let count = hours.partition_point(|hours| rests(*hours));
     hours
         .get(..count)?
@@ -44,8 +44,8 @@ pub fn until(
         .map(|hours| at(*hours))
 }
 
-/// Whether a survey that was kept at `from` may still count. One from the future doesn't; an hour
-/// is allowed for differing clocks.
+/// Checks whether a survey that was kept at `from` may still count. One from the future doesn't,
+/// except by up to an hour, since clocks differ.
 pub fn holds(from: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     let age = now.signed_duration_since(from);
     age >= TimeDelta::hours(-1) && age < TimeDelta::hours(LONGEST)
@@ -72,11 +72,11 @@ fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -
         .iter()
         .all(|(tree, verdict)| match (&tree.state, verdict) {
             (State::Looked(_), Verdict::Keep(_)) => true,
-            // What kept it from being inspected must still do so.
+            // The reason why it wasn't inspected must still hold.
             (State::NotLooked, Verdict::Keep(_)) => {
                 let young = shortest(&policy.worktrees)
                     .is_none_or(|age| now.signed_duration_since(tree.active) < age);
-                // Whoever is at work there may be gone in an hour, which no file shows.
+                // Whoever is at work there may be gone in an hour, and no file shows that.
                 tree.in_use.is_none()
                     && (young
                         || (tree.locked.is_some() && tree.dead_lock.is_none())
@@ -102,7 +102,7 @@ mod tests {
     use crate::plan::repo::tests::{DAY, at, looked, now, policy, repo, tree};
     use std::time::Duration;
 
-    /// Hours from now.
+    /// Returns for how many hours from now the repo is skipped.
     fn hours(facts: &Repo) -> Option<i64> {
         until(facts, &policy(), u64::MAX, now()).map(|until| (until - now()).num_hours())
     }
@@ -253,7 +253,7 @@ mod tests {
             }),
             Some(2 * DAY)
         );
-        // There is no room for the one that is due: perhaps tomorrow.
+        // There is no room for the repack that is due, but there may be tomorrow.
         let short = Repo {
             store: Store {
                 last_full: Some(now() - TimeDelta::days(9)),

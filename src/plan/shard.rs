@@ -1,7 +1,7 @@
 //! Which of several machines maintains which repo, and which one of them evicts.
 //!
 //! Repos are distributed by rendezvous hashing: each shard draws a number for each repo, and the
-//! highest wins. So a repo that comes or goes moves no other, and one more shard takes only its own
+//! highest wins. So adding or removing a repo moves no other, and another shard takes only its own
 //! part. The numbers are the same on every machine and in every version, so the hash is written out
 //! here.
 
@@ -19,30 +19,30 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Shard `index` of `count`; none if there is no such shard.
+    /// Returns shard `index` of `count`; none if there is no such shard.
     pub fn new(index: u32, count: u32) -> Option<Self> {
         (index < count && count <= MOST).then_some(Self { index, count })
     }
 
-    /// Its number, from 0.
+    /// Returns its number, from 0.
     pub fn index(self) -> u32 {
         self.index
     }
 
-    /// The number of shards.
+    /// Returns the number of shards.
     pub fn count(self) -> u32 {
         self.count
     }
 
-    /// Whether it maintains this repo.
+    /// Checks whether it maintains this repo.
     pub fn has(self, repo: &str) -> bool {
-        // Of equal numbers the first shard's counts.
+        // If numbers are equal, the first shard wins.
         (0..self.count).max_by_key(|&index| (drawn(repo, index), std::cmp::Reverse(index)))
             == Some(self.index)
     }
 
-    /// The shard that ends the run: it waits for the others, empties the trash and evicts. It is
-    /// the last, because an Indexed Job starts it last.
+    /// Returns the shard that ends the run: it waits for the others, empties the trash and evicts.
+    /// It is the last, because an Indexed Job starts it last.
     #[must_use]
     pub fn last(self) -> Self {
         Self {
@@ -51,19 +51,19 @@ impl Shard {
         }
     }
 
-    /// Whether it is the last.
+    /// Checks whether it is the last.
     pub fn is_last(self) -> bool {
         self == self.last()
     }
 
-    /// All shards but itself.
+    /// Returns all shards but itself.
     pub fn others(self) -> impl Iterator<Item = Self> {
         (0..self.count)
             .filter(move |index| *index != self.index)
             .map(move |index| Self { index, ..self })
     }
 
-    /// Its part of a number that all share: the parts add up to that number.
+    /// Returns its part of a number that all share: the parts add up to that number.
     pub fn part(self, of: usize) -> usize {
         let (count, index) = (self.count as usize, self.index as usize);
         let [all, rest] =
@@ -78,7 +78,7 @@ impl fmt::Display for Shard {
     }
 }
 
-/// What was typed is no shard.
+/// The error for text that isn't a shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no shard; write I/N, counted from 0: of 4 shards the first is 0/4, and the last 3/4 (at most {MOST} shards)"
@@ -103,9 +103,9 @@ impl FromStr for Shard {
     }
 }
 
-/// The number that a shard draws for a repo: FNV-1a over the name and the shard's number, 4 bytes,
-/// lowest first; then `MurmurHash3`'s finalizer, since FNV alone hardly moves the high bits for the
-/// last bytes.
+/// Returns the number that a shard draws for a repo: FNV-1a over the name and the shard's number (4
+/// bytes, lowest first), then `MurmurHash3`'s finalizer, since in FNV alone the last bytes hardly
+/// change the high bits.
 fn drawn(repo: &str, index: u32) -> u64 {
     let bytes = repo.bytes().chain(index.to_le_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -185,8 +185,8 @@ mod tests {
         }
     }
 
-    /// Pods of two versions may share a run, and a volume's history is read by shard, so these are
-    /// fixed.
+    /// Pods of two versions may share a run, and a volume's history is read by shard, so the split
+    /// must not change.
     #[test]
     fn the_split_is_the_same_everywhere_and_for_ever() {
         let split = [

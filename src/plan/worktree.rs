@@ -10,16 +10,16 @@ use crate::config::policy::{Age, Worktrees};
 use crate::facts::worktree::{Contents, DeadLock, State, Worktree};
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// What becomes of a worktree.
+/// The fate of a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It stays.
     Keep(Kept),
-    /// It goes; an unsaved one is rescued first.
+    /// It is removed; an unsaved one is rescued first.
     Reap(Work),
-    /// Nobody can tell: it stays.
+    /// Its state is unknown: it stays.
     Unknown(String),
-    /// There is no tree: only the registration is left, and pruning decides about that.
+    /// There is no tree, only a registration, and pruning decides about that.
     Missing,
 }
 
@@ -28,25 +28,25 @@ pub enum Verdict {
 pub struct Kept {
     /// The decisive reason.
     pub reason: KeepReason,
-    /// Its work, where it was looked at.
+    /// Its work, if that was classified.
     pub work: Option<Work>,
 }
 
-/// What a tree's work is known to be, and what says so.
+/// What a tree's work is known to be, and the evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Work {
     /// Its class.
     pub class: Class,
     /// The decisive reason.
     pub reason: ReapReason,
-    /// What else says so.
+    /// Further evidence.
     pub besides: Vec<ReapReason>,
 }
 
 impl Kept {
-    /// Why, in words; the first is the decisive one.
+    /// Returns why, in words; the decisive reason comes first.
     pub fn sentences(&self) -> Vec<String> {
-        // When nobody asked, what it would go for says more than that nobody did.
+        // If reaping was not asked for, the state of the work says more than that.
         let decisive = (self.reason != KeepReason::NotAskedFor).then(|| self.reason.to_string());
         let work = self.work.iter().flat_map(Work::sentences);
         decisive.into_iter().chain(work).collect()
@@ -54,7 +54,7 @@ impl Kept {
 }
 
 impl Work {
-    /// Why, in words; the first is the decisive one.
+    /// Returns why, in words; the decisive reason comes first.
     pub fn sentences(&self) -> Vec<String> {
         std::iter::once(&self.reason)
             .chain(&self.besides)
@@ -63,24 +63,24 @@ impl Work {
     }
 }
 
-/// Decides.
+/// Decides on a worktree.
 ///
-/// | what was seen | verdict |
+/// | what was found | verdict |
 /// | --- | --- |
 /// | something could not be read, or isn't what it should be | unknown |
 /// | `git worktree lock`, whatever the reason; an operation under way | keep |
-/// | the same if the reason names a process of this machine that is dead | keep, until `dead_locks` after it was made, which by default is never |
-/// | the repo's busy probe says so | keep |
+/// | a lock by a dead process of this machine | keep until idle for `dead_locks` (default: never) |
+/// | the repo is busy, by its busy probe | keep |
 /// | a process of this machine is in it, or has a file of it open | keep |
 /// | last active in the future, by more than clocks differ | keep, and say so |
-/// | it contains what a rescue can't; it must be rescued, and a rescue can't contain its index | keep |
+/// | it contains what a rescue can't; it needs a rescue, which can't contain its index | keep |
 /// | it needs a rescue, and a file can't be read, or the files are more than `rescue_max` | keep |
 /// | active within its class's age, or the class is switched off | keep |
 /// | else | reap |
 ///
-/// | its class | what was seen |
+/// | its class | what was found |
 /// | --- | --- |
-/// | unsaved | files that HEAD doesn't bring back; commits that only it reaches; a stash on its branch |
+/// | unsaved | files that HEAD can't restore; commits that only it reaches; a stash on its branch |
 /// | fresh | none of that, and no reflog of it records a commit |
 /// | landed | none of that, and HEAD is in a default branch upstream |
 /// | saved | else |
@@ -118,7 +118,7 @@ pub fn verdict(
     )
 }
 
-/// The shortest idle time after which any class may go: younger trees need no closer inspection.
+/// Returns the shortest age at which any class is removed: younger trees need no inspection.
 pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
     [policy.landed, policy.saved, policy.unsaved, policy.fresh]
         .into_iter()
@@ -126,16 +126,16 @@ pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
         .min()
 }
 
-/// Whether a tree would go by its survey, with nobody busy in it: then all of it must be inspected
-/// before anything is decided.
+/// Checks whether a tree is due by its survey, if nobody is busy in it: then all of it must be
+/// inspected before anything is decided.
 pub fn is_due(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> bool {
     matches!(verdict(tree, policy, None, now), Verdict::Reap(_))
 }
 
-/// Machines' clocks may differ by so much.
+/// How far the clocks of machines may differ.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
-/// Why a lock holds the tree; none without one, or when it counts no longer.
+/// Returns why a lock keeps the tree; none if it isn't locked, or the lock no longer counts.
 fn locked(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> Option<KeepReason> {
     let reason = tree.locked.clone()?;
     let Some(DeadLock { pid, since }) = tree.dead_lock else {
@@ -174,7 +174,7 @@ fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTim
     })
 }
 
-/// Why a rescue would fail, as far as can be known without making one.
+/// Returns why a rescue would fail, as far as can be known without making one.
 fn obstacle(class: Class, contents: &Contents, policy: &Worktrees) -> Option<Obstacle> {
     let (bytes, most) = (contents.rescue.bytes, policy.rescue_max);
     if !contents.blockers.is_empty() {

@@ -1,6 +1,6 @@
 //! The shape of an alert; `src/notify/alert.rs` has the rules that raise one.
 //!
-//! Names are fixed, because others route by them. All texts are escaped already.
+//! Names are fixed, because alerts are routed by them. All texts are escaped already.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ pub struct Alert {
     pub name: String,
     /// How bad it is.
     pub severity: Severity,
-    /// One line that a tired person understands.
+    /// One line for a tired person.
     pub summary: String,
     /// The repo, if it is about exactly one.
     #[serde(default)]

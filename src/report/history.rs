@@ -1,5 +1,5 @@
-//! Past runs as a table, the newest last: what went, what it freed, what went wrong; and where the
-//! volume is going. Shards of a run appear as [one](super::nights).
+//! Past runs as a table, the newest last: what was removed, what that freed, what went wrong, and
+//! how the volume's usage develops. The shards of a run appear as [one](super::nights).
 //!
 //! A pure rendering: the caller chooses the runs. It says how many lines of the journal were
 //! skipped.
@@ -19,16 +19,16 @@ use serde::Serialize;
 pub struct History<'a> {
     /// `treewarden.history/1`.
     pub schema: &'static str,
-    /// As in the journal, the oldest first: each shard of a run by itself.
+    /// As in the journal, the oldest first; each shard is a run of its own.
     pub runs: &'a [RunReport],
     /// Lines of the journal that could not be read.
     pub skipped: u64,
-    /// Where the volume is going, by these runs; none if they are too few.
+    /// How the volume's usage develops over these runs; none if there are too few.
     pub trends: Option<Trends>,
 }
 
 impl<'a> History<'a> {
-    /// The history of these runs.
+    /// Returns the history of these runs.
     pub fn of(runs: &'a [RunReport], skipped: u64) -> Self {
         Self {
             schema: "treewarden.history/1",
@@ -170,7 +170,7 @@ pub(super) fn level(run: &RunReport) -> String {
     }
 }
 
-/// The run's own reason, else its first trouble and how many more there are.
+/// Returns the run's own reason, or else its first trouble, and how many more there are.
 pub(super) fn in_the_way(run: &RunReport) -> Option<String> {
     let troubles = merged(troubles(run));
     let first = troubles.first().map(|first| match first.about.as_str() {

@@ -1,9 +1,8 @@
-//! A report as one HTML file, for people who would rather see it: on a phone, in the dark, on
-//! paper.
+//! A report as one HTML file, for people: on a phone, in dark mode, on paper.
 //!
-//! A pure rendering that says what the text says, by the same functions. The file needs nothing
-//! else, and works without its script. The template writes only through [`Plain`], so a string from
-//! a repo can't become markup.
+//! A pure rendering that says what the text says, using the same functions. The file needs no
+//! other, and works without its script. The template writes only through [`Plain`], so a string
+//! from a repo can't become markup.
 
 mod fills;
 mod level;
@@ -24,11 +23,11 @@ use nights::Nights;
 use std::fmt::{self, Write};
 use table::Table;
 
-/// Rows of a long table.
+/// The most rows that a table shows.
 const SHOWN: usize = 500;
 
-/// Renders the whole report. `past` are the journal's runs, oldest first; `skipped` is the number
-/// of its lines that could not be read.
+/// Renders the whole report. `past` are the journal's runs, shards merged, oldest first; `skipped`
+/// is the number of its lines that could not be read.
 ///
 /// # Panics
 /// Never: writing to a string succeeds.
@@ -43,8 +42,8 @@ pub fn render(report: &RunReport, past: &[RunReport], skipped: u64) -> String {
 struct Page {
     style: &'static str,
     script: &'static str,
-    /// Allows our style and script, and nothing else. A run's id is made when the run begins, so
-    /// nobody who writes to the volume before knows it.
+    /// Allows our style and script, and nothing else. It comes from the run's id, which is created
+    /// when the run begins: nobody who wrote to the volume before could know it.
     nonce: String,
     headline: String,
     looks: Option<String>,
@@ -65,7 +64,7 @@ struct Page {
     schema: String,
 }
 
-/// A word with a sign: colour alone says nothing.
+/// A word with a sign, because colour alone must not carry meaning.
 struct Badge {
     text: String,
     tone: &'static str,
@@ -136,7 +135,7 @@ impl Page {
         }
     }
 
-    /// Whether there is anything to say about caches: a refused run didn't survey them.
+    /// Returns whether there is anything to say about caches: a refused run surveyed none.
     fn has_caches(&self) -> bool {
         !self.caches.said.is_empty() || !self.caches.stays.is_empty()
     }
@@ -169,7 +168,7 @@ fn more(all: usize, rest: &str) -> Option<String> {
     })
 }
 
-/// The text's colours, by their names on the page.
+/// Returns the page's name for a colour of the text.
 fn tone(style: Style) -> &'static str {
     match style {
         s if s == GOOD => "good",
@@ -179,7 +178,7 @@ fn tone(style: Style) -> &'static str {
     }
 }
 
-/// A fraction as a position in a picture that is as wide as its page.
+/// Formats a fraction as a position in a picture that is as wide as its page.
 fn place(share: f64) -> String {
     format!("{:.2}%", share.clamp(0.0, 1.0) * 100.0)
 }

@@ -1,4 +1,4 @@
-//! The journal: one line of JSON per run, so that somebody can ask later what went in which run.
+//! The journal: one line of JSON per run, which shows later what each run removed.
 //!
 //! Runs are appended. A run that is killed while it writes leaves a torn line: the next one starts
 //! on a line of its own, and the torn one is skipped. When the journal is too long, the oldest runs
@@ -22,17 +22,17 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
-/// Bytes. A longer line was not written by us: it is skipped, not read.
+/// Bytes. A longer line was not written by treewarden, and is skipped.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// Bytes of a run's line, at most. Few are ever that long: a thousand evicted units take a quarter
+/// The most bytes of a run's line. Few lines get that long: a thousand evicted units take a quarter
 /// of a megabyte.
 const LONG: usize = 8 << 20;
 
-/// More units than fit in such a line are not even copied.
+/// More units than this don't fit in such a line, and are not even copied.
 const MANY: usize = LONG / 128;
 
-/// Bytes. A longer journal loses its oldest runs: at most half as much stays, which is years of
+/// Bytes. A longer journal loses its oldest runs. At most half of this stays, which is years of
 /// runs.
 const FULL: u64 = 64 << 20;
 
@@ -66,16 +66,16 @@ pub struct Past {
     pub skipped: u64,
 }
 
-/// Where the journal stands, in the volume's state directory.
+/// Returns the journal's path in the volume's state directory.
 pub fn file(state: &VolumePath) -> VolumePath {
     state
         .join("journal.jsonl")
         .expect("a fixed name stays inside")
 }
 
-/// Returns the run as the journal's line, without the line end. What is unchanged is left out, so
-/// that the line stays small. If it is still long, units are replaced by their sums; at worst,
-/// everything is.
+/// Returns the run as the journal's line, without the line end. Kept trees are left out, so that
+/// the line stays small. If it is still long, all units but failed ones are left out, too, and at
+/// worst also repos, failures and obstacles.
 pub fn line(report: &RunReport) -> String {
     let mut small = if report.eviction.units.len() > MANY {
         without_units(report)
@@ -93,7 +93,7 @@ pub fn line(report: &RunReport) -> String {
     line
 }
 
-/// A copy without the evicted units.
+/// Copies the report without the units, except those that failed.
 fn without_units(report: &RunReport) -> RunReport {
     let units = report
         .eviction
@@ -194,7 +194,7 @@ fn add(place: &VolumePath, line: &str, full: u64) -> io::Result<()> {
     }
 }
 
-/// The line end that a torn line lacks.
+/// Returns the line end that a torn last line lacks.
 fn end(written: &[u8]) -> &'static [u8] {
     if written.last().is_none_or(|last| *last == b'\n') {
         b""
@@ -221,7 +221,7 @@ fn newest(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
         .to_vec())
 }
 
-/// When the last run that stands there ended; none where there is none, or none can be read.
+/// Returns when the last run in the journal ended; none if no run can be read.
 pub fn last(place: &VolumePath) -> Option<DateTime<Utc>> {
     #[derive(serde::Deserialize)]
     struct Line {
@@ -264,8 +264,8 @@ pub fn read(file: &VolumePath) -> Result<Past, JournalError> {
     })
 }
 
-/// Reads the end of a journal. We never let it grow so long that its beginning is left out here;
-/// somebody else may.
+/// Reads the end of a journal. Its beginning is left out only if it is longer than treewarden lets
+/// it grow.
 fn read_end(mut file: File) -> io::Result<Past> {
     let from = file.metadata()?.len().saturating_sub(2 * FULL);
     file.seek(SeekFrom::Start(from))?;
@@ -332,7 +332,7 @@ pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u6
 mod tests {
     use super::*;
 
-    /// A run with this id: runs are identified by their ids.
+    /// Returns a run with this id: runs are identified by their ids.
     fn night(id: &str) -> RunReport {
         let text = include_str!("../../fuzz/seeds/journal/night.jsonl");
         let mut night: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();

@@ -8,7 +8,7 @@ use super::words::steers;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// Returns it on one line.
+/// Returns `what` as JSON on one line.
 ///
 /// # Panics
 /// Never: a report has only string keys, and its paths are written lossily.
@@ -18,17 +18,17 @@ pub fn line(what: &impl Serialize) -> String {
     String::from_utf8(line).expect("JSON is UTF-8")
 }
 
-/// Returns it on many lines, for people.
+/// Returns `what` as JSON on many lines, for people.
 ///
 /// # Panics
-/// As [`line()`]: never.
+/// Never, as in [`line()`].
 pub fn pretty(what: &impl Serialize) -> String {
     let mut text = Vec::new();
     write(what, &mut text).expect(WRITABLE);
     String::from_utf8(text).expect("JSON is UTF-8")
 }
 
-/// Writes it in pieces: a report of a hundred thousand units need not be in memory as text, too.
+/// Writes `what` in pieces: a report of a hundred thousand units need not be in memory as text.
 ///
 /// # Errors
 /// Any error of `to`.
@@ -41,12 +41,12 @@ pub fn write(what: &impl Serialize, to: impl Write) -> io::Result<()> {
 
 const WRITABLE: &str = "a report has only string keys, and its paths are written lossily";
 
-/// Writes the same JSON escaped: outside of strings there is only ASCII, and inside of them an
-/// escape equals its character.
+/// Escapes JSON as it is written. Outside of strings there is only ASCII, and in a string an escape
+/// means the same as its character.
 struct Plain<W>(W);
 
 impl<W: Write> Write for Plain<W> {
-    /// Accepts its input as a whole: serde passes whole characters.
+    /// Accepts all of its input: serde passes whole characters.
     fn write(&mut self, json: &[u8]) -> io::Result<usize> {
         let text = std::str::from_utf8(json).map_err(io::Error::other)?;
         let mut rest = text;

@@ -29,13 +29,13 @@ pub struct Lock {
     /// `I/N`, for a shard's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard: Option<String>,
-    /// The state by the kernel.
+    /// Its state, from the kernel and the lock's file.
     pub state: State,
     /// The holder in the lock's file; for a leftover, the last holder. None if it left no name.
     pub holder: Option<Holder>,
     /// The holder's last sign of life.
     pub beat: Option<DateTime<Utc>>,
-    /// Why it could not be asked.
+    /// Why its state could not be read.
     pub error: Option<String>,
 }
 
@@ -54,21 +54,21 @@ pub struct Holder {
     pub since: DateTime<Utc>,
 }
 
-/// The state of a lock by the kernel and its file.
+/// The state of a lock, from the kernel and the lock's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Somebody has it.
+    /// Somebody holds it.
     Held,
-    /// Nobody has it.
+    /// Nobody holds it.
     Free,
-    /// Nobody has it; its last holder died before it could remove its name.
+    /// Nobody holds it; its last holder died before it could remove its name.
     Left,
-    /// It could not be asked.
+    /// It could not be read.
     Unknown,
 }
 
-/// The locks as a table.
+/// Renders the locks as a table.
 pub fn render(locks: &Locks, look: Look) -> String {
     let mut page = Page::new(look);
     let head = [
@@ -140,7 +140,7 @@ fn state(state: State) -> Span {
     Span::new(text, style)
 }
 
-/// What is locked.
+/// Returns what is locked.
 fn name(lock: &Lock) -> Span {
     let shard = lock.shard.as_ref().map(|shard| format!("(shard {shard})"));
     let name = lock.repo.as_deref().or(shard.as_deref());

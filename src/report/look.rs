@@ -1,5 +1,5 @@
-//! The look of a rendering: how wide, and whether in colour. It depends only on where the text
-//! goes, and never changes what a report says.
+//! The look of a rendering: how wide, and whether in colour. It depends only on where the text is
+//! written, and never changes what a report says.
 
 use rustix::termios::tcgetwinsize;
 use std::io::{IsTerminal as _, stdout};
@@ -27,7 +27,7 @@ impl Look {
         Self::suiting(out.is_terminal(), columns, |name| std::env::var(name).ok())
     }
 
-    /// Colour needs a terminal that isn't dumb, and no `NO_COLOR`; `COLUMNS` wins over the
+    /// Uses colour on a terminal that isn't dumb, unless `NO_COLOR` is set. `COLUMNS` overrides the
     /// terminal's own width.
     fn suiting(
         terminal: bool,

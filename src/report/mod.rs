@@ -62,8 +62,8 @@ pub struct RunReport {
     /// What failed outside of any repo row or unit: a trash entry, the journal. Each names its
     /// remedy.
     pub failures: Vec<String>,
-    /// Notifications that could not be sent: a dead Pushgateway, an unset variable. These are no
-    /// failures, and not in the journal, which is written before.
+    /// Notifications that could not be sent: a dead Pushgateway, an unset variable. They don't
+    /// count as failures. The journal, which is written first, doesn't contain them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -77,7 +77,7 @@ pub struct Run {
     pub started: DateTime<Utc>,
     /// When it ended.
     pub finished: DateTime<Utc>,
-    /// The time of a dry run with `--as-of`: it reports what would go by then.
+    /// The time given by `--as-of` to a dry run, which reports what would be removed by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<DateTime<Utc>>,
     /// Whether it is a dry run: outcomes then say what would be done.
@@ -97,7 +97,7 @@ pub struct Run {
     pub reason: Option<String>,
 }
 
-/// A part of a run. It says nothing about the other repos and the other parts of the work.
+/// The part of a run that was requested. The report says nothing about the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The repos of `--repo`; all when empty.
@@ -114,7 +114,7 @@ pub enum RunOutcome {
     Ok,
     /// Something failed, or eviction fell short.
     Failed,
-    /// The volume is not what the config says: nothing was touched.
+    /// The volume is not the one that the config describes; nothing was touched.
     Refused,
     /// It was stopped by a signal or the deadline.
     Interrupted,
@@ -141,7 +141,7 @@ pub struct Volume {
     pub low: f64,
 }
 
-/// A level of the volume.
+/// The volume's usage at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Level {
     /// Bytes in use.
@@ -152,7 +152,7 @@ pub struct Level {
     pub used_inodes: u64,
 }
 
-/// A row per repo.
+/// A repo's row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Repo {
     /// `owner/name`.
@@ -178,7 +178,7 @@ pub struct Repo {
     pub rescues: Rescues,
     /// Repacking.
     pub gc: Gc,
-    /// Its worktrees: what goes first, in order, then what stays, by path.
+    /// Its worktrees: first those to remove, in order, then those that stay, by path.
     pub worktrees: Vec<Worktree>,
     /// Single steps that failed while the rest went on, each with its remedy.
     pub failures: Vec<String>,
@@ -192,9 +192,9 @@ pub enum RepoOutcome {
     Maintained,
     /// A dry run: the work is planned.
     Planned,
-    /// Somebody holds its lock, or its busy probe says that somebody works in it.
+    /// Its lock is held, or its busy probe says that somebody is working in it.
     Busy,
-    /// It is not what it should be, or the run stopped first: nothing was touched.
+    /// It is not as it should be, or the run stopped before its turn: nothing was touched.
     Refused,
     /// Something failed.
     Failed,
@@ -292,7 +292,7 @@ pub struct Worktree {
     pub because: ReasonName,
     /// Time since the last sign of activity.
     pub idle_seconds: Option<u64>,
-    /// What its removal frees, less what its rescue takes at most; none for a tree that stays.
+    /// What its removal frees, less the most that its rescue takes; none for a tree that stays.
     pub bytes: Option<u64>,
     /// Its outcome.
     pub outcome: TreeOutcome,
@@ -306,7 +306,7 @@ pub struct Worktree {
 pub enum VerdictName {
     /// It stays.
     Keep,
-    /// It goes.
+    /// It is to be removed.
     Reap,
     /// Its state is unknown: it stays.
     Unknown,
@@ -318,12 +318,12 @@ pub enum VerdictName {
 pub enum TreeOutcome {
     /// It is unchanged.
     Kept,
-    /// A dry run: it would go.
+    /// A dry run: it would be removed.
     Planned,
     /// It was removed.
     Reaped,
-    /// It should have gone, or should have been inspected, and is unchanged; the text says what
-    /// went wrong and what helps.
+    /// It could not be removed or inspected, and is unchanged; the text says what went wrong and
+    /// what helps.
     Failed(String),
 }
 
@@ -372,7 +372,7 @@ pub struct Unit {
     /// The repo whose lock file named it last, if any did.
     #[serde(default)]
     pub named_by: Option<String>,
-    /// A live tree's lock file names it today: it went because nothing else was left, and the
+    /// A live tree's lock file names it: it was evicted because nothing else was left and the
     /// config allows it.
     #[serde(default)]
     pub in_use: bool,

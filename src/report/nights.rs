@@ -1,7 +1,7 @@
-//! Combines the shards of a run into the run that they were together.
+//! Combines the shards of a run into one report.
 //!
 //! A journal's lines are in the order in which runs ended; shards and times show which belong
-//! together. If shards are missing in a run, it says so.
+//! together. The combined report says if shards are missing.
 
 use super::{Eviction, RunOutcome, RunReport, Totals};
 use crate::plan::shard::Shard;
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// A shard that begins later than this after the others ended belongs to another run.
 const APART: TimeDelta = TimeDelta::hours(1);
 
-/// Groups runs, oldest first; one that is no shard is a run of its own.
+/// Groups runs, oldest first. A run that is no shard is a group of its own.
 pub fn nights(runs: Vec<RunReport>) -> Vec<Vec<RunReport>> {
     let mut nights: Vec<Vec<RunReport>> = Vec::new();
     for run in runs {
@@ -38,8 +38,8 @@ fn shard(run: &RunReport) -> Option<Shard> {
     run.run.shard.as_deref()?.parse().ok()
 }
 
-/// Merges the shards of a run: its shard says how many there were, `8 shards` or `7 of 8 shards`.
-/// None for no runs.
+/// Merges the shards of a run. Its `shard` says how many there were: `8 shards` or `7 of 8 shards`.
+/// Returns none if there are no runs.
 pub fn merged(night: &[RunReport]) -> Option<RunReport> {
     let first = night.iter().min_by_key(|run| run.run.started)?;
     let Some(count) = shard(first).map(Shard::count) else {
@@ -71,8 +71,8 @@ pub fn merged(night: &[RunReport]) -> Option<RunReport> {
     Some(all)
 }
 
-/// Returns the shards of the last week's runs that this run doesn't have: those of another number,
-/// or none for a plain run. Only for the shard that ends the run; for others it is empty.
+/// Returns the shards of the last week's runs that had another number of shards than this run; none
+/// is a plain run. Empty for any shard but the last.
 pub fn outdated<'a>(tonight: &RunReport, past: &'a [RunReport]) -> BTreeSet<Option<&'a str>> {
     let count = |run: &RunReport| shard(run).map(Shard::count);
     let is_old = |run: &&RunReport| {
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use chrono::DateTime;
 
-    /// A run of a shard, in minutes since 1970.
+    /// Returns a run of a shard; the times are minutes since 1970.
     fn run(shard: &str, started: i64, finished: i64) -> RunReport {
         let text = include_str!("../../fuzz/seeds/journal/night.jsonl");
         let mut run: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();
@@ -147,12 +147,12 @@ mod tests {
             told(&[("1/3", 1, 5), ("0/3", 0, 9), ("2/3", 1, 12)]),
             ["3 shards: 3 in 12"]
         );
-        // Only two find room at a time.
+        // Only two run at a time.
         assert_eq!(
             told(&[("0/3", 0, 5), ("1/3", 0, 9), ("2/3", 6, 12)]),
             ["3 shards: 3 in 12"]
         );
-        // The same shard twice, another number of them, a day between: another run.
+        // The same shard twice, another number of shards, or a day in between: another run.
         assert_eq!(
             told(&[
                 ("0/2", 0, 5),

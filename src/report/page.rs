@@ -1,7 +1,7 @@
 //! A page of text: paragraphs that wrap, tables with aligned columns, and colour if wanted.
 //!
-//! Every text is made [`words::plain`] here, so nothing from a repo can control a terminal. Nothing
-//! here knows what a report is.
+//! All text passes through [`words::plain`] here, so nothing from a repo can control a terminal.
+//! Nothing here knows what a report is.
 
 use super::look::Look;
 use super::words;
@@ -11,13 +11,13 @@ use anstyle::{AnsiColor, Color, Style};
 pub(crate) const BODY: Style = Style::new();
 /// The subject of a section.
 pub(crate) const STRONG: Style = Style::new().bold();
-/// For curious readers.
+/// Details.
 pub(crate) const FAINT: Style = Style::new().dimmed();
 /// All is well.
 pub(crate) const GOOD: Style = Style::new().fg_color(Some(Color::Ansi(AnsiColor::Green)));
-/// To be noticed.
+/// A warning.
 pub(crate) const NOTE: Style = Style::new().fg_color(Some(Color::Ansi(AnsiColor::Yellow)));
-/// To be looked at.
+/// A failure.
 pub(crate) const BAD: Style = Style::new()
     .bold()
     .fg_color(Some(Color::Ansi(AnsiColor::Red)));
@@ -48,7 +48,7 @@ enum Fit {
 }
 
 impl Span {
-    /// A text, escaped.
+    /// Creates a span of the text, escaped.
     pub(crate) fn new(text: impl AsRef<str>, style: Style) -> Self {
         Self {
             text: words::plain(text.as_ref()),
@@ -57,12 +57,12 @@ impl Span {
         }
     }
 
-    /// The same in ordinary style.
+    /// Creates a span in ordinary style.
     pub(crate) fn body(text: impl AsRef<str>) -> Self {
         Self::new(text, BODY)
     }
 
-    /// The same, at the right of its column.
+    /// Aligns it to the right of its column.
     pub(crate) fn right(self) -> Self {
         Self {
             fit: Fit::Right,
@@ -70,7 +70,7 @@ impl Span {
         }
     }
 
-    /// The same, with a middle that may be cut out.
+    /// Allows its middle to be cut out.
     pub(crate) fn shorten(self) -> Self {
         Self {
             fit: Fit::Shorten,
@@ -78,7 +78,7 @@ impl Span {
         }
     }
 
-    /// The same, wrapping if it must.
+    /// Lets it wrap if it must.
     pub(crate) fn wrap(self) -> Self {
         Self {
             fit: Fit::Wrap,
@@ -107,7 +107,7 @@ impl From<Vec<Span>> for Row {
     }
 }
 
-/// A page that is being written.
+/// A page under construction.
 #[derive(Debug)]
 pub(crate) struct Page {
     out: String,
@@ -116,7 +116,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// An empty page.
+    /// Creates an empty page.
     pub(crate) fn new(look: Look) -> Self {
         Self {
             out: String::new(),
@@ -125,31 +125,30 @@ impl Page {
         }
     }
 
-    /// The page's width in columns.
+    /// Returns the page's width in columns.
     pub(crate) fn width(&self) -> usize {
         self.width
     }
 
-    /// The page's text.
+    /// Returns the page's text.
     pub(crate) fn finish(self) -> String {
         self.out
     }
 
-    /// An empty line, unless the page is empty.
+    /// Adds an empty line, unless the page is empty.
     pub(crate) fn gap(&mut self) {
         if !self.out.is_empty() {
             self.out.push('\n');
         }
     }
 
-    /// A section's first line, after an empty one: its subject, and what is to be said about it at
-    /// once.
+    /// Adds a section's first line, after an empty one: its title in bold, and `rest` after it.
     pub(crate) fn heading(&mut self, title: &str, rest: Span) {
         self.gap();
         self.labelled(0, &[Span::new(title, STRONG)], rest);
     }
 
-    /// A line without wrapping.
+    /// Adds a line that doesn't wrap.
     pub(crate) fn line(&mut self, indent: usize, spans: &[Span]) {
         self.pad(indent);
         for span in spans {
@@ -158,12 +157,12 @@ impl Page {
         self.out.push('\n');
     }
 
-    /// A paragraph that wraps.
+    /// Adds a paragraph that wraps.
     pub(crate) fn paragraph(&mut self, indent: usize, text: Span) {
         self.labelled(indent, &[], text);
     }
 
-    /// A text that wraps and hangs after the label in its line.
+    /// Adds a label, and after it a text that wraps with a hanging indent.
     pub(crate) fn labelled(&mut self, indent: usize, label: &[Span], text: Span) {
         let mut cells = label.to_vec();
         cells.push(text.wrap());
@@ -175,7 +174,7 @@ impl Page {
         );
     }
 
-    /// Rows with aligned columns.
+    /// Adds rows with aligned columns.
     pub(crate) fn table(&mut self, indent: usize, rows: &[Row]) {
         let columns = self.columns(indent, rows);
         for row in rows {
@@ -186,7 +185,7 @@ impl Page {
         }
     }
 
-    /// The columns' widths: as wide as their widest cells, then narrowed, one column by one, until
+    /// Returns the columns' widths: as wide as their widest cells, then narrowed step by step until
     /// the row fits.
     fn columns(&self, indent: usize, rows: &[Row]) -> Vec<usize> {
         let many = rows.iter().map(|row| row.cells.len()).max().unwrap_or(0);
@@ -228,7 +227,7 @@ impl Page {
                 0
             };
             if !text.is_empty() {
-                // Blanks are written before a cell, never after one: no line ends in them.
+                // Spaces are written before a cell and never after one, so no line ends with them.
                 self.pad((starts + lead).saturating_sub(at));
                 at = self.flow(&text, cell, starts + lead);
             }
@@ -237,7 +236,7 @@ impl Page {
         self.out.push('\n');
     }
 
-    /// Writes a cell's text, over several lines if it may; returns the column after it.
+    /// Writes a cell's text, on several lines if it may wrap, and returns the column after it.
     fn flow(&mut self, text: &str, cell: &Span, starts: usize) -> usize {
         let room = if cell.fit == Fit::Wrap {
             self.width.saturating_sub(starts).max(20)
@@ -272,8 +271,8 @@ impl Page {
     }
 }
 
-/// The text in lines of at most `room` columns. A longer word stays whole: it may be a path to
-/// copy.
+/// Splits the text into lines of at most `room` columns. A longer word stays whole: it may be a
+/// path to copy.
 fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub const SCHEMA: &str = "treewarden.rescues/1";
 /// Digits of a commit's id that are shown.
 const SHORT: usize = 10;
-/// Paths or commits of a kind that the text names.
+/// The most paths or commits of a kind that the text names.
 const NAMED: usize = 200;
 
 /// All rescues of some repos.
@@ -56,7 +56,7 @@ pub struct Entry {
     pub files: Option<u64>,
     /// Their bytes.
     pub bytes: Option<u64>,
-    /// When it expires by its age; none if it stays for good, or goes with the next run.
+    /// When it expires by its age; none if it is kept for good, or expires in the next run.
     pub expires: Option<DateTime<Utc>>,
     /// Why it is still there, for people.
     pub stands: String,
@@ -70,7 +70,7 @@ pub struct Shown {
     pub entry: Entry,
     /// What differs from HEAD.
     pub changes: Vec<Change>,
-    /// Paths whose staged content is neither HEAD's nor the file's.
+    /// Paths with staged content that is neither in HEAD nor in the file.
     #[serde(serialize_with = "lossy::paths")]
     pub staged: Vec<PathBuf>,
     /// Commits that nothing else reaches by now, the newest first.
@@ -99,7 +99,7 @@ pub struct Lonely {
     pub subject: String,
 }
 
-/// Why a rescue is still there, for people.
+/// Returns when a rescue expires and why it is still there, for people.
 pub fn stands(fate: Fate, now: DateTime<Utc>) -> (Option<DateTime<Utc>>, String) {
     match fate {
         Fate::Until(until) if until <= now => (None, "made by the run at work".to_owned()),
@@ -122,7 +122,7 @@ pub fn stands(fate: Fate, now: DateTime<Utc>) -> (Option<DateTime<Utc>>, String)
     }
 }
 
-/// The list as a table.
+/// Renders the list as a table.
 pub fn list(rescues: &Rescues, look: Look) -> String {
     let mut page = Page::new(look);
     if rescues.rescues.is_empty() {
@@ -179,7 +179,7 @@ fn branch(entry: &Entry) -> Span {
         .map_or(Span::new("no branch", FAINT), Span::body)
 }
 
-/// One rescue as a page.
+/// Renders one rescue as a page.
 pub fn show(shown: &Shown, look: Look) -> String {
     let (mut page, entry) = (Page::new(look), &shown.entry);
     page.line(0, &[Span::new(&entry.id, STRONG)]);
@@ -230,7 +230,7 @@ pub fn show(shown: &Shown, look: Look) -> String {
     page.finish()
 }
 
-/// What is known of a rescue, by name.
+/// Returns what is known about a rescue, as named rows.
 fn facts(entry: &Entry) -> Vec<Row> {
     let path = entry
         .path

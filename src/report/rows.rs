@@ -1,5 +1,5 @@
-//! Rows: the survey and the plan of a repo, as the report has them. An unknown stays unknown, and a
-//! failure keeps its words.
+//! The report's rows, from the survey and the plan of a repo. Unknown values stay unknown, and
+//! failures keep their text.
 
 use super::{
     Counts, Eviction, Expired, Gc, Prune, ReasonName, Rescues, TreeOutcome, Unit, UnitOutcome,
@@ -14,8 +14,8 @@ use crate::plan::repo::Plan;
 use crate::plan::worktree::{Verdict, Work};
 use chrono::{DateTime, Utc};
 
-/// A row for each tree of the plan, in its order, then for each unregistered directory. What is to
-/// go is `Planned`.
+/// Returns a row for each tree of the plan that isn't dropped, in its order, then for each
+/// unregistered directory. Trees that are to be removed are `Planned`.
 pub fn worktrees(plan: &Plan, unregistered: &[Unregistered], now: DateTime<Utc>) -> Vec<Worktree> {
     let trees = plan
         .trees
@@ -49,7 +49,7 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
     }
 }
 
-/// What a verdict says of a tree, in the report's words.
+/// What a verdict says about a tree, in the report's types.
 struct Decided<'a> {
     verdict: VerdictName,
     work: Option<&'a Work>,
@@ -96,7 +96,7 @@ impl<'a> Decided<'a> {
     }
 }
 
-/// The idle time; none without any sign of activity.
+/// Returns the idle time; none without any sign of activity.
 fn idle(tree: &worktree::Worktree, now: DateTime<Utc>) -> Option<u64> {
     (tree.active > DateTime::UNIX_EPOCH)
         .then(|| u64::try_from((now - tree.active).num_seconds()).unwrap_or(0))
@@ -127,7 +127,7 @@ fn unregistered_row(directory: &Unregistered) -> Worktree {
     }
 }
 
-/// The plan's registrations.
+/// Returns the registrations that the plan drops.
 pub fn prune(plan: &Plan) -> Prune {
     Prune {
         dropped: plan.drop.iter().map(|tree| tree.path.clone()).collect(),
@@ -135,7 +135,7 @@ pub fn prune(plan: &Plan) -> Prune {
     }
 }
 
-/// The plan's rescues.
+/// Returns the rescues that the plan lets expire.
 pub fn rescues(plan: &Plan) -> Rescues {
     let expired = plan.expire.iter().map(|(rescue, because)| Expired {
         rescue_ref: rescue.name.clone(),
@@ -149,7 +149,7 @@ pub fn rescues(plan: &Plan) -> Rescues {
     }
 }
 
-/// The plan's repack; whoever executes it fills in `after`.
+/// Returns the plan's repack; whoever executes it fills in `after`.
 pub fn gc(plan: &Plan, store: &Store) -> Gc {
     let counts = counts(store);
     Gc {
@@ -161,7 +161,7 @@ pub fn gc(plan: &Plan, store: &Store) -> Gc {
     }
 }
 
-/// A store's counts.
+/// Returns a store's counts.
 pub fn counts(store: &Store) -> Counts {
     Counts {
         loose_objects: store.loose_objects,
@@ -170,7 +170,7 @@ pub fn counts(store: &Store) -> Counts {
     }
 }
 
-/// The outcomes of units.
+/// Returns the units' rows with their outcomes.
 pub fn units(units: Vec<cache::Unit>, outcomes: Vec<UnitOutcome>) -> impl Iterator<Item = Unit> {
     units
         .into_iter()
@@ -178,8 +178,8 @@ pub fn units(units: Vec<cache::Unit>, outcomes: Vec<UnitOutcome>) -> impl Iterat
         .map(|(unit, outcome)| unit_row(unit, outcome))
 }
 
-/// What was evicted: the rows of `units` are in the plan's order, `freed` is measured (or, in a dry
-/// run, projected).
+/// Returns the eviction. The rows of `units` are in the plan's order; `freed` is measured or, in a
+/// dry run, projected.
 pub fn eviction(plan: evict::Eviction, units: Vec<Unit>, freed: Size) -> Eviction {
     let wanted = plan.wanted.total();
     Eviction {

@@ -1,8 +1,8 @@
-//! A report as text, to be read at seven in the morning: what was freed and what needs a look comes
-//! first, the reasons follow.
+//! A report as text, for whoever reads it in the morning: first what was freed and what needs
+//! attention, then the reasons.
 //!
-//! A pure rendering of the report. What is empty is left out, nothing is said twice, and no failure
-//! is missing: the last section gathers them all.
+//! A pure rendering of the report. Empty sections are left out, nothing is said twice, and the last
+//! section lists every failure.
 
 pub(super) mod caches;
 pub(super) mod level;
@@ -41,8 +41,8 @@ pub fn render(report: &RunReport, look: Look) -> String {
     page.finish()
 }
 
-/// `Freed 12.4 GiB on /data: 88 % → 74 %. 2 things need a look.`, and below it when, for how long
-/// and where.
+/// Writes `Freed 12.4 GiB on /data: 88 % → 74 %. 2 things need a look.`, and below it when and
+/// where the run was, and how long it took.
 fn headline(page: &mut Page, report: &RunReport, looks: u64) {
     let tail = need_a_look(looks).map_or(String::new(), |said| format!(" {said}."));
     page.line(
@@ -92,7 +92,7 @@ pub(super) fn freed(report: &RunReport, looks: u64) -> String {
     }
 }
 
-/// For what time it was made, and why it was refused or interrupted.
+/// Returns the time of a dry run with `--as-of`, and why the run was refused or interrupted.
 pub(super) fn remarks(report: &RunReport) -> Vec<String> {
     let as_of = report.run.as_of.map(|time| {
         let time = time.format("%a %-d %b %Y, %H:%M UTC");
@@ -126,7 +126,7 @@ pub(super) fn occasion(report: &RunReport) -> String {
     )
 }
 
-/// Whether there is nothing to report but that all is well.
+/// Returns whether all is well and there is nothing else to report.
 fn is_idle(report: &RunReport, troubles: &[Trouble]) -> bool {
     let quiet = |repo: &Repo| {
         matches!(repo.outcome, RepoOutcome::Maintained | RepoOutcome::Planned)
@@ -145,7 +145,7 @@ fn is_idle(report: &RunReport, troubles: &[Trouble]) -> bool {
     done && troubles.is_empty() && report.repos.iter().all(quiet)
 }
 
-/// The rest of a report of an idle run, in two lines.
+/// Writes the rest of an idle run's report, in two lines.
 fn quiet(page: &mut Page, report: &RunReport) {
     let (repos, trees) = (report.repos.len() as u64, how_many(report.worktrees()));
     let order = if repos == 1 {
@@ -173,7 +173,7 @@ fn quiet(page: &mut Page, report: &RunReport) {
     caches::untouched(page, report);
 }
 
-/// What was tidied away besides trees: registrations, and leftovers of a crashed git.
+/// Writes what was removed besides trees: registrations, leftovers of a crashed git, rescues.
 fn leftovers(page: &mut Page, report: &RunReport) {
     let would = if report.run.dry_run { "to be " } else { "" };
     paths(
@@ -191,7 +191,7 @@ fn leftovers(page: &mut Page, report: &RunReport) {
     rescues(page, report, would);
 }
 
-/// Expired rescues: the next repacks drop what only they contained.
+/// Writes the expired rescues. The next repacks drop what only they contained.
 fn rescues(page: &mut Page, report: &RunReport, would: &str) {
     let rows: Vec<Row> = report
         .repos
@@ -219,7 +219,7 @@ fn expired(repo: &Repo) -> Row {
     .into()
 }
 
-/// A rescue's name below all rescues, and why it goes if not because of its age.
+/// Returns a rescue's name without the common prefix, and why it expired if not because of its age.
 pub(super) fn expired_name(rescue: &Expired) -> String {
     let name = rescue
         .rescue_ref
@@ -266,7 +266,7 @@ fn row(report: &RunReport, repo: &Repo, paths: &[std::path::PathBuf]) -> Row {
     .into()
 }
 
-/// Every failure with its remedy, numbered so that people can refer to them.
+/// Writes every trouble with its remedy, numbered so that people can refer to it.
 fn to_look_at(page: &mut Page, troubles: &[Trouble]) {
     if troubles.is_empty() {
         return;

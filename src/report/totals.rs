@@ -1,5 +1,5 @@
-//! The sums of a run, and how it ended: computed from the report's own rows, so that a sum says
-//! nothing that no row says. A run with a failure is no success.
+//! The sums of a run and its outcome, computed from the report's own rows, so that no sum contains
+//! what no row shows. A run with a failure is not a success.
 
 use super::troubles::{Kind, troubles};
 use super::{
@@ -7,7 +7,7 @@ use super::{
 };
 
 impl Totals {
-    /// The sums of both.
+    /// Returns the sums of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let sum = |of: fn(&Self) -> u64| of(&self).saturating_add(of(&other));
@@ -28,8 +28,8 @@ impl Totals {
 impl RunReport {
     /// Fills in the sums and the outcome, once every row is there.
     ///
-    /// What repacking and emptying the trash freed is in no row, and is passed in. A run that was
-    /// refused or stopped early stays that: what failed in it is in the rows.
+    /// The bytes freed by repacking and by emptying the trash are in no row, so they are passed in.
+    /// A run that was refused or interrupted keeps that outcome: its rows say what failed in it.
     pub fn tally(&mut self, freed_by_gc: u64, freed_by_trash: u64) {
         self.totals = totals(self, freed_by_gc, freed_by_trash);
         let short = self.eviction.shortfall_bytes > 0 || self.eviction.shortfall_inodes > 0;
@@ -55,19 +55,19 @@ impl RunReport {
         }
     }
 
-    /// Every tree of every repo.
+    /// Returns every tree of every repo.
     pub fn worktrees(&self) -> impl Iterator<Item = &Worktree> {
         self.repos.iter().flat_map(|repo| &repo.worktrees)
     }
 }
 
 impl Worktree {
-    /// Whether it went or, in a dry run, would go.
+    /// Returns whether it was removed or, in a dry run, would be.
     pub fn goes(&self) -> bool {
         matches!(self.outcome, TreeOutcome::Reaped | TreeOutcome::Planned)
     }
 
-    /// Whether its work was saved under a ref or, in a dry run, would be.
+    /// Returns whether its work was saved under a ref or, in a dry run, would be.
     pub fn rescued(&self) -> bool {
         self.rescue_ref.is_some()
             || (self.outcome == TreeOutcome::Planned && self.class == Some(Class::Unsaved))
@@ -75,15 +75,15 @@ impl Worktree {
 }
 
 impl UnitOutcome {
-    /// Whether the unit went or, in a dry run, would go.
+    /// Returns whether the unit was evicted or, in a dry run, would be.
     pub fn goes(&self) -> bool {
         matches!(self, Self::Evicted | Self::Planned)
     }
 }
 
 impl Volume {
-    /// The fraction of the volume's bytes in use at this level, of those that others than root may
-    /// fill, as in df and the kubelet, and as the watermarks count. None if the size is unknown.
+    /// Returns the fraction of the volume's bytes in use at this level. Space reserved for root is
+    /// not counted, as in df, in the kubelet and for the watermarks. None if the size is unknown.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a share of petabytes is still exact to far more digits than anybody reads"
@@ -93,14 +93,14 @@ impl Volume {
             .then(|| level.used_bytes as f64 / (level.used_bytes + level.free_bytes) as f64)
     }
 
-    /// The fraction of its inodes; none if it has no fixed number.
+    /// Returns the fraction of its inodes in use; none if it has no fixed number.
     #[expect(clippy::cast_precision_loss, reason = "as above")]
     pub fn inode_share(&self, level: Level) -> Option<f64> {
         (self.total_inodes > 0).then(|| level.used_inodes as f64 / self.total_inodes as f64)
     }
 }
 
-/// The sums of a report's rows.
+/// Computes the sums of a report's rows.
 pub fn totals(report: &RunReport, freed_by_gc: u64, freed_by_trash: u64) -> Totals {
     let freed_by_reap = report
         .worktrees()
@@ -131,7 +131,7 @@ pub fn totals(report: &RunReport, freed_by_gc: u64, freed_by_trash: u64) -> Tota
     }
 }
 
-/// The length as a number of the report.
+/// Counts items as a number of the report.
 pub(super) fn how_many(items: impl Iterator) -> u64 {
     items.map(|_| 1).sum()
 }

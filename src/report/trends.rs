@@ -1,39 +1,39 @@
-//! Where the volume is going, by the journal's runs: growth a day, how long until the watermarks,
-//! and the repos that grow fastest.
+//! How the volume's usage develops, by the journal's runs: its growth per day, the time until the
+//! high watermark and until it is full, and the repos that grow fastest.
 //!
-//! A pace is the median of the slopes between all pairs of runs (Theil and Sen), so that one odd
-//! run, or one large clean-up, does not bend it. It needs at least three runs over two days.
+//! A pace is the median of the slopes between all pairs of runs (Theil and Sen), so that one
+//! outlier, or one large clean-up, doesn't distort it. It needs at least three runs over two days.
 
 use super::{RepoOutcome, RunOutcome, RunReport, words};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Runs that are used, the newest.
+/// The number of newest runs that are used.
 const NIGHTS: usize = 60;
-/// Repos that are named.
+/// The most repos that are named.
 const NAMED: usize = 5;
-/// Days between two runs whose slope counts: shorter distances are only noise.
+/// Days. Slopes between runs that are closer together are only noise.
 const APART: f64 = 0.5;
 /// Days. Nothing later is projected.
 const FORETOLD: f64 = 3650.0;
 
-/// Where the volume is going.
+/// How the volume's usage develops.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trends {
     /// The number of runs used.
     pub nights: usize,
-    /// Bytes a day that agents and jobs add between one run's end and the next one's beginning, the
-    /// median.
+    /// The median of the bytes per day that agents and jobs add between one run's end and the next
+    /// one's beginning.
     #[serde(rename = "added_bytes_per_day")]
     pub added: f64,
-    /// Bytes that a run frees, the median.
+    /// The median of the bytes that a run frees.
     #[serde(rename = "freed_bytes_per_night")]
     pub freed: u64,
-    /// Bytes a day that stay.
+    /// Bytes per day by which the level after a run grows.
     #[serde(rename = "growth_bytes_per_day")]
     pub pace: f64,
-    /// Days until the high watermark; none if it is never reached at this pace, 0 if it is passed.
+    /// Days until the high watermark; none if not within ten years at this pace, 0 if passed.
     #[serde(rename = "days_until_high")]
     pub until_high: Option<f64>,
     /// Days until the volume is full.
@@ -43,12 +43,12 @@ pub struct Trends {
     pub repos: Vec<Growing>,
 }
 
-/// A repo's store.
+/// The growth of a repo's store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Growing {
     /// The repo's name.
     pub name: String,
-    /// Bytes a day.
+    /// Growth in bytes per day.
     #[serde(rename = "growth_bytes_per_day")]
     pub pace: f64,
     /// Bytes now.
@@ -110,7 +110,7 @@ fn days(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
     (to - from).as_seconds_f64() / 86_400.0
 }
 
-/// Bytes a day; none if no two points are far enough apart.
+/// Returns the slope in bytes per day; none if no two points are far enough apart.
 fn slope(points: &[(DateTime<Utc>, u64)]) -> Option<f64> {
     let pairs = points
         .iter()
@@ -119,7 +119,7 @@ fn slope(points: &[(DateTime<Utc>, u64)]) -> Option<f64> {
     median(pairs.map(|(a, b)| (days(a.0, b.0), float(b.1) - float(a.1))))
 }
 
-/// The median of all paces, each from its days and its bytes.
+/// Returns the median of all paces, each computed from its days and bytes.
 fn median(spans: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     let mut paces: Vec<f64> = spans
         .filter(|(days, _)| *days >= APART)
@@ -129,7 +129,7 @@ fn median(spans: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     paces.get(paces.len() / 2).copied()
 }
 
-/// The fastest growing repos, by their stores, which every run measures.
+/// Returns the fastest growing repos, by the sizes of their stores, which every run measures.
 fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
     let mut stores: BTreeMap<&str, Vec<(DateTime<Utc>, u64)>> = BTreeMap::new();
     for night in nights {
@@ -152,7 +152,7 @@ fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
             bytes: points.last()?.1,
         })
     });
-    // A smaller pace is not mentioned.
+    // Slower growth is not mentioned.
     let mut growing: Vec<_> = growing
         .filter(|repo| repo.pace >= 1024.0 * 1024.0)
         .collect();
@@ -162,7 +162,7 @@ fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
 }
 
 impl Trends {
-    /// The trends in a few sentences.
+    /// Describes the trends in a few sentences.
     pub fn told(&self) -> Vec<String> {
         let nights = words::count(self.nights as u64, "night");
         let added = format!(

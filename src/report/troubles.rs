@@ -1,5 +1,5 @@
-//! Everything in a report that a person should check, gathered from all its parts. No failure is
-//! left out, and a busy repo or a kept tree is none.
+//! Everything in a report that a person should check, gathered from all its parts. Every failure is
+//! included; a busy repo or a kept tree is not a failure.
 
 use super::{
     Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome,
@@ -26,11 +26,11 @@ pub enum Kind {
     Shortfall,
     /// Something failed.
     Failure,
-    /// Nothing failed, and still somebody should know.
+    /// Nothing failed, but somebody should know.
     Warning,
 }
 
-/// The report's troubles: the shortfall first, then by repo, then the caches' and the run's own.
+/// Returns the report's troubles: the eviction's, the repos', the units' and the run's own.
 pub fn troubles(report: &RunReport) -> Vec<Trouble> {
     let mut found: Vec<Trouble> = shortfall(&report.eviction)
         .into_iter()
@@ -57,7 +57,7 @@ pub fn troubles(report: &RunReport) -> Vec<Trouble> {
     found
 }
 
-/// The same, with troubles of one cause merged.
+/// Merges troubles with the same cause.
 pub fn merged(troubles: Vec<Trouble>) -> Vec<Trouble> {
     let mut kept: Vec<(Vec<String>, Trouble)> = Vec::new();
     let mut places: HashMap<(String, Kind), usize> = HashMap::new();
@@ -132,14 +132,14 @@ fn in_use_went(report: &RunReport) -> Option<Trouble> {
     })
 }
 
-/// The shortfall of an eviction, for people; none if there is none.
+/// Returns the shortfall of an eviction, for people; none if there is none.
 pub(crate) fn missing(eviction: &Eviction) -> Option<String> {
     amount(eviction.shortfall_bytes, eviction.shortfall_inodes)
 }
 
 impl Eviction {
-    /// What prevented more: the plan's obstacles, and units that were used again when their turn
-    /// came.
+    /// Returns what prevented more: the plan's obstacles, and units that were skipped because they
+    /// were in use again or busy.
     pub fn in_the_way(&self) -> Vec<String> {
         let mut skipped: BTreeMap<&str, u64> = BTreeMap::new();
         for unit in &self.units {
@@ -154,7 +154,7 @@ impl Eviction {
     }
 }
 
-/// Bytes and inodes as one amount; none if both are 0.
+/// Formats bytes and inodes as one amount; none if both are 0.
 pub(crate) fn amount(bytes: u64, inodes: u64) -> Option<String> {
     let bytes = (bytes > 0).then(|| words::size(bytes));
     let inodes = (inodes > 0).then(|| words::count(inodes, "inode"));
@@ -201,7 +201,7 @@ fn of_repo(report: &RunReport, repo: &Repo, found: &mut Vec<Trouble>) {
     }
 }
 
-/// Whether single failures explain a failed repo.
+/// Returns whether single failures explain a failed repo.
 fn has_parts(repo: &Repo) -> bool {
     !repo.failures.is_empty()
         || repo
@@ -210,8 +210,8 @@ fn has_parts(repo: &Repo) -> bool {
             .any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)))
 }
 
-/// A repo that is not what it should be is a failure; one that a run didn't reach, because it was
-/// stopped, is not.
+/// Returns how a refused repo counts: as a warning if the run was interrupted, because it may not
+/// have been reached; else as a failure.
 fn refusal(report: &RunReport) -> Kind {
     if report.run.outcome == RunOutcome::Interrupted {
         Kind::Warning

@@ -8,7 +8,7 @@ pub use crate::fs::humanize::{age, and, count, few, number, percent, size, took}
 use std::path::Path;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What part of a run was asked for: `gc of acme/shop alone`.
+/// Describes the requested part of a run: `gc of acme/shop alone`.
 pub fn asked(asked: &Asked) -> String {
     let of = [and(&asked.only), plain(&and(&asked.repos))]
         .into_iter()
@@ -16,8 +16,8 @@ pub fn asked(asked: &Asked) -> String {
     format!("{} alone", of.collect::<Vec<_>>().join(" of "))
 }
 
-/// A path for people: relative to the volume's root if it is below it, escaped, and lossy if it
-/// isn't UTF-8.
+/// Returns a path for people: relative to the volume's root if it is below it, escaped, and lossy
+/// if it isn't UTF-8.
 pub fn below(root: &Path, path: &Path) -> String {
     let inner = path
         .strip_prefix(root)
@@ -26,7 +26,7 @@ pub fn below(root: &Path, path: &Path) -> String {
     plain(&inner.unwrap_or(path).to_string_lossy())
 }
 
-/// A path's last name, escaped.
+/// Returns a path's last name, escaped.
 pub fn name(path: &Path) -> String {
     plain(
         &path
@@ -36,8 +36,8 @@ pub fn name(path: &Path) -> String {
     )
 }
 
-/// The text with everything that could move a cursor, start a line or turn the reading direction
-/// shown as `\u{..}`.
+/// Replaces everything that could move a cursor, start a line or turn the reading direction by
+/// `\u{..}`.
 pub fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -50,27 +50,27 @@ pub fn plain(text: &str) -> String {
     safe
 }
 
-/// Whether a character could control a terminal.
+/// Returns whether a character could control a terminal.
 pub fn steers(c: char) -> bool {
     c.is_control() || is_treacherous(c)
 }
 
-/// Marks that are invisible, or that turn the reading direction: with them one name can pass for
-/// another.
+/// Returns whether a character is invisible or turns the reading direction, so that one name can
+/// pass for another.
 fn is_treacherous(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The columns that a text takes on a terminal.
+/// Returns the columns that a text takes on a terminal.
 pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text in at most `columns`, with `…` for its middle.
+/// Shortens the text to at most `columns`, with `…` for its middle.
 ///
-/// A path loses whole directories if that is enough. Else more of its end stays, by which it is
-/// known.
+/// A path loses whole directories if that is enough. Otherwise more of the end stays, which
+/// identifies it.
 pub fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -85,7 +85,7 @@ pub fn shorten(text: &str, columns: usize) -> String {
     format!("{head}…{tail}")
 }
 
-/// `acme__shop/…/fix-cart`, with as many of the last directories as fit.
+/// Returns `acme__shop/…/fix-cart`, with as many of the last directories as fit.
 fn without_middle_directories(path: &str, columns: usize) -> Option<String> {
     let (first, rest) = path.split_once('/')?;
     let tails = rest.match_indices('/').map(|(at, _)| &rest[at..]);

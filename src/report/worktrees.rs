@@ -13,8 +13,8 @@ pub const SCHEMA: &str = "treewarden.worktrees/1";
 pub struct Listing {
     /// Always [`SCHEMA`].
     pub schema: &'static str,
-    /// In the config's order of repos; within one, those that would go first, longest idle first,
-    /// then the others by path.
+    /// By repo, in the config's order; in each repo, the trees that would be removed, longest idle
+    /// first, then the others by path.
     pub worktrees: Vec<Listed>,
     /// Repos whose worktrees could not be listed, and why.
     pub failures: Vec<String>,
@@ -30,7 +30,7 @@ pub struct Listed {
     pub tree: Worktree,
 }
 
-/// A line for each tree, in columns; then the failures.
+/// Renders a line for each tree, in columns, then the failures.
 pub fn text(listing: &Listing) -> String {
     let head = ["PATH", "REPO", "BRANCH", "CLASS", "VERDICT", "IDLE", "WHY"].map(str::to_owned);
     let rows: Vec<[String; 7]> = std::iter::once(head)

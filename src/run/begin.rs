@@ -1,7 +1,7 @@
 //! The beginning of a run: the volume is proven, measured and locked, or the run is refused.
 //!
-//! If not even a lock could be written, the reserved space is deleted first. Nothing else is
-//! touched before the volume is locked.
+//! If the volume is nearly full, the reserved space is deleted and the trash emptied first. Nothing
+//! else on it is touched before it is locked.
 
 use super::Request;
 use super::mode::Mode;
@@ -47,7 +47,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The same for one shard: only the last one evicts, for all.
+    /// Returns the options for this shard: only the last one evicts, for all.
     pub(super) fn of_this_shard(&self) -> Self {
         Self {
             only: Only {
@@ -58,12 +58,12 @@ impl Options {
         }
     }
 
-    /// Whether this shard ends the run for all: it empties the trash and evicts.
+    /// Checks whether this shard ends the run for all: it empties the trash and evicts.
     pub(super) fn ends_the_night(&self) -> bool {
         self.shard.is_none_or(Shard::is_last)
     }
 
-    /// What was requested; none for a whole run.
+    /// Returns what was requested; none for a whole run.
     pub(super) fn asked(&self) -> Option<Asked> {
         let Only {
             prune,
@@ -93,7 +93,7 @@ impl Options {
         (!asked.repos.is_empty() || self.only != Only::ALL).then_some(asked)
     }
 
-    /// Whether to wait for other shards.
+    /// Checks whether to wait for other shards.
     pub(super) fn waits(&self) -> bool {
         !self.dry_run
             && self
@@ -106,17 +106,17 @@ impl Options {
 pub(super) struct Begun {
     pub(super) mode: Mode,
     pub(super) before: Usage,
-    /// What could not be measured against the budget.
+    /// What could not be measured for the budget; in a dry run, also why a run would be refused.
     pub(super) unmeasured: Vec<String>,
-    /// Threads that work on repos, and threads that wait on the network.
+    /// Threads that work on repos, and threads that wait for the network.
     pub(super) repos: ThreadPool,
     pub(super) io: ThreadPool,
 }
 
-/// The volume is not what the config says, or not ours alone: nothing was touched.
+/// Why a run is refused: the volume isn't what the config says, or isn't ours alone.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    /// It is another one, or none.
+    /// It is another volume, or none.
     #[error("{0}")]
     Volume(#[from] VolumeError),
     /// The state directory can't be used.
@@ -130,16 +130,16 @@ pub(super) enum Refusal {
     /// The machine has no threads for it.
     #[error("failed to start threads: {0}")]
     Threads(#[from] ThreadPoolBuildError),
-    /// A lock would keep nobody out.
+    /// Its locks would not exclude other machines.
     #[error("refused to lock the volume: {0}")]
     LocalLocks(MountTrouble),
-    /// Another run has it.
+    /// Another run holds its lock.
     #[error("another run has the volume: {0}; wait for it to end")]
     Busy(LockError),
     /// The lock can't be taken.
     #[error("{0}")]
     Lock(LockError),
-    /// The clock is not to be believed.
+    /// The clock can't be trusted.
     #[error("{0}")]
     Clock(ClockDoubt),
 }
@@ -153,7 +153,7 @@ impl From<LockError> for Refusal {
     }
 }
 
-/// Proves that the volume is the right one and ours alone.
+/// Proves that the volume is the right one, measures it, and locks it.
 pub(super) fn begin(request: &Request<'_>) -> Result<Begun, Refusal> {
     let Request {
         policy,
@@ -187,7 +187,7 @@ pub(super) fn begin(request: &Request<'_>) -> Result<Begun, Refusal> {
     })
 }
 
-/// Makes room for the volume's lock and takes it: from here on the run may change things.
+/// Makes room for the volume's lock and takes it. From here on the run may change things.
 fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, Refusal> {
     let Request {
         policy,
@@ -198,7 +198,7 @@ fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, Refusal> {
     } = *request;
     let unusable = |cause| unusable(policy, cause);
     scratch::clear(now);
-    // Here already, for the lock is taken only when it has room.
+    // Checked before anything is deleted to make room for the lock.
     if let Some(why) = mount::of(&policy.volume.root)
         .map(|facts| mount::local_locks(&facts))
         .map_err(unusable)?
@@ -212,7 +212,7 @@ fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, Refusal> {
         |it| LockedVolume::take_shard(&locks, it, now),
     );
     let lock = lock?;
-    // The lock's file was written just now.
+    // The lock file was just written, so its time is the server's.
     if let Some(why) = implausible(policy, options, lock.server_clock()) {
         return Err(Refusal::Clock(why));
     }
@@ -229,7 +229,7 @@ fn unusable(policy: &Policy, cause: io::Error) -> Refusal {
     }
 }
 
-/// Why this machine's clock is not to be believed.
+/// Returns why this machine's clock can't be trusted.
 fn implausible(
     policy: &Policy,
     options: &Options,
@@ -247,7 +247,7 @@ fn implausible(
 }
 
 /// Returns the volume's usage. If there is a budget, everything on the volume is measured, too, and
-/// the lines are about what could not be measured.
+/// the lines say what could not be.
 pub(super) fn measure(
     policy: &Policy,
     evicts: bool,

@@ -35,40 +35,40 @@ pub struct RunContext<'a> {
     pub policy: &'a Policy,
     /// The command line's options.
     pub options: &'a Options,
-    /// The progress bar, where a person watches.
+    /// The progress bar, if a person watches.
     pub bar: &'a ProgressBar,
-    /// What was done until now, for whoever ends a run that hangs.
+    /// What was done so far, for the watchdog.
     pub(super) so_far: &'a SoFar,
     /// Whether anything is changed.
     pub mode: &'a Mode,
     /// What the survey of a repo needs to know of the rest of the volume.
     pub around: VolumeContext,
-    /// Who borrows from the repos: searched when something is to be dropped for the first time.
+    /// The borrowers of the repos' objects, searched when something is first to be dropped.
     pub borrowers: Arc<OnceLock<Borrowers>>,
     /// The requested parts of the work.
     pub only: Only,
     /// The volume's free space.
     pub free_bytes: u64,
-    /// What earlier runs know of lock files; none if it isn't needed.
+    /// What earlier runs know of lock files; none if that isn't needed.
     pub ledger: Option<&'a Ledger>,
     /// Threads that work on repos.
     pub repos: &'a ThreadPool,
-    /// Threads that wait on the network.
+    /// Threads that wait for the network.
     pub io: &'a ThreadPool,
     /// What each repack may use.
     pub limits: ResourceLimits,
 }
 
-/// A repo after a pass.
+/// The result of a pass over a repo.
 pub struct RepoResult {
     /// The row.
     pub row: report::Repo,
     /// Trees that were idle in the survey, by their path: see [`RepoResult::idle`].
     pub idle: Vec<(PathBuf, IdleTree)>,
-    /// What its lock files name, including those of trees that were to go; none if they weren't
+    /// What its lock files name, including those of trees to be removed; none if they weren't
     /// surveyed.
     pub locks: Option<Locks>,
-    /// What was freed with trees, registrations and leftovers; in a dry run, what would be.
+    /// What was freed with trees, registrations, rescues and leftovers; in a dry run, would be.
     pub freed: Size,
     /// What rescues wrote, or would write, at most.
     pub written: Size,
@@ -81,14 +81,14 @@ pub struct RepoResult {
 }
 
 impl RunContext<'_> {
-    /// Where repos are locked.
+    /// Returns where repos are locked.
     pub fn locks(&self) -> VolumePath {
         self.policy.volume.locks()
     }
 
-    /// Runs work on the threads that wait on the network. A rayon thread that waits for another
-    /// pool would take up its own pool's next item meanwhile: the next repo, while this one is
-    /// locked. So a thread of its own does the waiting, and this one sleeps.
+    /// Runs work on the threads that wait for the network. A rayon thread that waits for another
+    /// pool would take its own pool's next item meanwhile: the next repo, while this one is locked.
+    /// So a thread of its own does the waiting, and this one sleeps.
     pub(super) fn on_io<T: Send>(&self, stop: &Stop, work: impl FnOnce() -> T + Send) -> T {
         let span = tracing::Span::current();
         let work = || {
@@ -101,7 +101,7 @@ impl RunContext<'_> {
 }
 
 impl RepoResult {
-    /// A result with nothing but a row.
+    /// Creates a result with nothing but a row.
     pub(super) fn of(row: report::Repo) -> Self {
         let (freed, written) = (Size::default(), Size::default());
         Self {
@@ -116,8 +116,8 @@ impl RepoResult {
         }
     }
 
-    /// Trees that are idle and stay: their build output may be evicted. The rows decide, because a
-    /// tree that was to go may have stayed after all.
+    /// Returns the trees that are idle and stay: their build output may be evicted. The rows
+    /// decide, because a tree that was due may have stayed after all.
     pub fn idle(&self) -> impl Iterator<Item = &IdleTree> {
         let other = |row: &report::Worktree| row.goes() || row.because == ReasonName::Busy;
         let gone: HashSet<&Path> = self
@@ -133,7 +133,7 @@ impl RepoResult {
             .map(|(_, tree)| tree)
     }
 
-    /// Adds what a small step freed, or its failure as a row.
+    /// Adds what a small step freed, or its failure as a row. Returns whether it succeeded.
     pub(super) fn did(&mut self, what: &Path, done: Result<Emptied, StepError>) -> bool {
         match done {
             Ok(Emptied { freed, left }) => {

@@ -24,8 +24,7 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-/// Units in memory at once, of the many that a survey lists. A run that takes more of them surveys
-/// again.
+/// Units in memory at once, of the many that a survey lists. A run that evicts more surveys again.
 const AT_ONCE: usize = 70_000;
 
 /// Returns the ledger with what this run saw of lock files, and lines about what it could not see.
@@ -43,7 +42,7 @@ pub fn remember<'a>(
         let Some(mut locks) = result.locks.take() else {
             continue;
         };
-        // A tree that went needs nothing any more; one that was to go and stays needs what it
+        // A tree that was removed needs nothing any more. One that was due and stays needs what it
         // needed.
         for tree in result.row.worktrees.iter().filter(|tree| tree.goes()) {
             let name = tree
@@ -64,9 +63,9 @@ pub fn remember<'a>(
     (ledger.tidied(&enrolled, context.now), lines)
 }
 
-/// Whether units may be wanted in this run, so that trees and lock files have to be surveyed: the
-/// volume is too full, or a cache is over a budget of its own. Such a cache is listed and measured
-/// only for that answer; what goes is chosen after the survey. Works in the caller's rayon pool.
+/// Checks whether units may be wanted, so that trees and lock files must be surveyed: the volume is
+/// too full, or a cache is over its own budget. Such caches are listed and measured only for this;
+/// what is evicted is chosen later. Runs in the caller's rayon pool.
 pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     let budgeted: Vec<policy::Cache> = policy
         .caches
@@ -78,7 +77,7 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     if wanted || budgeted.is_empty() {
         return wanted;
     }
-    // Only the eviction itself knows about caches in the trees, and about unreadable ones.
+    // Caches in trees, and unreadable ones, are left to the eviction itself.
     let placed = budgeted.iter().all(|cache| cache.place.is_some());
     let Some(probe) = LastUseProbe::open(&policy.volume.root, false)
         .ok()
@@ -96,7 +95,7 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     evict::with_budgets(None, &caches).is_some()
 }
 
-/// The report of a run that evicts nothing, with the volume this full.
+/// Returns the report of a run that evicts nothing at this usage.
 fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
     report::Eviction {
         reason: evict::calm(usage, &policy.eviction),
@@ -104,7 +103,7 @@ fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
     }
 }
 
-/// The same, if the volume is below its watermarks; else none.
+/// Returns the same if the volume is below its watermarks; else none.
 pub fn none_wanted(policy: &Policy, usage: &Usage) -> Option<report::Eviction> {
     evict::wanted(usage, &policy.eviction)
         .is_none()
@@ -117,15 +116,15 @@ pub struct Stage<'a> {
     pub context: &'a RunContext<'a>,
     /// The volume's usage.
     pub usage: &'a Usage,
-    /// Trees from which build output may go.
+    /// Trees whose build output may be evicted.
     pub idle: &'a [IdleTree],
-    /// What lock files name and named.
+    /// What lock files name, or named earlier.
     pub ledger: &'a Ledger,
 }
 
 impl Stage<'_> {
     /// Evicts, least recently used first, until the watermarks are reached. A dry run only reports
-    /// what would go.
+    /// what would be evicted.
     pub fn evict(&self, failures: &mut Vec<String>) -> report::Eviction {
         let root = &self.context.policy.volume.root;
         let access_times = self
@@ -168,8 +167,8 @@ impl Stage<'_> {
                 let (units, problems) = sizing::measure(batch, stop);
                 queue.choose(units, problems);
             }
-            // Then the listing or the measuring is incomplete, and a plan made from it would be
-            // another run's.
+            // If the run is to stop, the listing or the measuring is incomplete, and so is the
+            // plan.
             match stop.reached() {
                 Some(why) if rows.is_empty() => return not_begun(why),
                 Some(_) => break,
@@ -232,7 +231,7 @@ impl Stage<'_> {
 
 /// Lists units, and puts them in the order in which they are evicted.
 struct Lister<'a> {
-    /// The caches that are looked at.
+    /// The caches to list.
     caches: Vec<policy::Cache>,
     names: &'a Names,
     in_use: InUse,
@@ -243,8 +242,8 @@ struct Lister<'a> {
 }
 
 impl Lister<'_> {
-    /// Lists for the first time, with caches that have a reserve or a budget whole. None if nothing
-    /// is wanted, by the volume or by a budget.
+    /// Lists for the first time, with all units of caches that have a reserve or a budget. None if
+    /// neither the volume nor a budget wants anything.
     fn order(&self, wanted: Option<Wanted>) -> Option<Queue> {
         let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
         let shortlist = self.shortlist(None, enough);
@@ -257,10 +256,10 @@ impl Lister<'_> {
         Some(queue)
     }
 
-    /// Lists again, for the units that come after those.
+    /// Lists again, for the units after the bucket `after`.
     fn next(&self, after: AgeBucket, wants: Size) -> Sifted {
         let shortlist = self.shortlist(Some(after), wants);
-        // What has a reserve or a budget was listed whole.
+        // Caches with a reserve or a budget were listed whole before.
         self.survey(&|unit| shortlist.sift(&self.caches, unit).and(None));
         shortlist.sifted()
     }
@@ -279,7 +278,7 @@ impl Lister<'_> {
     }
 }
 
-/// What became of a unit, for who reads the log alone.
+/// Logs what became of a unit, for readers of the log alone.
 fn log(unit: &Unit, outcome: &UnitOutcome) {
     let Unit {
         cache,

@@ -28,8 +28,8 @@ pub(super) struct DoneJob<'a> {
     pub(super) result: RepoResult,
 }
 
-/// Makes a job for each repo. None is skipped while a crashed run's trees wait in the trash: they
-/// may be some repo's.
+/// Creates a job for each repo. None is skipped while a crashed run's trees wait in the trash,
+/// because any repo may own them.
 pub(super) fn jobs<'a>(
     request: &Request<'a>,
     repos: Vec<&'a policy::Repo>,
@@ -79,7 +79,7 @@ pub(super) fn missing(
     }
 }
 
-/// Maintains every repo in parallel. Busy ones are tried again until their `lock_wait` is over.
+/// Maintains every repo in parallel, and tries busy ones again until their `lock_wait` is over.
 pub(super) fn maintain<'a>(context: &RunContext<'_>, jobs: Vec<RepoJob<'a>>) -> Vec<DoneJob<'a>> {
     let began = Instant::now();
     let first = |RepoJob { policy, cached }: RepoJob<'a>| {
@@ -126,8 +126,7 @@ fn wait<'a>(context: &RunContext<'_>, mut job: DoneJob<'a>, began: Instant) -> D
     job
 }
 
-/// Surveys the repos that were skipped: what may be evicted depends on what is idle and in use
-/// there.
+/// Surveys the skipped repos, because what may be evicted depends on what is idle and in use there.
 pub(super) fn rescan(context: &RunContext<'_>, jobs: &mut [DoneJob<'_>]) {
     jobs.par_iter_mut()
         .filter(|job| job.result.skipped)
@@ -158,7 +157,7 @@ pub(super) fn repack_again<'a>(
 }
 
 impl DoneJob<'_> {
-    /// How many of its trees are still to go.
+    /// Returns how many of its trees are still due.
     pub(super) fn due(&self) -> usize {
         self.result
             .row

@@ -1,8 +1,8 @@
 //! One run over all repos, on one screen: survey, decide, act, report.
 //!
 //! A run proves and locks the volume, maintains every repo in parallel, reaps stale worktrees once
-//! it is known how many would go in all, empties the trash, and evicts. A dry run is the same run
-//! in [`mode::Mode::DryRun`].
+//! it knows how many are due in all, empties the trash, and evicts. A dry run is the same run in
+//! [`mode::Mode::DryRun`].
 
 #![cfg_attr(
     not(test),
@@ -54,7 +54,7 @@ use watchdog::SoFar;
 struct Request<'a> {
     policy: &'a Policy,
     options: &'a Options,
-    /// The time from which ages are measured; a dry run may be given another one than the clock's.
+    /// The time from which ages are measured; a dry run may use another than the clock's.
     now: DateTime<Utc>,
     stop: &'a Stop,
     bar: &'a ProgressBar,
@@ -77,9 +77,9 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
     whole(&request, report)
 }
 
-/// The same for a process that ends with the run. If nobody asks any more whether to stop for three
-/// minutes after it is time to, the run hangs in a call that nobody can give up: then `give_up` is
-/// handed what was done, and the process ends with exit code 4.
+/// Runs everything in a process that ends with the run. If it is time to stop, and for three
+/// minutes nothing asks whether it is, the run hangs in a call that can't be cancelled. Then
+/// `give_up` gets what was done, and the process ends with exit code 4.
 pub fn run_watched(
     policy: &Policy,
     options: &Options,
@@ -105,13 +105,13 @@ pub fn run_watched(
             let heard = || stop.heard();
             let is_stuck = watchdog::is_stuck(heard, &over, watchdog::LOOK, watchdog::patience());
             if is_stuck && so_far.take() {
-                // The run itself waits for its end by now: a panic must not keep it.
+                // The run itself no longer ends the process, so a panic must not prevent the exit.
                 let told = || give_up(HungRun::of(&request));
                 let _told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(told));
                 std::process::exit(watchdog::STOPPED);
             }
         };
-        // Without it a run that hangs hangs.
+        // Without the thread, nothing ends a run that hangs.
         let watching = std::thread::Builder::new()
             .name("watchdog".to_owned())
             .spawn_scoped(scope, watch);
@@ -124,7 +124,7 @@ pub fn run_watched(
     })
 }
 
-/// The run, whoever watches it.
+/// Runs everything, watched or not.
 fn whole(request: &Request<'_>, mut report: RunReport) -> RunReport {
     let options = request.options;
     let span = tracing::info_span!("run", id = report.run.id, dry_run = options.dry_run);
@@ -138,7 +138,7 @@ fn whole(request: &Request<'_>, mut report: RunReport) -> RunReport {
         }
     };
     if !request.so_far.take() {
-        // It is being ended, and written down as it was before.
+        // The watchdog is ending the process, and reports what was done before.
         loop {
             std::thread::park();
         }
@@ -146,7 +146,7 @@ fn whole(request: &Request<'_>, mut report: RunReport) -> RunReport {
     record::finish(request, from_trash, report)
 }
 
-/// Does the work and fills in the report. Returns the bytes that the trash of earlier runs freed.
+/// Does the work and fills in the report. Returns the bytes that emptying the trash freed.
 fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
     let (policy, options) = (request.policy, request.options);
     let (mode, before) = (&begun.mode, begun.before);
@@ -194,7 +194,7 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
     from_trash
 }
 
-/// Surveys what is known before a repo is locked: which repos are unchanged, and what is where.
+/// Surveys what needs no repo's lock: unchanged repos, missing trees and taken places.
 fn survey_volume<'a>(
     request: &Request<'a>,
     own: Vec<&'a policy::Repo>,
@@ -212,7 +212,7 @@ fn survey_volume<'a>(
     (jobs, around)
 }
 
-/// Repacks what had no room before, and restores the reserved space.
+/// Repacks the repos that had no room before, and restores the reserved space.
 fn repack_with_room<'a>(
     context: RunContext<'_>,
     jobs: Vec<DoneJob<'a>>,
@@ -239,8 +239,8 @@ fn repack_with_room<'a>(
     (jobs, after)
 }
 
-/// The directories that the config assigns. A repo's own `.git` is among them, so that it is never
-/// taken for one of its trees.
+/// Returns the directories that the config assigns. A repo's own `.git` is among them, so that it
+/// is never taken for one of its trees.
 pub(crate) fn reserved(policy: &Policy) -> Vec<VolumePath> {
     let repos = policy
         .repos

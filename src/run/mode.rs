@@ -11,13 +11,13 @@ pub enum Mode {
     Apply {
         /// The volume's lock.
         lock: LockedVolume,
-        /// Where trees and cache units go.
+        /// Where trees and cache units are moved.
         trash: Trash,
     },
 }
 
 impl Mode {
-    /// The trash, unless it is a dry run.
+    /// Returns the trash, unless it is a dry run.
     pub fn trash(&self) -> Option<&Trash> {
         match self {
             Self::DryRun => None,

@@ -1,5 +1,5 @@
 //! What the eviction needs to know of a repo: which trees are idle, what their lock files name, and
-//! what goes anyway.
+//! what is freed anyway.
 
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Size};
@@ -18,8 +18,8 @@ use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 
-/// Returns the surveyed trees that nobody is working in, by their path. Trees that are to go are
-/// among them: their rows show whether they went.
+/// Returns the surveyed trees that nobody is working in, by their path. Due trees are among them:
+/// their rows show whether they were removed.
 pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)> {
     let idle = plan
         .trees
@@ -55,7 +55,7 @@ pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)>
     idle.map(facts).collect()
 }
 
-/// Returns the size of what goes with expired rescues, before any cache does.
+/// Returns the size of what is pruned with expired rescues, before any eviction.
 pub(super) fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
     let rescues: Vec<&Rescue> = plan
         .expire
@@ -72,9 +72,8 @@ pub(super) fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size
     survey::rescues::prunable(&repo, shadow.git_dir(), &rescues, before)
 }
 
-/// What the lock files of the default branch, the checkout and all trees name, those that are to go
-/// among them; none when git2 can't tell, or the run is to stop, and then they count as they were
-/// seen last.
+/// Returns what the lock files of the default branch, the checkout and all trees name, due trees
+/// included. None if git2 fails or the run is to stop: then what the last survey saw still counts.
 pub(super) fn look(survey: &RepoSurvey<'_>, plan: &Plan, known: &Known<'_>) -> Option<Locks> {
     let RepoSurvey {
         shadow,

@@ -1,7 +1,7 @@
-//! The second pass over the repos: the trees go, unless there are so many that the plan is more
-//! likely wrong than the trees.
+//! The second pass over the repos: removes the due trees, unless so many are due that the plan is
+//! more likely wrong than the trees stale.
 //!
-//! [`crate::plan::fair`] decides whose trees are kept back.
+//! [`crate::plan::fair`] decides which repos' trees are kept back.
 
 use super::context::{RepoResult, RunContext};
 use super::job::DoneJob;
@@ -10,11 +10,10 @@ use crate::plan::fair;
 use crate::report::{ReasonName, RunReport, TreeOutcome};
 use rayon::prelude::*;
 
-/// Repos that are named, of those that are kept back.
+/// How many of the repos that are kept back are named.
 const NAMED: usize = 10;
 
-/// Reaps every repo's trees that are to go. Repos that are kept back are named in the report
-/// instead.
+/// Reaps every repo's due trees. Repos that are kept back are named in the report instead.
 pub(super) fn reap<'a>(
     context: &RunContext<'_>,
     jobs: Vec<DoneJob<'a>>,

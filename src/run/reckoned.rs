@@ -8,7 +8,7 @@ use crate::facts::cache::Size;
 use crate::facts::volume::Usage;
 use crate::run::context::RepoResult;
 
-/// Projects the volume's usage once trees and trash are gone. What a repack gains is not projected,
+/// Projects the volume's usage once trees and trash are gone. What a repack frees is not projected,
 /// and comes on top.
 pub(super) fn reckon<'a>(
     mut usage: Usage,

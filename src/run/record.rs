@@ -1,4 +1,4 @@
-//! What a run writes down: its report from the first line to the last, and the journal.
+//! What a run records: its report from the first line to the last, and the journal.
 
 use super::job::DoneJob;
 use super::{Options, Request};
@@ -11,7 +11,7 @@ use crate::report::journal::{self, JournalError};
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA};
 use chrono::{DateTime, Utc};
 
-/// A report with only its beginning.
+/// Returns a report with only its beginning.
 pub(super) fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
     RunReport {
         schema: SCHEMA.to_owned(),
@@ -50,7 +50,7 @@ pub(super) fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> R
     }
 }
 
-/// Why a shard does not evict.
+/// Returns why a shard doesn't evict.
 fn left_to(options: &Options) -> Option<String> {
     let shard = options
         .shard
@@ -84,18 +84,18 @@ pub(super) fn describe(
     fill(&mut report.volume, before, after);
 }
 
-/// How full the volume was and is.
+/// Fills in how full the volume was and is.
 pub(super) fn fill(volume: &mut report::Volume, before: &Usage, after: &Usage) {
     (volume.before, volume.after) = (level(before), level(after));
     (volume.total_bytes, volume.total_inodes) = (before.total_bytes, before.total_inodes);
 }
 
-/// A run that hangs and is ended.
+/// A hanging run that is being ended.
 pub struct HungRun<'a> {
     /// What was done until then.
     pub report: RunReport,
     request: &'a Request<'a>,
-    /// Whether the volume was its own.
+    /// Whether the run had begun.
     begun: bool,
 }
 
@@ -112,7 +112,7 @@ impl<'a> HungRun<'a> {
         }
     }
 
-    /// Writes the journal's line. The journal stands on the volume, which may be what hangs.
+    /// Writes the journal's line. The journal is on the volume, which may be what hangs.
     pub fn write_down(&mut self) {
         let is_kept = self.begun && !self.request.options.dry_run;
         if is_kept && let Err(error) = write_down(self.request, &self.report) {
@@ -157,18 +157,18 @@ fn tally(report: &mut RunReport, from_trash: u64) {
     report.alerts = alert::alerts(report);
 }
 
-/// The run is not in the journal.
+/// Why the run is not in the journal.
 #[derive(Debug, thiserror::Error)]
 enum Unwritten {
-    /// Another shard writes there, and doesn't end.
+    /// Another shard is writing there, and doesn't end.
     #[error("failed to write the journal: {0}")]
     Turn(#[from] LockError),
-    /// The journal takes nothing.
+    /// The journal can't be written.
     #[error("{0}")]
     Journal(#[from] JournalError),
 }
 
-/// Shards share the volume's lock, so they write one after the other.
+/// Writes the journal's line. Shards share the volume's lock, so they take turns.
 fn write_down(request: &Request<'_>, report: &RunReport) -> Result<(), Unwritten> {
     let turn = request
         .options
@@ -180,7 +180,7 @@ fn write_down(request: &Request<'_>, report: &RunReport) -> Result<(), Unwritten
     Ok(journal::append(&file, report)?)
 }
 
-/// Counts in how many runs the busy repos were busy.
+/// Counts for how many days in a row the busy repos have been busy.
 fn count_busy_nights(policy: &Policy, report: &mut RunReport) {
     let started = report.run.started;
     let mut busy = report
@@ -191,7 +191,7 @@ fn count_busy_nights(policy: &Policy, report: &mut RunReport) {
     if busy.peek().is_none() {
         return;
     }
-    // A journal that can't be read is told of when this run is to be written there.
+    // If the journal can't be read, writing this run to it reports that.
     let past = journal::read(&journal::file(&policy.volume.state)).unwrap_or_default();
     busy.for_each(|repo| {
         repo.lock.busy_nights = journal::busy_nights(&past.runs, started, &repo.name);

@@ -1,9 +1,9 @@
 //! One repo's run: lock → survey → plan → apply → unlock, and its row in the report.
 //!
-//! There are two passes. [`RunContext::maintain`] surveys, prunes and repacks, and names the trees
-//! that would go. If their number over all repos is plausible, [`RunContext::reap`] locks the repo
-//! again, surveys again, decides again, and only then removes. One repo's failure, even a panic, is
-//! a row and doesn't reach another repo.
+//! There are two passes. [`RunContext::maintain`] surveys, prunes and repacks, and names the due
+//! trees. If their number over all repos is plausible, [`RunContext::reap`] locks the repo again,
+//! surveys again, decides again, and only then removes. One repo's failure, even a panic, is a row
+//! and doesn't reach another repo.
 
 use crate::config::policy;
 use crate::facts::worktree::State;
@@ -28,7 +28,7 @@ use ended::Ended;
 use reap::{reaps, to_write};
 use row::blank;
 
-/// What is done in a repo that is another shard's, or was skipped.
+/// The stage of a repo that is another shard's, or was skipped.
 const LOOK: &str = "look";
 
 impl RunContext<'_> {
@@ -66,7 +66,7 @@ impl RunContext<'_> {
         })
     }
 
-    /// The result for an unchanged repo, from an earlier run's survey.
+    /// Returns the result for an unchanged repo, from an earlier run's survey.
     pub fn skip(&self, repo: &policy::Repo, cached: CachedSurvey) -> RepoResult {
         self.row(repo, "skip", |row| {
             Ok(RepoResult {
@@ -77,7 +77,7 @@ impl RunContext<'_> {
     }
 
     /// Keeps the survey for the next run, which may find nothing changed. A run with only a part of
-    /// the work has no row for that.
+    /// the work doesn't, because its row is incomplete.
     fn keep(&self, repo: &policy::Repo, decided: &Decided, row: &report::Repo, lock: &LockedRepo) {
         if let Some(clock) = lock
             .server_clock()
@@ -96,7 +96,7 @@ impl RunContext<'_> {
         }
     }
 
-    /// Runs a pass, and makes a row of whatever ends it early, even a panic.
+    /// Runs a pass, and turns whatever ends it early, even a panic, into a row.
     fn row(
         &self,
         repo: &policy::Repo,
@@ -114,7 +114,7 @@ impl RunContext<'_> {
                 RepoOutcome::Planned
             },
         );
-        // What is only looked at for others has no row in the report.
+        // A repo that is only surveyed for the eviction gets no row by that.
         self.so_far
             .enter(&repo.name, Some(&blank).filter(|_| stage != LOOK));
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pass(blank.clone())));
@@ -168,7 +168,7 @@ impl RunContext<'_> {
     }
 }
 
-/// The row of a pass that ended early.
+/// Returns the row of a pass that ended early.
 fn ended_early(ended: Ended, blank: report::Repo) -> report::Repo {
     let (outcome, reason, holder) = match ended {
         Ended::Busy(holder) => (RepoOutcome::Busy, None, holder),

@@ -1,5 +1,5 @@
-//! Room on the volume after the repos are done: what the trash frees, how much is then expected to
-//! be free, and what is evicted.
+//! Makes room on the volume after the repos are done: empties the trash, projects how much will be
+//! free, and evicts.
 //!
 //! The usage is projected, not measured: a dry run has nothing to measure, and a run must decide as
 //! its dry run did.
@@ -29,13 +29,13 @@ pub(super) struct Room<'a> {
     pub(super) before: Usage,
     /// Repos of other shards.
     pub(super) others: Vec<&'a policy::Repo>,
-    /// What could not be seen of lock files.
+    /// Why less is known of lock files than before.
     pub(super) unknown: Vec<String>,
 }
 
 impl Room<'_> {
-    /// Empties the trash and evicts. Returns the volume's usage then, and the bytes that the trash
-    /// freed.
+    /// Empties the trash and evicts. Returns the volume's projected usage, and the bytes that
+    /// emptying the trash freed.
     pub(super) fn make(self, jobs: &mut [DoneJob<'_>], report: &mut RunReport) -> (Usage, u64) {
         let context = self.context;
         let (options, mut unknown) = (context.options, self.unknown.clone());
@@ -83,7 +83,7 @@ impl Room<'_> {
             return (Vec::new(), true);
         }
         let mut evicts = true;
-        // If no repo is skipped, the eviction finds out by itself.
+        // If no repo is skipped, none has to be surveyed again, so the eviction decides.
         if jobs.iter().any(|job| job.result.skipped) {
             let results = jobs.iter().map(|job| &job.result);
             let expected = reckon(self.before, results, &Emptied::default());
@@ -112,7 +112,7 @@ fn evict(stage: &eviction::Stage<'_>, evicts: bool, report: &mut RunReport) {
     report.eviction = calm.unwrap_or_else(evicted);
 }
 
-/// The results of this run's repos, and of other shards' repos.
+/// Returns the results of this run's repos, and of other shards' repos.
 fn all_of<'a>(
     jobs: &'a mut [DoneJob<'_>],
     others: &'a mut [RepoResult],
@@ -126,7 +126,7 @@ fn wait_for_others(context: &RunContext<'_>, report: &mut RunReport) -> Vec<Stri
     let Some(shard) = context.options.shard.filter(|_| context.options.waits()) else {
         return Vec::new();
     };
-    // One that can't be asked may be at work.
+    // If a lock can't be read, its shard may be at work.
     let others = shards::wait(context, shard).unwrap_or_else(|error| Others {
         at_work: vec![error.to_string()],
         missing: Vec::new(),
@@ -135,8 +135,8 @@ fn wait_for_others(context: &RunContext<'_>, report: &mut RunReport) -> Vec<Stri
     others.at_work
 }
 
-/// Returns what earlier runs know of lock files, if a cache needs it, and why it is less than it
-/// was. Only a run may probe how the volume treats access times.
+/// Returns what earlier runs know of lock files, if there are caches, and why that may be less than
+/// before. Only a real run probes how the volume treats access times.
 pub(super) fn ledger(request: &Request<'_>, mode: &Mode) -> (Option<Ledger>, Vec<String>) {
     let policy = request.policy;
     if !request.options.only.evict || policy.caches.is_empty() {
@@ -152,7 +152,7 @@ pub(super) fn ledger(request: &Request<'_>, mode: &Mode) -> (Option<Ledger>, Vec
     (Some(ledger), why.into_iter().collect())
 }
 
-/// Returns the ledger with what this run saw; a run keeps it for the next one.
+/// Returns the ledger with what this run saw. A real run writes it for the next one.
 fn remember<'a>(
     context: &RunContext<'_>,
     results: impl Iterator<Item = &'a mut RepoResult>,

@@ -2,8 +2,8 @@
 //! for all.
 //!
 //! The last shard waits for the others, up to three quarters of its time, then empties the trash
-//! and evicts. Only the locks show who is at work. It surveys the others' repos itself, since
-//! anybody could write a note about them. A shard changes nothing in a repo that isn't its own.
+//! and evicts. Only the locks show who is at work. It surveys the others' repos itself, since any
+//! agent could forge a note about them. A shard changes nothing in a repo that isn't its own.
 
 use crate::config::policy::{self, Policy};
 use crate::fs::volume_path::VolumePath;
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// The pause before the others are checked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// What went wrong with the others.
+/// The other shards that did not end well.
 #[derive(Debug, Default)]
 pub struct Others {
     /// Those still at work: what they have in the trash is theirs.
@@ -51,12 +51,12 @@ pub fn split<'a>(
         .partition(|repo| options.shard.is_none_or(|shard| shard.has(&repo.name)))
 }
 
-/// Waits until all others have ended, or it is late, or the run is to stop.
+/// Waits until the others have ended or died, or it is late, or the run is to stop.
 ///
 /// # Errors
 /// A lock can't be read.
 pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError> {
-    // Runs are a day apart, and no shard of this run began longer ago than a whole run takes.
+    // Runs are a day apart, and no shard of this run began earlier than a whole run ago.
     let longest =
         chrono::TimeDelta::from_std(context.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
     let since = context
@@ -78,7 +78,7 @@ pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError>
     }
 }
 
-/// A lock file is written when its shard begins, and again when it ends.
+/// Returns a shard's state. Its lock file is written when it begins, and when it ends.
 fn state(locks: &VolumePath, shard: Shard, since: DateTime<Utc>) -> Result<State, LockError> {
     Ok(match lock::shard(locks, shard)? {
         Seen { held: true, .. } => State::AtWork,
@@ -111,7 +111,7 @@ fn told(states: Vec<(Shard, State)>) -> Others {
 }
 
 /// Surveys the repos of other shards, without a lock and without changing anything, for what is
-/// idle there and what their lock files name. A dry run also projects what will go there.
+/// idle there and what their lock files name. A dry run also projects what will be freed there.
 pub fn look(context: &RunContext<'_>, repos: &[&policy::Repo]) -> Vec<RepoResult> {
     let only = if context.mode.trash().is_none() {
         context.only

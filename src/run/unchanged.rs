@@ -3,9 +3,9 @@
 //!
 //! Such a repo costs a listing of its refs, packs and registrations: no lock, no process, no walk.
 //! Its last survey is reported again from a file in the state directory, where agents can write as
-//! well. So that file is never a reason to change anything: if something is due the repo is locked
-//! and surveyed anew. A lost or forged file costs a survey, or a week in which nothing is done; a
-//! forger must come back each week.
+//! well. So that file is never a reason to change anything: if something is due, the repo is locked
+//! and surveyed anew. Losing the file costs a survey. Forging it stops the work on the repo for a
+//! week at most; a forger must come back each week.
 
 use crate::config::policy::{self, Policy};
 use crate::facts::repo::Repo;
@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 /// The schema's name and version.
 const SCHEMA: &str = "treewarden.look/1";
-/// Bytes. A thousand worktrees take one.
+/// In bytes; a thousand worktrees take 1 MiB.
 const LARGEST: u64 = 4 << 20;
 /// What changed this long before a survey may have changed again in the same tick of the server's
 /// clock: git calls such files racy, and gives them a second (`docs/design/git.md#racy-files`).
@@ -51,21 +51,21 @@ pub struct CachedSurvey {
 }
 
 impl CachedSurvey {
-    /// Parses a file's survey; none if it is none of this version.
+    /// Parses a file; none if it isn't a survey of this version.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes)
             .ok()
             .filter(|look: &Self| look.schema == SCHEMA)
     }
 
-    /// The number of its worktrees, all in their places.
+    /// Returns the number of its worktrees, none of which is missing.
     pub fn trees(&self) -> usize {
         // A place that is named repeatedly counts once, so that no more can be missing than there
         // are.
         self.places.iter().collect::<HashSet<_>>().len()
     }
 
-    /// The row of a run that skips the repo: whatever the file says, nothing was done.
+    /// Returns the row of a run that skips the repo: whatever the file says, nothing was done.
     pub fn row(self, blank: report::Repo, now: DateTime<Utc>) -> report::Repo {
         let since = u64::try_from(now.signed_duration_since(self.at).num_seconds()).unwrap_or(0);
         let gc = report::Gc {
@@ -82,7 +82,7 @@ impl CachedSurvey {
         };
         for tree in &mut row.worktrees {
             (tree.outcome, tree.bytes, tree.rescue_ref) = (TreeOutcome::Kept, None, None);
-            // A repo in which a tree is to go isn't skipped.
+            // A repo in which a tree is due isn't skipped.
             if tree.verdict == VerdictName::Reap {
                 tree.verdict = VerdictName::Unknown;
             }
@@ -110,7 +110,7 @@ pub struct Seen<'a> {
     pub row: &'a report::Repo,
     /// The run's time.
     pub now: DateTime<Utc>,
-    /// The file server's clock, before anything was looked at.
+    /// The file server's clock, before the survey.
     pub clock: DateTime<Utc>,
     /// The volume's free space.
     pub free_bytes: u64,
@@ -138,7 +138,7 @@ pub fn holds(
     (in_time && free() && same() && idle()).then_some(look)
 }
 
-/// Keeps a run's survey, if the repo may be skipped. One that can't be kept is made again.
+/// Keeps a run's survey if the repo may be skipped. If that fails, the next run surveys again.
 pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Stop) {
     let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, seen.now) else {
         return;
@@ -150,7 +150,7 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Sto
         .map(|tree| tree.path.clone())
         .collect();
     let found = match fingerprint::of(repo, &places, stop) {
-        // Also what changed while we looked.
+        // This also rejects what changed during the survey.
         Ok(found) if seen.clock.signed_duration_since(found.newest) > RACY => found,
         Ok(_) => return,
         Err(error) => {
@@ -170,7 +170,7 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Sto
         store: gc.before,
         worktrees,
     };
-    // Whatever stands in its place has to go, or this repo is looked at in every run.
+    // Whatever is in its place must be removed, or every run surveys this repo.
     if let Err(error) = look.write(state, repo) {
         let place = file(state, repo).map_or_else(String::new, |place| place.to_string());
         tracing::warn!(

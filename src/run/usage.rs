@@ -1,7 +1,7 @@
 //! What fills the volume, by parts, in one walk over all of it.
 //!
 //! A repo's parts are its store, its checkout and its registered worktrees, wherever these are. No
-//! repo is opened with git: one that is busy, refused or broken takes room as well.
+//! repo is opened with git, because a busy, refused or broken one takes room as well.
 
 use crate::config::policy::Policy;
 use crate::facts::cache::Size;
@@ -35,7 +35,7 @@ pub fn usage(policy: &Policy, stop: &Stop) -> Usage {
     })
 }
 
-/// A place's part of the volume, and whose it is.
+/// What a place is, and the name of its repo or cache.
 type Owner = (Part, Option<String>);
 
 fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
@@ -58,7 +58,7 @@ fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     })
 }
 
-/// Counts the trash to the state directory, in which it stands. Returns what waits in it.
+/// Adds the trash to the state directory, which contains it. Returns what the trash contains.
 fn take_trash(parts: &mut Vec<size::Part>, trash: &VolumePath, state: &VolumePath) -> Size {
     let Some(at) = parts.iter().position(|part| part.place == *trash) else {
         return Size::default();
@@ -88,7 +88,7 @@ fn used(part: size::Part, known: &HashMap<VolumePath, Owner>) -> Used {
     }
 }
 
-/// The trash itself stays when it is emptied.
+/// Subtracts the trash directory itself, which stays when the trash is emptied.
 fn but_for_itself(measured: Size, trash: &VolumePath) -> Size {
     let own = openat::stat(trash).map_or(0, |stat| size::of_one(&stat).bytes);
     Size {
@@ -97,8 +97,8 @@ fn but_for_itself(measured: Size, trash: &VolumePath) -> Size {
     }
 }
 
-/// What the config and the repos' registrations tell of places. What an agent registered is never
-/// what the config gives to somebody.
+/// Returns the places that the config and the repos' registrations name. The config wins, because
+/// agents write registrations.
 fn known(policy: &Policy) -> HashMap<VolumePath, Owner> {
     let mut known = HashMap::new();
     for repo in &policy.repos {

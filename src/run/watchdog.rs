@@ -1,13 +1,13 @@
-//! Ends a run that does not end by itself when it is time to stop.
+//! Ends a run that doesn't end by itself when it is time to stop.
 //!
-//! Whoever works asks again and again whether to stop. A call into libgit2 or the kernel asks
-//! nobody, and can't be given up: it may turn in a loop, or wait for a file server that is gone. So
-//! a thread of its own sees whether anybody still asks. If nobody does for three minutes after the
-//! deadline or a signal, what was done until then is reported, and the process ends with it. To the
-//! volume that is a kill, and the next run puts right what a kill leaves.
+//! All work asks again and again whether to stop. A call into libgit2 or the kernel doesn't, and
+//! can't be cancelled: it may loop, or wait for a file server that is gone. So a thread of its own
+//! checks whether anything still asks. If nothing does for three minutes after the deadline or a
+//! signal, it reports what was done until then, and ends the process. To the volume that is a kill,
+//! and the next run repairs what a kill leaves.
 //!
-//! Three minutes are longer than a lock server is waited for (`lock::ask`), and than any step takes
-//! from one item to the next. A run that is being written down already is left to its end.
+//! Three minutes are longer than the wait for a lock server (`lock::ask`), and than any step takes
+//! from one item to the next. A run that is already being recorded is left to finish.
 
 use crate::report::{self, RepoOutcome, RunOutcome, RunReport, TreeOutcome};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,17 +16,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-/// How often it checks. It counts checks, and reads no clock: after a process was halted, a clock
-/// would say that nobody had asked.
+/// How often it checks. It counts checks and reads no clock: after the process was suspended, a
+/// clock would suggest that nothing had asked.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
-/// So many checks in a row, with nobody asking in between, mean that the run hangs.
+/// After this many checks in a row between which nothing asked, the run hangs.
 const SILENT: u32 = 180;
 /// The same for a test, in debug builds only.
 const TEST_SILENT: &str = "TREEWARDEN_TEST_SILENT";
 /// The exit code of a run that was stopped early.
 pub(super) const STOPPED: i32 = 4;
 
-/// How many checks without anybody asking are a run that hangs.
+/// Returns after how many checks without a question a run hangs.
 pub(super) fn patience() -> u32 {
     let given = std::env::var(TEST_SILENT).ok();
     given
@@ -35,24 +35,24 @@ pub(super) fn patience() -> u32 {
         .unwrap_or(SILENT)
 }
 
-/// What was done until now.
+/// What was done so far.
 pub(super) struct SoFar {
     known: Mutex<Known>,
-    /// Whether somebody writes the run down: it ended, or is ended.
+    /// Whether somebody records the run: it ended, or is being ended.
     taken: AtomicBool,
 }
 
 struct Known {
     report: RunReport,
-    /// Whether the volume is ours.
+    /// Whether the run has begun.
     begun: bool,
-    /// By their repos' names.
+    /// The repos' rows, by name.
     rows: BTreeMap<String, report::Repo>,
     at_work: BTreeSet<String>,
 }
 
-/// Whether nobody asks `heard` any more, which is none as long as it is not time to stop. False
-/// when the run is over first, of which `over` tells.
+/// Checks whether nothing asks any more whether to stop. `heard` counts those questions, and is
+/// none until it is time to stop. Returns false if the run ends first, which closes `over`.
 pub(super) fn is_stuck(
     heard: impl Fn() -> Option<u64>,
     over: &Receiver<()>,
@@ -76,7 +76,7 @@ pub(super) fn is_stuck(
 }
 
 impl SoFar {
-    /// Nothing yet.
+    /// Starts with a blank report.
     pub(super) fn of(report: RunReport) -> Self {
         let known = Known {
             report,
@@ -90,12 +90,12 @@ impl SoFar {
         }
     }
 
-    /// The first one who asks is to write the run down.
+    /// Returns true to the first caller, who is to record the run.
     pub(super) fn take(&self) -> bool {
         !self.taken.swap(true, Ordering::AcqRel)
     }
 
-    /// The volume is ours, and was as full as that.
+    /// Notes that the run has begun, with the volume's usage.
     pub(super) fn begun(&self, volume: report::Volume) {
         self.with(|known| {
             known.report.volume = volume;
@@ -103,7 +103,7 @@ impl SoFar {
         });
     }
 
-    /// What was done to the volume by now, beside the repos.
+    /// Notes the failures and the eviction so far.
     pub(super) fn note(&self, report: &RunReport) {
         self.with(|known| {
             known.report.failures.clone_from(&report.failures);
@@ -111,8 +111,8 @@ impl SoFar {
         });
     }
 
-    /// A pass over a repo begins; `blank` is its row as long as nothing is known. Another shard's
-    /// repo has none.
+    /// Notes that a pass over a repo begins. `blank` is its row until more is known; another
+    /// shard's repo has none.
     pub(super) fn enter(&self, repo: &str, blank: Option<&report::Repo>) {
         self.with(|known| {
             known.at_work.insert(repo.to_owned());
@@ -123,18 +123,18 @@ impl SoFar {
         });
     }
 
-    /// The pass is over.
+    /// Notes that the pass is over.
     pub(super) fn leave(&self, repo: &str) {
         self.with(|known| known.at_work.remove(repo));
     }
 
-    /// What is known of a repo by now, of all passes.
+    /// Notes a repo's row, of all passes so far.
     pub(super) fn row(&self, row: &report::Repo) {
         self.with(|known| known.rows.insert(row.name.clone(), row.clone()));
     }
 
-    /// The report of a run that is ended, and whether the volume was its own. `why` it was time to
-    /// stop.
+    /// Returns the report of a run that is being ended, and whether it had begun. `why` says why it
+    /// was time to stop.
     pub(super) fn cut_short(&self, why: &str) -> (RunReport, bool) {
         self.with(|known| {
             let mut report = known.report.clone();
@@ -202,7 +202,7 @@ mod tests {
         assert!(is_stuck(|| Some(0), &over, SHORT, 10), "nobody ever asked");
         let asked = AtomicU64::new(0);
         let at_last = || match asked.fetch_add(1, Ordering::Relaxed) {
-            // Not time, then somebody asks, then nobody does.
+            // First it is not time, then somebody asks, then nobody does.
             early @ 0..30 => (early > 15).then_some(early),
             _ => Some(99),
         };

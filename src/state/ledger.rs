@@ -1,8 +1,8 @@
-//! The ledger: which package was last named by whose lock file, run by run.
+//! The ledger: when each package was last named by a lock file, and in which repo.
 //!
 //! It is one file in the volume's state directory, replaced as a whole. A repo that a run could not
-//! survey keeps what it named before. Losing the ledger costs a worse choice for some weeks and
-//! nothing else, so an unreadable one is replaced by an empty one, with a message. Its size is
+//! survey keeps what it named before. Losing the ledger only means a worse choice of what to evict
+//! for some weeks, so an unreadable one is replaced by an empty one, with a message. Its size is
 //! bounded, and a dry run doesn't write it.
 
 use crate::facts::locks::{Files, Locks, Names, Naming, Seen};
@@ -18,17 +18,17 @@ use std::io;
 /// The schema's name and version.
 const SCHEMA: &str = "treewarden.ledger/1";
 
-/// What it is called in the state directory.
+/// Its file name in the state directory.
 pub const NAME: &str = "ledger.json";
 
-/// Nobody asks what was last named longer ago.
+/// How long a package is remembered after it was last named.
 const REMEMBERED: TimeDelta = TimeDelta::days(90);
 
 /// Bytes. Ten times a large fleet's ledger.
 const LARGEST: u64 = 256 << 20;
 
-/// Packages that are remembered though no lock file names them any more, the latest first; and
-/// those that one repo's lock files may name together.
+/// Packages that are remembered although no lock file names them any more, the latest first; and
+/// packages that the lock files of one repo may name together.
 const MOST_PAST: usize = 500_000;
 const MOST_OF_A_REPO: usize = 500_000;
 
@@ -47,10 +47,10 @@ pub struct Ledger {
     places: HashMap<Package, u32>,
 }
 
-/// What stands there is no ledger.
+/// Why a file is not a valid ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// It is no JSON, or of another form.
+    /// It isn't JSON, or has another form.
     #[error("{0}")]
     Form(#[from] serde_json::Error),
     /// It is of another version, or its parts don't fit one another.
@@ -63,8 +63,8 @@ pub enum LedgerError {
 struct Entry(Package, i64, String);
 
 impl Ledger {
-    /// Reads the ledger of the volume whose state directory is `state`; an empty one, and why, if
-    /// it is unreadable.
+    /// Reads the ledger in the state directory `state`. If it is unreadable, returns an empty one,
+    /// and why.
     pub fn read(state: &VolumePath) -> (Self, Option<String>) {
         let read = file(state).and_then(|file| found(atomic::read(&file, LARGEST)));
         let (ledger, why) = match read {
@@ -84,7 +84,7 @@ impl Ledger {
         (ledger, why)
     }
 
-    /// The ledger that holds these bytes.
+    /// Parses a ledger.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LedgerError> {
         let ledger: Self = serde_json::from_slice(bytes)?;
         if ledger.schema != SCHEMA || !ledger.is_sound() {
@@ -105,8 +105,8 @@ impl Ledger {
     /// It can't be written; the old one stays.
     pub fn write(&self, state: &VolumePath) -> io::Result<()> {
         let to = file(state)?;
-        // In the trash, under a name that nobody could plant a link at: what a kill leaves behind
-        // is gone the next run.
+        // The draft is in the trash, under a name that nobody could plant a link at: the next run
+        // deletes what a kill leaves behind.
         let trash = state.join("trash")?;
         atomic::make_directory(&trash)?;
         let mut new = Draft::readable(&trash)?;
@@ -124,13 +124,13 @@ impl Ledger {
         self.repos.get(repo)
     }
 
-    /// Whether a content was parsed already.
+    /// Returns whether a content was parsed already.
     pub fn knows(&self, content: &str) -> bool {
         self.contents.contains_key(content)
     }
 
-    /// Adds what a run saw of a repo: all that its lock files name is named now. What could not be
-    /// read stays as in the last survey. Returns a line if there was too much.
+    /// Adds a run's survey of a repo: all packages that its lock files name count as named now.
+    /// What could not be read stays as in the last survey. Returns a message if there was too much.
     pub fn note(&mut self, repo: &str, locks: Locks, now: DateTime<Utc>) -> Option<String> {
         for (content, packages) in locks.contents {
             let places = packages
@@ -157,7 +157,7 @@ impl Ledger {
         too_much
     }
 
-    /// Forgets contents that are not known, and those that name more than a repo may. Returns
+    /// Forgets contents that are not known, and those that exceed what a repo may name. Returns
     /// whether there were any of the latter.
     fn cap(&self, trees: &mut BTreeMap<String, Files>) -> bool {
         let (mut named, mut too_much) = (BTreeSet::new(), false);
@@ -177,7 +177,7 @@ impl Ledger {
         too_much
     }
 
-    /// Counts what a repo's lock files named last as named now: nothing has changed there.
+    /// Counts what a repo's lock files last named as named now, for an unchanged repo.
     pub fn again(&mut self, repo: &str, now: DateTime<Utc>) {
         let contents = self
             .repos
@@ -201,7 +201,7 @@ impl Ledger {
     }
 
     /// Forgets repos that are no longer enrolled, contents that no tree has, and packages that
-    /// nobody named for long.
+    /// nobody has named for a long time.
     #[must_use]
     pub fn tidied(mut self, enrolled: &BTreeSet<&str>, now: DateTime<Utc>) -> Self {
         self.repos
@@ -246,7 +246,7 @@ impl Ledger {
     }
 
     /// Returns when each package was last named, and whether it is in use: named by a lock file in
-    /// its last survey. Only for a tidied ledger: a content that no tree has any more would still
+    /// its last survey. Only for a tidied ledger: otherwise repos that are no longer enrolled still
     /// count.
     pub fn names(&self) -> Names {
         let worked = self.worked();
@@ -265,7 +265,7 @@ impl Ledger {
             .collect()
     }
 
-    /// Returns what is in use, each with the last work in a repo that names it.
+    /// Returns the packages in use, each with the last work in a repo that names it.
     fn worked(&self) -> HashMap<u32, Option<DateTime<Utc>>> {
         let mut worked = HashMap::new();
         for seen in self.repos.values() {
@@ -296,7 +296,7 @@ impl Ledger {
         })
     }
 
-    /// Whether every index is valid: anybody may have changed the file.
+    /// Checks that every index is valid: anybody may have changed the file.
     fn is_sound(&self) -> bool {
         self.contents
             .values()
@@ -309,7 +309,7 @@ fn file(state: &VolumePath) -> io::Result<VolumePath> {
     state.join(NAME).map_err(io::Error::from)
 }
 
-/// What each tree's lock files hold: as seen now, and what could not be read as it was `before`.
+/// Returns each tree's lock files as seen now; what could not be read stays as it was `before`.
 fn merged(
     seen: BTreeMap<String, Option<BTreeMap<String, Option<String>>>>,
     before: &mut BTreeMap<String, Files>,
@@ -362,7 +362,7 @@ mod tests {
         }
     }
 
-    /// `name: run, repo`, with a star for what is in use.
+    /// Returns lines of `name: run, repo`, with a star for what is in use.
     fn told(ledger: &Ledger) -> Vec<String> {
         let names = ledger.names();
         let told = |(package, naming): (&Package, &Naming)| {

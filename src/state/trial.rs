@@ -2,8 +2,8 @@
 //! NFS client can't see what the server does.
 //!
 //! A small file of our own is read, and its access time must move, as it does under `relatime` if
-//! it is older than the write. If a cache answers the read it doesn't move; then access times count
-//! as not kept, which costs knowledge and nothing else. The probe doesn't distinguish `strictatime`
+//! it is older than the write. If a cache answers the read, it doesn't move; then access times
+//! count as not kept, which only loses information. The probe doesn't distinguish `strictatime`
 //! from `relatime`, so access times count as up to a day old.
 
 use crate::fs::atomic;
@@ -13,12 +13,12 @@ use std::fs::{File, FileTimes};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::time::{Duration, SystemTime};
 
-/// Whether reading a file in the volume's state directory moves its access time.
+/// Checks whether reading a file in the volume's state directory moves its access time.
 ///
 /// # Errors
-/// The file can't be made, read or inspected.
+/// The file can't be created, read or inspected.
 pub fn keeps_access_times(state: &VolumePath) -> io::Result<bool> {
-    // It has no name that anybody could plant a link at, and is gone with its descriptor.
+    // The file has no name that anybody could plant a link at, and is deleted with its descriptor.
     let mut file = atomic::nameless(state)?;
     file.write_all(b"read me\n")?;
     file.sync_all()?;

@@ -1,7 +1,7 @@
 //! The volume's sentinel, which distinguishes the mounted volume from an empty mount point.
 //!
 //! Without it a run on an unmounted or wrongly mounted volume would find every worktree missing.
-//! Only `treewarden init` makes it.
+//! Only `treewarden init` creates it.
 
 use crate::config::policy;
 use crate::fs::atomic;
@@ -17,10 +17,10 @@ const NAME: &str = "volume.json";
 const SCHEMA: &str = "treewarden.volume/1";
 /// Bytes. Ours has some two hundred.
 const LARGEST: u64 = 64 << 10;
-/// What the state directory holds besides.
+/// The directories that `init` creates beside the sentinel.
 const DIRECTORIES: [&str; 2] = ["locks", "trash"];
 
-/// What `init` wrote.
+/// The sentinel that `init` wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sentinel {
     /// Always `treewarden.volume/1`.
@@ -33,7 +33,7 @@ pub struct Sentinel {
     pub created: DateTime<Utc>,
 }
 
-/// Why a text is no sentinel, or no known one.
+/// Why a text is not a sentinel, or not a known one.
 #[derive(Debug)]
 pub enum SentinelError {
     /// It is malformed.
@@ -64,7 +64,7 @@ impl Sentinel {
 /// Why the volume is not what the config says: nothing may be touched.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
-    /// There is no directory.
+    /// The directory is missing or can't be opened.
     #[error("failed to open the volume `{}`: {cause}; is it mounted?", root.display())]
     Root {
         /// Where it should be.
@@ -72,7 +72,7 @@ pub enum VolumeError {
         /// Why.
         cause: io::Error,
     },
-    /// There is a directory, and no sentinel.
+    /// The directory has no sentinel.
     #[error(
         "`{0}` is missing: the volume is not mounted here, or was never prepared; mount it, or run `treewarden init {1}`"
     )]
@@ -94,7 +94,7 @@ pub enum VolumeError {
     Version {
         /// The sentinel.
         path: VolumePath,
-        /// What it says it is.
+        /// The schema that it names.
         schema: String,
     },
     /// Root would read and write what the owner can't, and leave behind what the owner can't use.
@@ -110,7 +110,7 @@ pub enum VolumeError {
     /// The scratch space is on the volume: git would obey files that agents can write.
     #[error("the scratch directory `{}` lies on the volume, where agents can write: set TMPDIR to one outside of it", .0.display())]
     Scratch(PathBuf),
-    /// Locks or trash would lead elsewhere.
+    /// The directory of locks or the trash is something else.
     #[error(
         "`{0}` is no directory: what is done there would be done elsewhere; make it a directory"
     )]
@@ -127,13 +127,13 @@ pub enum VolumeError {
         /// Where it is.
         mounted: PathBuf,
     },
-    /// It is there already.
+    /// The sentinel exists already.
     #[error("`{0}` exists: the volume is prepared already; nothing was changed")]
     Prepared(VolumePath),
     /// It can't be written.
     #[error("failed to prepare `{}`: {cause}; check that this user may write there", path.display())]
     Prepare {
-        /// What was to be made.
+        /// What was to be created.
         path: PathBuf,
         /// Why it wasn't.
         cause: io::Error,
@@ -179,7 +179,7 @@ pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
     Ok(sentinel)
 }
 
-/// Root works for nobody but root.
+/// Refuses to work as root on another user's volume.
 fn prove_owner(place: PathBuf, seen: io::Result<Stat>) -> Result<(), VolumeError> {
     let seen = match seen {
         Ok(seen) => seen,
@@ -195,7 +195,7 @@ fn prove_owner(place: PathBuf, seen: io::Result<Stat>) -> Result<(), VolumeError
     Ok(())
 }
 
-/// Our own git dirs are made in scratch space; agents write everywhere on the volume.
+/// Refuses scratch space on the volume: our own git dirs are there, and agents write everywhere.
 fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
     let scratch = std::env::temp_dir();
     let stands = |path: &Path| path.canonicalize();
@@ -205,7 +205,7 @@ fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
     }
 }
 
-/// Agents can write here: a link in place of a directory would lead a run out of the volume.
+/// Refuses anything but a directory: a link from an agent would lead a run out of the volume.
 fn prove_directory(place: &VolumePath) -> Result<(), VolumeError> {
     let seen = found(openat::stat(place)).map_err(|cause| VolumeError::Unreadable {
         path: place.clone(),
@@ -217,10 +217,10 @@ fn prove_directory(place: &VolumePath) -> Result<(), VolumeError> {
     }
 }
 
-/// Makes a directory and those above it.
+/// Creates a directory and those above it.
 fn make_directories(place: &VolumePath) -> io::Result<()> {
     let mut above: Vec<&Path> = place.relative().ancestors().collect();
-    // The root itself, which is there.
+    // Without the root itself, which exists.
     above.pop();
     above.into_iter().rev().try_for_each(|path| {
         VolumePath::new(place.root(), path)
@@ -229,7 +229,7 @@ fn make_directories(place: &VolumePath) -> io::Result<()> {
     })
 }
 
-/// Makes the state directory with its directories and the sentinel.
+/// Creates the state directory with its directories and the sentinel.
 ///
 /// # Errors
 /// [`VolumeError`]; a prepared volume is left unchanged.

@@ -1,8 +1,8 @@
-//! Whose file is it: in trees whose time has come, tools' files go, and people's files among them
-//! are rescued and restored.
+//! Who made a file: when a tree is reaped, files that tools made are dropped, and people's files
+//! among them are rescued and restored.
 //!
-//! The layouts here are made by hand, as small as the tools' accounts allow; `accounts/real.rs` has
-//! the tools make them.
+//! The layouts here are written by hand, as small as the recognition of each tool allows;
+//! `accounts/real.rs` runs the tools themselves.
 
 use super::support::made::{cargo, npm};
 use super::support::repo::{Repo, Tree};
@@ -19,7 +19,7 @@ const MERGED: &str = "reap landed merged";
 const DIRTY: &str = "reap unsaved uncommitted work";
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55";
 
-/// What people put where tools write. None of it may be lost.
+/// People's files in directories where tools write. None of them may be lost.
 const PLANTED: [&str; 64] = [
     "web/node_modules/.notes.md",
     "web/node_modules/mine/src/work.js",
@@ -87,10 +87,10 @@ const PLANTED: [&str; 64] = [
     "yarn/.yarn/cache/notes.md",
 ];
 
-/// What people put into the registration.
+/// People's files in the worktree's registration.
 const REGISTERED: [&str; 3] = ["agent-notes.md", "config.worktree", "plans/next.md"];
 
-/// The projects' own files, which are on `main`.
+/// Writes the projects' own files, which are on `main`.
 fn projects(repo: &Repo<'_>) {
     for (file, text) in [
         ("web/package.json", "{}\n"),
@@ -122,7 +122,7 @@ fn projects(repo: &Repo<'_>) {
     repo.push();
 }
 
-/// What tools left in each of them.
+/// Writes what tools leave in each project.
 fn make(tree: &Tree) {
     let put = |file: &str, text: &str| write(&tree.path.join(file), text);
     node(&put);
@@ -220,7 +220,7 @@ fn python(put: &dyn Fn(&str, &str)) {
     let record = "six/__init__.py,sha256=LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE,1\nsix-1.dist-info/RECORD,,\n../../../bin/six,,\n\
                   ../../../README.md,,\n";
     put(&format!("{site}/six-1.dist-info/RECORD"), record);
-    // As Poetry writes it, of a tree that stood elsewhere.
+    // Poetry writes such a `RECORD` with absolute paths; this one is from a tree elsewhere.
     put(
         &format!("{site}/shop-1.dist-info/RECORD"),
         &format!("/elsewhere/{site}/shop.pth,,\n/elsewhere/{site}/shop-1.dist-info/RECORD,,\n"),
@@ -302,7 +302,7 @@ fn jvm(put: &dyn Fn(&str, &str)) {
     put("go/vendor/example.com/a/LICENSE", "x");
 }
 
-/// Binary notes that no text could hold.
+/// Writes the tools' binary files, which the text helpers can't write.
 fn finish(tree: &Tree) {
     write(
         &tree.path.join("mvn/target/jacoco.exec"),
@@ -427,7 +427,7 @@ fn what_tools_make_never_holds_a_tree_and_what_people_make_is_never_lost() {
     );
 }
 
-/// Whether the file is none of those on `main`.
+/// Whether the file is missing on `main`.
 fn git_knows(repo: &Repo<'_>, file: &str) -> bool {
     super::support::try_git(
         &repo.path,
@@ -437,7 +437,7 @@ fn git_knows(repo: &Repo<'_>, file: &str) -> bool {
     .0 != Some(0)
 }
 
-/// By default the tree stays for as long as any with unsaved work, and says what it holds.
+/// By default such a tree is kept as long as any with unsaved work, and its row names the file.
 #[test]
 fn a_tree_with_a_file_among_a_tools_is_unsaved() {
     let world = World::new();
@@ -463,7 +463,7 @@ fn a_tree_with_a_file_among_a_tools_is_unsaved() {
     );
 }
 
-/// A wheel's file that was edited since is somebody's; one that was only touched is not.
+/// A wheel's file counts as somebody's if its content was edited, but not if only its time changed.
 #[test]
 fn a_wheel_tells_what_was_edited() {
     let world = World::new();
@@ -499,7 +499,7 @@ fn a_wheel_tells_what_was_edited() {
     same("fates", &fates, &super::support::map(&expected));
 }
 
-/// Somebody writes into `target` after the tree was looked at, and before it goes.
+/// A file written into `target` after the survey, and before the tree is removed.
 #[test]
 fn what_is_written_among_a_tools_while_the_tree_goes_is_seen() {
     let world = World::new();
@@ -510,7 +510,7 @@ fn what_is_written_among_a_tools_while_the_tree_goes_is_seen() {
     cargo(&tree.path.join("target"), "shop", b"x");
     tree.age(2.0);
     let late = tree.path.join("target/debug/late.csv");
-    // The probe is asked when all trees were looked at: for the second time just before they go.
+    // The probe runs twice: after all trees were surveyed, and just before they are removed.
     let (first, second) = (world.beside("first"), world.beside("second"));
     let write_late = format!(
         "if [ -e {0} ]; then echo late >{1}; touch {2}; fi; touch {0}; exit 1",
@@ -530,7 +530,7 @@ fn what_is_written_among_a_tools_while_the_tree_goes_is_seen() {
     assert_eq!(fs::read_to_string(&late).unwrap(), "late\n");
 }
 
-/// The operator knows better than any account, of directories, files and links.
+/// The operator's config overrides any recognition, for directories, files and links.
 #[test]
 fn the_operators_word_is_good_for_files_and_links() {
     let world = World::new();

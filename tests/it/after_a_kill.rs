@@ -1,11 +1,11 @@
-//! After a killed run: the next one recognises its leftovers at once; and trees that can never go
-//! are reported.
+//! After a killed run, the next one recognises its leftovers at once. Trees that can never be
+//! reaped are reported.
 
 use super::support::repo::Repo;
 use super::support::{World, age, age_all, fifo, write};
 use std::path::PathBuf;
 
-/// Locks that a run's own git takes.
+/// Locks that a run's own git may leave behind.
 const OWN: [&str; 7] = [
     "HEAD.lock",
     "packed-refs.lock",
@@ -15,7 +15,7 @@ const OWN: [&str; 7] = [
     "objects/info/commit-graphs/commit-graph-chain.lock",
     "worktrees/fresh/HEAD.lock",
 ];
-/// What an agent's git may hold while its editor is open, or has from elsewhere.
+/// Locks that an agent's git may hold while its editor is open, or that something else left.
 const THEIRS: [&str; 4] = [
     "index.lock",
     "config.lock",
@@ -45,8 +45,8 @@ fn a_killed_runs_locks_are_known_at_once() {
     let world = World::new();
     std::fs::create_dir(world.at(".treewarden/at-work")).unwrap();
     let note = |name: &str| world.at(format!(".treewarden/at-work/{name}"));
-    // One was at work when its run was killed, one when its run ended, and of one nobody wrote
-    // anything.
+    // One run was killed while its git was at work, one ended well, and for the third repo there is
+    // no note.
     write(
         &note("acme__killed"),
         "a run's git is at work in this repo, under its lock\n",
@@ -58,7 +58,7 @@ fn a_killed_runs_locks_are_known_at_once() {
     for (repo, ..) in [&killed, &ended, &other] {
         write(&repo.git_dir(rescue), "");
     }
-    // Older than the note: another git's.
+    // Older than the note, so another git left it.
     let old = killed.0.git_dir("refs/heads/old.lock");
     write(&old, "");
     age(&old, 1.0 / 24.0 / 6.0);
@@ -179,7 +179,7 @@ fn scratch_directories_of_killed_runs_go_and_no_others() {
         ]
     );
     assert!(world.at("acme__shop/.git/objects").is_dir());
-    // And none of its own is left, though the run before it was killed.
+    // A killed run's own directory is removed as well, once nobody holds it.
     drop(held);
     world.night();
     assert_eq!(
@@ -239,7 +239,7 @@ fn trees_that_never_go_are_alerted_with_what_would_let_them_go() {
         );
     }
     assert!(fresh.path.exists());
-    // Unknown ones stand where a person looks, in plain words.
+    // Unknown trees are listed where a person looks, in plain words.
     let told = world.treewarden(&["report"]).out;
     let look = told.split("Needs a look:").nth(1).unwrap_or_default();
     assert!(

@@ -1,13 +1,13 @@
-//! In use is not idle: a tree that a process of this machine is in, or has open, stays, however old
-//! its files look; so do files that arrived today with old times. A living git's lock differs from
-//! a crashed one's, and a dead agent's lock is recognised.
+//! A tree is kept, however old its files look, if a process of this machine is in it or has one of
+//! its files open, or if files with old times arrived today. The lock of a living git is
+//! distinguished from a crashed one's, and a dead agent's lock is recognised.
 
 use super::support::at_work::{AtWork, SLEEP};
 use super::support::repo::Repo;
 use super::support::{World, age, map, remove, same, until, write};
 use std::path::Path;
 
-/// Whether `/proc` shows everybody here, as in no container.
+/// Whether `/proc` shows the processes of the whole machine, which it doesn't in a container.
 fn sees_all() -> bool {
     std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new("pid:[4026531836]"))
 }
@@ -86,7 +86,7 @@ fn a_tree_in_which_somebody_is_at_work_stays_until_he_is_gone() {
         row.reasons,
         [format!("sleep (pid {}) stands in it", at_work[0].id())]
     );
-    // Nor does anybody who asks for it get it, but for the one who stands there himself.
+    // `worktree remove` refuses it too, unless the caller is the process in the tree.
     let removed = world.treewarden(&["worktree", "remove", "acme/shop", "stands"]);
     assert_eq!(removed.code, 1, "{removed:?}");
     assert!(
@@ -157,16 +157,16 @@ fn what_came_today_with_old_times_is_not_old() {
         );
     };
     fate("reap landed merged");
-    // As tar does it: a new file, an old time.
+    // tar extracts like this: a new file with an old time.
     write(&unpacked.path.join("notes.md"), "from another machine\n");
     age(&unpacked.path.join("notes.md"), 99.0);
     fate("reap unsaved uncommitted work");
     world.change_times_count();
     fate("keep unsaved recent");
-    // So does a tracked file that is just as it was.
+    // An unchanged tracked file counts as recent, too, if its change time is.
     remove(&unpacked.path.join("notes.md"));
     fate("keep landed recent");
-    // Time goes by.
+    // Two days later it has become idle.
     let later = world
         .start_as(
             &[("TREEWARDEN_TEST_CLOCK_AHEAD", "172800")],
@@ -223,7 +223,7 @@ fn the_lock_of_a_git_whose_editor_is_open_is_not_a_dead_gits() {
     ]);
     same("fates", &world.fates(&night), &fates);
     assert!(held.exists() && !shop.git_dir("index.lock").exists());
-    // An hour is enough where everybody can be seen.
+    // If all processes are visible, a lock is stale after an hour.
     let place = shop.git_dir("index.lock");
     write(&place, "");
     age(&place, 1.0 / 24.0);

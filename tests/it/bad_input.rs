@@ -1,5 +1,5 @@
-//! Volumes and repos that are not what they should be: a clear message, nothing lost, no hang, and
-//! the others are maintained.
+//! Broken or unexpected volumes and repos: the message is clear, nothing is lost, nothing hangs,
+//! and the other repos are maintained.
 
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use treewarden::report::{RepoOutcome, RunReport};
 
-/// A night that must be refused, with these words.
+/// Checks that a run and a report are refused, with these words.
 fn refused(world: &World, words: &[&str]) {
     for arguments in [
         &["run", "--format", "json"][..],
@@ -112,7 +112,7 @@ fn a_second_init() {
 
 #[test]
 fn a_state_directory_that_can_not_be_used() {
-    // Who may write anywhere meets other walls than permissions.
+    // Wrong file types stop root as well; permissions don't.
     for locks in [true, false] {
         let world = World::new();
         let shop = world.repo("acme/shop");
@@ -175,17 +175,17 @@ fn a_state_directory_that_can_not_be_used() {
         ran.code == 3 && ran.out.contains("failed to write to `.treewarden`"),
         "{ran:?}"
     );
-    // Looking is all that a dry run does.
+    // A dry run only reads, so it works.
     assert_eq!(world.pass(0, &["report"]).totals.reaped, 1);
     same("the volume", &snapshot(&world.root), &before);
     modes(0o755);
 }
 
-/// What is done to a repo.
+/// Breaks a repo.
 type Break = fn(&Repo<'_>);
 use RepoOutcome::{Failed, Maintained, Refused};
 
-/// A loose object's file.
+/// Returns the path of a loose object.
 fn object(repo: &Repo<'_>, name: &str) -> PathBuf {
     let id = repo.git(&["rev-parse", name]);
     repo.git_dir(format!("objects/{}/{}", &id[..2], &id[2..]))
@@ -212,7 +212,7 @@ fn set(repo: &Repo<'_>, key: &str, value: &str) {
     repo.git(&["config", key, value]);
 }
 
-/// Each repo, what is done to it, what becomes of it, and words that its row must hold.
+/// Each repo: how it is broken, its outcome, and words that its row must contain.
 const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
     (
         "gone",
@@ -518,7 +518,7 @@ fn a_repo_that_is_no_honest_one_is_left_alone_and_the_others_are_maintained() {
             .collect::<BTreeMap<_, _>>()
     };
     same("the dry run said so too", &planned(&dry), &planned(&report));
-    // Whatever belongs to a broken repo is as it was; of the others only the trees went.
+    // Nothing of a broken repo has changed; the other repos lost only their trees.
     let touched = |path: &PathBuf| {
         path.starts_with(".treewarden")
             || ["acme__victim", "acme__zebra"]
@@ -616,7 +616,7 @@ fn an_index_that_claims_more_than_it_holds_costs_nothing() {
 #[test]
 fn no_time_of_a_file_makes_a_run_stumble() {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
-    // In memory a file keeps any time; a disk would cut it.
+    // On tmpfs a file keeps any time; a disk's file system would truncate it.
     let world = World::unprepared();
     assert_eq!(
         world

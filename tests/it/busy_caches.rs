@@ -1,9 +1,9 @@
-//! Caches of real tools under eviction by the real program: between two installs, half way through
-//! a unit, and while an install runs.
+//! Real tools' caches while the real program evicts: between two installs, half way through a unit,
+//! and during an install.
 //!
-//! Each tool gets projects with lock files, and a cache on a volume. What was evicted is fetched
-//! again; what is there works offline; nothing is ever half there. Most is left out of the plain
-//! run: it needs the tools that `.ci/run` puts into `target/ci/bin`, and their registries.
+//! Each tool gets projects with lock files, and a cache on a volume. Evicted packages are fetched
+//! again, cached ones install offline, and nothing is ever left incomplete. Most tests are ignored
+//! by default: they need the tools that `.ci/run` puts into `target/ci/bin`, and their registries.
 
 #![expect(
     clippy::disallowed_methods,
@@ -28,27 +28,27 @@ use treewarden::fs::volume_path::VolumePath;
 use treewarden::report::UnitOutcome;
 use treewarden::survey::caches;
 
-/// How long an install runs against eviction.
+/// How long installs run against eviction.
 const BUSY: Duration = Duration::from_secs(8);
 
-/// More installs and evictions than this are a test.
+/// A test needs more installs and evictions than this.
 const ENOUGH: usize = 3;
 
-/// A tool: its packages, how it is told of them, and how it runs.
+/// A tool: its packages, how a project asks for them, and how it runs.
 struct Tool {
     kind: &'static str,
     /// Its name in the config.
     name: &'static str,
-    /// Three that depend on nothing, each as a part of its unit's name.
+    /// Three packages without dependencies, each as a part of its unit's name.
     packages: [&'static str; 3],
-    /// Writes a project with these packages.
+    /// Writes a project that uses these packages.
     project: fn(&Bench, &Path, &[&str]),
-    /// The shell command in a project's directory that installs; `$CACHE` is the cache, `$OFFLINE`
-    /// is empty where there is a network.
+    /// The shell command that installs, run in the project's directory. `$CACHE` is the cache;
+    /// `$OFFLINE` is empty if the network may be used.
     install: &'static str,
 }
 
-/// A volume with one cache in it, and projects beside it.
+/// A volume with one cache, and projects beside it.
 struct Bench {
     tool: Tool,
     world: World,
@@ -58,7 +58,7 @@ struct Bench {
 impl Bench {
     fn new(tool: Tool) -> Self {
         let world = World::new();
-        // Everything goes that may go.
+        // With a budget of 1 byte, all that may be evicted is evicted.
         world.set("eviction", "budget: 1");
         world.set("caches", &format!("{{kind: {}, path: cache}}", tool.name));
         fs::create_dir(world.at("cache")).unwrap();
@@ -69,7 +69,7 @@ impl Bench {
         }
     }
 
-    /// Installs a project with these packages, made when it isn't there yet.
+    /// Installs a project with these packages, and creates it first if it is missing.
     fn install(&self, packages: &[&str], offline: bool) -> Result<(), String> {
         let directory = self.directory(packages);
         if !directory.exists() {
@@ -113,7 +113,7 @@ impl Bench {
         self.work.path().join(packages.join("+").replace('/', "_"))
     }
 
-    /// What an install makes is gone, and with it every hard link into the cache.
+    /// Removes what installs wrote, and with it every hard link into the cache.
     fn clean(&self) {
         for project in fs::read_dir(self.work.path()).unwrap().flatten() {
             for made in ["node_modules", "out"] {
@@ -122,7 +122,7 @@ impl Bench {
         }
     }
 
-    /// With what installs made cleaned away.
+    /// Returns the cache's units after `clean`.
     fn units(&self) -> Vec<Unit> {
         self.clean();
         self.units_as_they_are()
@@ -164,7 +164,7 @@ impl Bench {
         self.units().into_iter().map(|unit| unit.name).collect()
     }
 
-    /// The first `count` paths of a unit go, as eviction moves them.
+    /// Takes away the first `count` paths of a unit, as eviction moves them.
     fn take(&self, unit: &Unit, count: usize) {
         for path in unit.paths.iter().take(count) {
             fs::rename(
@@ -190,8 +190,8 @@ impl Bench {
         );
     }
 
-    /// What each eviction leaves behind works. `expected` are parts of the names of more units than
-    /// the packages'.
+    /// Checks that installs work after each kind of eviction. `expected` are parts of the names of
+    /// further units than the packages'.
     fn withstands(&self, expected: &[&str]) {
         self.world.set("eviction", "min_age: 0s");
         let [first, second, third] = self.tool.packages;
@@ -220,7 +220,7 @@ impl Bench {
             "unexpected: {unexpected:?}, missing: {missing:?}"
         );
 
-        // Killed half way through a unit: with its first path gone, and with its last one left.
+        // As after a kill half way through a unit: without its first path, and with only its last.
         let several: Vec<Unit> = self
             .units()
             .into_iter()
@@ -241,7 +241,7 @@ impl Bench {
             self.works(&all, false);
         }
         self.works(&all, true);
-        // One that a project needs.
+        // A unit that one project needs.
         let needed: Vec<Unit> = self
             .units()
             .into_iter()
@@ -253,14 +253,14 @@ impl Bench {
         self.works(&[first, third], true);
         self.fails_offline(&[second]);
         self.works(&all, false);
-        // Every second one.
+        // Every second unit.
         self.units()
             .iter()
             .step_by(2)
             .for_each(|unit| self.take(unit, unit.paths.len()));
         self.works(&all, false);
         self.works(&all, true);
-        // All, by the program.
+        // All units, evicted by the program.
         let before = self.units();
         let report = self.world.pass(1, &["run"]);
         let outcomes = report
@@ -276,13 +276,12 @@ impl Bench {
         self.works(&all, true);
     }
 
-    /// A project's installs go on, without a network, while the program evicts all else over and
-    /// over.
+    /// Repeats a project's offline install while the program keeps evicting everything else.
     fn goes_on(&self, min_age: Duration) {
         self.world
             .set("eviction", &format!("min_age: {}s", min_age.as_secs()));
         let [hot, cold @ ..] = self.tool.packages;
-        // Once more with a lock file: npm asks the registry in other words then.
+        // The second install has a lock file, with which npm sends other requests to the registry.
         self.works(&[hot], false);
         self.works(&[hot], false);
         let names = self.names();
@@ -292,15 +291,14 @@ impl Bench {
             self.works(&[hot], false);
             self.keeps_a_tree_of(hot);
         }
-        // Files written and read long ago, but for what a job reads from here on: that is all there
-        // is to see its use by.
+        // All files look two days old, so the reads of a job from here on are the only sign of use.
         age_all(&self.world.at("cache"), 2.0);
         self.works(&[hot], true);
         let (done, evicted, began) = (AtomicBool::new(false), AtomicUsize::new(0), Instant::now());
         let (installs, failures) = std::thread::scope(|scope| {
             let installing = scope.spawn(|| {
                 let (mut installs, mut failures) = (0, Vec::new());
-                // However slow the machine is.
+                // Goes on longer on a slow machine, until there were enough of both.
                 while began.elapsed() < BUSY
                     || ((installs <= ENOUGH || evicted.load(Ordering::Relaxed) <= ENOUGH)
                         && began.elapsed() < 9 * BUSY)
@@ -347,11 +345,11 @@ impl Bench {
         );
     }
 
-    /// What a repo's lock files name stays, though older than what nobody names, and is enough to
-    /// install from without a network, but for pip, which asks the index always.
+    /// Checks that units that lock files name stay, though they are older than the others, and
+    /// suffice to install offline (except with pip, which always asks the index).
     fn keeps_what_is_named(&self) {
         let [named, other, another] = self.tool.packages;
-        // Once more with a lock file: npm asks the registry in other words then.
+        // The second install has a lock file, with which npm sends other requests to the registry.
         self.works(&[named], false);
         self.works(&[named], false);
         let before = self.units();
@@ -361,7 +359,7 @@ impl Bench {
             .map(Result::unwrap)
             .filter(|file| file.file_type().unwrap().is_file())
         {
-            // All but what was built.
+            // Skips what was built, which is not text.
             let Ok(text) = fs::read_to_string(file.path()) else {
                 continue;
             };
@@ -392,7 +390,7 @@ impl Bench {
         self.works(&[other, another], false);
     }
 
-    /// A tree that stays and has the package as hard links.
+    /// Keeps a copy of the tree that has the package as hard links.
     fn keeps_a_tree_of(&self, package: &str) {
         let copied = Command::new("cp")
             .arg("-al")
@@ -402,8 +400,8 @@ impl Bench {
         assert!(copied.unwrap().success());
     }
 
-    /// Of a tool that tells by a lock that it is at work, even what it is about to use may be
-    /// evicted.
+    /// Checks that eviction never breaks a tool that holds a lock while it works, though even units
+    /// that it is about to use may be evicted.
     fn is_waited_for(&self) {
         self.world.set("eviction", "min_age: 0s");
         let all = self.tool.packages;
@@ -427,7 +425,7 @@ impl Bench {
         self.works(&all, true);
     }
 
-    /// One run of the program; says how many units went.
+    /// Runs the program once; returns how many units it evicted.
     fn evict(&self) -> usize {
         let units = self.world.pass(1, &["run"]).eviction.units;
         let failed: Vec<_> = units
@@ -442,7 +440,7 @@ impl Bench {
     }
 }
 
-/// A package's name without its version.
+/// Returns a package's name without its version.
 fn bare(package: &str) -> &str {
     package
         .rsplit_once('@')
@@ -455,7 +453,7 @@ fn uuid() -> uuid::Uuid {
     uuid::Uuid::new_v4()
 }
 
-/// `{"left-pad": "1.3.0"}` of `left-pad@1.3.0`.
+/// Depends on each package: `left-pad@1.3.0` becomes `"left-pad": "1.3.0"`.
 fn package_json(_: &Bench, directory: &Path, packages: &[&str]) {
     let dependencies = packages.iter().map(|package| {
         let (name, version) = package.rsplit_once('@').unwrap();
@@ -516,7 +514,7 @@ fn yarn_1() -> Tool {
     }
 }
 
-/// It has no switch for a missing network, but does without one where the lock file tells all.
+/// bun has no offline switch, but needs no network if the lock file has everything.
 fn bun() -> Tool {
     let install = "rm -rf node_modules yarn.lock; [ -z $OFFLINE ] || export HTTPS_PROXY=http://127.0.0.1:1 HTTP_PROXY=http://127.0.0.1:1; BUN_INSTALL_CACHE_DIR=$CACHE bun install --no-progress";
     Tool {
@@ -528,7 +526,7 @@ fn bun() -> Tool {
     }
 }
 
-/// Into a `node_modules`.
+/// Deno with a `node_modules`.
 fn deno() -> Tool {
     let install =
         "rm -rf node_modules yarn.lock; DENO_DIR=$CACHE deno install ${OFFLINE:+--cached-only}";
@@ -541,8 +539,8 @@ fn deno() -> Tool {
     }
 }
 
-/// Without one: what runs reads the cache itself. What Deno makes of its file stands below a hidden
-/// directory, as the project does, and is no unit.
+/// Deno without a `node_modules`: the program reads the cache itself. Deno's own output for
+/// `main.ts` is below a hidden directory, because the project is, so it is no unit.
 fn deno_run() -> Tool {
     let project: fn(&Bench, &Path, &[&str]) = |_, directory, packages| {
         let imports = packages
@@ -580,7 +578,7 @@ fn requirements(_: &Bench, directory: &Path, packages: &[&str]) {
     fs::write(directory.join("build.txt"), "setuptools==80.9.0\n").unwrap();
 }
 
-/// The last is built from its source.
+/// The last one is built from source.
 const PYTHON_PACKAGES: [&str; 3] = ["six-1.17.0", "idna-3.10", "toml-0.10.2"];
 
 fn uv() -> Tool {
@@ -596,7 +594,7 @@ fn uv() -> Tool {
 }
 
 fn pip() -> Tool {
-    // What it builds it keeps; whether it keeps what it fetched is the registry's business.
+    // pip always keeps what it builds; the registry decides whether it keeps what it downloads.
     let packages = ["toml-0.10.2", "six-1.17.0", "docopt-0.6.2"];
     let install = "rm -rf out; PIP_CACHE_DIR=$CACHE PIP_CONSTRAINT=build.txt python3 -m pip install --quiet --target out --no-deps \
                    --no-binary toml,six,docopt -r requirements.txt";
@@ -641,7 +639,7 @@ const MODULES: [&str; 3] = [
     "example.com/three@v0.3.0",
 ];
 
-/// A proxy of files for Go, with the modules in it.
+/// Writes a file-based module proxy for Go, with these modules.
 const PROXY: &str = r#"
 import os, sys, zipfile
 for module in sys.argv[1:]:
@@ -734,7 +732,7 @@ fn what_its_tool_holds_stays() {
         );
         units.remove(0).outcome
     };
-    // As uv holds it while it runs.
+    // uv holds this lock while it runs.
     let held = fs::File::open(&lock).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockShared).unwrap();
     assert_eq!(
@@ -742,7 +740,7 @@ fn what_its_tool_holds_stays() {
         UnitOutcome::Skipped("its tool is at work and holds `cache/.lock`".to_owned())
     );
     drop(held);
-    // What an agent put there instead is neither opened through nor waited for.
+    // A link, FIFO or directory that an agent put there is neither followed nor waited for.
     let elsewhere = world.beside("elsewhere");
     write(&elsewhere, "precious");
     for plant in [
@@ -764,7 +762,7 @@ fn what_its_tool_holds_stays() {
     assert!(!unit.exists() && !lock.exists());
 }
 
-/// A test for each: `name: what, tool, arguments`.
+/// Defines the tests: `name: tool, what(arguments)`.
 macro_rules! tests {
     ($($name:ident: $tool:expr, $what:ident($($expected:expr),*);)*) => {$(
         #[test]
@@ -806,7 +804,7 @@ tests! {
     go_build_goes_on: go_build(), goes_on(AN_HOUR);
     uv_goes_on: uv(), goes_on(AN_HOUR);
     uv_is_waited_for: uv(), is_waited_for();
-    // Nobody can set back the time of a link's change: it must pass.
+    // These need real time to pass, because a link's change time can't be set back.
     pnpm_10_goes_on: pnpm(PNPM_10), goes_on(Duration::from_secs(2));
     bun_goes_on: bun(), goes_on(Duration::from_secs(2));
     deno_goes_on: deno(), goes_on(Duration::from_secs(2));

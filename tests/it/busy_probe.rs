@@ -1,11 +1,11 @@
-//! The busy probe: the operator's own answer, asked without a shell and in an environment of our
-//! making; a repo that is busy night after night raises an alert.
+//! The busy probe: the operator's own command, run without a shell and with a minimal environment.
+//! A repo that is busy night after night raises an alert.
 
 use super::support::{World, age, map, same, write};
 use chrono::Duration;
 use treewarden::report::{RepoOutcome, RunReport};
 
-/// Makes the journal's nights look as if each was a day further back.
+/// Shifts the journal's runs a day into the past.
 fn a_day_goes_by(world: &World) {
     let journal = world.at(".treewarden/journal.jsonl");
     let lines = std::fs::read_to_string(&journal).unwrap();
@@ -29,8 +29,8 @@ fn a_repo_that_is_busy_night_after_night_is_alerted() {
         answer.display()
     ));
     let mut nights = Vec::new();
-    // Busy, busy twice on one day, idle, and then busy for five nights, in one of them by a lock,
-    // in one without an answer.
+    // Busy, busy twice on one day, idle, then busy five nights in a row: once because of a lock,
+    // once because the probe failed.
     for (night, code) in ["0", "0", "0", "1", "0", "0", "lock", "7", "0"]
         .into_iter()
         .enumerate()
@@ -106,7 +106,7 @@ fn a_probe_gets_no_environment_but_its_own() {
     let said = std::fs::read_to_string(&said).unwrap();
     let mut lines = said.lines();
     let (first, last) = (lines.next().unwrap(), lines.next_back().unwrap());
-    // The shell adds a name of its own.
+    // The shell itself adds `PWD`.
     let names: Vec<&str> = lines.filter(|name| *name != "PWD").collect();
     assert_eq!(
         (first, last),

@@ -1,8 +1,8 @@
-//! Real caches of real tools: their contents are the units that the survey lists, and each tool
-//! goes on when all of them vanish.
+//! Real caches of real tools: the survey lists their contents as units, and each tool still works
+//! when all of them are gone.
 //!
-//! Left out of the plain run, because it needs the tools and their registries: `cargo test --test
-//! it -- --ignored caches`.
+//! Ignored by default, because it needs the tools and their registries:
+//! `cargo test --test it -- --ignored caches`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -25,7 +25,7 @@ use treewarden::fs::volume_path::VolumePath;
 use treewarden::survey::caches;
 use treewarden::survey::size;
 
-/// Serves the working directory as a package index would: pip caches only what has an `ETag` or a
+/// Serves the working directory as a package index: pip caches only responses with an `ETag` or a
 /// maximum age.
 const SERVER: &str = r#"
 import http.server, subprocess, sys, threading
@@ -42,7 +42,7 @@ command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-index", "
 sys.exit(subprocess.run(command).returncode)
 "#;
 
-/// Makes the smallest wheel that pip accepts.
+/// Writes the smallest wheel that pip accepts.
 const WHEEL: &str = r#"
 import zipfile
 with zipfile.ZipFile("unit-1.0-py3-none-any.whl", "w") as wheel:
@@ -52,7 +52,7 @@ with zipfile.ZipFile("unit-1.0-py3-none-any.whl", "w") as wheel:
     wheel.writestr(info + "RECORD", "")
 "#;
 
-/// A volume with one cache in it, and a directory to work in beside it.
+/// A volume with one cache, and a working directory beside it.
 struct Bench {
     volume: TempDir,
     work: TempDir,
@@ -76,7 +76,7 @@ impl Bench {
         fs::write(path, text).unwrap();
     }
 
-    /// Runs a tool in the work directory, with the cache where `variable` says; it must succeed.
+    /// Runs a tool in the working directory, with `variable` set to the cache. It must succeed.
     fn run(&self, variable: &str, command: &[&str]) {
         let mut tool = Command::new(command[0]);
         tool.args(&command[1..])
@@ -115,7 +115,7 @@ impl Bench {
         seen.units
     }
 
-    /// The units are as `expected`; with all of them gone `refill` works, and brings back the same.
+    /// Checks the units, removes them all, and checks that `refill` restores the same ones.
     fn proves(&self, kind: &str, expected: &[&str], refill: impl Fn()) {
         let units = self.units(kind);
         assert_eq!(
@@ -175,8 +175,8 @@ fn npm() {
         "left-pad (metadata)",
         "left-pad-1.3.0.tgz",
     ];
-    // Without a lock file npm needs the metadata; offline first, it believes whatever the index
-    // says.
+    // Without a lock file npm needs the metadata; with `--prefer-offline` it trusts the cached
+    // index, however old.
     bench.proves("npm", &expected, || {
         fs::remove_dir_all(bench.work.path().join("node_modules")).unwrap();
         fs::remove_file(bench.work.path().join("package-lock.json")).unwrap();
@@ -255,8 +255,8 @@ fn pip() {
         bench.run("PIP_CACHE_DIR", &["python3", "-c", SERVER]);
     };
     download();
-    // The digest is the URL's, and so the port's: one unit, of a pair or (an older pip) of one
-    // file.
+    // The digest in the name depends on the URL, and so on the port: one unit, of two files or,
+    // with an older pip, of one.
     let units = bench.units("pip");
     let paths = if units[0].name.contains("http-v2/") {
         2
@@ -275,7 +275,7 @@ fn pip() {
 #[ignore = "needs npm, pip, go and cargo with registries"]
 fn pip_wheels() {
     let bench = Bench::new();
-    // The registry's source archive is built, and the wheel of it kept.
+    // pip builds the registry's source archive, and caches the wheel.
     let build = || {
         let _gone = fs::remove_dir_all(bench.work.path().join("out"));
         bench.run(
@@ -324,8 +324,8 @@ fn go_build() {
     let bench = Bench::new();
     bench.write("go.mod", "module example.com/x\n");
     bench.write("main.go", "package main\n\nfunc main() {}\n");
-    // Go 1.20 and newer index a directory whose files are 2 s old, and only then: one more unit, if
-    // the second build is late enough.
+    // Go 1.20 and newer index a directory only if its files are at least 2 s old. Old times avoid a
+    // further unit in the second build.
     let old = fs::FileTimes::new()
         .set_modified(SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365 * 50));
     for name in ["go.mod", "main.go"] {
@@ -335,7 +335,7 @@ fn go_build() {
             .unwrap();
     }
     let build = || {
-        // Go takes what it can from an output that is there.
+        // Go reuses an existing output as far as it can.
         let _gone = fs::remove_file(bench.work.path().join("out"));
         bench.run("GOCACHE", &["go", "build", "-o", "out", "."]);
     };

@@ -1,5 +1,5 @@
-//! The commands as a script sees them: exit codes, what goes where, and what a choice of repos or
-//! parts leaves alone.
+//! The commands as a script sees them: exit codes, standard output and error, and what `--repo` and
+//! `--only` leave alone.
 
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use treewarden::report::{RepoOutcome, RunOutcome, RunReport};
 
-/// A repo with something for each part of a night: a tree, a registration, a leftover and loose
-/// refs.
+/// Creates a repo with something for each part of a run: a tree, a registration without a tree, a
+/// leftover and loose refs.
 fn work<'a>(world: &'a World, name: &str) -> Repo<'a> {
     let repo = world.repo(name);
     repo.tree("landed").age(2.0);
@@ -32,8 +32,8 @@ fn work<'a>(world: &'a World, name: &str) -> Repo<'a> {
     repo
 }
 
-/// Waits in this repo, with its lock held, until the second file is there; the first one says that
-/// it has begun.
+/// Makes a run stop in this repo, with its lock held, until the second file exists. The first file
+/// says that it has begun.
 fn halt(world: &World, repo: &str) -> [std::path::PathBuf; 2] {
     let files = [world.beside("begun"), world.beside("go")];
     let [begun, go] = files.each_ref().map(|path| path.display());
@@ -56,7 +56,7 @@ fn bad_usage_and_bad_config_touch_nothing() {
     let broken = world.beside("broken.yaml");
     write(&broken, "volume: {root: /data, rot: 1}\n");
     let [nowhere, broken] = [&nowhere, &broken].map(|path| path.to_str().unwrap());
-    // What was typed, and what is said on standard error.
+    // What was typed, and what standard error says.
     let table: [(&[&str], &str); 11] = [
         (
             &["run", "--repo", "acme/sho"],
@@ -208,7 +208,7 @@ fn a_signal_ends_a_night_between_two_steps() {
         );
         assert_eq!(report.totals.reaped, 0);
         assert!(world.at("worktrees/acme__shop/landed").exists() && shop.fsck().is_empty());
-        // Nothing is left behind: neither a name in a lock nor scratch space.
+        // Nothing is left behind: no name in a lock, nothing in the scratch space.
         for lock in ["volume", "acme__shop"] {
             assert_eq!(
                 std::fs::read(world.at(format!(".treewarden/locks/{lock}.lock"))).unwrap(),
@@ -229,7 +229,7 @@ fn a_second_signal_ends_it_at_once() {
     let world = World::new();
     work(&world, "acme/shop");
     let [begun, go] = halt(&world, "acme/shop");
-    // Nobody reads the pipe: as slow as a night's end can be.
+    // Nobody reads the pipe, so the run never finishes by itself.
     let pipe = world.beside("pipe");
     fifo(&pipe);
     let mut night = world.start(&["run", "--output", pipe.to_str().unwrap()]);
@@ -264,7 +264,7 @@ fn the_report_goes_where_it_was_sent() {
         (report.schema.as_str(), report.totals.reaped),
         ("treewarden.report/1", 1)
     );
-    // Whoever was reading the old one reads it to its end.
+    // A reader that has the old file open still reads all of it.
     let mut text = String::new();
     old.read_to_string(&mut text).unwrap();
     assert_eq!(text, "the old one");
@@ -450,7 +450,7 @@ fn the_demo_shows_a_whole_night() {
         ("acme/infra", "Refused"),
     ];
     same("the demo's repos", &found, &map(&expected));
-    // What it says to try works; the agent of the demo is gone by then.
+    // The commands that the demo suggests work. Its agent has ended by then.
     let ran = world.treewarden(&[&["report", "--format", "json"][..], &config].concat());
     let report: BTreeMap<_, _> = ran
         .report()

@@ -1,5 +1,5 @@
-//! The config file: what is accepted, what it becomes, and how every mistake in it is reported. All
-//! configs are literals, and no test needs a volume.
+//! The config file: what is accepted, what it turns into, and how every mistake in it is reported.
+//! All configs are literals, and no test needs a volume.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,14 +23,14 @@ fn refused(text: &str) -> String {
         .to_string()
 }
 
-/// A config that is right but for `lines`, which start on line 3.
+/// Refuses a config that is correct except for `lines`, which start on line 3.
 fn refused_with(lines: &str) -> String {
     refused(&format!(
         "volume: {{root: /data}}\nrepos: [{{name: acme/shop, path: acme__shop}}]\n{lines}"
     ))
 }
 
-/// The example with every optional key that it only shows put to work.
+/// Returns the example with every optional key uncommented.
 fn example_with_all_keys() -> String {
     let is_key = |rest: &str| {
         rest.starts_with("- {")
@@ -206,7 +206,7 @@ fn the_commented_example_shows_every_key() {
     );
     assert!(alerts.termination_log.is_some() && alerts.webhook.is_some());
 
-    // The refusal of an unknown key lists the known ones, so it can't forget any.
+    // The error for an unknown key lists the known ones, so the list is complete.
     let bad = "x: 1\nvolume: {x: 1}\neviction: {x: 1, high: {x: 1}}\nrun: {x: 1}\ndefaults: {x: 1, worktrees: {x: 1}, gc: {x: 1}}
 repos: [{x: 1}]\ncaches: [{x: 1}]\nalerts: {x: 1, webhook: {x: 1}}";
     let told = refused(bad);
@@ -400,8 +400,7 @@ c.yaml:31: alerts.pushgateway: is no address; write one that starts with http://
     assert_eq!(told, wanted);
 }
 
-/// Each row: lines of a config that is right otherwise, and how each problem starts that is told of
-/// them.
+/// Each row: lines of an otherwise correct config, and how each problem reported for them begins.
 const MISTAKES: &[(&str, &[&str])] = &[
     (
         "evicton: {}",
@@ -417,7 +416,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "eviction: {low: {inodes: 85%}}",
         &["3: eviction.low.inodes: 85% equals high (85%)"],
     ),
-    // With high unreadable, nothing can be said of low.
+    // If high can't be read, low isn't judged.
     (
         "eviction: {high: {bytes: 8}, low: {bytes: 99%}}",
         &["3: eviction.high.bytes: `8` is no percentage"],
@@ -790,8 +789,8 @@ fn an_address_is_never_told() {
     }
 }
 
-/// The example, cut and mangled in many ways: never a panic, and always a line that is there (or
-/// the one after the end).
+/// The example, cut and mangled in many ways, never causes a panic, and each reported line exists
+/// (or is the one after the end).
 #[test]
 fn mangled_text_is_accepted_or_refused_but_never_a_panic() {
     let lines: Vec<&str> = EXAMPLE

@@ -1,5 +1,5 @@
 //! The sandbox behind the shadow: what git could reach if somebody swapped a repo's directories
-//! while it runs. Without the sandbox git does the harm, which proves that git had something to do.
+//! while it runs.
 
 use crate::support::{World, git, remove};
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ fn a_repack_can_not_be_led_to_another_tenants_objects() {
     let world = World::new();
     let _repos = (world.repo("acme/mine"), world.repo("acme/theirs"));
     let victim = world.at("acme__theirs/.git/objects");
-    // All that a repack of mine needs is there: nothing but the wall can stop it.
+    // All that a repack of `mine` needs is in `theirs`, so only the sandbox can stop it.
     let copied = world.program(
         "cp",
         &[
@@ -43,7 +43,7 @@ fn a_repack_can_not_be_led_to_another_tenants_objects() {
     let stop = Stop::after(Duration::from_mins(1), std::sync::Arc::default());
     let shadow = Shadow::of(&place, &stop).unwrap();
 
-    // Proven, and swapped only then.
+    // Swapped only after the shadow has checked the directory.
     remove(&world.at("acme__mine/.git/objects"));
     symlink(&victim, world.at("acme__mine/.git/objects")).unwrap();
     let repack = || {

@@ -1,9 +1,9 @@
 //! The lock under load: 64 processes, and never two holders at once. A million acquisitions with
-//! `TREEWARDEN_SWEEP=all`, else a sixteenth of them.
+//! `TREEWARDEN_SWEEP=all`, else 64,000.
 //!
-//! A witness of our own counts, not the lock: a file for each repo, in which a holder finds nobody,
-//! writes its number, finds it still there, and adds one to a count that two holders at once would
-//! spoil.
+//! The test doesn't trust the lock but counts for itself, in a file for each repo. A holder finds
+//! no number there, writes its own, finds it still there, and increments a count that two holders
+//! at once would corrupt.
 
 #![expect(clippy::disallowed_methods, reason = "it starts itself")]
 
@@ -16,13 +16,13 @@ use treewarden::fs::volume_path::VolumePath;
 use treewarden::lock::{LockError, LockedRepo};
 
 const PROCESSES: u64 = 64;
-/// Fewer than there are processors would wait for one another only; more, and they seldom meet.
+/// With fewer repos than processors, processes only wait; with many more, they seldom meet.
 const REPOS: u64 = 4;
 
-/// Of one of the processes: the directory, and its number.
+/// What one of the processes is given: the directory, and its number.
 const PART: &str = "TREEWARDEN_CONTENDS";
 
-/// Over all processes.
+/// Returns how often all processes together acquire the lock.
 fn acquisitions() -> u64 {
     if std::env::var("TREEWARDEN_SWEEP").is_ok_and(|sweep| sweep == "all") {
         1_000_000
@@ -38,7 +38,7 @@ fn two_never_hold_a_repo_at_once() {
         let (directory, number) = part.rsplit_once(':').unwrap();
         return contend(Path::new(directory), number.parse().unwrap());
     }
-    // Best in memory: each acquisition syncs what it wrote.
+    // Preferably in memory, because each acquisition syncs what it wrote.
     let directory = super::support::temporary();
     fs::create_dir(directory.path().join("locks")).unwrap();
     for repo in 0..REPOS {
@@ -86,7 +86,7 @@ fn two_never_hold_a_repo_at_once() {
     );
 }
 
-/// One of the processes: its share of the acquisitions.
+/// Runs one process' part of the acquisitions.
 fn contend(directory: &Path, number: u64) {
     let root: Arc<Path> = directory.into();
     let [place, locks] =
@@ -116,7 +116,7 @@ fn contend(directory: &Path, number: u64) {
         assert_eq!(read(witness, 0), 0, "somebody is in already");
         write(witness, 0, number);
         let count = read(witness, 8);
-        // Now and then somebody else gets the processor here.
+        // Sometimes lets another process run here.
         if random.u8(..16) == 0 {
             std::thread::yield_now();
         }

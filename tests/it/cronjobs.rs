@@ -1,8 +1,8 @@
 //! The cluster's manifests, compared with the program: exit codes, arguments, paths, times, pod
 //! security, storage, image.
 //!
-//! The files are read without tools. Only the last test renders them as `kubectl apply -k` would
-//! and asks the schemas of Kubernetes, so it needs kubectl and a Python package.
+//! The files are read without tools, except in the last test: it renders them as `kubectl apply -k`
+//! would and checks them against Kubernetes' schemas, so it needs kubectl and a Python package.
 #![expect(
     clippy::disallowed_methods,
     reason = "runs treewarden itself, kubectl and the schemas' validator, never git"
@@ -20,11 +20,11 @@ use serde_yaml::Value;
 
 const NIGHT: &str = "cronjobs/base/cronjob.yaml";
 const REPORT: &str = "cronjobs/report/job.yaml";
-/// What is laid over the night to share it.
+/// The overlay that splits the nightly run into shards.
 const SHARDED: &str = "cronjobs/sharded/shards.yaml";
 
-/// All of a pod but its volumes and its container. Whole on purpose: a field that someone adds is
-/// looked at here first.
+/// A pod without its volumes and its container. It is compared as a whole, so that a field that
+/// someone adds fails here first.
 const RESTRICTED_POD: &str = "
 restartPolicy: Never
 terminationGracePeriodSeconds: 300
@@ -51,7 +51,7 @@ fn file(path: &str) -> Value {
     yaml(&text(path))
 }
 
-/// The Job in a Job or a `CronJob`; nothing in anything else.
+/// Returns the Job in a Job or a `CronJob`, and nothing for any other kind.
 fn job(object: &Value) -> Option<&Value> {
     match object["kind"].as_str()? {
         "CronJob" => Some(&object["spec"]["jobTemplate"]["spec"]),
@@ -68,7 +68,7 @@ fn container(object: &Value) -> &Value {
     &pod(object)["containers"][0]
 }
 
-/// The item of a list that has this name.
+/// Returns the item of a list that has this name.
 fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
     list.as_sequence()
         .expect("a list")
@@ -79,7 +79,7 @@ fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
 
 fn assert_restricted(object: &Value) {
     let mut frame = pod(object).as_mapping().expect("a pod").clone();
-    // The shards' pods say besides where they had better not run: together.
+    // The shards' pods also have a spread constraint, so that they prefer different nodes.
     let spread = frame.remove("topologySpreadConstraints");
     assert_eq!(
         spread.as_ref(),
@@ -108,7 +108,7 @@ fn is_sharded(object: &Value) -> bool {
     job(object).expect("a Job")["completionMode"] == "Indexed"
 }
 
-/// The volume is mounted where the config says, and the config where treewarden looks for it.
+/// Checks that the volume and the config are mounted where they are expected.
 fn assert_paths(object: &Value, config: &Value) {
     let mounts = &container(object)["volumeMounts"];
     assert_eq!(
@@ -127,7 +127,7 @@ fn pods_are_restricted_and_see_the_volume_where_the_config_says() {
     }
 }
 
-/// Two files say the same pod, because kustomize can't share one between a `CronJob` and a Job.
+/// Two files define the same pod, because kustomize can't share one between a `CronJob` and a Job.
 #[test]
 fn the_report_pod_is_the_night_pod_with_a_read_only_view() {
     let night = file(NIGHT);
@@ -148,7 +148,7 @@ fn the_report_pod_is_the_night_pod_with_a_read_only_view() {
     assert_eq!(&report, pod(&night));
 }
 
-/// Those of `docs/design/contract.md#exit-codes`, each with what the Job does about it.
+/// The codes of `docs/design/contract.md#exit-codes`, each with the Job's reaction.
 #[test]
 fn every_exit_code_has_its_answer() {
     let night = file(NIGHT);
@@ -169,8 +169,7 @@ fn every_exit_code_has_its_answer() {
     );
 }
 
-/// Of a night that several pods share: as many pods as there are shards, and what ends one ends no
-/// other.
+/// With shards, there are as many pods as shards, and a failed one doesn't stop the others.
 #[test]
 fn a_shared_night_is_the_night_but_for_its_shards() {
     let sharded = file(SHARDED);
@@ -205,7 +204,7 @@ fn a_shared_night_is_the_night_but_for_its_shards() {
     );
 }
 
-/// A config that isn't there is complained about only after the arguments were understood.
+/// Treewarden complains about a missing config only after it has accepted the arguments.
 #[test]
 fn the_arguments_are_ones_the_cli_takes() {
     for path in [NIGHT, REPORT] {
@@ -268,7 +267,7 @@ fn the_storage_is_one_that_locks_can_be_trusted_on() {
     assert_eq!(mounted["claimName"], claim["metadata"]["name"]);
 }
 
-/// Whether a `NetworkPolicy` lets its pods talk to what an address names,
+/// Whether a `NetworkPolicy` allows its pods to connect to an address,
 /// `http://SERVICE.NAMESPACE:PORT`.
 fn lets_out(policy: &Value, address: &str) -> bool {
     let (host, port) = address
@@ -295,7 +294,7 @@ fn lets_out(policy: &Value, address: &str) -> bool {
     })
 }
 
-/// Whether it lets them talk to HTTPS anywhere outside.
+/// Whether it allows HTTPS connections to anywhere outside.
 fn lets_out_to_webhooks(policy: &Value) -> bool {
     let outside = |rule: &Value| {
         rule["to"][0]["ipBlock"]["cidr"] == "0.0.0.0/0" && rule["ports"][0]["port"] == 443
@@ -307,7 +306,7 @@ fn lets_out_to_webhooks(policy: &Value) -> bool {
         .any(outside)
 }
 
-/// Names, and whom the example config names; nobody comes in, and no pod but treewarden's is meant.
+/// Allows only DNS and the example config's addresses, nothing inbound, and no other pods.
 #[test]
 fn the_network_lets_out_to_those_who_are_told_and_to_nobody_else() {
     let policy = file("cronjobs/base/networkpolicy.yaml");
@@ -361,7 +360,7 @@ fn the_network_lets_out_to_those_who_are_told_and_to_nobody_else() {
     );
 }
 
-/// What `image.sh` builds and runs; here is held what can be known without it.
+/// `image.sh` builds and runs the image; this test checks what can be checked without that.
 #[test]
 fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
     let containerfile = text("cronjobs/Containerfile");
@@ -382,8 +381,8 @@ fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
             copied.insert(source.to_owned());
         }
     }
-    // All that a build reads: the sources, and what Cargo and the crates that work at build time
-    // look for at the top.
+    // What a build reads: the sources, and the files at the top that Cargo and the crates used at
+    // build time look for.
     let tools = ["clippy.toml", "deny.toml", "rustfmt.toml"];
     let at_the_top = fs::read_dir(at(""))
         .unwrap()
@@ -430,7 +429,7 @@ fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
     );
 }
 
-/// Every directory that `kubectl apply -k` could be given, relative to the top of the tree.
+/// Returns every directory that `kubectl apply -k` accepts, as an absolute path.
 fn kustomizations() -> Vec<PathBuf> {
     ["config", "cronjobs"]
         .into_iter()
@@ -444,7 +443,7 @@ fn kustomizations() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Runs a tool, gives it `input`, and returns all that it said and whether it was content.
+/// Runs a tool with `input`, and returns whether it succeeded and all that it printed.
 fn tool(program: &str, args: &[&str], input: &str, from: &str) -> (bool, String) {
     let mut child = Command::new(program)
         .args(args)
@@ -483,7 +482,7 @@ fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, String) {
 #[ignore = "needs kubectl and PyPI's kubernetes-validate"]
 fn a_cluster_takes_what_kustomize_makes_of_them() {
     let content = (true, String::new());
-    // The oldest Kubernetes that knows all that is used, and the newest that the validator knows.
+    // The oldest Kubernetes that has all that is used, and the newest that the validator knows.
     let versions: [&[&str]; 2] = [&["--kubernetes-version", "1.31"], &[]];
     let directories = kustomizations();
     assert!(
@@ -588,8 +587,8 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
                         "{}",
                         directory.display()
                     );
-                    // As the metrics have it: two namespaces with one name would push over each
-                    // other.
+                    // Metrics are pushed by this name: two namespaces with the same name would
+                    // overwrite each other.
                     volumes.insert(
                         alerts["volume"]
                             .as_str()

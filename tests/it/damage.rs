@@ -1,4 +1,4 @@
-//! A damaged repo is reported, by a run, a dry run and `check` alike, and left alone: nothing of it
+//! A damaged repo is reported, by a run, a dry run and `check` alike, and left alone: nothing in it
 //! is repacked, removed or cleared.
 
 use super::support::repo::Repo;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use treewarden::report::{GcAction, RepoOutcome};
 
-/// What is done to a repo.
+/// Damages a repo.
 type Break = fn(&Repo<'_>);
 
 fn packs(repo: &Repo<'_>, ending: &str) -> Vec<PathBuf> {
@@ -22,7 +22,7 @@ fn packs(repo: &Repo<'_>, ending: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The one pack of all objects, or what stands beside it.
+/// Repacks everything into one pack, and returns it or its sibling with this ending.
 fn packed(repo: &Repo<'_>, ending: &str) -> PathBuf {
     repo.git(&["repack", "-q", "-a", "-d"]);
     packs(repo, ending).remove(0)
@@ -33,7 +33,7 @@ fn loose(repo: &Repo<'_>, name: &str) -> PathBuf {
     repo.git_dir(format!("objects/{}/{}", &id[..2], &id[2..]))
 }
 
-/// Objects are read-only.
+/// Replaces a file: git's objects are read-only.
 fn write_anew(path: PathBuf, bytes: impl AsRef<[u8]>) {
     remove(&path);
     write(&path, bytes);
@@ -49,7 +49,7 @@ fn in_half(bytes: &mut Vec<u8>) {
     bytes.truncate(bytes.len() / 2);
 }
 
-/// Each with words that its row must hold.
+/// Kinds of damage, each with words that the repo's row must contain.
 const DAMAGED: &[(&str, Break, &str)] = &[
     (
         "pack-cut",
@@ -83,7 +83,7 @@ const DAMAGED: &[(&str, Break, &str)] = &[
     (
         "history-gone",
         |repo| {
-            // What the branches name is there, what is below is not.
+            // The branch's last commit exists; its history is gone.
             let pack = packed(repo, "pack");
             repo.commit(60.0, "later.ts", "1\n");
             remove(&pack);
@@ -323,7 +323,7 @@ fn a_damaged_repo_is_told_and_let_be() {
     assert_eq!(report.alerts[0].name, "RunFailed");
 }
 
-/// What looks odd and isn't damaged.
+/// Repos that look unusual but aren't damaged.
 const WELL: &[(&str, Break)] = &[
     ("unborn", |repo| {
         remove(&repo.path);
@@ -350,7 +350,7 @@ const WELL: &[(&str, Break)] = &[
     }),
     ("packed", |repo| drop(repo.git(&["gc", "-q"]))),
     ("stale-packed-ref", |repo| {
-        // What a loose ref overrides may name what is long gone.
+        // An entry in `packed-refs` that a loose ref overrides may name a missing object.
         repo.git(&["pack-refs", "--all"]);
         repo.commit(60.0, "later.ts", "1\n");
         changed(repo.git_dir("packed-refs"), |bytes| {
@@ -394,7 +394,7 @@ const WELL: &[(&str, Break)] = &[
         );
     }),
     ("partial", |repo| {
-        // A branch that nobody checked out has no tree here.
+        // A branch that nobody checked out has no tree objects here.
         repo.git(&["checkout", "-q", "-b", "other"]);
         repo.commit(60.0, "later.ts", "1\n");
         repo.git(&["push", "-q", "origin", "other"]);
@@ -417,7 +417,7 @@ const WELL: &[(&str, Break)] = &[
             ],
         );
         repo.git(&["branch", "-q", "other", "origin/other"]);
-        // As later gits write it.
+        // As newer versions of git write it.
         try_git(
             &repo.path,
             60.0,
@@ -425,7 +425,7 @@ const WELL: &[(&str, Break)] = &[
         );
     }),
     ("idx-of-an-old-pack", |repo| {
-        // All that it lists is elsewhere.
+        // All objects that it lists are elsewhere.
         let idx = packed(repo, "idx");
         let kept = std::fs::read(&idx).unwrap();
         repo.commit(60.0, "later.ts", "1\n");
@@ -433,8 +433,8 @@ const WELL: &[(&str, Break)] = &[
         write(&idx, kept);
     }),
     ("pack-that-a-kill-left", |repo| {
-        // Git deletes an old pack's index first, and writes a new one's last: all that it holds is
-        // elsewhere.
+        // Git deletes an old pack's index first, and writes a new one's last. All objects in this
+        // pack are also elsewhere.
         let pack = packed(repo, "pack");
         let kept = std::fs::read(&pack).unwrap();
         repo.commit(60.0, "later.ts", "1\n");
@@ -499,7 +499,7 @@ fn a_repo_that_rests_is_seen_to_be_damaged() {
     std::thread::sleep(std::time::Duration::from_secs(3));
     world.night();
     assert!(world.night().repos[0].unchanged_since.is_some());
-    // In its place, as a failing disk does it, or whoever puts times back.
+    // Truncates the pack in place, as a failing disk or a program that resets times would.
     let pack = packs(&shop, "pack").remove(0);
     std::fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     std::fs::OpenOptions::new()
@@ -521,8 +521,8 @@ fn a_repo_that_rests_is_seen_to_be_damaged() {
     assert_eq!(world.pass(1, &["run"]).repos[0].unchanged_since, None);
 }
 
-/// On an object that was cut short libgit2 turns in a circle for ever; a submodule's store in a
-/// registration is read by it as well.
+/// libgit2 loops forever on a truncated object, and it also reads a submodule's store in a
+/// registration.
 #[test]
 fn a_cut_object_in_a_submodules_store_keeps_the_tree_and_holds_up_nobody() {
     let world = World::new();

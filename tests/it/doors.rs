@@ -1,8 +1,8 @@
-//! Agents who write where `enroll` and `worktree add` work, while they work there: nothing of
-//! theirs is obeyed, and nothing is written outside the volume.
+//! Agents who write where `enroll` and `worktree add` work, at the same time: nothing that they
+//! write is obeyed, and nothing is written outside the volume.
 //!
-//! Each race runs against a thread that does nothing else. A few rounds are run each time; the
-//! ignored tests run fifty.
+//! Each race runs against a thread that does nothing else: three rounds by default, fifty in the
+//! ignored test.
 
 use super::enroll::{said, script, serve, state_directory, unenrolled};
 use super::support::repo::Repo;
@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Has `attack` done over and over in another thread until the program ends.
+/// Repeats `attack` in another thread until the program ends.
 fn against(mut running: Running, attack: impl Fn() + Sync) -> Ran {
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -30,7 +30,7 @@ fn against(mut running: Running, attack: impl Fn() + Sync) -> Ran {
     running.end()
 }
 
-/// The workshops that stand in the state directory.
+/// Returns the staging directories in the state directory.
 fn workshops(world: &World) -> Vec<PathBuf> {
     let entries = fs::read_dir(world.at(".treewarden")).unwrap().flatten();
     entries
@@ -39,7 +39,7 @@ fn workshops(world: &World) -> Vec<PathBuf> {
         .collect()
 }
 
-/// In which of so many rounds an agent got the password that `enroll` clones with.
+/// Returns in how many of these rounds an agent got the password that `enroll` clones with.
 fn stolen(rounds: usize) -> usize {
     let world = World::new();
     let (shop, origin) = unenrolled(&world, "acme/shop", "file://ORIGIN");
@@ -84,8 +84,8 @@ fn stolen(rounds: usize) -> usize {
     won
 }
 
-/// In which of so many rounds something was written outside the volume by a checkout, while its
-/// directories were swapped for links.
+/// Returns in how many of these rounds a checkout wrote outside the volume while its directories
+/// were swapped for links.
 fn escaped(rounds: usize, enrolls: bool) -> usize {
     let world = World::new();
     let shop = world.repo("acme/shop");
@@ -162,8 +162,8 @@ fn fifty_rounds_of_each_race_are_lost() {
     );
 }
 
-/// What an agent may name in the repo's config instead of its origin: a repo that only the caller
-/// can read, by path and by URL, straight and by a detour.
+/// Other origins that an agent may write into the repo's config: a repo that only the caller can
+/// read, by path and by URL, directly and indirectly.
 #[test]
 fn an_origin_of_the_repos_own_config_is_never_fetched() {
     let world = World::new();

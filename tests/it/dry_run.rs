@@ -6,7 +6,7 @@ use super::support::{World, age, age_all, git, remove, same, write};
 use std::collections::BTreeMap;
 use treewarden::report::{RunReport, TreeOutcome, UnitOutcome};
 
-/// What a run did, or would do, in its order: trees, registrations, leftovers, repacks, units.
+/// Returns what a run did, or would do, in order: trees, registrations, leftovers, repacks, units.
 pub(crate) fn deeds(report: &RunReport) -> BTreeMap<usize, String> {
     let mut deeds = Vec::new();
     for repo in &report.repos {
@@ -63,7 +63,7 @@ pub(crate) fn deeds(report: &RunReport) -> BTreeMap<usize, String> {
     deeds.into_iter().enumerate().collect()
 }
 
-/// A fleet with a repo that wants a repack, one that a git died in, and caches over their budget.
+/// Creates a fleet with a repo to repack, a crashed git's lock, and caches over budget.
 pub(crate) fn everything() -> World {
     let Fleet { world, .. } = Fleet::new();
     let loose = world.repo("acme/loose");
@@ -93,7 +93,7 @@ pub(crate) fn everything() -> World {
             );
         }
     }
-    // What a repack frees can't be foreseen: so much is to go that it makes no difference.
+    // What a repack frees can't be foreseen, so the excess is large enough for it not to matter.
     world.set(
         "eviction",
         &format!("budget: {}", world.standing() - 3_500_000),
@@ -116,7 +116,7 @@ fn nothing_changes_and_the_run_does_what_was_told() {
     let night = world.night();
     same("dry run and night", &deeds(&night), &told);
     assert!(!night.run.dry_run);
-    // It is no proof that nothing does the same twice.
+    // Two runs that do nothing would agree as well, so each kind of deed must occur.
     let said = told.into_values().collect::<Vec<_>>().join("\n");
     for deed in [
         "goes ",
@@ -140,7 +140,7 @@ fn a_volume_that_no_night_was_on_yet_stays_as_it_was() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     shop.tree("landed").age(2.0);
-    // An unprepared lock directory, too: `init` made it, somebody removed it.
+    // Without a lock directory, too: `init` created it, and somebody removed it.
     remove(&world.at(".treewarden/locks"));
     remove(&world.at(".treewarden/trash"));
     let before = snapshot(&world.root);

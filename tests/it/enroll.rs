@@ -1,7 +1,7 @@
-//! `treewarden enroll`: a whole checkout, or none; whatever the caller's git needs, and nothing
-//! that a remote's content asks for.
+//! `treewarden enroll`: a complete checkout or none. It honours the caller's git config, and
+//! nothing that the remote's content asks for.
 //!
-//! Remotes are real: files, a command in the place of ssh, a web server that wants a password.
+//! The remotes are real: files, a command in place of ssh, a web server with a password.
 
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
@@ -13,8 +13,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// An origin, its checkout gone again, and in the config with this address, in which `ORIGIN` is
-/// the origin's path.
+/// Creates an origin, and enrols its repo with this URL, in which `ORIGIN` stands for the origin's
+/// path. The checkout still exists.
 fn origin<'a>(world: &'a World, name: &str, url: &str) -> (Repo<'a>, PathBuf) {
     let repo = Repo::clone(world, name);
     let origin = world.beside(format!("origins/{}.git", repo.directory()));
@@ -31,7 +31,7 @@ pub(crate) fn unenrolled<'a>(world: &'a World, name: &str, url: &str) -> (Repo<'
     (repo, path)
 }
 
-/// An executable script beside the volume.
+/// Writes an executable script beside the volume.
 pub(crate) fn script(world: &World, name: &str, text: &str) -> PathBuf {
     let path = world.beside(name);
     write(&path, format!("#!/bin/sh\n{text}\n"));
@@ -107,7 +107,7 @@ fn a_clone_is_a_checkout_as_git_would_make_it() {
         &["acme/shop is enrolled already"],
     );
     same("the checkout", &snapshot(&shop.path), &before);
-    // One that was cloned by hand gets the settings as well.
+    // A checkout that was cloned by hand gets the settings as well.
     said(
         &world.treewarden(&["enroll", "acme/there"]),
         0,
@@ -159,7 +159,7 @@ fn what_can_not_be_enrolled_is_told_and_nothing_is_left() {
     write(&world.at("acme__folder/precious"), "x");
     let (held, _) = unenrolled(&world, "acme/held", "file://ORIGIN");
     let lock = world.hold("acme__held");
-    // Of the state directory, only what is left there matters.
+    // Of the state directory, only staging and kept directories matter.
     let standing = || {
         let mut standing = snapshot(&world.root);
         standing.retain(|path, _| !path.starts_with(".treewarden"));
@@ -205,7 +205,7 @@ fn what_can_not_be_enrolled_is_told_and_nothing_is_left() {
     same("the volume", &after.0, &before.0);
     assert_eq!(after.1, before.1);
     drop(lock);
-    // One that fails doesn't keep the others from theirs.
+    // A failed clone doesn't stop the others.
     said(
         &world.treewarden(&["enroll"]),
         1,
@@ -225,7 +225,7 @@ fn what_can_not_be_enrolled_is_told_and_nothing_is_left() {
 fn a_killed_clone_leaves_nothing_where_the_repo_is_to_stand() {
     let world = World::new();
     let (shop, origin) = unenrolled(&world, "acme/shop", "ssh://host/shop");
-    // Too much for a pipe, and nothing to compress.
+    // Too big for a pipe, and incompressible.
     let seed = Repo::clone(&world, "acme/seed");
     let mut random = fastrand::Rng::with_seed(7);
     write(
@@ -262,15 +262,15 @@ fn a_killed_clone_leaves_nothing_where_the_repo_is_to_stand() {
     assert_eq!(killed.end().code, 137);
     assert!(!shop.path.exists());
     assert_eq!(state_directory(&world), ["making-acme__shop"]);
-    // Git goes with it, and its children: nobody has the lock, nobody goes on writing.
+    // Git and its children end with it: the lock is free, and nothing is still writing.
     until("the lock is free", || {
         world.try_hold("acme__shop").is_some()
     });
     until("its children are gone", || !runs(&origin));
-    // A night clears what it left,
+    // A run clears what it left,
     world.pass(1, &["run"]);
     assert_eq!(state_directory(&world), [""; 0]);
-    // and so does the next try; a signal that can be caught leaves nothing at all.
+    // and so does the next `enroll`. A signal that can be caught leaves nothing at all.
     remove(&begun);
     let mut killed = clone(&stuck);
     until("half of it is there again", || begun.exists());
@@ -347,8 +347,8 @@ fn a_git_crypt_repo_is_refused_before_it_stands() {
             "{name}"
         );
     }
-    // The very same where one was cloned by hand, and for the night; the key's directory is a sign
-    // of its own.
+    // The same holds for a checkout cloned by hand, and for a run. The key's directory is a sign of
+    // its own.
     let there = world.repo("acme/there");
     write(&there.git_dir("git-crypt/keys/default"), "key");
     let attributes = world.repo("acme/attributes");
@@ -384,7 +384,7 @@ fn a_repo_that_becomes_a_git_crypt_repo_is_refused_from_then_on() {
         0,
         &[path("before").to_str().unwrap()],
     );
-    // Others make it one; this checkout doesn't know yet.
+    // Somebody else encrypts the repo; this checkout doesn't know it yet.
     let other = Repo::clone(&world, "acme/other");
     other.git(&[
         "pull",
@@ -432,7 +432,7 @@ fn a_repo_that_becomes_a_git_crypt_repo_is_refused_from_then_on() {
     );
 }
 
-/// A web server for one repo, by git's plain protocol, that wants a name and a password.
+/// Starts a web server for one repo, by git's dumb protocol, that requires a name and a password.
 pub(crate) fn serve(directory: PathBuf, password: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -529,7 +529,7 @@ fn a_secret_of_an_address_is_gits_alone() {
         (shop.fsck(), shop.git(&["status", "--porcelain"])),
         (String::new(), String::new())
     );
-    // It fetches, too; and so does who has it from a helper in his own config.
+    // Fetching works too, also with a password from the caller's credential helper.
     let ran = world.treewarden(&["worktree", "add", "acme/shop", "one"]);
     said(&ran, 0, &["worktrees/acme__shop/one"]);
     quiet(&ran);
@@ -673,7 +673,7 @@ fn large_files_come_with_the_checkout_and_are_kept_for_the_next_tree() {
     };
     said(&run(&["enroll", "acme/shop"]), 0, &["enrolled"]);
     assert!(std::fs::read(shop.path.join("sub/large.bin")).unwrap() == large);
-    // The second one needs no server.
+    // `worktree add` needs no server.
     remove(&origin.join("lfs"));
     said(&run(&["worktree", "add", "acme/shop", "fix"]), 0, &["fix"]);
     assert!(std::fs::read(world.at("worktrees/acme__shop/fix/sub/large.bin")).unwrap() == large);
@@ -683,8 +683,8 @@ fn large_files_come_with_the_checkout_and_are_kept_for_the_next_tree() {
         &["diff-index", "--quiet", "HEAD"],
     );
 
-    // What an agent committed or left in the repo's store leads to nobody else's files: a link
-    // where a large file is kept, and another server.
+    // Nothing that an agent committed or left in the repo's store reaches anybody else's files:
+    // neither a link in place of a large file, nor another server.
     let secret = world.beside("secret");
     write(
         &secret.join("lfs/objects/cd/cd").join("cd".repeat(32)),

@@ -1,4 +1,4 @@
-//! `treewarden env`: what each format says, as its own readers read it, and where the real tools
+//! `treewarden env`: the output of each format, as its readers parse it, and where the real tools
 //! then find their caches.
 
 use super::support::{World, git, map, same, write};
@@ -11,7 +11,7 @@ const CACHES: &str = "{kind: pip, path: c/pip}, {kind: uv, path: c/uv}, {kind: g
                       {kind: npm, path: c/npm}, {kind: pnpm, path: c/pnpm}, {kind: yarn, path: c/yarn}, {kind: bun, path: c/bun}, {kind: deno, path: c/deno}, {kind: cargo, path: c/cargo}, \
                       {kind: folder, name: models, path: c/models}, {kind: build-output}";
 
-/// The variables, with the root left out of their values.
+/// Returns the variables, with the volume's root removed from their values.
 fn expected() -> BTreeMap<String, String> {
     map(&[
         ("BUN_INSTALL_CACHE_DIR", "c/bun"),
@@ -46,7 +46,7 @@ fn below(
         .collect()
 }
 
-/// A tool that is new has its cache above, too.
+/// A new tool has to be added to the list above.
 #[test]
 fn every_tool_is_told_of_its_cache() {
     let known: BTreeSet<&str> = ecosystems::layouts()
@@ -154,7 +154,7 @@ fn every_tool_finds_its_cache_on_the_volume() {
     let world = World::new();
     world.set("caches", CACHES);
     let shop = world.repo("acme/shop");
-    // Cargo has no way to say it; it says it by what it fetches.
+    // Cargo has no command that prints it, so the test looks at where it fetches to.
     let dependency = world.beside("dependency");
     write(
         &dependency.join("Cargo.toml"),
@@ -198,7 +198,7 @@ fn every_tool_finds_its_cache_on_the_volume() {
             "c/cargo",
         ),
     ];
-    // Rustup's cargo finds its toolchain by the home directory.
+    // Rustup's cargo finds its toolchain through the home directory.
     let home = std::env::var("HOME").unwrap();
     let told = table.iter().map(|(tool, ask, _)| {
         let ran = world.treewarden(&[

@@ -1,4 +1,4 @@
-//! Evicting: least recently used first across caches, until nine tenths of the budget, and never
+//! Eviction: least recently used first across caches, down to nine tenths of the budget, and never
 //! what must stay.
 
 use super::support::made::{cargo, npm};
@@ -10,14 +10,14 @@ use treewarden::report::{Eviction, RunReport, UnitOutcome};
 
 const MIB: u64 = 1 << 20;
 
-/// A unit of so many MiB, last used so many days ago.
+/// Creates a unit of so many MiB, last used so many days ago.
 fn unit(world: &World, path: &str, mebibytes: usize, days: f64) {
     let path = world.at("caches").join(path);
     write(&path, vec![b'x'; mebibytes << 20]);
     age(&path, days);
 }
 
-/// Names a plain directory as a cache.
+/// Configures a plain directory as a cache.
 fn cache(world: &World, name: &str, settings: &str) {
     world.set(
         "caches",
@@ -25,9 +25,9 @@ fn cache(world: &World, name: &str, settings: &str) {
     );
 }
 
-/// Sets the budget so that this many MiB must go to get to nine tenths of it.
+/// Sets the budget so that this many MiB must be freed to reach nine tenths of it.
 fn must_go(world: &World, mebibytes: u64) {
-    // A tenth of the budget counts as well. Half a MiB is room for directories and the run's own
+    // 10/9, because eviction stops at nine tenths. Half a MiB is for directories and the run's own
     // files.
     let budget = (world.standing() - mebibytes * MIB + MIB / 2) * 10 / 9;
     assert!(
@@ -45,7 +45,7 @@ fn gone(eviction: &Eviction) -> Vec<String> {
         .collect()
 }
 
-/// What is left below a directory.
+/// Returns the files below a directory.
 fn left(world: &World, directory: &str) -> Vec<String> {
     let files = walkdir::WalkDir::new(world.at(directory))
         .sort_by_file_name()
@@ -57,7 +57,7 @@ fn left(world: &World, directory: &str) -> Vec<String> {
         .collect()
 }
 
-/// Two caches whose units are of many ages.
+/// Creates two caches with units of many ages.
 fn caches(world: &World) {
     for (path, days) in [
         ("models/a", 50.0),
@@ -123,7 +123,7 @@ fn the_least_recently_used_go_first_across_caches() {
         (4, eviction.freed_bytes)
     );
     assert!(report.alerts.iter().any(|alert| alert.name == "Evicted"));
-    // That is enough for the next run.
+    // That is enough: the next run evicts nothing.
     let again = world.night().eviction;
     assert!(!again.triggered && again.units.is_empty(), "{again:?}");
 }
@@ -154,8 +154,8 @@ fn a_mark_is_passed_by_what_the_volume_holds() {
     caches(&world);
     cache(&world, "models", "");
     cache(&world, "data", "");
-    // Whatever machine this is: some millionth of its disk is in use, and more than the caches must
-    // go.
+    // On any machine, some millionth of the disk is in use, and more must be freed than the caches
+    // contain.
     let text = std::fs::read_to_string(world.config()).unwrap();
     let text = text.replace(
         "high: {bytes: 100%, inodes: 100%}, low: {bytes: 99%, inodes: 99%}",
@@ -183,7 +183,7 @@ fn what_must_stay_stays_and_the_shortfall_is_told() {
     unit(&world, "precious/q", 2, 80.0);
     unit(&world, "data/future", 2, -2.0);
     world.set("eviction", "min_age: 8d");
-    // b is too young for its cache, f for all; of the precious ones 3 MiB must stand.
+    // b is too young for its cache, f for any; 3 MiB of `precious` are reserved.
     cache(&world, "models", ", min_age: 15d");
     cache(&world, "data", "");
     cache(&world, "precious", ", reserve: 3MiB");
@@ -270,7 +270,7 @@ fn links_are_no_units_and_nothing_behind_them_goes() {
     assert!(world.at("caches/models/link").is_symlink());
 }
 
-/// A tree that stays, with 4 MiB that npm makes again.
+/// Creates a tree that stays, with 4 MiB that npm can regenerate.
 fn with_modules(world: &World, name: &str, days: f64) -> Tree {
     let tree = world.repo(name).tree("stays");
     tree.commit("work.ts", "1\n")
@@ -301,7 +301,7 @@ fn build_output_of_idle_trees_goes_under_their_repos_lock() {
     own.write("node_modules/patch.js", "mine\n").age(20.0);
     world.set("caches", "{kind: build-output, min_age: 3d}");
     let agent = world.hold("acme__busy");
-    // All of it must go, and only one may.
+    // All of it would have to go, but only one may.
     must_go(&world, 12);
     let report = world.pass(1, &["run"]);
     assert_eq!(
@@ -352,8 +352,8 @@ fn build_output_of_a_repo_that_somebody_took_meanwhile_stays() {
     let second = with_modules(&world, "acme/woken", 20.0);
     world.set("caches", "{kind: build-output}");
     let lock = world.at(".treewarden/locks/acme__shop.lock");
-    // While the night looks, an agent queues for the one repo's lock; a slower repo holds the
-    // eviction up until it has it. In the third repo an agent works without any lock.
+    // During the survey, an agent queues for the lock of acme/shop; acme/slow delays the eviction
+    // until the agent has it. In acme/woken an agent works without any lock.
     let (agent, got) = (world.beside("agent"), world.beside("got"));
     let queue = format!(
         r#"flock {} sh -c "touch {}; sleep 60" & echo $! > {}; exit 1"#,
@@ -401,8 +401,8 @@ fn build_output_of_a_repo_that_somebody_took_meanwhile_stays() {
     assert_eq!((report.totals.evicted, report.eviction.freed_bytes), (0, 0));
 }
 
-/// What stands in a tree that must stay, each directory with what becomes of it: tools' own goes,
-/// what git tracks, what somebody put there and what no structure shows stays.
+/// The directories of a tree that stays, and whether each is evicted. Tools' own output is; what
+/// git tracks, somebody put there, or no structure identifies is kept.
 #[test]
 fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
     let world = World::new();
@@ -412,7 +412,7 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
         .commit("py/pyproject.toml", "")
         .commit("rs/Cargo.toml", "")
         .commit("jvm/build.gradle", "");
-    // Tracked, though it looks as if a compiler made it.
+    // Tracked, though it looks like a compiler's output.
     tree.commit("lib/package.json", "{}")
         .commit("lib/dist/x.js", "1\n")
         .write("lib/dist/x.js.map", "{}");
@@ -456,13 +456,13 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
     }
     tree.write("node_modules/.package-lock.json", &npm(&["big"]));
     cargo(&tree.path.join("rs/target"), "shop", &vec![b'x'; 64 << 10]);
-    // One note of somebody's, and all of it stays.
+    // A single note of somebody's keeps the whole directory.
     tree.write(".next/cache/webpack/0.pack", "x")
         .write("svc/.next/BUILD_ID", "x")
         .write("svc/.next/why.md", "mine\n");
     tree.write("svc/package.json", "{}");
     tree.age(20.0);
-    // All of it is ignored: that is the repo's word, and proves nothing.
+    // Everything is ignored, but that is only what the repo says, and proves nothing.
     write(&shop.path.join(".git/info/exclude"), "*\n");
     world.enrol(
         "acme/shop",

@@ -1,5 +1,5 @@
-//! `treewarden exec`: a command under its repo's lock, as transparent as if it ran bare, and never
-//! without the lock.
+//! `treewarden exec`: runs a command under its repo's lock, transparently, and never without the
+//! lock.
 
 use super::support::snapshot::snapshot;
 use super::support::{Ran, Running, World, same, until, write};
@@ -29,14 +29,14 @@ fn is_free(world: &World) -> bool {
     world.try_hold("acme__shop").is_some()
 }
 
-/// A file that a script makes to say that it got there.
+/// Returns a file that a script creates to say how far it got, as a path and as text.
 fn mark(world: &World, name: &str) -> (PathBuf, String) {
     let path = world.beside(name);
     let text = path.display().to_string();
     (path, text)
 }
 
-/// Waits in a shell until the file is there; or the test is over, should it fail.
+/// Returns a shell loop that waits for the file, and gives up when the test's directory is gone.
 fn waits(file: &std::path::Path) -> String {
     format!(
         "until [ -e {} ] || ! [ -d {} ]; do sleep 0.01; done",
@@ -51,7 +51,7 @@ fn a_command_runs_where_it_is_told_to_with_its_caches_and_its_own_exit_code() {
     world.set("caches", "{kind: npm, path: caches/npm}");
     let shop = world.repo(SHOP);
     let tree = shop.tree("fix");
-    // A second one of the same directory name has another in git's registry.
+    // A second tree with the same directory name has another name in git's registry.
     let twin = shop.tree_at("elsewhere/fix", "twin");
     let lone = shop.tree_at("elsewhere/lone", "lone");
     let script =
@@ -77,7 +77,7 @@ fn a_command_runs_where_it_is_told_to_with_its_caches_and_its_own_exit_code() {
     let beats = [&lone, &tree, &twin, &shop.tree("other")]
         .map(|tree| tree.admin.join("treewarden-heartbeat").exists());
     assert_eq!(beats, [true, true, true, false]);
-    // What it says to who asks for what isn't there.
+    // What the error says when something that was asked for isn't there.
     let table: [(&[&str], i32, &str); 7] = [
         (
             &["exec", SHOP, "--worktree", "none", "--", "true"],
@@ -126,7 +126,7 @@ fn the_command_has_what_it_would_have_without_us() {
     let world = World::new();
     world.repo(SHOP);
     let bare = |script: &str| world.program("sh", &["-c", script]);
-    // Limits, ignored signals, standard input, and the environment that is not ours.
+    // Limits, ignored signals, standard input, and the environment except our own variables.
     let ask =
         "ulimit -Sn; ulimit -Hn; grep -E 'Sig(Ign|Blk)' /proc/self/status; umask; echo $FOO; cat";
     let before = "ulimit -Sn 512; umask 027; trap '' HUP USR1; export FOO=bar; printf 'a line' |";
@@ -164,7 +164,7 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
         written.contains("\"purpose\":\"exec\"") && written.contains(&format!("\"pid\":{pid},")),
         "{written}"
     );
-    // The night passes it by, and says why.
+    // A run skips the repo, and says why.
     let report = world.night();
     let holder = report.repos[0].lock.holder.clone().unwrap();
     assert_eq!(
@@ -175,7 +175,7 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
         holder.contains(&format!("(pid {pid}) for `exec`")),
         "{holder}"
     );
-    // So does another agent, in the time that it has.
+    // Another agent gives up as well, after the time that it was given.
     for (options, least) in [
         (&["--no-wait"][..], Duration::ZERO),
         (&["--wait", "1s"], Duration::from_secs(1)),
@@ -193,13 +193,13 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
             "{ran:?}"
         );
     }
-    // Who is told to stop while waiting stops.
+    // A waiting `exec` stops at a signal.
     let mut waiting = start(&world, &["--wait", "1m"], "echo ran");
     std::thread::sleep(Duration::from_millis(200));
     waiting.signal(Signal::TERM);
     let ran = waiting.end();
     assert!(ran.code == 128 + 15 && ran.out.is_empty(), "{ran:?}");
-    // Who waits longer gets it.
+    // Waiting long enough gets the lock.
     let waiting = start(&world, &["--wait", "1m"], "echo ran");
     std::thread::sleep(Duration::from_millis(100));
     write(&go, "");
@@ -250,8 +250,8 @@ fn signals_reach_the_command_and_its_end_is_told() {
         Signal::USR2,
         Signal::ALARM,
     ];
-    // In the background of a script, these tests are started to ignore some; so is the command
-    // then, as it should be.
+    // A script that runs these tests in the background makes them ignore some signals. The command
+    // then ignores them too, as it should.
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status
         .lines()
@@ -289,7 +289,7 @@ fn signals_reach_the_command_and_its_end_is_told() {
         .flat_map(|n| [((n, "trapped"), 40 + n), ((n, "plain"), 128 + n)])
         .collect();
     same("exit codes", &found, &expected);
-    // One that nobody sent through us counts as well.
+    // A signal that didn't come through treewarden counts as well.
     assert_eq!(exec(&world, &[], "kill -9 $$").code, 128 + 9);
     assert_eq!((record(&world), is_free(&world)), (String::new(), true));
 }
@@ -325,7 +325,7 @@ fn what_a_command_leaves_running_holds_the_lock() {
     }
 }
 
-/// What runs in this world with a word in its command line.
+/// Counts the processes with this word in their command line.
 fn processes(word: &str) -> usize {
     let all = std::fs::read_dir("/proc")
         .unwrap()
@@ -342,7 +342,7 @@ fn a_killed_holder_takes_its_command_along_and_leaves_the_lock_free() {
     let world = World::new();
     world.repo(SHOP);
     let (begun, name) = mark(&world, "begun");
-    // A child, and a grandchild that catches what it can.
+    // A child that ignores these signals, and a grandchild.
     let loops = format!(
         "trap '' TERM INT HUP; {}",
         waits(&world.beside("begun.never"))
@@ -382,7 +382,7 @@ fn who_left_the_command_s_group_holds_the_lock_even_so() {
     until("it runs", || begun.exists());
     running.signal(Signal::KILL);
     assert_eq!(running.end().code, 128 + 9);
-    // Nobody else may work there while it does: what runs on is not forgotten.
+    // The lock stays taken while a process from outside the group is still running.
     std::thread::sleep(Duration::from_millis(200));
     assert!(!is_free(&world));
     write(&go, "");
@@ -395,7 +395,7 @@ fn many_agents_get_their_turns_one_by_one() {
     world.repo(SHOP);
     let (_, count) = mark(&world, "count");
     write(&world.beside("count"), "0\n");
-    // Lost as soon as two do it at once.
+    // An update is lost as soon as two run at once.
     let add = format!("read n <{count}; sleep 0.002; echo $((n + 1)) >{count}");
     let config = world.beside("agents.yaml");
     std::fs::copy(world.config(), &config).unwrap();
@@ -450,7 +450,7 @@ fn nothing_runs_where_nothing_may() {
     refused("by key", encrypted);
     super::support::remove(&shop.git_dir("git-crypt"));
     assert_eq!(exec(&world, &[], "true").code, 0);
-    // A link where a directory should be leads nowhere.
+    // A link in place of a directory isn't followed.
     world.enrol("acme/none", "");
     std::os::unix::fs::symlink(&shop.path, world.at("acme__link")).unwrap();
     world.enrol("acme/link", "");
@@ -464,7 +464,7 @@ fn nothing_runs_where_nothing_may() {
             "{repo}: {ran:?}"
         );
     }
-    // Nobody takes a second lock while holding one, not even the same.
+    // Nobody takes a second lock while holding one, not even the same one again.
     for nested in [
         "exec acme/shop -- echo ran",
         "worktree add acme/none fix",
@@ -483,7 +483,7 @@ fn nothing_runs_where_nothing_may() {
             "{nested}: {ran:?}"
         );
     }
-    // Not our volume.
+    // A volume without our sentinel.
     super::support::remove(&world.at(".treewarden/volume.json"));
     let ran = exec(&world, &[], "echo ran");
     assert!(
@@ -554,7 +554,7 @@ fn at_a_terminal_the_command_is_in_the_foreground() {
         ran.code == 0 && ran.out.contains("got hello"),
         "it reads from the terminal: {ran:?}"
     );
-    // However slow the machine is, the key is pressed when the command has begun.
+    // The key is pressed only once the command has begun, however slow the machine is.
     let ctrl_c = |mark: &str| {
         let mark = world.beside(mark);
         let key = format!(

@@ -1,10 +1,10 @@
-//! A run in which the file system fails, anywhere and in any way: nothing is lost, the report names
-//! the failure, the exit code is right.
+//! Runs while the file system fails at any call: nothing is lost, the report names the failure, the
+//! exit code is right.
 //!
-//! The tracer lets one system call on the volume fail, or all from one on, the program's and its
-//! git children's. Of calls that differ only by their number the first one stands for all. The
-//! sample takes a minute; the whole, `TREEWARDEN_SWEEP=all cargo test --test it faults:: --
-//! --ignored --nocapture`, takes hours, so that `TREEWARDEN_SWEEP=1/20` asks for a twentieth.
+//! The tracer makes one system call on the volume fail, or all from one on, of the program and its
+//! git children. The first of equal calls stands for all of them. The sample takes a minute. The
+//! whole, `TREEWARDEN_SWEEP=all cargo test --test it faults:: -- --ignored --nocapture`, takes
+//! hours; `TREEWARDEN_SWEEP=1/20` tries a twentieth.
 
 use super::support::calls::Call;
 use super::support::sweep::{Sweep, all_well, sample, sweep};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use treewarden::report::RunReport;
 use treewarden::report::troubles::{Kind, troubles};
 
-/// What a file server has in store, in the words of the system.
+/// Errors that a file server can return, with the system's words for them.
 const ERRORS: [(Errno, &str); 7] = [
     (Errno::EIO, "Input/output error"),
     (Errno::ESTALE, "Stale file handle"),
@@ -53,7 +53,7 @@ fn faults() -> Vec<Fault> {
             .iter()
             .map(|(errno, _)| *errno)
             .filter(move |errno| point.call.kind.can_meet(*errno));
-        // A call that is interrupted for ever is no file server's doing.
+        // No file server interrupts a call for ever.
         errors
             .flat_map(|errno| [(errno, false), (errno, true)])
             .filter(|fault| *fault != (Errno::EINTR, true))
@@ -70,9 +70,9 @@ fn faults() -> Vec<Fault> {
         .collect()
 }
 
-/// Git treats a reflog that it can't read as missing, and says nothing: its lines are kept for
-/// longer. libgit2 does so with packed refs, which here only show what lock files of the default
-/// branch name.
+/// Git treats a reflog that it can't read as missing, without a word, so its lines are kept for
+/// longer. libgit2 does the same with packed refs, which only matter here for lock files of the
+/// default branch.
 fn is_passed_over(fault: &Fault) -> bool {
     let Call {
         who, path, name, ..
@@ -82,7 +82,7 @@ fn is_passed_over(fault: &Fault) -> bool {
         || (*name == "mmap" && path.ends_with(".git/packed-refs"))
 }
 
-/// What is wrong with how the night ended.
+/// Returns what is wrong with how the run ended.
 fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
     if night.hung {
         return vec!["it hangs".to_owned()];
@@ -105,14 +105,14 @@ fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
     );
     let named = told.contains(words);
     match night.ran.code {
-        // That something isn't there can be true: then there is nothing to tell of.
+        // A missing file can be real: then there is nothing to report.
         0 if fault.errno == Errno::ENOENT || is_passed_over(fault) => Vec::new(),
         0 => sweep
             .unlike_one_night()
             .into_iter()
             .map(|odd| format!("it ended with 0, and yet {odd}"))
             .collect(),
-        // What isn't there, it says in words of its own.
+        // The program has words of its own for a missing file.
         3 if named || fault.errno == Errno::ENOENT => sweep
             .unlike_untouched()
             .into_iter()
@@ -122,19 +122,18 @@ fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
             vec![format!("it ended with 1 and names no failure: {told}")]
         }
         3 => vec![format!("it was refused for another reason: {told}")],
-        // Git has words of its own, and libgit2 sometimes none.
+        // Git has words of its own, and libgit2 sometimes has none.
         1 if !named && fault.errno != Errno::ENOENT && !fault.point.call.path.contains(".git/") => {
             vec![format!("unnamed: {told}")]
         }
         1 => Vec::new(),
-        // Some gits turn in a circle for ever when a directory can't be read: the deadline ends
-        // that.
+        // Some versions of git loop for ever on a directory that can't be read, until the deadline.
         4 if fault.lasting => Vec::new(),
         code => vec![format!("it ended with {code}: {told} {}", night.ran.err)],
     }
 }
 
-/// Tries each of them, and tells what went wrong; nearly all must be met.
+/// Tries each of them and checks how the run ended. Nearly all must be reached.
 fn all_end_well(chosen: &[Fault], total: usize) {
     let missed = AtomicUsize::new(0);
     let wrong = sweep(chosen, |sweep, fault| {
@@ -149,7 +148,7 @@ fn all_end_well(chosen: &[Fault], total: usize) {
                 .into_iter()
                 .map(|odd| format!("afterwards {odd}")),
         );
-        // Who is told that a pointer isn't there takes what it points to. Tools fetch that again.
+        // If a pointer seems missing, its content is evicted without it. Tools fetch that again.
         wrong.retain(|what| fault.errno != Errno::ENOENT || !what.contains(" is there, and "));
         wrong.retain(|what| !is_passed_over(fault) || !what.contains(".git/logs/"));
         let lasting = if fault.lasting { " from then on" } else { "" };
@@ -176,7 +175,7 @@ fn a_night_with_a_fault_loses_nothing_and_tells_of_it() {
     all_end_well(&sample(all, 60, name), total);
 }
 
-/// One failed look at its lock once cost a missing tree its registration.
+/// A lock that one failed lookup hid once cost a missing tree its registration.
 #[test]
 #[ignore = "slow"]
 fn a_lock_that_is_not_found_once_is_still_one() {
@@ -190,8 +189,8 @@ fn a_lock_that_is_not_found_once_is_still_one() {
     all_end_well(&all, all.len());
 }
 
-/// To git that is a warning, and it reports success. Of an old pack it says nothing: that is left
-/// for the next full repack.
+/// To git that is only a warning, and it reports success. It doesn't mention an old pack, which is
+/// left for the next full repack.
 #[test]
 #[ignore = "slow"]
 fn what_git_can_not_delete_is_told() {

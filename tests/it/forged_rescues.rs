@@ -1,4 +1,4 @@
-//! Rescues that agents forge: listed and refused, and none of their files is written where it
+//! Rescues that agents forge are listed and refused, and none of their files is written where it
 //! doesn't belong.
 
 use super::support::forge::{forge, raw_blob, raw_tree};
@@ -25,7 +25,7 @@ fn restore(world: &World, arguments: &[&str]) -> Ran {
     world.treewarden(&[&["rescue", "restore"], arguments].concat())
 }
 
-/// A manifest for a tree that stood at `worktrees/acme__shop/target`.
+/// A manifest for a tree that was at `worktrees/acme__shop/target`.
 fn manifest(world: &World, files: Value, directories: Value) -> Value {
     json!({
         "schema": "treewarden.rescue/1", "worktree": "x", "path": world.at("worktrees/acme__shop/target"), "branch": null, "head": null,
@@ -33,7 +33,7 @@ fn manifest(world: &World, files: Value, directories: Value) -> Value {
     })
 }
 
-/// So many files as the forged trees have.
+/// As many files as the forged trees have.
 fn some() -> Value {
     json!([["a", 0o644, 0], ["b", 0o644, 0], ["c", 0o644, 0]])
 }
@@ -260,7 +260,7 @@ fn hostile_rescues_lead_nowhere() {
             .filter(|(path, seen)| settled(path, seen))
             .collect()
     };
-    // Single files want a tree that is there.
+    // Restoring single files needs an existing tree.
     std::fs::create_dir_all(&target).unwrap();
     let before = beside();
     let rescues = list(&world);

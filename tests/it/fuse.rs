@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::Duration;
 use treewarden::report::{RepoOutcome, RunOutcome, RunReport, TreeOutcome, VerdictName};
 
-/// The error of a call that must fail.
+/// Returns the error of a call that must fail.
 fn error<T>(done: std::io::Result<T>) -> Option<Errno> {
     done.err().and_then(|error| Errno::from_io_error(&error))
 }
@@ -78,7 +78,7 @@ fn the_server_behaves_as_nfs_does() {
     assert!(began.elapsed() > Duration::from_millis(20));
 }
 
-/// Everything that a night may change, told without the time of day.
+/// Returns everything that a run may change, without times.
 fn state(world: &World, repos: &[&str]) -> BTreeMap<String, String> {
     let mut state = BTreeMap::new();
     for (path, standing) in snapshot(&world.root) {
@@ -219,8 +219,8 @@ fn a_night_asks_for_its_ballast_once() {
     );
 }
 
-/// What a night on a small volume has to do: prune, repack, rescue, reap and evict, in two repos
-/// and a cache.
+/// A small volume on which a run has to prune, repack, rescue, reap and evict, in two repos and a
+/// cache.
 struct Small {
     world: World,
 }
@@ -263,8 +263,8 @@ impl Small {
             "caches",
             "{kind: folder, name: models, path: caches/models}",
         );
-        // Eviction goes on to nine tenths of the budget: three units must go, and while any of them
-        // stands, the budget is passed.
+        // Eviction goes down to nine tenths of the budget, so three units must go. As long as any
+        // of the three is left, the budget is exceeded.
         world.set(
             "eviction",
             &format!(
@@ -276,7 +276,7 @@ impl Small {
         Self { world }
     }
 
-    /// The volume as it was built, on the file server.
+    /// Puts the volume, as it was built, on the file server.
     fn mounted(&self, manners: Manners) -> Mounted {
         let Self { world } = self;
         [&world.root, &world.beside("backing")]
@@ -284,7 +284,7 @@ impl Small {
             .filter(|directory| directory.exists())
             .for_each(|directory| remove(directory));
         copy(&world.beside("before"), &world.root);
-        // A copy reads, and reading is use.
+        // Copying reads the files, and reading counts as use.
         (0..4_u8).for_each(|number| {
             age_all(
                 &world.at(format!("caches/models/{number}")),
@@ -294,7 +294,7 @@ impl Small {
         Mounted::under(world, manners)
     }
 
-    /// Each unsaved file, in its tree or in its rescue.
+    /// Returns each unsaved file's content, from its tree or its rescue.
     fn work(&self) -> BTreeMap<String, String> {
         let mut work = BTreeMap::new();
         for name in ["acme/a", "acme/b"] {
@@ -322,7 +322,7 @@ impl Small {
 }
 
 const REPOS: [&str; 2] = ["acme/a", "acme/b"];
-/// Calls that change something, and calls that only look.
+/// Calls that change something; below, calls that only read.
 const CHANGES: &[Call] = &[
     Call::Setattr,
     Call::Mkdir,
@@ -344,7 +344,7 @@ const LOOKS: &[Call] = &[
     Call::Readdir,
 ];
 
-/// The fates of a night on the small volume.
+/// Returns the fates that a run reports on the small volume.
 fn fates() -> BTreeMap<String, String> {
     let of = |name: &str| {
         let place = format!("acme/{name} worktrees/acme__{name}");
@@ -364,7 +364,7 @@ fn outcomes(report: &RunReport) -> Vec<RepoOutcome> {
     report.repos.iter().map(|repo| repo.outcome).collect()
 }
 
-/// The outcome of the last run in the journal.
+/// Returns the outcome of the last run in the journal.
 fn last_night(world: &World) -> RunOutcome {
     let journal = fs::read_to_string(world.at(".treewarden/journal.jsonl")).unwrap();
     serde_json::from_str::<RunReport>(journal.lines().last().unwrap())
@@ -373,7 +373,7 @@ fn last_night(world: &World) -> RunOutcome {
         .outcome
 }
 
-/// A night that fails, and what it says.
+/// Runs the program while the server fails; checks that it exits with 1, and returns the result.
 fn bad_night(world: &World, server: &Mounted) -> Ran {
     let ran = world.treewarden(&["run", "--format", "json"]);
     let failed = server.heal();
@@ -388,7 +388,7 @@ fn bad_night(world: &World, server: &Mounted) -> Ran {
     ran
 }
 
-/// A day goes by, and what a dead git left is old.
+/// Ages what a crashed git left by a day.
 fn a_day_later(server: &Mounted) {
     let old = |path: &Path| {
         let in_the_way = path.extension().is_some_and(|ending| ending == "lock")
@@ -403,8 +403,8 @@ fn a_day_later(server: &Mounted) {
         .for_each(|path| age(&path, 1.0));
 }
 
-/// After a night that went wrong: the work is there, and the next run ends where an undisturbed one
-/// would have.
+/// Checks that after a failed run all work is still there, and that the next run ends where an
+/// undisturbed one would have.
 fn recovers(
     what: &str,
     small: &Small,
@@ -496,8 +496,8 @@ fn a_server_that_vanishes_in_the_night_and_returns_costs_nothing_but_time() {
         recovers(what, &small, &server, &unsaved, &undisturbed);
     }
 
-    // A spread over all calls; the whole sweep: `TREEWARDEN_POINTS=500 cargo test --test it
-    // fuse::a_server -- --ignored --nocapture`.
+    // A few points spread over all calls; the whole sweep is
+    // `TREEWARDEN_POINTS=500 cargo test --test it fuse::a_server -- --ignored --nocapture`.
     let points: u64 =
         std::env::var("TREEWARDEN_POINTS").map_or(1, |points| points.parse().unwrap());
     let once = |error| Fault::of(error).times(1);
@@ -553,8 +553,8 @@ fn a_server_that_vanishes_before_the_night_or_for_good_is_told_at_once() {
         ran.out.contains("Input/output error") && ran.out.contains(world.root.to_str().unwrap()),
         "{ran:?}"
     );
-    // And in the middle, without a return: the report is on standard output, where no server is
-    // needed.
+    // It also vanishes for good during a run: the report is still on standard output, which needs
+    // no server.
     server.set(
         Fault::outage()
             .on(&[Call::Rename])
@@ -584,7 +584,7 @@ fn what_somebody_has_open_stays_in_the_trash_until_it_is_closed() {
     let server = small.mounted(Manners::NFS);
     let open = ["worktrees/acme__a/landed/README.md", "caches/models/3/data"]
         .map(|file| fs::File::open(world.at(file)).unwrap());
-    // Somebody on another machine: who is seen at work in a tree keeps it.
+    // Hides all processes from the run: if it saw who has the file open, it would keep the tree.
     let run = || {
         let unseen = [
             "--pid",
@@ -618,19 +618,19 @@ fn what_somebody_has_open_stays_in_the_trash_until_it_is_closed() {
         )
     };
     let (count, others) = told(&report, "left in the trash: ");
-    // The bins that hold them stay as well.
+    // The trash entries that contain them stay as well.
     assert!(
         count == 2 && others.iter().all(|line| line.contains("not empty")),
         "{:?}",
         report.failures
     );
-    // The bytes of what is open are not free yet.
+    // The bytes of open files are not free yet.
     assert!(
         (8 << 20..9 << 20).contains(&report.eviction.freed_bytes),
         "{:?}",
         report.eviction
     );
-    // It is told once.
+    // It is reported once.
     let second = run();
     assert!(
         !second.failures.iter().any(|line| line.contains("trash")),
@@ -659,7 +659,7 @@ fn what_somebody_has_open_stays_in_the_trash_until_it_is_closed() {
 fn what_the_server_does_not_answer_for_is_left_alone() {
     let small = Small::new();
     let world = &small.world;
-    // One tree, and the place of one that is gone: nobody knows.
+    // One tree, and the place of a missing one: both are unknown.
     let server = small.mounted(Manners::NFS);
     let registered = Repo::there(world, "acme/a").registered();
     server.set(Fault::of(Errno::IO).at("worktrees/acme__a/gone"));
@@ -685,7 +685,7 @@ fn what_the_server_does_not_answer_for_is_left_alone() {
     );
     drop(server);
 
-    // One repo: the other has its night.
+    // One repo fails; the other is maintained.
     let server = small.mounted(Manners::NFS);
     let unsaved = small.work();
     server.set(Fault::of(Errno::IO).at("acme__b/"));
@@ -759,14 +759,14 @@ fn a_half_mounted_volume_loses_no_registration() {
     let server = small.mounted(Manners::NFS);
     let registered = REPOS.map(|name| Repo::there(world, name).registered());
     let admins = || REPOS.map(|name| Repo::there(world, name).registered());
-    // Another client unmounts what it had mounted there: an empty directory is left, or none.
+    // Another client unmounts `worktrees`, which leaves an empty directory, or none.
     fs::rename(server.behind("worktrees"), world.beside("unmounted")).unwrap();
     fs::create_dir(server.behind("worktrees")).unwrap();
     world.night();
     assert_eq!(admins(), registered, "with an empty directory");
     fs::remove_dir(server.behind("worktrees")).unwrap();
     let report = world.night();
-    // But for those that had been missing for days before.
+    // Except the trees that had already been missing for days.
     let left = registered.map(|mut trees| {
         trees.retain(|path, _| !path.ends_with("/gone"));
         trees
@@ -856,11 +856,11 @@ fn a_rescue_that_the_server_does_not_take_keeps_the_tree() {
 fn work_that_goes_on_in_the_trash_while_the_server_is_away_comes_back() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    // The kernel lets go of a lock on FUSE some time after its file was closed.
+    // FUSE releases a lock some time after its file was closed.
     shop.set("lock_wait: 3s");
     shop.tree("dirty").write(".env", "before\n").age(31.0);
     let server = Mounted::under(&world, Manners::NFS);
-    // The server vanishes when the tree is in the trash, and nobody could look at it again.
+    // The server vanishes when the tree is in the trash, before the second look.
     server.set(
         Fault::outage()
             .on(&[Call::Opendir])
@@ -883,9 +883,9 @@ fn work_that_goes_on_in_the_trash_while_the_server_is_away_comes_back() {
         bins[0].join("0/README.md").exists(),
         "the tree waits in the trash"
     );
-    // An agent goes on, by its working directory.
+    // An agent in the tree goes on writing there.
     write(&bins[0].join("0/.env"), "after\n");
-    // While the repo is busy, the tree waits.
+    // While the repo is busy, the tree stays in the trash.
     let agent = world.hold("acme__shop");
     let report = world.pass(1, &["run"]);
     assert!(

@@ -1,5 +1,5 @@
-//! Every seed of the fuzz targets, including each input that once failed: what holds for all inputs
-//! must hold for these.
+//! Every seed of the fuzz targets, including each input that once failed: what must hold for all
+//! inputs must hold for these.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Repacking: by counts, by the grace, and without running a line of what the repo says.
+//! Repacking: when it is due, what the grace keeps, and that no command of the repo's is run.
 
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
@@ -8,12 +8,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use treewarden::report::{self, GcAction};
 
-/// A night, and what it did to the one repo's store.
+/// Runs the program, and returns what it did to the only repo's store.
 fn repack(world: &World) -> report::Gc {
     world.night().repos.remove(0).gc
 }
 
-/// More loose objects than anybody wants.
+/// Adds more loose objects than the limit.
 fn many_loose(repo: &Repo<'_>) {
     for n in 0..1100 {
         write(
@@ -25,7 +25,7 @@ fn many_loose(repo: &Repo<'_>) {
     repo.push();
 }
 
-/// Several packs, the newest of them a week old.
+/// Adds several packs, all written a week ago.
 fn old_packs(repo: &Repo<'_>) {
     for n in 0..3 {
         repo.commit(60.0, "packed.ts", &format!("{n}\n"));
@@ -35,7 +35,7 @@ fn old_packs(repo: &Repo<'_>) {
     age_all(&repo.git_dir("objects/pack"), 7.0);
 }
 
-/// Files of the pack directory with this ending.
+/// Counts the files with this ending in the pack directory.
 fn packs(repo: &Repo<'_>, ending: &str) -> usize {
     let files = std::fs::read_dir(repo.git_dir("objects/pack"))
         .unwrap()
@@ -57,7 +57,7 @@ fn age_object(repo: &Repo<'_>, object: &str, days: f64) {
     );
 }
 
-/// A loose object that nothing reaches.
+/// Writes a loose object that nothing reaches.
 fn unreachable(repo: &Repo<'_>, text: &str, days: f64) -> String {
     let file = repo.world.beside("blob");
     write(&file, text);
@@ -105,7 +105,7 @@ fn many_loose_objects_are_gathered() {
 fn several_old_packs_become_one_and_the_grace_holds() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    // A repo may ask for less of a grace than it gets.
+    // The repo asks for a shorter grace, which is ignored.
     for setting in [
         "gc.pruneExpire",
         "gc.reflogExpire",
@@ -127,7 +127,7 @@ fn several_old_packs_become_one_and_the_grace_holds() {
         unreachable(&shop, "young\n", 13.0),
         unreachable(&shop, "old\n", 15.0),
     );
-    // An old pack nobody needs any more, for as long as it stands.
+    // An old object in a pack of its own.
     write(&world.beside("ids"), old.clone() + "\n");
     let script = format!(
         "git pack-objects -q {}/pack < {}",
@@ -143,7 +143,7 @@ fn several_old_packs_become_one_and_the_grace_holds() {
         );
     }
     let loose = unreachable(&shop, "loose\n", 15.0);
-    // Of these each is kept alive by one thing alone, however old it is.
+    // Each of these is kept alive by one thing alone, however old it is.
     let tree = shop.detached("fresh");
     tree.commit("detached.ts", "1\n");
     tree.write("staged.ts", "only in the tree's index\n")
@@ -194,7 +194,7 @@ fn several_old_packs_become_one_and_the_grace_holds() {
         shop.git(&["reflog"]).contains("reset.ts"),
         "a reflog is kept for 90 days"
     );
-    // Once more, and there is nothing to do.
+    // A second run finds nothing to do.
     let settled = snapshot(&shop.git_dir("objects"));
     assert_eq!(repack(&world).action, GcAction::None);
     same("objects", &snapshot(&shop.git_dir("objects")), &settled);
@@ -211,7 +211,7 @@ fn a_repo_in_order_is_left_alone() {
     let gc = repack(&world);
     assert_eq!((gc.action, gc.before), (GcAction::None, gc.after), "{gc:?}");
     same("the git dir", &snapshot(&shop.git_dir(".")), &before);
-    // Nor is anybody's `.keep` taken for old age, even when a repack is due.
+    // Nor is a pack with somebody's `.keep` dropped for its age, even if a repack is due.
     let pack = std::fs::read_dir(&kept)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -296,11 +296,11 @@ fn leftovers_go_by_name_and_age() {
             gone.push(path);
         }
     }
-    // A branch may be called so.
+    // A branch may have such a name.
     shop.git(&["branch", "clock"]);
     stay.push(shop.git_dir("refs/heads/clock"));
     age(&shop.git_dir("refs/heads/clock"), 30.0);
-    // Of the same names, and in use: in another repo, for one path can't be both.
+    // The same names, but still young: in another repo, because one path can't be both.
     let busy = world.repo("acme/busy");
     for (names, days) in [(&dead[..15], HOUR / 6.0), (&half_written, 23.0 * HOUR)] {
         for path in names.iter().map(|name| busy.git_dir(name)) {
@@ -309,7 +309,7 @@ fn leftovers_go_by_name_and_age() {
             stay.push(path);
         }
     }
-    // Or no file at all.
+    // Or no regular file at all.
     let odd = world.repo("acme/odd");
     std::fs::create_dir(odd.git_dir("index.lock")).unwrap();
     symlink("HEAD", odd.git_dir("HEAD.lock")).unwrap();
@@ -400,7 +400,7 @@ fn a_pack_without_an_index_gets_one_and_a_shield_that_stayed_goes() {
     let [shop, young] = ["acme/shop", "acme/young"].map(|name| world.repo(name));
     for (repo, days) in [(&shop, 2.0), (&young, 0.5)] {
         repo.git(&["repack", "-q", "-a", "-d"]);
-        // As a kill of `git repack` leaves it: of an old pack the index goes first.
+        // As a killed `git repack` leaves it: git deletes an old pack's index first.
         let old = files_of_packs(repo)
             .into_iter()
             .find(|path| path.extension().unwrap() == "pack")
@@ -430,7 +430,7 @@ fn a_pack_without_an_index_gets_one_and_a_shield_that_stayed_goes() {
                 .read_dir()
                 .is_ok()
     );
-    // It was out of order when the night began.
+    // The missing index counted as damage at the beginning of the first run only.
     let again = world.treewarden(&["run", "--repo", "acme/shop"]);
     assert_eq!(again.code, 0, "{again:?}");
 }
@@ -442,7 +442,7 @@ fn files_of_packs(repo: &Repo<'_>) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Makes everything that git would run leave a canary, and says where.
+/// Makes everything that git would run leave a canary; returns where.
 fn booby_trap(repo: &Repo<'_>) -> PathBuf {
     let canaries = repo.world.beside("canaries");
     std::fs::create_dir(&canaries).unwrap();
@@ -551,7 +551,7 @@ fn nothing_that_a_repo_says_is_run() {
         assert_eq!(report.repos[0].gc.action, GcAction::Full);
         assert_eq!(report.repos[0].prune.dropped.len(), 1);
         assert_eq!(sung(&canaries), [""; 0], "{strategy}");
-        // The traps do work: any git of an agent's springs them.
+        // The traps do work: an agent's own git triggers them.
         git(&shop.path, 0.0, &["status"]);
         git(&shop.path, 0.0, &["update-ref", "refs/heads/x", "HEAD"]);
         assert!(sung(&canaries).len() > 1, "{:?}", sung(&canaries));
@@ -566,7 +566,7 @@ fn the_strategy_is_the_configs() {
     git_gc.set("gc: {strategy: git-gc}");
     many_loose(&off);
     old_packs(&git_gc);
-    // Git's own gc would take an error for a missing tree, and less of a grace if the repo says so.
+    // `git gc` would fail on a missing tree, and use a shorter grace if the repo's config says so.
     git_gc.git(&["config", "gc.pruneExpire", "now"]);
     git_gc.git(&["config", "gc.worktreePruneExpire", "now"]);
     let young = unreachable(&git_gc, "young\n", 13.0);
@@ -597,7 +597,7 @@ fn a_repack_that_did_nothing_is_told() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     many_loose(&shop);
-    // Somebody packs refs at this very moment.
+    // Another git is packing refs at this very moment.
     write(&shop.git_dir("packed-refs.lock"), "");
     let report = world.pass(1, &["run"]);
     let repo = &report.repos[0];

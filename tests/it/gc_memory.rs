@@ -1,8 +1,8 @@
 //! Parallel repacks stay below their memory limit, whatever is in the repos.
 //!
-//! One test samples the memory of all git processes together while they work; it finds its own by
-//! the settings in their environment. In the other the kernel itself enforces the limit, on a whole
-//! run. A test that could prove nothing says so.
+//! One test samples the memory of its git processes while they work; it finds them by the settings
+//! in their environment. In the other, the kernel enforces the limit on a whole run. If it can't,
+//! the test says that it proved nothing.
 
 use super::support::group::Group;
 use super::support::repo::Repo;
@@ -24,11 +24,11 @@ use treewarden::plan::limits::ResourceLimits;
 use treewarden::report::RunReport;
 
 const REPOS: [&str; 2] = ["acme/one", "acme/two"];
-/// Bytes: of each large file, and of the limit.
+/// In bytes: a large file, and the limit.
 const LARGE: usize = 24 << 20;
 const LIMIT: u64 = 256 << 20;
 
-/// Versions of one large file, each another one by a little: what git likes to find deltas for.
+/// Commits versions of a large file that differ a little: git likes to find deltas between them.
 fn grow(world: &World, name: &str) {
     let repo = world.repo(name);
     let mut dice = fastrand::Rng::with_seed(5);
@@ -42,7 +42,7 @@ fn grow(world: &World, name: &str) {
     }
 }
 
-/// Bytes that git processes with this setting hold.
+/// Returns the bytes of memory that git processes with this setting use.
 fn held(setting: &str) -> u64 {
     let processes = std::fs::read_dir("/proc")
         .unwrap()
@@ -82,7 +82,7 @@ fn repacks_side_by_side_stay_below_the_memory_limit() {
         .into_iter()
         .find(|setting| setting.contains("bigFileThreshold"))
         .unwrap();
-    // The settings stand on git's own command line and, for what it starts, in the environment.
+    // git has the settings on its command line, and passes them on in the environment.
     let setting = setting.split_once('=').unwrap().1.to_owned();
     let root: Arc<Path> = world.root.canonicalize().unwrap().into();
     let done = AtomicBool::new(false);

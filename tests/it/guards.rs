@@ -1,5 +1,5 @@
-//! Guards against a wrong run: a volume that is another or half there, and more reaps than anybody
-//! meant.
+//! Guards against a run on the wrong or a half-mounted volume, and against more reaps than anybody
+//! intended.
 
 #![expect(
     clippy::disallowed_methods,
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use treewarden::report::{RepoOutcome, RunOutcome};
 
-/// A night that is refused with these words, and changes nothing below the root.
+/// Checks that a run is refused with these words, and changes nothing below the root.
 fn refused(world: &World, words: &[&str]) {
     let before = snapshot(&world.root);
     let report = world.pass(3, &["run"]);
@@ -71,7 +71,7 @@ fn a_state_directory_that_is_a_link_is_refused() {
     }
 }
 
-/// Unmounts when the test ends.
+/// A mount, until the test ends.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -100,7 +100,7 @@ impl Drop for Mounted {
 #[ignore = "needs root, to mount file systems"]
 fn mounts_in_the_wrong_place() {
     assert!(is_root(), "only root may mount");
-    // A state directory on another file system: nothing could be renamed into its trash.
+    // If the state directory is another file system, nothing can be renamed into its trash.
     let world = with_a_tree();
     let state = world.at(".treewarden");
     std::fs::rename(&state, world.beside("state")).unwrap();
@@ -118,7 +118,7 @@ fn mounts_in_the_wrong_place() {
         }
         refused(&world, &["failed to read", "volume.json"]);
     }
-    // The same file system, bound over itself, has the same device and is another mount even so.
+    // A bind mount of the same file system has the same device, but is another mount all the same.
     {
         let _state = Mounted::new(&["--bind", world.beside("state").to_str().unwrap()], &state);
         refused(&world, &["failed to read", "volume.json"]);
@@ -126,7 +126,7 @@ fn mounts_in_the_wrong_place() {
     remove(&state);
     std::fs::rename(world.beside("state"), &state).unwrap();
 
-    // A file system where only the trees should be: they are all missing, and none is forgotten.
+    // An empty file system over the trees: all are missing, and none is forgotten.
     let repo = super::support::repo::Repo::there(&world, "acme/shop");
     let before = snapshot(&repo.git_dir("worktrees"));
     {
@@ -189,7 +189,7 @@ fn what_comes_due_after_the_count_waits() {
     shop.git(&["worktree", "lock", locked.path.to_str().unwrap()]);
     counted.age(2.0);
     locked.age(2.0);
-    // The probe is asked when the first pass has looked at the trees.
+    // The probe runs when the first pass has surveyed the trees.
     shop.set(&format!(
         "busy_probe: [sh, -c, 'rm -f {}; exit 1']",
         locked.admin.join("locked").display()
@@ -214,7 +214,7 @@ fn what_comes_due_after_the_count_waits() {
 fn too_many_reaps_are_alerted() {
     let world = World::new();
     world.set("run", "max_reaped: 2");
-    // Not too many in any one repo.
+    // No single repo has too many.
     for name in ["acme/one", "acme/two", "acme/three"] {
         world.repo(name).tree("landed").age(2.0);
     }
@@ -322,8 +322,8 @@ fn a_clock_that_is_not_to_be_believed_takes_nothing() {
     for seconds in [YEAR, -YEAR, 2 * 3600, -2 * 3600] {
         refused(seconds, "the volume's file server");
     }
-    // Both are wrong, or nights were missed: only the journal can tell, and only the operator knows
-    // which it is.
+    // Both clocks are wrong, or runs were missed: only the journal shows it, and only the operator
+    // knows which.
     let journal = world.at(".treewarden/journal.jsonl");
     let honest = std::fs::read(&journal).unwrap();
     for (hours, words) in [(-24, "ran back"), (8 * 24, "--after-pause")] {
@@ -351,7 +351,7 @@ fn a_clock_that_is_not_to_be_believed_takes_nothing() {
     world.night();
 }
 
-/// An upstream whose patches take a debug build a minute to compare.
+/// Comparing this upstream's patches takes a debug build a minute.
 #[test]
 fn a_look_ends_when_the_run_is_to_stop() {
     let world = World::new();

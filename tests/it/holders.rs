@@ -1,5 +1,5 @@
-//! `treewarden locks`: the kernel says who holds what; a name that a holder left behind is shown as
-//! that, and asking disturbs nobody.
+//! `treewarden locks`: the kernel says who holds what. A name that a holder left behind is shown as
+//! such, and asking disturbs nobody.
 
 use super::support::snapshot::snapshot;
 use super::support::{World, map, same, until, write};

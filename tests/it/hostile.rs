@@ -1,11 +1,11 @@
-//! Hostile repos: what an agent may write into its `.git` and its trees, and what a run makes of
+//! Hostile repos: what an agent may write into its `.git` and its trees, and how a run deals with
 //! it.
 //!
-//! Each case is a repo of its own, made by real git and then by a hostile hand, with the row that a
-//! run must give it. All are on one volume with a well-formed repo, a victim next door, a cache,
-//! and a directory outside. Whatever they try: no canary sings, nothing outside the repo's own
-//! directories changes by a byte, the run ends, no output controls a terminal, and the well-formed
-//! repo is maintained.
+//! Each case is a repo that real git created and a hostile hand then changed, with the row that a
+//! run must report. All are on one volume with a well-formed repo, a victim, a cache, and a
+//! directory outside. Whatever they try: no canary runs, nothing outside the repo's own directories
+//! changes by a byte, the run ends, no output controls a terminal, and the well-formed repo is
+//! maintained.
 
 #![expect(
     clippy::disallowed_methods,
@@ -35,31 +35,31 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use treewarden::report::{RepoOutcome, RunReport, TreeOutcome};
 
-/// A volume of thirty of them takes some seconds.
+/// The longest that a run may take; one over thirty such repos takes some seconds.
 const LIMIT: Duration = Duration::from_mins(1);
-/// What the program may take with all that it starts, whatever it is made to read. Where it may,
-/// the kernel enforces it.
+/// The most memory for the program and all that it starts, whatever it reads. The kernel enforces
+/// it if a control group can be made.
 const MOST_MEMORY: u64 = 256 << 20;
-/// How late a run may stop, on a machine that is shared.
+/// How late a run may stop, on a shared machine.
 const LATE: Duration = Duration::from_secs(10);
 
 /// A hostile repo.
 pub(crate) struct Case {
-    /// Its name.
+    /// The repo's name.
     name: String,
-    /// What its row must be: the outcome, then the fates of its landed and its dirty tree.
+    /// The row it must get: the outcome, then the fates of its landed and its dirty tree.
     row: &'static str,
-    /// Words that the row must hold.
+    /// Words that the row must contain.
     words: String,
     make: Box<dyn Fn(&Evil<'_>) + Send + Sync>,
-    /// A plain git command that wakes its canary.
+    /// A plain git command that runs its canary.
     sings: &'static str,
 }
 
-/// Both trees go as if nothing were wrong.
+/// Both trees are reaped, as if nothing were wrong.
 const FINE: &str = "Maintained reap reap";
 
-/// It is let be, as it is.
+/// Expects the repo to be left alone, unchanged.
 const fn refused() -> &'static str {
     "Refused"
 }
@@ -85,7 +85,7 @@ impl Case {
     }
 }
 
-/// A volume with an honest repo and a victim.
+/// Creates a volume with a well-formed repo, a victim and a lender.
 fn stage() -> World {
     let world = World::new();
     for (section, text) in [
@@ -111,8 +111,8 @@ fn stage() -> World {
     world
 }
 
-/// Everything below a directory by its last change, which nobody can set: cheap where a file is
-/// large.
+/// Returns everything below a directory by its change time, which nobody can set: cheap for a large
+/// file.
 fn stamps(top: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
     let entries = walkdir::WalkDir::new(top)
         .into_iter()
@@ -128,7 +128,7 @@ fn stamps(top: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
         .collect()
 }
 
-/// Everything that is none of a night's business, volume and all beside it.
+/// Returns everything that a run must not touch, on the volume and beside it.
 fn not_ours(world: &World) -> BTreeMap<PathBuf, Standing> {
     let mut all = BTreeMap::new();
     for place in ["outside", "canaries", "home"] {
@@ -145,7 +145,7 @@ fn not_ours(world: &World) -> BTreeMap<PathBuf, Standing> {
                 .map(|(path, standing)| (Path::new(place).join(path), standing)),
         );
     }
-    // Git touches a borrowed object that it would have written, as it does with its own.
+    // Git renews the time of a borrowed object instead of writing it again, as with its own.
     let lent = snapshot(&world.at("acme__lender"))
         .into_iter()
         .map(|(path, standing)| {
@@ -170,7 +170,7 @@ fn not_ours(world: &World) -> BTreeMap<PathBuf, Standing> {
             .map(|entry| entry.unwrap().file_name())
             .collect::<std::collections::BTreeSet<_>>()
     };
-    // No new name at the top of anything, either.
+    // Nor may a new name appear at the top of anything.
     for directory in [world.beside(""), world.root.clone(), world.at("worktrees")] {
         let standing = Standing {
             kind: "names",
@@ -190,25 +190,25 @@ fn not_ours(world: &World) -> BTreeMap<PathBuf, Standing> {
     all
 }
 
-/// What a run came to, as bytes: a terminal gets bytes.
+/// How a run ended. The output is bytes, as a terminal gets them.
 struct Ended {
     code: i32,
     out: Vec<u8>,
     err: Vec<u8>,
-    /// The most memory it had, in bytes.
+    /// The program's own peak, in bytes.
     peak: u64,
-    /// The same with what it started, and with files that the kernel keeps; and how many of them
-    /// the kernel killed for it.
+    /// The peak including what it started and the page cache, and how many processes the kernel
+    /// killed for want of memory.
     group: Option<(u64, u64)>,
     took: Duration,
 }
 
-/// Runs the program, within its time, with its log at its loudest.
+/// Runs the program within `LIMIT`, with debug logs.
 fn run(world: &World, arguments: &[&str]) -> Ended {
     run_until(world, arguments, None)
 }
 
-/// The same, with a signal after so long.
+/// Does the same, with SIGTERM after so long.
 fn run_until(world: &World, arguments: &[&str], signal: Option<Duration>) -> Ended {
     let group = Group::make(MOST_MEMORY).ok();
     let (out, err) = (
@@ -272,7 +272,7 @@ fn run_until(world: &World, arguments: &[&str], signal: Option<Duration>) -> End
     }
 }
 
-/// The most memory that a process has had; 0 when it is gone.
+/// Returns the most memory that a process has had so far; 0 if it is gone.
 fn memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status
@@ -286,7 +286,7 @@ fn memory(pid: u32) -> u64 {
         * 1024
 }
 
-/// Characters that steer a terminal, or turn the reading direction.
+/// Returns lines with characters that control a terminal, or change the reading direction.
 fn steering(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let odd = |c: char| {
@@ -299,7 +299,7 @@ fn steering(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// A whole night over these cases on one volume; every complaint at once.
+/// Does a dry run and a run over these cases on one volume; reports all complaints at once.
 #[track_caller]
 fn night(cases: &[Case]) {
     let world = &stage();
@@ -389,7 +389,7 @@ fn night(cases: &[Case]) {
             odd.push(format!("{what} took {} MiB", ran.peak >> 20));
         }
     }
-    // Deeper than the library goes that would do this.
+    // The trees are deeper than the standard library can remove.
     let removed = Command::new("rm")
         .arg("-rf")
         .arg(&world.root)
@@ -410,12 +410,12 @@ fn all_of(world: &World, name: &str) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> 
     all
 }
 
-/// Whether the row is what the case says.
+/// Compares the row with the case; returns what differs.
 fn judge(world: &World, report: &RunReport, case: &Case) -> Option<String> {
-    let row = report
-        .repos
-        .iter()
-        .find(|row| row.name == format!("acme/{}", case.name))?;
+    let name = format!("acme/{}", case.name);
+    let Some(row) = report.repos.iter().find(|row| row.name == name) else {
+        return Some(format!("{name} has no row"));
+    };
     let mut found = format!("{:?}", row.outcome);
     if matches!(row.outcome, RepoOutcome::Maintained) {
         for name in ["landed", "dirty"] {
@@ -470,7 +470,7 @@ fn fate(tree: &treewarden::report::Worktree) -> String {
     .to_owned()
 }
 
-/// The honest repo had its night: trees gone, work rescued, nothing broken.
+/// Checks that the well-formed repo was maintained: trees reaped, work rescued, nothing broken.
 fn honest(world: &World, report: &RunReport) -> Option<String> {
     let row = report
         .repos

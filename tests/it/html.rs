@@ -1,8 +1,8 @@
-//! The HTML report's contents, that nothing in it becomes markup, and that a large fleet's can
-//! still be read.
+//! The HTML report: its content, that nothing in it becomes markup, and that a large fleet's report
+//! stays readable.
 //!
-//! `html/browser.rs` has what only a browser can show, `html/reader.rs` what a screen reader and a
-//! printer get.
+//! `html/browser.rs` tests what only a browser can show, `html/reader.rs` what a screen reader and
+//! a printer get.
 
 mod browser;
 mod reader;
@@ -23,7 +23,7 @@ use treewarden::report::{
 
 const GIB: u64 = 1 << 30;
 
-/// What a browser is to run, if anything here lets it: as markup, out of an attribute, out of the
+/// Text that a browser would run if it got through: as markup, out of an attribute, out of the
 /// script, out of the style.
 const HOSTILE: &str = "<img src=x onerror=pwned()>\" autofocus onfocus='pwned()' </script><script>pwned()</script>\
                        </style></title><!-- &amp;&lt;b&gt; {{ 7*7 }} \u{0}\u{1b}[2J\u{202e}\u{2066}\u{200b}\r\n\u{85}\u{feff}";
@@ -39,7 +39,7 @@ fn used(what: Part, name: Option<&str>, path: &str, bytes: u64, shared_bytes: u6
     }
 }
 
-/// A rich night that was asked what fills the volume, and that let go of a rescue.
+/// Returns a rich run with disk usage and an expired rescue.
 fn rich() -> RunReport {
     let mut report = nights::rich();
     report.usage = vec![
@@ -102,7 +102,7 @@ fn rich() -> RunReport {
     report
 }
 
-/// What else may stand in a repo's row, and in a report.
+/// Reports with everything else that may occur in a row or a report.
 fn all() -> Vec<RunReport> {
     let mut later = nights::rehearsal();
     later.run.as_of = Some(later.run.started + TimeDelta::days(7));
@@ -116,8 +116,8 @@ fn all() -> Vec<RunReport> {
     ]
 }
 
-/// So many nights of all sorts, the last one tonight: work adds some, a night frees some, and above
-/// the high mark much.
+/// Creates so many past runs of all sorts, the last one tonight. Use grows between them, a run
+/// frees some, and a lot above the high watermark.
 fn past(many: u32) -> Vec<RunReport> {
     let mut level = nights::rich().volume.after;
     let mut night = |days: u32| {
@@ -151,8 +151,8 @@ fn past(many: u32) -> Vec<RunReport> {
     (0..many).rev().map(&mut night).collect()
 }
 
-/// A page, tag by tag: `(tag with its attributes' names, text before it)`; and all that stands in
-/// attributes.
+/// Parses a page: each tag with its attributes' names and the text before it, and all attributes'
+/// values.
 fn parsed(page: &str) -> (Vec<(String, String)>, Vec<String>) {
     let (mut tags, mut values, mut rest) = (Vec::new(), Vec::new(), page);
     while let Some(at) = rest.find('<') {
@@ -168,7 +168,7 @@ fn parsed(page: &str) -> (Vec<(String, String)>, Vec<String>) {
         }
         names += attributes;
         rest = &tag[end + 1..];
-        // What is in these two is ours, and no markup.
+        // The content of these two is ours, and not markup.
         for raw in ["style", "script"] {
             if names.starts_with(&format!("<{raw}")) {
                 rest = &rest[rest.find(&format!("</{raw}")).expect("its end")..];
@@ -179,10 +179,10 @@ fn parsed(page: &str) -> (Vec<(String, String)>, Vec<String>) {
     (tags, values)
 }
 
-/// What a reader of the page sees or is told, without its markup.
+/// Returns what a reader sees, or is read out, without the markup.
 fn seen(page: &str) -> String {
     let (tags, values) = parsed(page);
-    // What stands within a line is one word with its neighbours; anything else parts them.
+    // Inline tags don't separate words; all other tags do.
     let inline = |tag: &str| {
         ["<span", "</span", "<wbr"]
             .iter()
@@ -205,7 +205,7 @@ fn seen(page: &str) -> String {
     })
 }
 
-/// The same report with another text wherever a repo, a tool, the system or an agent supplied one.
+/// Replaces every text that a repo, a tool, the system or an agent supplied.
 fn supplied(mut report: RunReport, text: &str) -> RunReport {
     let path = || PathBuf::from(format!("/data/{text}"));
     report.volume.root = "/data".into();
@@ -263,7 +263,7 @@ fn what_others_wrote_is_never_markup() {
                 1,
             )
         };
-        // A slash parts a path's directories from its name: it stays.
+        // Slashes stay, because they separate directories.
         let harmless: String = HOSTILE
             .chars()
             .map(|c| if c == '/' { c } else { 'x' })
@@ -316,7 +316,7 @@ fn only_our_own_style_and_script_may_run() {
             "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; base-uri 'none'; form-action 'none'"
         )
     );
-    // A journal's id is a string as any other.
+    // An id from the journal is as untrusted as any other string.
     let mut forged = rich();
     forged.run.id = "x' 'unsafe-inline'; \"><".to_owned();
     assert!(html::render(&forged, &[], 0).contains("script-src 'nonce-xunsafe-inline';"));
@@ -335,8 +335,8 @@ fn only_our_own_style_and_script_may_run() {
     }
 }
 
-/// The words of the text that tell of this report: numbers, names, reasons; not the few that only
-/// lay out or sum up the text itself.
+/// Returns the words that the text report has about this run: numbers, names, reasons, but not what
+/// only serves the text's layout.
 fn told(report: &RunReport) -> Vec<String> {
     let text = text::render(
         report,
@@ -345,7 +345,7 @@ fn told(report: &RunReport) -> Vec<String> {
             colour: false,
         },
     );
-    // Bars and shortened names are the text's own, and so is how many of a list it leaves out.
+    // Bars, shortened names and "N more" belong to the text report alone.
     let own = |word: &str| {
         word.contains(['█', '░', '▲', '…']) || ["more", "ten", "largest"].contains(&word)
     };
@@ -415,7 +415,7 @@ fn the_past_nights_are_told_and_what_is_left_out() {
     );
 }
 
-/// A large fleet's night.
+/// Returns a run over a large fleet.
 fn large() -> RunReport {
     let mut report = rich();
     let (tree, repo) = (

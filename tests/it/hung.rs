@@ -1,4 +1,4 @@
-//! A run that hangs in a call that nobody can give up: it ends all the same, and tells what it did.
+//! A run that hangs in an uninterruptible system call ends even so, and reports what it did.
 
 use super::support::{World, until};
 use nix::sys::ptrace::{self, Options};
@@ -8,10 +8,10 @@ use std::fs;
 use std::time::{Duration, Instant};
 use treewarden::report::{RepoOutcome, RunOutcome};
 
-/// Any thread, also one that is no process's first.
+/// Waits for any thread, not only the first of a process.
 const ALL: WaitPidFlag = WaitPidFlag::__WALL;
 
-/// Halts all threads of a process but those of this name, for ever: to the others they hang.
+/// Stops all threads of a process except those of this name, so that they seem to hang.
 fn halt_all_but(name: &str, process: i32) -> Vec<Pid> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let mut halted = Vec::new();
@@ -47,12 +47,12 @@ fn a_run_that_hangs_is_ended_and_tells_what_it_did() {
     let began = Instant::now();
     let mut running = world.start(&["run", "--deadline", "4s", "--format", "json"]);
     until("the probe is asked", || mark.exists());
-    // The other repo is done meanwhile.
+    // Meanwhile the other repo is done.
     std::thread::sleep(Duration::from_secs(2));
     let process = running.pid().as_raw_nonzero().get();
     let halted = halt_all_but("watchdog", process);
     assert!(halted.len() > 4 && running.runs());
-    // Its end is told when each thread's is taken note of.
+    // The process' end shows only once each thread's end was waited for.
     let mut still_hangs = false;
     while running.runs() {
         let threads = halted.iter().filter(|thread| thread.as_raw() != process);
@@ -90,7 +90,7 @@ fn a_run_that_hangs_is_ended_and_tells_what_it_did() {
     assert!(report.worktrees().all(|tree| !tree.goes()));
     let past = world.history();
     assert_eq!(past.last().map(|run| &run.run), Some(&report.run));
-    // What it held is free, and what it left to do is done.
+    // What it held is free, and the next run does what it left.
     hung.set("busy_probe: []");
     world.night();
     assert!(!world.at("worktrees/acme__quiet/landed").exists());

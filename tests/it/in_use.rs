@@ -1,5 +1,5 @@
-//! Eviction that knows what the next job needs: what lock files name today stays, what they named
-//! lately counts as recent, and the rest goes.
+//! Eviction that knows what the next job needs: what lock files name today is kept, what they named
+//! lately counts as recently used, and the rest may go.
 
 #![expect(clippy::disallowed_methods, reason = "it runs real tools")]
 
@@ -13,14 +13,14 @@ use treewarden::report::{Eviction, RunReport};
 
 const MIB: u64 = 1 << 20;
 
-/// A crate's archive of 1 MiB, downloaded so many days ago and never read since.
+/// Writes a crate's archive of 1 MiB, downloaded so many days ago and never read since.
 fn krate(world: &World, name: &str, days: f64) {
     let path = world.at(format!("caches/cargo/registry/cache/index/{name}.crate"));
     write(&path, vec![b'x'; 1 << 20]);
     age(&path, days);
 }
 
-/// A `Cargo.lock` that names these crates.
+/// Returns a `Cargo.lock` that names these crates.
 fn cargo_lock(crates: &[&str]) -> String {
     let entry = |name: &&str| {
         let (name, version) = name.rsplit_once('-').unwrap();
@@ -34,12 +34,12 @@ fn cargo_lock(crates: &[&str]) -> String {
     )
 }
 
-/// The integrity of a content of npm's, from a letter.
+/// Returns the integrity of a file in npm's cache, made from a letter.
 fn integrity(letter: char) -> String {
     format!("sha512-{}==", letter.to_string().repeat(86))
 }
 
-/// An archive of 1 MiB in npm's cache.
+/// Writes a file of 1 MiB in npm's cache.
 fn archive(world: &World, letter: char, days: f64) {
     let hex = hex_of_base64(&integrity(letter)["sha512-".len()..]).unwrap();
     let path = world.at(format!(
@@ -52,7 +52,7 @@ fn archive(world: &World, letter: char, days: f64) {
     age(&path, days);
 }
 
-/// The volume is over its budget by so many MiB, if the trash is empty.
+/// Sets the budget so that so many MiB must be evicted.
 fn must_go(world: &World, mebibytes: u64) {
     let budget = (world.standing() - mebibytes * MIB + MIB / 2) * 10 / 9;
     assert!(
@@ -62,7 +62,7 @@ fn must_go(world: &World, mebibytes: u64) {
     world.set("eviction", &format!("budget: {budget}"));
 }
 
-/// The units that went, or would, and how their last use is known.
+/// Returns the units that were or would be evicted, and where their last use is known from.
 fn gone(eviction: &Eviction) -> Vec<String> {
     let known = |from, by: &Option<String>| match (from, by) {
         (UsedFrom::Named, Some(repo)) => format!("named by {repo}"),
@@ -81,7 +81,7 @@ fn gone(eviction: &Eviction) -> Vec<String> {
         .collect()
 }
 
-/// The crates that are left.
+/// Returns the crates that are left.
 fn left(world: &World) -> Vec<String> {
     let files = walkdir::WalkDir::new(world.at("caches/cargo"))
         .sort_by_file_name()
@@ -108,7 +108,7 @@ fn ledger(world: &World) -> std::path::PathBuf {
     world.at(".treewarden/ledger.json")
 }
 
-/// Makes the ledger look as if its last night had been so many days ago.
+/// Shifts the ledger's entries so many days into the past.
 fn days_pass(world: &World, days: i64) {
     let mut text: serde_json::Value =
         serde_json::from_slice(&fs::read(ledger(world)).unwrap()).unwrap();
@@ -118,8 +118,8 @@ fn days_pass(world: &World, days: i64) {
     fs::write(ledger(world), text.to_string()).unwrap();
 }
 
-/// A repo whose default branch names `serde-1.0.0`, with an old archive of it, and a never-named
-/// `experiment-9.9.9` of two days ago.
+/// Creates a repo with `serde-1.0.0` in its default branch's lock file, an old archive of it, and a
+/// two-day-old `experiment-9.9.9` that nothing names.
 fn shop(world: &World) -> super::support::repo::Repo<'_> {
     world.set("caches", "{kind: cargo, path: caches/cargo}");
     let shop = world.repo("acme/shop");
@@ -141,8 +141,8 @@ fn what_live_trees_name_stays_and_younger_things_that_nobody_names_go() {
     let world = World::new();
     let shop = shop(&world);
     world.set("caches", "{kind: npm, path: caches/npm}");
-    // Committed deep in the default branch; in the checkout alone; committed in a tree; edited, and
-    // not yet tracked, in others.
+    // Committed deep in the default branch; only in the checkout; committed in a tree; edited in
+    // one, and untracked in another.
     let web = format!(
         r#"{{"lockfileVersion": 3, "packages": {{"node_modules/a": {{"integrity": "{}"}}}}}}"#,
         integrity('B')
@@ -166,7 +166,7 @@ fn what_live_trees_name_stays_and_younger_things_that_nobody_names_go() {
         &shop.path.join("Cargo.lock"),
         cargo_lock(&["checkout-1.0.0"]),
     );
-    // A tree that goes tonight needs nothing any more.
+    // A tree that is reaped in this run needs nothing any more.
     tree(&shop, "landed", &["landed-1.0.0"])
         .commit("more.rs", "1\n")
         .git(&["push", "-q", "origin", "landed:main"]);
@@ -220,7 +220,7 @@ fn what_was_named_last_week_outlives_yesterdays_experiment() {
     krate(&world, "left-1.0.0", 200.0);
     krate(&world, "older-1.0.0", 8.0);
     assert!(!world.night().eviction.triggered);
-    // Serde leaves the lock file; the ledger knows when it was last there.
+    // `serde` leaves the lock file; the ledger knows when it was last named there.
     shop.commit(60.0, "Cargo.lock", &cargo_lock(&["left-1.0.0"]));
     shop.push();
     days_pass(&world, 1);
@@ -246,7 +246,7 @@ fn a_repo_that_could_not_be_looked_at_still_needs_what_it_needed() {
     world.night();
     days_pass(&world, 40);
     must_go(&world, 2);
-    // An agent holds it; then its lock files make no sense, for a merge is under way.
+    // First an agent holds the repo; then its lock file is unreadable, as during a merge.
     let agent = world.hold("acme__shop");
     let report = world.pass(1, &["run"]);
     assert_eq!(
@@ -314,7 +314,7 @@ fn what_is_in_use_goes_last_where_the_config_says_so_and_loudly() {
     }
 }
 
-/// What is done to the ledger.
+/// Damages the ledger.
 type Damage<'a> = &'a dyn Fn(&std::path::Path);
 
 #[test]
@@ -347,8 +347,8 @@ fn a_ledger_that_makes_no_sense_starts_anew_with_a_word() {
     for (name, damage) in damages {
         remove(&ledger(&world));
         damage(&ledger(&world));
-        // A slow machine's repo rests by now, and what it names is asked again only when something
-        // is to go.
+        // On a slow machine the repo counts as unchanged by now, and its lock files are read only
+        // if something is to be evicted.
         let looks = world.at(".treewarden/looks");
         looks.exists().then(|| remove(&looks));
         assert!(
@@ -416,8 +416,8 @@ fn hostile_lock_files_neither_hang_nor_lead_astray() {
     );
 }
 
-/// What one repo's lock file names stays, be it the whole cache: then the night falls short,
-/// loudly, and says whose it is.
+/// What a lock file names stays, even if it is the whole cache. Then the run falls short, and an
+/// alert names the repo.
 #[test]
 fn a_repo_that_pins_the_whole_cache_is_named() {
     let world = World::new();
@@ -434,7 +434,7 @@ fn a_repo_that_pins_the_whole_cache_is_named() {
         .map(String::as_str)
         .chain(["experiment-9.9.9"])
         .collect();
-    // And a hundred thousand that nobody has.
+    // And a hundred thousand that no cache has.
     let more: Vec<String> = (0..100_000)
         .map(|number| format!("nobody{number}-1.0.0"))
         .collect();
@@ -496,7 +496,7 @@ fn two_units_free_the_file_they_share_together() {
     age(&one, 50.0);
     write(&other, vec![b'x'; 1 << 20]);
     age(&other, 20.0);
-    // What stands is told link by link, and the file counts once.
+    // `standing` counts the file once for each link, the eviction only once.
     world.set(
         "eviction",
         &format!("budget: {}", world.standing() - 5 * MIB),
@@ -527,7 +527,7 @@ fn left_trash_goes_before_any_cache() {
         "eviction",
         &format!("budget: {}", world.standing() + MIB / 2),
     );
-    // The volume is over its budget by no more than what an earlier night left to be deleted.
+    // An earlier run left more in the trash than the volume is over its budget.
     write(
         &world.at(".treewarden/trash/left/0/file"),
         vec![b'x'; 2 << 20],
@@ -542,20 +542,19 @@ fn left_trash_goes_before_any_cache() {
     assert_eq!(left(&world), ["experiment-9.9.9", "serde-1.0.0"]);
 }
 
-/// Runs a tool in `folder`, with its cache on the volume.
+/// Runs a tool in `directory`, with its cache on the volume.
 fn tool(world: &World, directory: &std::path::Path, command: &[&str]) -> bool {
     let mut tool = std::process::Command::new(command[0]);
     tool.args(&command[1..]).current_dir(directory);
-    // Without addresses in its lock file, npm needs the metadata too, and can't work offline at
-    // all.
+    // Without URLs in its lock file, npm also needs the metadata, and can't work offline at all.
     tool.env("npm_config_omit_lockfile_registry_resolved", "false");
     tool.env("npm_config_cache", world.at("caches/npm"))
         .env("CARGO_HOME", world.at("caches/cargo"));
     tool.output().unwrap().status.success()
 }
 
-/// What the tools need for a lock file is there after an eviction, offline; the rest is gone, and
-/// comes back.
+/// After an eviction, tools work offline with what a lock file names. The rest is gone, and can be
+/// fetched again.
 #[test]
 #[ignore = "needs npm and cargo with registries"]
 fn real_tools_work_offline_with_what_lock_files_name() {
@@ -591,7 +590,7 @@ fn real_tools_work_offline_with_what_lock_files_name() {
     }
     shop.commit(60.0, "README.md", "# With lock files\n");
     shop.push();
-    // The experiment is the younger one by every time stamp.
+    // By every time stamp, the experiment was used later.
     super::support::age_all(&world.at("caches"), 3.0);
     for entry in walkdir::WalkDir::new(world.at("caches"))
         .into_iter()
@@ -641,8 +640,7 @@ fn real_tools_work_offline_with_what_lock_files_name() {
     ));
 }
 
-/// `UV_LINK_MODE=symlink` fills an environment with links into the cache, which nothing else tells
-/// of.
+/// `UV_LINK_MODE=symlink` fills an environment with links into the cache, the only sign of use.
 #[test]
 #[ignore = "needs uv and its registry"]
 fn what_an_environment_links_to_stays_for_as_long_as_its_tree() {

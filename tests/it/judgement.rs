@@ -1,6 +1,5 @@
-//! One judgement for all: a tree that can't be rescued is a tree that stays, for the dry run, the
-//! run, the list and the eviction alike, and a tree that was to go and stayed after all needs what
-//! it needed.
+//! One verdict for all: the dry run, the run, the list and the eviction alike keep a tree that
+//! can't be rescued. A tree that should have been reaped but stays still needs its packages.
 
 use super::support::made::npm;
 use super::support::repo::{Repo, Tree};
@@ -12,7 +11,7 @@ use treewarden::report::{RunReport, TreeOutcome};
 
 const MIB: usize = 1 << 20;
 
-/// What no compression makes smaller.
+/// Returns incompressible bytes.
 fn noise(bytes: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(7);
     std::iter::repeat_with(|| random.u8(..))
@@ -20,7 +19,7 @@ fn noise(bytes: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Objects in the store that stand in no pack.
+/// Counts the loose objects in the store.
 fn loose(shop: &Repo<'_>) -> usize {
     let files = walkdir::WalkDir::new(shop.git_dir("objects"))
         .into_iter()
@@ -33,7 +32,7 @@ fn loose(shop: &Repo<'_>) -> usize {
         .count()
 }
 
-/// A crate's archive of 1 MiB that nobody read for years.
+/// Writes a crate's archive of 1 MiB that nobody has read for years.
 fn krate(world: &World, name: &str) -> PathBuf {
     let path = world.at(format!("caches/cargo/registry/cache/index/{name}.crate"));
     write(&path, vec![b'x'; MIB]);
@@ -41,7 +40,7 @@ fn krate(world: &World, name: &str) -> PathBuf {
     path
 }
 
-/// A tree whose `Cargo.lock` alone names the crate, with build output of 1 MiB.
+/// Creates a tree with a `Cargo.lock` that alone names the crate, and 1 MiB of installed packages.
 fn needing(shop: &Repo<'_>, name: &str, krate: &str) -> Tree {
     let tree = shop.tree(name);
     let lock = format!(
@@ -57,7 +56,7 @@ fn needing(shop: &Repo<'_>, name: &str, krate: &str) -> Tree {
     tree
 }
 
-/// The volume is over its budget by far more than can go.
+/// Puts the volume over its budget by far more than can be evicted.
 fn wanting(world: &World) {
     world.set(
         "caches",
@@ -85,7 +84,7 @@ fn evicted(report: &RunReport) -> Vec<String> {
         .collect()
 }
 
-/// What `worktree list` says of it: verdict and reasons.
+/// Returns what `worktree list` says of it: verdict and reasons.
 fn listed(world: &World, tree: &Tree) -> (String, String) {
     let ran = world.treewarden(&["worktree", "list", "--format", "json"]);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -108,7 +107,7 @@ fn a_tree_that_is_too_large_to_rescue_is_a_tree_that_stays() {
     world.set("defaults", "worktrees: {rescue_max: 2MiB}");
     let shop = world.repo("acme/shop");
     let large = needing(&shop, "large", "needed");
-    // Many small ones: each would fit.
+    // Many small files, each of which would fit.
     for number in 0..6 {
         write(&large.path.join(format!("data/{number}")), noise(MIB / 2));
     }
@@ -182,7 +181,7 @@ fn what_can_not_be_rescued_costs_no_exit_code_and_promises_nothing() {
     );
 }
 
-/// Runs the program as a user who owns the volume and may not read everything in it.
+/// Runs the program as a user who owns the volume but may not read everything in it.
 fn as_agent(world: &World, arguments: &[&str]) -> Ran {
     let top = world.beside("");
     for entry in walkdir::WalkDir::new(&top).into_iter().map(Result::unwrap) {
@@ -360,8 +359,7 @@ fn what_a_rescue_writes_is_not_free() {
     );
     write(&world.at("caches/models/one"), vec![b'x'; 12 * MIB]);
     age(&world.at("caches/models/one"), 90.0);
-    // Over the budget, and only what stands in the cache can go: the tree's bytes stand in the
-    // store afterwards.
+    // Over the budget, and only the cache can be freed: the tree's bytes move into the store.
     world.set(
         "eviction",
         &format!("budget: {}", world.standing() - 5 * MIB as u64),

@@ -1,24 +1,24 @@
-//! A run that is killed, anywhere: the next one ends where an undisturbed run would have, and no
+//! Runs that are killed anywhere: the next one ends where an undisturbed run would have, and no
 //! work is lost on the way.
 //!
-//! The tracer kills the real program before each system call that changes the volume, its git
-//! children's too. The sample takes half a minute; `TREEWARDEN_SWEEP=all cargo test --test it
-//! kills:: -- --ignored --nocapture` takes some ten.
+//! The tracer kills the real program before each system call of its own or its git children's that
+//! changes the volume. The sample takes half a minute;
+//! `TREEWARDEN_SWEEP=all cargo test --test it kills:: -- --ignored --nocapture` takes some ten.
 
 use super::support::calls::Call;
 use super::support::sweep::{Sweep, all_well, sample, sweep};
 use super::support::tracer::{Act, Point, points};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The kernel kills git when the program dies, but nobody kills git's own children. These go on to
-/// their end; what they write is temporary until their parent gives it a name, and in a container
-/// they die with the program even so.
+/// The kernel kills git when the program dies, but not git's own children. They finish, but their
+/// files are temporary until the parent renames them. In a container they die with the program
+/// anyway.
 const OUTLIVE: [&str; 2] = ["git pack-objects", "git multi-pack-index"];
 
-/// The kills that the whole sweep is made of.
+/// The kills that the whole sweep consists of.
 enum Kill {
-    /// Of everything at once, and where a number stands, of the next run too, before its so many-th
-    /// change.
+    /// Of everything at once; with a number, also of the next run before its change with that
+    /// number.
     All(Point, Option<usize>),
     /// Of the program alone, while git is at work.
     Alone(Point),
@@ -47,8 +47,8 @@ fn kills() -> Vec<Kill> {
             .who
             .starts_with("git ")
             .then(|| Kill::Alone(point.clone()));
-        // Some twice; how far the second night comes runs through all that is left for it, without
-        // any order.
+        // Some are killed twice. The second kills spread over all that the next run still has to
+        // do, in no order.
         let again = (number / 3 % 4 == 1).then_some(1 + number * 7919 % (total - number + 20));
         [Some(Kill::All(point, again)), alone]
     });
@@ -70,8 +70,8 @@ fn a_killed_night_loses_nothing_and_the_next_one_finishes_it() {
         };
         let mut wrong = Vec::new();
         match night.hit {
-            // The lock's sign of life is given by the clock: a night that is watched on a busy
-            // machine gives more of them.
+            // The lock's heartbeat follows the clock: a traced run on a busy machine writes more of
+            // them.
             None if point.call.path.starts_with(".treewarden/locks/") => {}
             None => {
                 eprintln!("never reached: {point}");
@@ -97,8 +97,8 @@ fn a_killed_night_loses_nothing_and_the_next_one_finishes_it() {
             }
         }
         wrong.extend(sweep.lost());
-        // An eviction that was cut short may have freed enough: then the next run leaves the rest,
-        // though an undisturbed one had taken it.
+        // An interrupted eviction may have freed enough: then the next run keeps units that an
+        // undisturbed run would have evicted.
         let evicted = |call: &Call| call.path.starts_with("caches/") && call.kind.changes();
         let mut began = night
             .hit

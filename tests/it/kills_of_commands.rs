@@ -1,9 +1,8 @@
-//! `enroll` and `worktree add`, killed before each change that they or their git make: a whole
-//! checkout or tree, or none, and the next try makes one.
+//! `enroll` and `worktree add`, killed before each change that they or their git make: they leave a
+//! complete checkout or tree, or none, and the next try succeeds.
 //!
-//! As in `kills.rs`, a day goes by after a kill, and a run clears what a crashed git left. The
-//! sample takes a minute; `TREEWARDEN_SWEEP=all` takes three. A kill that didn't happen is not
-//! counted.
+//! As in `kills.rs`, a day passes after a kill, and a run clears what a crashed git left. The
+//! sample takes a minute; `TREEWARDEN_SWEEP=all` takes three. Only kills that happened are counted.
 
 use super::enroll::state_directory;
 use super::support::repo::Repo;
@@ -11,9 +10,9 @@ use super::support::tracer::Act;
 use super::support::{World, age, git, remove, try_git, write};
 use std::path::Path;
 
-/// Kills the command at ever later changes, until it comes to its end undisturbed, and gives how
-/// many kills that took. `judge` says what is wrong with what the try of this number made, and
-/// `there` whether it was made in spite of the kill.
+/// Kills the command at later and later changes until it ends undisturbed, and returns the number
+/// of kills. `judge` returns what is wrong with the result of the try with this number, and `there`
+/// whether the result exists in spite of the kill.
 fn sweep(
     world: &World,
     command: impl Fn(usize) -> Vec<String>,
@@ -82,7 +81,7 @@ fn sweep(
     unreachable!("the loop returns")
 }
 
-/// What is wrong with a checkout or tree; nothing with one that isn't there.
+/// Returns what is wrong with a checkout or tree, and nothing if it is missing.
 fn odd(path: &Path) -> Option<String> {
     if !path.exists() {
         return None;
@@ -159,8 +158,8 @@ fn a_killed_worktree_add_leaves_a_whole_tree_or_none() {
     let judge = |number: usize| {
         let path = world.at(place(number));
         let registered = shop.registered();
-        // Between the two renames there is a registration without a tree; never the other way
-        // round.
+        // Between the two renames, a registration may lack its tree, but never a tree its
+        // registration.
         let lost =
             path.exists() && registered.get(&place(number)) != Some(&format!("tree-{number}"));
         odd(&path).or(lost.then(|| "its registration is missing".to_owned()))

@@ -1,5 +1,5 @@
-//! Borrowed objects are never dropped: borrowers are searched on the whole volume, and in doubt all
-//! unreachable objects are kept.
+//! Borrowed objects are never dropped: borrowers are searched for on the whole volume, and in doubt
+//! all unreachable objects are kept.
 
 use super::support::repo::Repo;
 use super::support::{World, age_all, git, remove, try_git, write};
@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use treewarden::report::{self, GcAction};
 
-/// A repo with a branch of its own, which others borrow from and which then goes: nothing in the
-/// lender reaches its commit any more.
+/// A repo with a branch that others borrow from and that is then deleted: nothing in the lender
+/// reaches its commit any more.
 struct Lender<'a> {
     repo: Repo<'a>,
     commit: String,
@@ -25,7 +25,7 @@ impl<'a> Lender<'a> {
         Self { repo, commit }
     }
 
-    /// What only a borrower reaches from now on is old.
+    /// Deletes the branch and its reflogs, and ages all objects: only a borrower needs them now.
     fn forget(&self) {
         self.repo.git(&["branch", "-q", "-D", "topic"]);
         self.repo
@@ -70,13 +70,13 @@ fn shared(world: &World, from: &Path, to: &str, more: &[&str]) -> PathBuf {
     to
 }
 
-/// Makes the alternates of a store say this instead.
+/// Replaces the content of a store's alternates.
 fn lend(git_dir: &Path, lines: &str) {
     write(&git_dir.join("objects/info/alternates"), lines);
 }
 
-/// A way to borrow. Gives the directory in which git must find the commit whatever happens, and the
-/// path that the report must name.
+/// A way to borrow. Returns the directory in which git must always find the commit, and the path
+/// that the report must name.
 type Borrow = fn(&World, &Lender<'_>) -> (PathBuf, &'static str);
 
 const WAYS: [(&str, Borrow); 12] = [
@@ -198,7 +198,7 @@ const WAYS: [(&str, Borrow); 12] = [
     (
         "by a directory of objects that is a link",
         |world, lender| {
-            // As git-new-workdir makes it: a HEAD and an index of its own.
+            // As git-new-workdir creates it: with a HEAD and an index of its own.
             let to = shared(world, &lender.repo.path, "people/workdir", &[]);
             remove(&to.join(".git/objects"));
             symlink(lender.repo.git_dir("objects"), to.join(".git/objects")).unwrap();
@@ -263,7 +263,7 @@ fn whoever_borrows_and_however_keeps_what_it_borrows() {
                 "{way}: HEAD is the borrowed commit"
             );
         }
-        // Nobody borrows there, and it is as ever.
+        // Nobody borrows from the other lender, which is repacked as usual.
         assert_eq!(
             (other.gc(&report).action, other.has_it()),
             (GcAction::Full, false),
@@ -277,10 +277,10 @@ fn whoever_borrows_and_however_keeps_what_it_borrows() {
 fn where_nobody_can_tell_who_borrows_nothing_is_dropped_and_all_is_repacked() {
     type Break = fn(&World, &Repo<'_>);
     let breaks: [(&str, Break); 5] = [
-        // Gone with its mount, or without objects: what it borrows is anybody's guess.
+        // Missing with its mount, or without objects: nobody knows what it borrows.
         ("acme/other", |_, other| remove(&other.path)),
         ("acme/other", |_, other| remove(&other.git_dir("objects"))),
-        // A list that can't be read is not an empty one.
+        // An unreadable list doesn't count as empty.
         ("people/odd/info/alternates", |world, _| {
             std::fs::create_dir_all(world.at("people/odd/info")).unwrap();
             super::support::fifo(&world.at("people/odd/info/alternates"));
@@ -361,7 +361,7 @@ fn a_repo_that_borrows_by_a_relative_line_is_maintained() {
         (borrower.fsck(), lender.fsck()),
         (String::new(), String::new())
     );
-    // Out of the volume it leads nowhere.
+    // A path out of the volume is refused.
     lend(&borrower.git_dir(""), "../../../../mirror/objects\n");
     let report = world.pass(1, &["run", "--repo", "acme/borrower"]);
     assert!(
@@ -390,8 +390,8 @@ fn where_nothing_is_to_be_dropped_nobody_looks_who_borrows() {
     );
 }
 
-/// Anybody may write such a list, and it need not belong to a repo: a thousand lines, each the
-/// directory itself by a name that looks like another place, six deep.
+/// Anybody may write such a list, even without a repo: a thousand lines, each naming the directory
+/// itself by another path, followed six levels deep.
 #[test]
 fn a_list_that_names_itself_a_thousand_times_holds_up_nobody() {
     let world = World::new();

@@ -1,10 +1,10 @@
-//! Git as the judge: what `git gc` keeps of a repo, a run of ours keeps.
+//! Git as the judge: a run keeps every object of a repo that `git gc` keeps.
 //!
-//! A seed makes a repo (`recipe.rs`): history, refs, reflogs, worktrees, indexes, operations under
-//! way, packs of all kinds, borrowers, and age. A copy gets `git gc`, the volume gets two runs with
-//! a full repack due in each. Then every object that git kept must be there, and git must say the
-//! same of both (`facts.rs`). Several gits take part where there are several: those on `PATH`, and
-//! those that `TREEWARDEN_GITS` names.
+//! A seed determines a repo (`recipe.rs`): history, refs, reflogs, worktrees, indexes, operations
+//! under way, packs of all kinds, borrowers, and age. `git gc` runs on a copy, and treewarden twice
+//! on the volume, each time with a full repack due. Then every object that git kept must be there,
+//! and git must say the same of both (`facts.rs`). All versions of git on `PATH` and in
+//! `TREEWARDEN_GITS` take part.
 //!
 //! | to do | type |
 //! | --- | --- |
@@ -32,16 +32,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 use treewarden::report::RepoOutcome as Outcome;
 
-/// So many repos share a volume, and the start of two runs.
+/// So many repos share a volume, and with it the cost of starting two runs.
 const ON_A_VOLUME: u64 = 16;
 
-/// Kinds of operations after which a run is known to fail: none may be left here.
+/// Kinds of operations after which a run is known to fail. The list must stay empty.
 const NOT_YET: &[&str] = &[];
 
-/// What `cargo test` tries; the others are tried by name.
+/// How many seeds `cargo test` tries; the ignored test takes more.
 const IN_CI: u64 = 48;
 
-/// The directories with a git of its own in each.
+/// Returns the directories with a git of their own.
 fn gits() -> &'static [PathBuf] {
     static GITS: OnceLock<Vec<PathBuf>> = OnceLock::new();
     GITS.get_or_init(|| {
@@ -61,7 +61,7 @@ fn gits() -> &'static [PathBuf] {
     })
 }
 
-/// `PATH` with this git first.
+/// Returns `PATH` with this git first.
 fn path(git: &Path) -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::iter::once(git.to_owned()).chain(std::env::split_paths(&path));
@@ -71,12 +71,12 @@ fn path(git: &Path) -> String {
         .unwrap()
 }
 
-/// Some git, as a number decides.
+/// Returns one of the gits, chosen by a number.
 fn some_git(seed: u64) -> &'static Path {
     &gits()[fastrand::Rng::with_seed(seed).usize(..gits().len())]
 }
 
-/// Seconds, the same for the whole of the tests.
+/// Returns the time in seconds, the same for all tests.
 fn now() -> u64 {
     static START: OnceLock<u64> = OnceLock::new();
     *START.get_or_init(|| {
@@ -103,20 +103,19 @@ fn sh(world: &World, git: &Path, script: &str) -> Output {
         .unwrap()
 }
 
-/// What is wrong with a repo after two runs.
+/// Something that is wrong with a repo after two runs.
 #[derive(Debug)]
 struct Finding {
     seed: u64,
     text: String,
 }
 
-/// What a judge has to say of some repos.
+/// The verdict over some repos.
 #[derive(Debug, Default)]
 struct Judged {
     /// What is wrong.
     findings: Vec<Finding>,
-    /// In how many repos each thing was seen that a repo may hold, and that git and we dropped
-    /// something.
+    /// How often each feature of a repo occurred, and how often git or a run dropped something.
     seen: BTreeMap<&'static str, usize>,
 }
 
@@ -132,7 +131,7 @@ impl Judged {
         *self.seen.entry(what).or_default() += 1;
     }
 
-    /// Tells what was found, by seed.
+    /// Prints the findings by seed.
     fn tell(&self, count: u64) {
         let mut seeds: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
         for finding in &self.findings {
@@ -146,8 +145,7 @@ impl Judged {
     }
 }
 
-/// Builds the volume of these recipes, and has it judged. Before the last look somebody may meddle
-/// with it.
+/// Builds a volume from these recipes and judges it. `meddle` may change it before the last look.
 #[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
     let world = World::unprepared();
@@ -186,7 +184,7 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
         all.map(|(git, directory)| (directory.clone(), facts(&world, git, directory, look)))
             .collect()
     };
-    // The same paths for both: worktrees and alternates are absolute.
+    // Worktrees and alternates are absolute, so both need the same paths.
     let aged = world.beside("aged");
     copy(&world.root, &aged);
     copy(&world.root, &world.beside("before"));
@@ -198,14 +196,14 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
     }
     let (mut collected, mut beyond_gc) = (BTreeMap::new(), BTreeSet::new());
     for (_, git, directories) in &members {
-        // Who borrows comes before his lender, which keeps nothing for him.
+        // A borrower comes before its lender, because `git gc` in the lender keeps nothing for it.
         for directory in directories
             .iter()
             .rev()
             .filter(|directory| is_enrolled(directory))
         {
             let gc = sh(&world, git, &format!("cd {directory} && git gc -q"));
-            // Neither can we then: the borrower of a partial clone lacks what that one could fetch.
+            // A run can't either: such a borrower lacks what its partial lender could fetch.
             if !gc.status.success() {
                 beyond_gc.insert(directory.clone());
                 judged.saw("git gc fails");
@@ -236,7 +234,7 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
                 .find(|(_, _, directories)| directories.contains(&directory))
                 .unwrap()
                 .0;
-            // What we don't know we leave alone.
+            // A run leaves repos of an unknown format alone.
             if beyond_gc.contains(&directory)
                 || (repo.outcome == Outcome::Refused && recipe.is_unknown_to_us())
             {
@@ -305,7 +303,7 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
             if lost.told.is_empty() {
                 continue;
             }
-            // Where they still are.
+            // They are all still in this copy.
             std::fs::rename(world.beside("before"), &world.root).unwrap();
             let referrers = facts::referrers(&world, git, directory, &lost.objects);
             std::fs::rename(&world.root, world.beside("before")).unwrap();
@@ -324,7 +322,7 @@ fn is_enrolled(directory: &str) -> bool {
     !directory.contains('/')
 }
 
-/// The repos that nobody enrolled and that came of a recipe: below the volume, but for worktrees.
+/// Returns a recipe's repos that are not enrolled, submodules included, without worktrees.
 fn others(world: &World, directory: &str) -> Vec<String> {
     let mut found = Vec::new();
     for top in ["others".to_owned(), format!("{directory}/.git/modules")] {
@@ -384,7 +382,7 @@ fn sweep(from: u64, count: u64, without: &[&str]) -> Judged {
     all.into_inner().unwrap()
 }
 
-/// What a finding is, without its numbers and ids.
+/// Returns a finding without its numbers and ids.
 fn gist(text: &str) -> String {
     let is_id = |word: &str| word.chars().filter(char::is_ascii_hexdigit).count() >= 40;
     let words = text
@@ -402,7 +400,7 @@ fn gist(text: &str) -> String {
         .collect()
 }
 
-/// The same recipe without all that its finding doesn't need.
+/// Drops every operation that the recipe's first finding doesn't need.
 fn shorten(recipe: &Recipe) -> Recipe {
     let mut recipe = recipe.clone();
     let gists = |recipe: &Recipe| -> BTreeSet<String> {
@@ -567,12 +565,12 @@ fn a_run_keeps_what_git_gc_keeps_by_name() {
     let count = number("TREEWARDEN_LIKE_GIT").unwrap_or(300);
     let judged = sweep(0, count, &[]);
     judged.tell(count);
-    // What no repo holds is not judged.
+    // Only features that occurred have been judged.
     let unseen: Vec<&str> = facts::all()
         .filter(|what| count >= 300 && !judged.seen.contains_key(what))
         .collect();
     assert!(unseen.is_empty(), "nobody made {unseen:?}");
-    // One of each.
+    // One finding of each sort.
     let mut gists: BTreeMap<String, (u64, usize)> = BTreeMap::new();
     for finding in &judged.findings {
         gists

@@ -1,5 +1,5 @@
-//! The lock that agents and runs share: a holder is left in peace, and the next run finishes a
-//! killed one.
+//! The lock that agents and runs share: a holder is never disturbed, and the next run finishes what
+//! a killed one began.
 
 use super::support::repo::{Repo, Tree};
 use super::support::snapshot::snapshot;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use treewarden::report::{RepoOutcome, RunReport, TreeOutcome};
 
-/// A repo with something of each kind to do.
+/// Creates a repo with something of each kind to do.
 fn work<'a>(world: &'a World, name: &str) -> Repo<'a> {
     let repo = world.repo(name);
     repo.tree("landed").age(2.0);
@@ -23,8 +23,8 @@ fn work<'a>(world: &'a World, name: &str) -> Repo<'a> {
     repo
 }
 
-/// Makes a night wait in this repo, with its lock held, until the answer's file is there. The other
-/// file says that it has begun.
+/// Makes a run stop in this repo, with its lock held, until the second file exists. The first file
+/// says that it has begun.
 fn halt(world: &World, repo: &str) -> (PathBuf, PathBuf) {
     let (begun, go) = (world.beside("begun"), world.beside("go"));
     let script = format!(
@@ -97,7 +97,7 @@ fn a_busy_repo_is_left_in_peace_and_its_holder_named() {
         &snapshot(&world.at(".treewarden/locks/acme__busy.lock")),
         &lock,
     );
-    // Free again; what stands in the file never decides.
+    // The locks are free again: the text in the lock file decides nothing.
     drop((named, shell));
     assert_eq!(world.night().totals.reaped, 4);
     assert_eq!(
@@ -171,7 +171,7 @@ fn one_night_at_a_time() {
         "{reason}"
     );
     same("after the second night", &snapshot(&world.root), &before);
-    // A dry run looks even so, and sees that the repo is held.
+    // A dry run still surveys, and sees that the repo is held.
     let dry = world.pass(0, &["report"]);
     assert_eq!(dry.repos[0].outcome, RepoOutcome::Busy);
     same("after a report", &snapshot(&world.root), &before);
@@ -240,8 +240,8 @@ fn who_loses_the_lock_stops_at_once() {
     }
 }
 
-/// What a night must have come to, however often it was killed on its way: trees, registrations,
-/// branches, and what was rescued.
+/// Returns the result of a run, however often it was killed on the way: trees, registrations,
+/// branches, and the rescued content.
 fn end_state(repo: &Repo<'_>) -> BTreeMap<String, String> {
     let mut state = repo.registered();
     state.extend(
@@ -279,7 +279,7 @@ fn many_trees(world: &World) -> Vec<Repo<'_>> {
             }
             tree.age(31.0);
         }
-        // Enough to be packed.
+        // Enough loose refs to be packed.
         let branches: Vec<String> = (0..20).map(|n| format!("main:b{n}")).collect();
         repo.git(
             &[
@@ -308,11 +308,11 @@ fn a_night_that_is_killed_again_and_again_ends_like_one_that_is_not() {
         std::thread::sleep(std::time::Duration::from_millis(delay));
         night.signal(Signal::KILL);
         codes.push(night.end().code);
-        // A child of the killed night that had not become git yet holds the lock for a moment more.
+        // A child of the killed run that had not yet become git holds the lock a moment longer.
         for name in ["volume", "acme__a", "acme__b"] {
             until("the lock is free again", || world.try_hold(name).is_some());
         }
-        // A day goes by: what a killed git left is old.
+        // Ages what a killed git left by a day.
         for lock in walkdir::WalkDir::new(&world.root)
             .into_iter()
             .map(Result::unwrap)

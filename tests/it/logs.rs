@@ -3,7 +3,7 @@
 use super::support::{World, age_all, write};
 use serde_json::Value;
 
-/// The events of a log, without times.
+/// Returns the events of a log, without times.
 fn events(log: &str) -> Vec<Value> {
     let lines = log
         .lines()
@@ -11,7 +11,7 @@ fn events(log: &str) -> Vec<Value> {
     lines.collect()
 }
 
-/// The fields of the one event with this message.
+/// Returns the fields of the only event with this message.
 #[track_caller]
 fn the<'a>(events: &'a [Value], message: &str) -> &'a Value {
     let found: Vec<&Value> = events
@@ -22,7 +22,7 @@ fn the<'a>(events: &'a [Value], message: &str) -> &'a Value {
     found[0]
 }
 
-/// A volume of which a run deletes something of every sort.
+/// Prepares a volume on which a run deletes something of every kind.
 fn furnish(world: &World) {
     let shop = world.repo("acme/shop");
     shop.push();
@@ -94,7 +94,7 @@ fn at_debug_the_log_tells_each_verdict_and_each_git() {
         )
         .end();
     let events = events(&ran.err);
-    // Once in each pass.
+    // The verdict is logged once in each pass.
     let decided = events
         .iter()
         .filter(|event| event["fields"]["message"] == "decided");

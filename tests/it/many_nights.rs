@@ -1,5 +1,5 @@
-//! Runs at the watermark, one after the other, while jobs fetch again what they miss: an eviction
-//! must last for some runs, not evict the same packages in each.
+//! Runs at the high watermark, one after the other, while jobs fetch again what they miss: an
+//! eviction must last for several runs, and not evict the same packages each time.
 
 use super::support::{World, age, age_all, is_root, remove, write};
 use std::collections::BTreeMap;
@@ -8,19 +8,19 @@ use treewarden::report::RunReport;
 
 const MIB: u64 = 1 << 20;
 
-/// Packages that every day's jobs need.
+/// Packages that the jobs need every day.
 const HOT: u32 = 6;
 
-/// A fleet whose jobs need the same packages and one new one each day.
+/// A fleet with jobs that need the same packages each day, and one new one.
 struct Fleet<'a> {
     world: &'a World,
-    /// A package's files.
+    /// Files in a package.
     files: u32,
-    /// A file's bytes.
+    /// Bytes in a file.
     bytes: u64,
-    /// The last day on which each was used.
+    /// The last day on which each package was used.
     used: BTreeMap<u32, u32>,
-    /// How often each was fetched.
+    /// How often each package was fetched.
     fetched: BTreeMap<u32, u32>,
 }
 
@@ -39,8 +39,8 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// The jobs of a day, which fetch what is missing; then all files look as old as they would by
-    /// the evening.
+    /// Runs a day's jobs, which fetch what is missing, and then ages all files to what they would
+    /// be by the evening.
     fn day(&mut self, day: u32) {
         for package in (0..HOT).chain([HOT + day]) {
             let place = self.world.at(format!("caches/models/{package:03}"));
@@ -63,7 +63,7 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// So many days and nights: which nights evicted, each with its report.
+    /// Lives through so many days, each with a run; returns the evictions by day.
     fn nights(&mut self, from: u32, nights: u32) -> Vec<(u32, RunReport)> {
         let mut evictions = Vec::new();
         for day in from..from + nights {
@@ -76,8 +76,8 @@ impl<'a> Fleet<'a> {
         evictions
     }
 
-    /// Peace between evictions, each as large as wanted and no larger than one more unit, and
-    /// nothing that jobs need is fetched twice.
+    /// Checks that evictions are at least two days apart, exceed the need by less than a unit (in
+    /// bytes or inodes), and never hit a package that jobs need.
     fn proves_peace(&self, evictions: &[(u32, RunReport)]) {
         let days: Vec<u32> = evictions.iter().map(|(day, _)| *day).collect();
         assert!(
@@ -131,7 +131,7 @@ fn a_budget_is_no_storm() {
     fleet.proves_peace(&evictions);
 }
 
-/// A small volume of its own, gone when the test is over.
+/// A small file system of its own, until the test ends.
 struct Volume<'a>(&'a World);
 
 impl<'a> Volume<'a> {
@@ -172,7 +172,7 @@ impl Drop for Volume<'_> {
 #[test]
 #[ignore = "needs root, to mount a file system"]
 fn marks_of_a_real_volume_are_no_storm() {
-    // Bytes run out on the one, inodes on the other.
+    // The first runs out of bytes, the second out of inodes.
     for (options, files, bytes, word) in [
         ("size=24m", 1, MIB, "of bytes used"),
         ("size=400m,nr_inodes=500", 20, 1, "of inodes used"),
@@ -197,8 +197,8 @@ fn marks_of_a_real_volume_are_no_storm() {
     }
 }
 
-/// What a mount keeps of access times is found out, and decides: of two old units the one that was
-/// read today stays.
+/// Whether a mount keeps access times is tested at run time: only then does the unit survive that
+/// was read today.
 #[test]
 #[ignore = "needs root, to mount a file system"]
 fn access_times_count_where_the_mount_keeps_them() {
@@ -235,8 +235,8 @@ fn access_times_count_where_the_mount_keeps_them() {
             serde_json::from_slice(&fs::read(world.at(".treewarden/ledger.json")).unwrap())
                 .unwrap();
         assert_eq!(ledger["access_times"], kept, "{option}");
-        // A job that reads it again within the day leaves no trace under relatime: so an access
-        // time is taken for up to a day old.
+        // Under relatime, another read within the day isn't recorded, so an access time may be up
+        // to a day too old.
         if kept {
             let file = world.at("caches/models/read");
             let accessed = || fs::metadata(&file).unwrap().accessed().unwrap();

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use treewarden::report::{RepoOutcome, RunReport, TreeOutcome};
 
-/// What a night may not touch for any reason: everything but git dirs, the state directory and what
-/// the report says went.
+/// Returns what a run must not touch for any reason: everything except git dirs, the state
+/// directory and the trees that the report says were reaped.
 fn untouchable(
     world: &World,
     gone: &BTreeSet<PathBuf>,
@@ -26,7 +26,7 @@ fn untouchable(
             && !gone.iter().any(|tree| path.starts_with(tree))
     };
     let mut kept: BTreeMap<_, _> = seen.into_iter().filter(|(path, _)| keep(path)).collect();
-    // A directory that a tree went from was written to.
+    // Removing a tree changes its directory's times.
     for above in gone
         .iter()
         .filter_map(|tree| tree.parent())

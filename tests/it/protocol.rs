@@ -1,13 +1,13 @@
-//! A model of the lock's protocol, checked in every order of events: agents and runs that take the
-//! lock, work and die; a file server that takes a lock away while its client is cut off; somebody
-//! who replaces the lock file.
+//! A model of the lock's protocol, checked in every order of events: agents and runs take the lock,
+//! work and die; a file server takes a lock away while its client is cut off; somebody replaces the
+//! lock file.
 //!
-//! It is the protocol of `src/lock/mod.rs`, step by step, and not its code: `contention.rs` and
-//! `state_files.rs` test the code. One second's grace between two syncs is one step here.
+//! It models the protocol of `src/lock/mod.rs`, not its code, which `contention.rs` and
+//! `state_files.rs` test. The second of grace between two syncs is one step here.
 
 use stateright::{Checker, Model, Property};
 
-/// A holder, the one after it, and one more.
+/// A holder, its successor, and a third.
 const ACTORS: usize = 3;
 
 /// Destructive steps of one holder.
@@ -18,13 +18,13 @@ struct Actor {
     phase: Phase,
     /// Steps left.
     left: u8,
-    /// Which lock file it has open: a replaced one is another.
+    /// Which lock file it has open; a replaced one has another number.
     file: u8,
-    /// The server gave its lock away.
+    /// The server has taken its lock away.
     lost: bool,
-    /// Steps since its last check that went to the server.
+    /// Steps since its last check that reached the server.
     unsynced: u8,
-    /// Steps taken while the lock was not its own any more.
+    /// Steps taken after it had lost the lock.
     late: u8,
 }
 
@@ -32,13 +32,13 @@ struct Actor {
 enum Phase {
     /// Wants the lock.
     Idle,
-    /// The kernel said yes.
+    /// The kernel granted the lock.
     Locked,
-    /// Its token stands in the file.
+    /// Its token is in the file.
     Named,
-    /// It still holds the lock, as far as it can see: the next step may be destructive.
+    /// As far as it can see, it still holds the lock: the next step may be destructive.
     Checked,
-    /// Done; or it saw that the lock is another's.
+    /// Done, or it saw that another holds the lock.
     Ended,
     /// Killed: its descriptors are closed.
     Dead,
@@ -47,11 +47,11 @@ enum Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     actors: [Actor; ACTORS],
-    /// Holders by lock file: the kernel's, or the server's, own word.
+    /// The holder of each lock file, as the kernel or the server sees it.
     held: [Option<usize>; 2],
-    /// Whose token the files hold.
+    /// The token in each file.
     written: [Option<usize>; 2],
-    /// The file at the lock's path.
+    /// Which file is at the lock's path.
     file: u8,
     /// Outages and replacements still to come.
     mishaps: u8,
@@ -68,7 +68,7 @@ enum Event {
     Kill(usize),
     /// The actor is cut off for longer than the lease.
     Lose(usize),
-    /// Somebody puts another file in the lock file's place.
+    /// Somebody replaces the lock file.
     Replace,
 }
 
@@ -84,8 +84,7 @@ impl Actor {
 }
 
 impl World {
-    /// Whether the kernel or the server would say that `actor` holds the lock file that stands at
-    /// the lock's path.
+    /// Whether, according to the kernel or the server, `actor` holds the file at the lock's path.
     fn holds(&self, actor: usize) -> bool {
         self.actors[actor].file == self.file && self.held[usize::from(self.file)] == Some(actor)
     }
@@ -158,7 +157,7 @@ impl Model for Protocol {
             }
             Event::Name(number) => {
                 let actor = &mut next.actors[number];
-                // A lost lock is told by the sync, and what was written never gets to the server.
+                // The sync reports a lost lock, and what was written never reaches the server.
                 actor.phase = if actor.lost {
                     Phase::Ended
                 } else {
@@ -170,8 +169,8 @@ impl Model for Protocol {
             }
             Event::Check(number, synced) => {
                 let (file, now) = (world.file, &world.actors[number]);
-                // Without a sync the client may answer from its cache: its own token, long after
-                // another wrote there.
+                // Without a sync the client may answer from its cache: with its own token, long
+                // after another was written.
                 let replaced = now.file != file;
                 let another = !now.lost && world.written[usize::from(now.file)] != Some(number);
                 let seen = replaced || another || (synced && now.lost);
@@ -229,8 +228,8 @@ impl Model for Protocol {
                     model.mishaps > 0 || world.actors.iter().all(|actor| actor.late == 0)
                 },
             ),
-            // The one step that a check had let through, and the one within the second before the
-            // next sync.
+            // One step that a check had already allowed, and one within the second before the next
+            // sync.
             Property::always("a lock that is lost ends the work", |_, world: &World| {
                 world.actors.iter().all(|actor| actor.late <= 2)
             }),
@@ -262,7 +261,7 @@ impl Model for Protocol {
 
 #[test]
 fn the_protocol_holds_in_every_order_of_events() {
-    // A second mishap makes 900,000 states of 130,000.
+    // A second mishap makes 130,000 states 900,000.
     let most = if std::env::var("TREEWARDEN_SWEEP").is_ok_and(|sweep| sweep == "all") {
         2
     } else {

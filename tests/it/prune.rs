@@ -1,5 +1,4 @@
-//! Registrations of trees that are gone: dropped one by one, and not at all when too much is
-//! missing.
+//! Registrations of missing trees: dropped one by one, and not at all if too many are missing.
 
 use super::support::repo::{MISSING, MISSING_AT_ONCE, Repo, Tree};
 use super::support::snapshot::{Standing, snapshot};
@@ -26,8 +25,8 @@ fn alerts(report: &RunReport) -> Vec<&str> {
         .collect()
 }
 
-/// What stands there, but for the marks of what went missing at once, and the times of the
-/// directories that they stand in.
+/// Returns a snapshot without the marks of trees that went missing at once, and without
+/// directories' times, which the marks change.
 fn without_marks(path: &Path) -> BTreeMap<PathBuf, Standing> {
     let mut seen = snapshot(path);
     seen.retain(|path, _| !path.ends_with(MISSING_AT_ONCE));
@@ -40,7 +39,7 @@ fn without_marks(path: &Path) -> BTreeMap<PathBuf, Standing> {
     seen
 }
 
-/// One that somebody deleted since the last run.
+/// Creates a tree that was deleted since the last run.
 fn deleted(repo: &Repo<'_>, name: &str) -> Tree {
     let tree = repo.tree(name);
     tree.age_admin(10.0);
@@ -48,7 +47,7 @@ fn deleted(repo: &Repo<'_>, name: &str) -> Tree {
     tree
 }
 
-/// A tree that somebody deleted, and whose admin directory nobody touched for so many days.
+/// Creates a deleted tree with an admin directory that was untouched for so many days.
 fn missing(repo: &Repo<'_>, name: &str, days: f64) -> Tree {
     let tree = repo.tree(name);
     remove(&tree.path);
@@ -88,7 +87,7 @@ fn one_goes_after_its_grace_and_the_others_stay() {
     assert_eq!(dropped(&world, &world.night()), [""; 0]);
 }
 
-/// The probe is asked after each survey of the trees: first for the count, then for the run.
+/// The probe runs after each survey of the trees: first for the count, then for the run.
 #[test]
 fn one_that_returns_after_the_survey_keeps_its_registration() {
     let world = World::new();
@@ -149,7 +148,7 @@ fn a_tree_must_have_been_missing_for_as_long() {
             .filter(|tree| mark(tree).exists())
             .for_each(|tree| age(&mark(tree), days));
     };
-    // Idle for weeks, and missing since today.
+    // Idle for weeks, but missing only since today.
     let before = snapshot(&shop.path);
     assert_eq!(dropped(&world, &world.pass(0, &["report"])), [""; 0]);
     same("after a report", &snapshot(&shop.path), &before);
@@ -161,7 +160,7 @@ fn a_tree_must_have_been_missing_for_as_long() {
     );
     pass_days(2.9);
     assert_eq!(dropped(&world, &world.night()), [""; 0]);
-    // One is there again for a night, one is worked with by its registration alone.
+    // One returns for a single run; in the other's registration, git is still at work.
     std::fs::rename(world.beside("back"), &back.path).unwrap();
     age(&touched.admin.join("HEAD"), 1.0);
     world.set("defaults", "worktrees: {landed: 40d}");
@@ -184,7 +183,7 @@ fn a_tree_must_have_been_missing_for_as_long() {
 
 #[test]
 fn a_tree_missing_in_each_of_many_repos_is_refused_and_alerted() {
-    // How many repos miss one of their two trees, and whether they go.
+    // How many repos miss one of their two trees, and whether their registrations are dropped.
     for (repos, goes) in [(12, false), (5, true)] {
         let world = World::new();
         let names: Vec<String> = (0..repos).map(|n| format!("acme/r{n:02}")).collect();
@@ -196,7 +195,7 @@ fn a_tree_missing_in_each_of_many_repos_is_refused_and_alerted() {
             } else {
                 deleted(&repo, "gone")
             };
-            // With nothing missing, there is nothing to refuse.
+            // In the first repo nothing is missing, so nothing is refused.
             if name == "acme/r00" {
                 remove(&repo.git_dir("worktrees/gone"));
             }
@@ -270,14 +269,14 @@ fn what_went_missing_with_many_others_waits_for_somebodys_word() {
     for day in [0.0, 1.0, 40.0] {
         refused(day);
     }
-    // One more that goes by itself is not held up by them.
+    // The refused ones don't hold up another tree that goes missing by itself.
     trees[0].age(10.0);
     remove(&trees[0].path);
     assert_eq!(dropped(&world, &world.night()), [""; 0]);
     assert!(trees[0].admin.join(MISSING).exists());
     age(&trees[0].admin.join(MISSING), 3.1);
     assert_eq!(dropped(&world, &world.night()), ["worktrees/acme__shop/a"]);
-    // Somebody's word, or the tree itself, and all is well.
+    // A person's decision, or the tree's return, ends the alert.
     let removed = world.treewarden(&["worktree", "remove", "acme/shop", "b", "--rescue"]);
     assert_eq!(
         (removed.code, trees[1].admin.exists()),
@@ -324,8 +323,8 @@ fn trees_that_go_a_few_at_a_time_are_dropped_a_few_at_a_time() {
     for tree in trees.iter().chain(&more) {
         tree.age(10.0);
     }
-    // Three one day, three two days later, of 20; and one a day in the others, until a third of all
-    // is gone.
+    // Of 20 trees, three go missing one day and three two days later; in the other repos it is
+    // about one a day, until a third of all trees is gone.
     let days: [&[&Tree]; 9] = [
         &[&trees[0], &trees[1], &trees[2], &more[0]],
         &[&more[3]],
@@ -446,7 +445,7 @@ fn commits_that_only_a_missing_tree_reached_are_kept() {
 
 #[test]
 fn many_missing_at_once_are_refused_and_alerted() {
-    // How many trees there are, how many of them are missing, and whether they go.
+    // How many trees there are, how many are missing, and whether they are dropped.
     for (all, gone, goes) in [
         (4, 3, false),
         (2, 2, false),
@@ -457,7 +456,7 @@ fn many_missing_at_once_are_refused_and_alerted() {
         let world = World::new();
         let shop = world.repo("acme/shop");
         let elsewhere = world.repo("acme/other");
-        // So many that what is missing here is not much of the whole volume.
+        // So many trees that the missing ones are few on the whole volume.
         for n in 0..12 {
             elsewhere.tree(&format!("a{n}"));
         }
@@ -523,7 +522,7 @@ fn a_directory_of_trees_that_is_not_mounted_drops_nothing() {
         (0, vec!["MissingTreesRefused"])
     );
     same("the repo", &without_marks(&shop.path), &before);
-    // And when it is there again, all is as it was: they go for what they are.
+    // When the directory is back, the trees are reaped as usual.
     std::fs::rename(world.beside("unmounted"), world.at("worktrees")).unwrap();
     assert_eq!(world.night().totals.reaped, 3);
 }
@@ -532,8 +531,8 @@ fn a_directory_of_trees_that_is_not_mounted_drops_nothing() {
 fn a_note_that_proves_nothing_makes_no_missing_tree_ours() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    // More than half are missing, and somebody put them into our trash with a note that says less
-    // than ours do.
+    // More than half are missing, and somebody moved them into our trash with a note that has less
+    // in it than ours.
     for (n, name) in ["one", "two"].iter().enumerate() {
         let tree = shop.tree(name);
         let bin = world.at(format!(

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use treewarden::report::{RunReport, UnitOutcome};
 
-/// Runs a tool, with its cache where `variable` says; it must succeed.
+/// Runs a tool, with `variable` set to its cache. It must succeed.
 fn tool(directory: &Path, variable: &str, cache: &Path, words: &[&str]) {
     let ran = Command::new(words[0])
         .args(&words[1..])
@@ -31,7 +31,7 @@ fn tool(directory: &Path, variable: &str, cache: &Path, words: &[&str]) {
     );
 }
 
-/// A project of each tool, beside the volume, that uses the caches on the volume.
+/// Projects beside the volume, one for each tool, that use the volume's caches.
 struct Projects {
     directory: PathBuf,
     caches: PathBuf,
@@ -61,7 +61,7 @@ impl Projects {
         );
     }
 
-    /// Builds a wheel of the registry's source archive: pip keeps what it built.
+    /// Builds a wheel from the registry's source archive: pip caches what it builds.
     fn pip(&self) {
         let words = [
             "python3",
@@ -129,7 +129,7 @@ fn a_fleet_and_real_caches_in_one_night() {
     fs::create_dir_all(&projects.directory).unwrap();
     projects.fill();
     age_all(&projects.caches, 90.0);
-    // Used again yesterday: it stays.
+    // Used again yesterday, so it is kept.
     projects.npm(&["is-number@7.0.0"]);
     for cache in ["npm", "cargo", "pip"] {
         world.set(
@@ -137,7 +137,7 @@ fn a_fleet_and_real_caches_in_one_night() {
             &format!("{{kind: {cache}, path: caches/{cache}}}"),
         );
     }
-    // Far more is wanted than may go, so that exactly what is old goes, and the shortfall is told.
+    // The budget is far too small: exactly the old units go, and the shortfall is reported.
     world.set("eviction", "budget: 1MiB, min_age: 30d");
 
     let foreseen = world.pass(1, &["run", "--dry-run"]);
@@ -170,7 +170,7 @@ fn a_fleet_and_real_caches_in_one_night() {
         report.eviction
     );
 
-    // What stayed serves without the network; what went comes back.
+    // What was kept works offline; what was evicted can be fetched again.
     projects.npm(&["--offline", "is-number@7.0.0"]);
     projects.npm(&["left-pad@1.3.0"]);
     projects.cargo(&["fetch"]);
@@ -178,7 +178,7 @@ fn a_fleet_and_real_caches_in_one_night() {
     projects.pip();
 }
 
-/// A file system of its own, gone when the test is over.
+/// A file system of its own, until the test ends.
 struct Mounted(PathBuf);
 
 impl Mounted {

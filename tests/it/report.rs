@@ -1,6 +1,6 @@
-//! What a report looks like to a person, and that nothing in it can fool them.
+//! How a report looks to a person, and that nothing in it can deceive them.
 //!
-//! `UPDATE_GOLDEN=1 cargo test` writes the golden files anew; read them before you commit them.
+//! `UPDATE_GOLDEN=1 cargo test` rewrites the golden files; read them before you commit them.
 
 pub(crate) mod nights;
 
@@ -113,8 +113,8 @@ fn the_history_of_some_nights() {
     assert_eq!(history::render(&[], 0, Look::PLAIN), "No runs yet.\n");
 }
 
-/// Twenty nights of a volume of 200 GiB, on which `added` GiB a day come to stay, and 3 more that
-/// each night takes away.
+/// Returns twenty runs on a volume of 200 GiB: `added` GiB a day stay, and 3 more are freed by each
+/// run.
 fn growing(from: u64, added: u64) -> Vec<RunReport> {
     let night = |n: u64| {
         let mut run = nights::idle();
@@ -125,7 +125,7 @@ fn growing(from: u64, added: u64) -> Vec<RunReport> {
             free_bytes: (200 - gib) << 30,
             used_inodes: 0,
         };
-        // One odd night: a large clean-up, which came back at once.
+        // One outlier: a large clean-up, and the next day all is back.
         let after = if n == 10 { 20 } else { from + n * added };
         (run.volume.before, run.volume.after) = (level(after + 3), level(after));
         run.totals.freed_bytes = 3 << 30;
@@ -157,7 +157,7 @@ fn the_history_tells_where_the_volume_is_going() {
         "{}",
         told(160, 1)
     );
-    // The same for programs, in bytes and days.
+    // The same in JSON, in bytes and days.
     let json = serde_json::to_value(history::History::of(&growing(100, 2), 1)).unwrap();
     let trend = |name: &str| json["trends"][name].clone();
     let about = |name: &str, unit: f64| format!("{:.0}", trend(name).as_f64().unwrap() / unit);
@@ -196,8 +196,8 @@ fn the_history_tells_where_the_volume_is_going() {
         serde_json::to_value(history::History::of(&[], 0)).unwrap()["trends"],
         serde_json::Value::Null
     );
-    // Two nights tell nothing, nor do dry runs and refused ones, parts of a night, or many in one
-    // day.
+    // There is no trend from two runs, from dry runs, from runs over some repos, or from many runs
+    // in a day.
     let mut runs = growing(100, 2);
     assert_eq!(trends(&runs[18..]), None);
     for run in &mut runs[17..] {
@@ -256,7 +256,7 @@ fn the_worst_alert_comes_first() {
     assert!(severities.is_sorted_by(|a, b| a >= b), "{severities:?}");
 }
 
-/// The text without its colours (`ESC [ digits ; digits m`), which are all that may be in it.
+/// Removes the colours (`ESC [ digits ; digits m`), the only escape codes that are allowed.
 fn without_colours(text: &str) -> String {
     let mut rest = text.split("\u{1b}[");
     let mut plain = rest.next().unwrap_or_default().to_owned();

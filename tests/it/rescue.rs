@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use treewarden::report::{Class, RunReport, TreeOutcome};
 
-/// Mode, as git knows it, and content or link target of every file by its path.
+/// Every file's git mode, and its content or link target, by path.
 type Files = BTreeMap<PathBuf, (String, Vec<u8>)>;
 
 fn standing(top: &Path) -> Files {
@@ -42,7 +42,7 @@ fn standing(top: &Path) -> Files {
     files
 }
 
-/// Everything in a commit or tree, read with the real git.
+/// Returns everything in a commit or tree, read by the real git.
 fn stored(repo: &Repo<'_>, tree: &str) -> Files {
     let list = git_bytes(&repo.path, &["ls-tree", "-r", "-z", tree]);
     let entries = list
@@ -77,7 +77,7 @@ fn rescue_of(report: &RunReport, tree: &Tree) -> String {
     row.rescue_ref.clone().unwrap()
 }
 
-/// What an owner may do in the days after: nothing of it may cost a rescue.
+/// Does what an owner may do in the days after; none of it may lose a rescue.
 fn tidy(repo: &Repo<'_>) {
     git(
         &repo.path,
@@ -99,7 +99,7 @@ fn tidy(repo: &Repo<'_>) {
 fn every_byte_is_held() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    // What git would do to these files on their way into a commit must not happen.
+    // Git's conversions on the way into a commit must not happen to these files.
     write(
         &shop.path.join(".gitattributes"),
         "*.txt text eol=lf\n*.id ident\n",
@@ -243,7 +243,7 @@ fn commits_that_only_the_tree_reached_are_held() {
     ]);
     bisecting.git(&["update-ref", "refs/worktree/mine", &commit]);
     lonely.push(commit);
-    // Dirty as well: both kinds in one rescue.
+    // With untracked work as well: both kinds in one rescue.
     in_reflog.write("new.ts", "new\n");
     for tree in [&detached, &in_reflog, &bisecting] {
         tree.age(31.0);
@@ -279,7 +279,7 @@ fn what_can_not_be_rescued_stays() {
     let shop = world.repo("acme/shop");
     let large = shop.tree("large");
     large.write("large", &"x".repeat(20_000)).age(31.0);
-    // What is too large but no work doesn't count, nor what HEAD holds already.
+    // Neither regenerable files nor what HEAD already has count as too large.
     let fits = shop.tree("fits");
     fits.commit("committed", &"x".repeat(20_000))
         .write("node_modules/.package-lock.json", &npm(&["big"]));

@@ -1,5 +1,5 @@
-//! `treewarden rescue`, and what becomes of rescues in later runs: contents are restored unchanged,
-//! nothing is restored where it doesn't belong, and each rescue is kept for its time.
+//! `treewarden rescue`, and rescues in later runs: contents are restored unchanged, nothing is
+//! restored where it doesn't belong, and each rescue is kept for its time.
 
 use super::support::forge::{raw_blob, raw_commit, refer};
 use super::support::repo::{Repo, Tree};
@@ -16,8 +16,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use treewarden::report::{RunReport, TreeOutcome};
 
-/// What must come back of a tree: kind, mode, size and content of everything that stands in it, but
-/// for `.git` and what tools make again.
+/// Returns what must be restored of a tree: kind, mode, size and content of everything in it,
+/// except `.git` and `node_modules`.
 fn work(top: &Path) -> BTreeMap<PathBuf, (&'static str, u32, u64, u64)> {
     let told = |seen: Standing| {
         (
@@ -39,7 +39,7 @@ fn chmod(path: &Path, mode: u32) {
     std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// What an owner may do in the days after: nothing of it may cost a rescue.
+/// Does what an owner may do in the days after; none of it may lose a rescue.
 fn tidy(repo: &Repo<'_>) {
     git(&repo.path, 0.0, &["pack-refs", "--all", "--prune"]);
     git(
@@ -70,7 +70,7 @@ fn list(world: &World) -> Vec<Value> {
         .clone()
 }
 
-/// The only rescue's beginning of a commit.
+/// Returns the beginning of the only rescue's commit id.
 fn only(world: &World) -> String {
     let rescues = list(world);
     assert_eq!(rescues.len(), 1, "{rescues:?}");
@@ -97,7 +97,7 @@ fn refused(world: &World, code: i32, arguments: &[&str], why: &str) {
     );
 }
 
-/// Dirty in every way that can be rescued.
+/// Makes a tree dirty in every way that can be rescued.
 fn nasty(tree: &Tree) {
     let at = |name: &[u8]| tree.path.join(OsStr::from_bytes(name));
     let names: [&[u8]; 10] = [
@@ -139,8 +139,8 @@ fn nasty(tree: &Tree) {
     write(&at(b"private/file"), "mine\n");
     write(&at(b"README.md"), "edited\n");
     remove(&at(b"gone.ts"));
-    // Staged in every way: new, changed since, removed from the index alone, an intention, flags
-    // that hide edits.
+    // Staged in every way: new, changed since, removed from the index alone, added with intent, and
+    // with flags that hide edits.
     write(&at(b"both.ts"), "staged\n");
     write(&at(b"new.ts"), "new\n");
     tree.git(&["add", "both.ts", "new.ts"]);
@@ -157,7 +157,7 @@ fn nasty(tree: &Tree) {
     chmod(&tree.path, 0o750);
 }
 
-/// A repo whose `main` has the files that [`nasty`] changes.
+/// Creates a repo with the files on `main` that [`nasty`] changes.
 fn shop(world: &World) -> Repo<'_> {
     let shop = world.repo("acme/shop");
     write(&shop.path.join(".gitattributes"), "*.txt text eol=lf\n");
@@ -196,7 +196,7 @@ fn a_nasty_tree_comes_back_as_it_was() {
         "--ignored",
         "--untracked-files=all",
     ];
-    // Refreshed once, it says the same ever after.
+    // The first `git status` refreshes the index; from then on the answer is the same.
     git_bytes(&tree.path, &status);
     tree.age(31.0);
     let said = |tree: &Path| {
@@ -221,7 +221,7 @@ fn a_nasty_tree_comes_back_as_it_was() {
     let out = restored(&world, &[&only(&world)]);
     assert!(!out.contains("detached"), "{out}");
     same("the tree", &work(&tree.path), &before);
-    // But for what git makes again by itself, behind the entries.
+    // Equal except for the extensions after the entries, which git regenerates.
     let back = std::fs::read(tree.admin.join("index")).unwrap();
     assert!(
         index.starts_with(&back[..back.len() - 20]) && back.len() > 500,
@@ -241,8 +241,7 @@ fn a_nasty_tree_comes_back_as_it_was() {
         status.contains("? new\nline\0") && status.contains("# branch.head work\0"),
         "{status}"
     );
-    // The commits that its reflog alone reached are in its reflog again, and survive what an owner
-    // does.
+    // The commits that only its reflog reached are in its reflog again, and survive the owner's gc.
     git(
         &shop.path,
         0.0,
@@ -277,7 +276,7 @@ fn a_nasty_tree_comes_back_as_it_was() {
         0
     );
     assert!(!world.at(".treewarden/making-acme__shop").exists());
-    // And the next run takes it for what it is: somebody's work.
+    // The next run takes the tree for what it is: somebody's work.
     same(
         "fates",
         &world.fates(&world.night()),
@@ -332,7 +331,7 @@ fn single_files_and_directories_come_back() {
     let id = only(&world);
     let out = world.beside("out");
     let to = out.to_str().unwrap();
-    // Below another directory, which stands for the tree's top.
+    // Into another directory, which stands in for the tree's top.
     restored(&world, &[&id, "script", "--to", to]);
     restored(&world, &[&id, "./hollow/", "--to", to]);
     restored(&world, &[&id, "dangling", "--to", to]);
@@ -365,7 +364,7 @@ fn single_files_and_directories_come_back() {
         .filter(|(path, _)| !path.as_os_str().is_empty())
         .collect();
     same("some of it", &found, &part(&before));
-    // Where it was, if somebody has something there; and nothing is registered for it.
+    // Into the tree's own directory, if somebody has recreated it; nothing is registered for it.
     refused(&world, 1, &[&id, "both.ts"], "is gone: give --to DIR");
     std::fs::create_dir_all(&tree.path).unwrap();
     restored(&world, &[&id, "both.ts"]);
@@ -374,7 +373,7 @@ fn single_files_and_directories_come_back() {
         b"and edited since\n"
     );
     assert_eq!(shop.registered().len(), 1);
-    // The same once more is nothing; one that differs is left alone, and with it all the rest.
+    // An identical file needs no restore. A different one is left alone, with all the others.
     assert!(restored(&world, &[&id, "both.ts"]).contains("0 files, 1 file stood there already"));
     write(&tree.path.join("both.ts"), "somebody's\n");
     refused(&world, 1, &[&id, "."], "`both.ts`");
@@ -396,7 +395,7 @@ fn single_files_and_directories_come_back() {
             .filter(|(path, _)| !path.as_os_str().is_empty())
             .collect(),
     );
-    // What stands in the way of a file or a directory is never replaced.
+    // A directory in place of a file, or the reverse, is never replaced.
     remove(&tree.path.join("script"));
     write(&tree.path.join("script/inside"), "precious\n");
     refused(
@@ -452,7 +451,7 @@ fn no_link_in_the_way_is_followed() {
         tree.path.join("top").symlink_metadata().unwrap().is_file(),
         "the link itself is replaced"
     );
-    // Nor one on the way to where the tree stood.
+    // A link in place of the tree isn't followed either.
     remove(&tree.path);
     symlink(&outside, &tree.path).unwrap();
     refused(&world, 1, &[&id, "top"], "symbolic link");
@@ -606,19 +605,19 @@ fn places_that_are_taken_are_refused() {
             .collect()
     };
     same("the volume", &without(after), &without(before));
-    // A registration whose tree is gone: git would not add another one either.
+    // A registration without its tree: git would not add another one either.
     write(
         &shop.git_dir("worktrees/half/gitdir"),
         format!("{}/.git\n", at("worktrees/acme__shop/work")),
     );
     refused(&world, 1, &[&id], "is registered for it already");
     remove(&shop.git_dir("worktrees/half"));
-    // Somebody works in the repo: looking is free, restoring is not.
+    // If somebody works in the repo, listing works, but restoring doesn't.
     let agent = world.hold("acme__shop");
     refused(&world, 1, &[&id], "failed to lock acme/shop: held by");
     assert_eq!(only(&world), id);
     drop(agent);
-    // An empty directory is no obstacle, and a name that the registry has gets a number.
+    // An empty directory may be used, and a name that is already registered gets a number.
     std::fs::create_dir(world.at("acme__shop/half")).unwrap();
     write(&shop.git_dir("worktrees/half/gitdir"), "/nowhere/.git\n");
     restored(&world, &[&id, "--to", &at("acme__shop/half")]);
@@ -655,7 +654,7 @@ fn ids_are_never_guessed() {
         rescues[0]["commit"].as_str().unwrap(),
         rescues[1]["rescue_ref"].as_str().unwrap(),
     );
-    // The same commit under a second name: which one is meant?
+    // The same commit under a second name is ambiguous.
     git(&shop.path, 0.0, &["update-ref", &format!("{two}-9"), one]);
     let ran = look(&one[..10]);
     assert!(
@@ -777,7 +776,7 @@ fn list_and_show_tell_what_is_in_it() {
     );
 }
 
-/// The same rescue as if it was made so many days ago.
+/// Copies a rescue, as if it had been made so many days ago.
 fn aged(repo: &Repo<'_>, rescue: &str, name: &str, days: f64) -> String {
     let ids = repo.git(&[
         "rev-parse",
@@ -803,13 +802,13 @@ fn expired(report: &RunReport) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// The volume is over its budget by less than what an old rescue holds, and that is what goes.
+/// The volume exceeds its budget by less than an old rescue's size, so only the rescue is dropped.
 #[test]
 fn an_expired_rescue_goes_before_any_cache() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let tree = shop.tree("large");
-    // No compression makes it smaller.
+    // Incompressible.
     let noise: Vec<u8> = (0..3_u32 << 20)
         .map(|n| (n.wrapping_mul(2_654_435_761) ^ (n / 7).wrapping_mul(40_503)).to_le_bytes()[2])
         .collect();
@@ -823,7 +822,7 @@ fn an_expired_rescue_goes_before_any_cache() {
     let old = aged(&shop, &made, "large", 31.0);
     shop.git(&["update-ref", "-d", &made]);
     let blob = shop.git(&["rev-parse", &format!("{old}:work.bin")]);
-    // All of them: what a young object reaches, though nothing reaches that one, is in its grace.
+    // All objects, because those that an unreachable young object reaches are in its grace.
     age_all(&shop.git_dir("objects"), 31.0);
     let unit = world.at("caches/models/old");
     write(&unit, vec![b'x'; 2 << 20]);
@@ -850,7 +849,7 @@ fn an_expired_rescue_goes_before_any_cache() {
         "what it held is gone"
     );
     assert_eq!(shop.fsck(), "");
-    // Now it is calm, and stays so.
+    // From now on nothing more is evicted.
     assert!(!world.night().eviction.triggered);
 }
 
@@ -874,7 +873,7 @@ fn rescues_stand_for_their_time() {
         .clone()
         .unwrap();
     assert_eq!(expired(&report), BTreeMap::new());
-    // The newest ten fit into the budget, and the one just made is among them.
+    // The newest ten fit into the budget, including the one just made.
     let mut refs: Vec<String> = (1..=12)
         .map(|n| aged(&shop, &made, &format!("t{n}"), f64::from(n)))
         .collect();
@@ -936,7 +935,7 @@ fn rescues_stand_for_their_time() {
             && dry.contains("acme/shop  ancient/"),
         "{dry}"
     );
-    // Somebody may be at work here.
+    // Somebody may be at work in the repo.
     shop.set("busy_probe: [\"true\"]");
     same("a busy repo", &expired(&world.night()), &BTreeMap::new());
     shop.set("");
@@ -980,8 +979,8 @@ fn a_tree_that_can_not_go_leaves_one_rescue() {
     let shop = world.repo("acme/shop");
     let tree = shop.tree("work");
     tree.write("new.ts", "new\n").age(31.0);
-    // The probe is asked twice a night; the second time it takes the trash away, and the tree can't
-    // go.
+    // The probe runs twice per run. The second time it removes the trash, so the tree can't be
+    // reaped.
     let (count, trash) = (world.beside("asked"), world.at(".treewarden/trash"));
     let probe = format!(
         "if [ -e {0} ]; then rm {0}; rmdir {1}; else touch {0}; fi; exit 1",
@@ -1004,7 +1003,7 @@ fn a_tree_that_can_not_go_leaves_one_rescue() {
     }
     names.dedup();
     assert_eq!(names.len(), 3, "the newest stands: {names:?}");
-    // Another work is another rescue.
+    // Different work makes a different rescue.
     tree.write("new.ts", "newer\n").age(31.0);
     world.pass(1, &["run"]);
     assert_eq!(shop.refs("refs/treewarden/rescue").len(), 2);
@@ -1089,8 +1088,8 @@ fn what_a_rescue_can_not_hold_keeps_the_tree() {
     }
 }
 
-/// A conflict of a popped stash that was resolved: the index remembers the three versions, and
-/// nothing else has the stash's any more.
+/// Resolves the conflict of a popped stash: the index remembers the three versions, and nothing
+/// else has the stash's version any more.
 fn resolved(tree: &Tree) -> String {
     tree.write("shared.ts", "stashed\n").git(&["stash", "-q"]);
     tree.commit("shared.ts", "meanwhile\n");
@@ -1138,7 +1137,7 @@ fn what_the_index_remembers_of_resolved_conflicts_comes_back_and_git_is_content(
         assert_eq!(code, Some(0), "{arguments:?}: {said}");
     }
     assert_eq!(tree.git(&["ls-files", "--resolve-undo"]), listed);
-    // One that an earlier version made holds none of it: then the index doesn't name it.
+    // A rescue by an earlier version lacks these objects, so the restored index doesn't name them.
     let older = raw_older(&shop, &list(&world)[0]);
     for (name, _) in shop.refs("refs/treewarden") {
         shop.git(&["update-ref", "-d", &name]);
@@ -1157,7 +1156,7 @@ fn what_the_index_remembers_of_resolved_conflicts_comes_back_and_git_is_content(
     }
 }
 
-/// The same rescue as versions before this one made it: its ref and its commit.
+/// Returns the same rescue as earlier versions made it: its ref and its commit.
 fn raw_older(shop: &Repo<'_>, rescue: &Value) -> (String, String) {
     let commit = rescue["commit"].as_str().unwrap();
     let extras = shop.git(&["ls-tree", &format!("{commit}^2")]);
@@ -1228,7 +1227,7 @@ fn a_large_file_takes_no_memory_on_its_way_there_and_back() {
     world.set("defaults", "worktrees: {rescue_max: 1GiB}");
     let shop = world.repo("acme/shop");
     let tree = shop.tree("work");
-    // What compresses well is written quickly, and takes as much memory where it is held.
+    // Compressible content is written quickly, but takes its full size if held in memory.
     write(&tree.path.join("model.bin"), vec![b'x'; SIZE]);
     tree.age(31.0);
     let peak = |arguments: &str| {

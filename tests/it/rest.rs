@@ -1,5 +1,4 @@
-//! Unchanged repos: a run in which nothing changed costs no survey, and whatever changed is
-//! surveyed.
+//! Unchanged repos: a run without changes does no survey, and whatever changed is surveyed.
 
 use super::support::repo::{Repo, Tree};
 use super::support::{Ran, World, age, git, map, remove, same, write};
@@ -8,18 +7,18 @@ use std::fs;
 use std::time::Duration;
 use treewarden::report::{RepoOutcome, RunReport};
 
-/// What changed this long before a look is not trusted to stay as it is: the server's clock has
-/// ticks.
+/// A survey isn't cached if something changed this shortly before it, because the server's clock
+/// has ticks.
 const RACY: Duration = Duration::from_millis(2100);
 
-/// Nights until nothing is left to be seen for the first time.
+/// Runs until nothing is left to be surveyed for the first time.
 fn settle(world: &World) {
     world.night();
     std::thread::sleep(RACY);
     world.night();
 }
 
-/// Which repos rested, and which were looked at.
+/// Returns which repos were skipped as unchanged, and which were surveyed.
 fn rested(report: &RunReport) -> BTreeMap<String, String> {
     let told = |repo: &treewarden::report::Repo| {
         assert!(
@@ -39,7 +38,7 @@ fn rested(report: &RunReport) -> BTreeMap<String, String> {
     report.repos.iter().map(told).collect()
 }
 
-/// A night in which git can't be found: it fails wherever git is needed.
+/// Does a run that can't find git, and so fails wherever it needs git.
 fn without_git(world: &World) -> Ran {
     world
         .start_as(&[("PATH", "/nowhere")], &["run", "--format", "json"])
@@ -83,7 +82,7 @@ fn an_idle_night_starts_no_git_and_walks_no_tree() {
     assert_ne!(without_git(&world).code, 0, "git is needed for a look");
     std::thread::sleep(RACY);
     let second = world.night();
-    // No look would call this tree saved.
+    // A survey would no longer find this tree saved.
     tree.write("work.ts", "edited\n");
     let ran = without_git(&world);
     assert_eq!(ran.code, 0, "{}", ran.troubles());
@@ -124,7 +123,7 @@ fn an_idle_night_starts_no_git_and_walks_no_tree() {
     }
     assert_eq!(second.repos[0].gc.before, third.repos[0].gc.before);
 
-    // When the tree is due it is looked at, and is not what it was.
+    // When the tree is due it is surveyed, and is no longer what it was.
     let due = world.pass(0, &["report", "--as-of", "10d"]);
     assert_eq!(rested(&due), map(&[("acme/shop", "looked at")]));
     assert_eq!(
@@ -169,7 +168,7 @@ fn a_forged_look_holds_for_no_longer_than_an_honest_one() {
     }
 }
 
-/// What changes in a repo with two trees, one of them saved.
+/// A change in a repo with two trees, one of them saved.
 type Change = fn(&Repo<'_>, &Tree);
 
 #[test]
@@ -292,7 +291,7 @@ fn nobody_rests_while_somebody_works_or_a_part_is_asked_for() {
         rested(&world.pass(0, &["run", "--only", "reap"])),
         both("looked at", "looked at")
     );
-    // What a part of a night says of the other parts is not remembered.
+    // A run over one part doesn't overwrite what is cached of the other parts.
     let after = world.pass(0, &["report"]);
     assert_eq!(
         (rested(&after), reasons(&after)),
@@ -355,7 +354,7 @@ fn a_forged_look_can_only_keep() {
             "{bad}"
         );
     }
-    // Nobody rests for more than a week.
+    // No repo is skipped for more than a week.
     fs::write(&file, year).unwrap();
     assert_eq!(
         rested(&world.pass(0, &["report"])),
@@ -391,7 +390,7 @@ fn a_budget_wakes_repos_only_when_its_cache_is_over_it() {
     model("a", 3.0);
     model("b", 2.0);
     settle(&world);
-    // Whose lock files were looked at is in the ledger.
+    // The ledger has the time at which the repo's lock files were last read.
     let looked_at = || {
         let ledger = fs::read_to_string(world.at(".treewarden/ledger.json")).unwrap();
         serde_json::from_str::<serde_json::Value>(&ledger).unwrap()["repos"]["acme/shop"]["at"]

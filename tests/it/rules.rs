@@ -1,4 +1,4 @@
-//! The rules and the dashboard, and the runbook that every alert links to, compared with the
+//! Prometheus' rules, the dashboard, and the runbook that every alert links to, compared with the
 //! program. Prometheus' own tool also evaluates the rules over typical runs.
 
 use crate::report::{golden, nights};
@@ -16,7 +16,7 @@ fn text(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The rules file that stands in the object for the operator.
+/// Returns the rules in the object for Prometheus' operator.
 pub(crate) fn spec() -> Value {
     let object: Value =
         serde_yaml::from_str(&text("cronjobs/monitoring/prometheusrule.yaml")).unwrap();
@@ -32,8 +32,8 @@ fn rules() -> Vec<Value> {
         .collect()
 }
 
-/// For a Prometheus without the operator, which takes no file from within an object.
-/// `UPDATE_GOLDEN=1` writes it anew.
+/// For a Prometheus without the operator, which can't read rules from an object. `UPDATE_GOLDEN=1`
+/// rewrites the file.
 #[test]
 fn the_plain_rules_are_those_of_the_operator() {
     let head = "# What stands below `spec` in prometheusrule.yaml, which says why; tests/it/rules.rs makes it: UPDATE_GOLDEN=1.\n";
@@ -51,7 +51,7 @@ fn policy() -> Policy {
     .unwrap()
 }
 
-/// The words of a text that begin with `treewarden_`.
+/// Returns the words of a text that begin with `treewarden_`.
 fn metrics_of(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words
@@ -106,7 +106,7 @@ fn the_runbook_has_a_heading_for_every_alert_and_for_none_that_is_not() {
             .map(|alert| alert.name),
     );
     assert!(said.len() > 12, "{said:?}");
-    // Each that the program can raise is in one of those nights.
+    // Every alert that the program can raise occurs in one of those runs.
     let source = text("src/notify/alert.rs");
     let raised = source
         .split("alert(\"")
@@ -151,7 +151,7 @@ fn the_rules_say_of_nights_what_they_should() {
         .filter(|name| !cases.contains(name))
         .collect();
     assert_eq!(untested, [""; 0]);
-    // A rule that is broken is seen.
+    // A broken rule is noticed.
     let broken = serde_yaml::to_string(&spec())
         .unwrap()
         .replace("26 * 3600", "46 * 3600");
@@ -164,7 +164,7 @@ fn the_rules_say_of_nights_what_they_should() {
     );
 }
 
-/// What the dashboard asks Prometheus, with a volume chosen.
+/// Returns the dashboard's queries to Prometheus, with a volume chosen.
 fn queries() -> Vec<String> {
     let dashboard: serde_json::Value =
         serde_json::from_str(&text("cronjobs/monitoring/dashboard.json")).unwrap();
@@ -205,7 +205,7 @@ fn the_dashboard_shows_what_there_is_and_all_of_it() {
         .collect();
     let unknown: Vec<_> = asked.difference(&there).collect();
     assert_eq!(unknown, [""; 0]);
-    // These are in the others: a night's balance, and what only an alert asks for.
+    // The dashboard doesn't need these: a run's details, and what only an alert needs.
     let elsewhere = [
         "eviction_freed_bytes",
         "eviction_triggered",

@@ -1,15 +1,15 @@
-//! Volumes with the layouts of agent runners: the run finds their trees, keeps their refs, respects
-//! their locks.
+//! Volumes with the layouts of agent runners: a run finds their trees, keeps their refs, and
+//! respects their locks.
 //!
-//! Each runner's preset is tried twice: configured to work on the volume, and with the volume as
+//! Each runner's preset is tested twice: configured to work on the volume, and with the volume as
 //! its home.
 
 use super::support::repo::{Repo, Tree};
 use super::support::{World, remove, same, write};
 use std::collections::BTreeMap;
 
-/// A runner's trees, by its preset: a template for their places, in which `REPO` is the checkout's
-/// directory and `NAME` the tree's.
+/// Where each runner's trees are, by preset: in the template, `REPO` is the checkout's directory
+/// and `NAME` the tree's.
 const LAYOUTS: [(&str, &str); 17] = [
     ("afk", "worktrees/REPO/NAME"),
     ("afk", "REPO/.worktrees/NAME"),
@@ -30,14 +30,14 @@ const LAYOUTS: [(&str, &str); 17] = [
     ("crystal", "REPO/worktrees/NAME"),
 ];
 
-/// What runners keep of their own in a repo.
+/// Refs that runners keep in a repo.
 const REFS: [&str; 3] = [
     "refs/t3/checkpoints/1/turn/0",
     "refs/codex/snapshots/1",
     "refs/openclaw/keep",
 ];
 
-/// What becomes of the trees that [`trees`] makes, and whether they stand after a night.
+/// The fates of the trees that [`trees`] creates, and whether they are still there after a run.
 const FATES: [(&str, &str, bool); 6] = [
     ("landed", "reap landed merged", false),
     ("renamed", "reap landed merged", false),
@@ -53,7 +53,7 @@ fn place(repo: &Repo<'_>, layout: &str, name: &str) -> String {
         .replace("NAME", name)
 }
 
-/// One tree of each kind, in a runner's layout; codex has no branches.
+/// Creates one tree of each kind, in a runner's layout; codex has no branches.
 fn trees(repo: &Repo<'_>, number: usize, preset: &str, layout: &str) {
     let tree = |name: &str| -> Tree {
         let tree = repo.tree_at(&place(repo, layout, name), &format!("{number}/{name}"));
@@ -67,7 +67,7 @@ fn trees(repo: &Repo<'_>, number: usize, preset: &str, layout: &str) {
     tree("fresh");
     let locked = tree("locked");
     locked.age(60.0);
-    // As claude does while it runs.
+    // Claude locks it like this while it runs.
     repo.git(&[
         "worktree",
         "lock",
@@ -75,7 +75,7 @@ fn trees(repo: &Repo<'_>, number: usize, preset: &str, layout: &str) {
         &format!("claude session 7 (pid {})", std::process::id()),
         locked.path.to_str().unwrap(),
     ]);
-    // As T3 does after the first turn: the branch gets another name, the path doesn't.
+    // T3 renames the branch after the first turn, but not the directory.
     let renamed = tree("renamed");
     if preset != "codex" {
         renamed.git(&[
@@ -86,7 +86,7 @@ fn trees(repo: &Repo<'_>, number: usize, preset: &str, layout: &str) {
         ]);
     }
     renamed.age(2.0);
-    // Nobody registered it any more; the layout alone leads there.
+    // Not registered any more; only the layout leads to it.
     remove(&tree("lost").admin);
     if preset == "superset" {
         write(
@@ -142,7 +142,7 @@ fn the_night_finds_the_trees_of_every_runner_keeps_their_refs_and_respects_their
         &fates,
     );
     same("a night", &world.fates(&world.night()), &fates);
-    // Branches stay as well: a runner brings a tree back from its branch.
+    // Branches are kept as well: a runner recreates a tree from its branch.
     same(
         "refs",
         &repos

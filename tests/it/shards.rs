@@ -1,8 +1,8 @@
-//! A run that several machines share: every repo is maintained once, one evicts when the others are
-//! done, and nobody waits for ever.
+//! A run shared by several machines: every repo is maintained once, one shard evicts when the
+//! others are done, and nobody waits for ever.
 //!
-//! Each shard is a real process of its own; a repo's busy probe makes one stop where the test wants
-//! to look around.
+//! Each shard is a process of its own. A repo's busy probe stops one where the test wants to look
+//! around.
 
 use super::dry_run::{deeds, everything};
 use super::support::made::cargo;
@@ -18,7 +18,7 @@ use treewarden::report::{RepoOutcome, RunOutcome, RunReport};
 
 const MIB: u64 = 1 << 20;
 
-/// So many repos, each with a tree that is to go, and a cache of which one unit is to go.
+/// Creates so many repos, each with a tree to be reaped, and a cache with one unit to be evicted.
 fn fleet(world: &World, repos: usize) -> Vec<Repo<'_>> {
     world.set("run", "io_threads: 2");
     world.set(
@@ -53,7 +53,7 @@ fn shard(index: u32, count: u32) -> Shard {
     Shard::new(index, count).unwrap()
 }
 
-/// A repo of this shard.
+/// Returns a repo of this shard.
 fn repo_of<'a, 'w>(repos: &'a [Repo<'w>], shard: Shard) -> &'a Repo<'w> {
     repos
         .iter()
@@ -71,8 +71,8 @@ fn start(world: &World, shard: Shard, more: &[&str]) -> Running {
     )
 }
 
-/// Makes whoever comes to this repo stop there until the second file is made; the first says that
-/// it is there.
+/// Makes the shard that reaches this repo stop there until the second file exists; the first says
+/// that it has begun.
 fn halt(repo: &Repo<'_>) -> (PathBuf, PathBuf) {
     let (begun, go) = (repo.world.beside("begun"), repo.world.beside("go"));
     let script = format!(
@@ -84,7 +84,7 @@ fn halt(repo: &Repo<'_>) -> (PathBuf, PathBuf) {
     (begun, go)
 }
 
-/// Which shard looked after each repo, and how.
+/// Returns each repo's outcome, and which shard maintained it.
 fn looked_after(reports: &[RunReport]) -> BTreeMap<String, String> {
     let mut by = BTreeMap::new();
     for report in reports {
@@ -118,7 +118,7 @@ fn expected(repos: &[Repo<'_>], count: u32) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A run that must be refused, and why.
+/// Checks that a run is refused; returns why.
 fn refused(world: &World, typed: &[&str]) -> String {
     let report = world.pass(3, typed);
     assert_eq!(
@@ -140,7 +140,7 @@ fn eight_machines_look_after_every_repo_once_and_one_evicts_when_all_are_done() 
         .collect();
     until("the slow one is there", || begun.exists());
 
-    // Whoever would have another share of the repos, or the same, is kept out.
+    // A plain run, the same shard again, and another number of shards are all refused.
     for (typed, by) in [
         (&["run"][..], ""),
         (&["run", "--shard", "2/8"], "`run --shard 2/8`"),
@@ -159,7 +159,7 @@ fn eight_machines_look_after_every_repo_once_and_one_evicts_when_all_are_done() 
             "{typed:?}: {why}"
         );
     }
-    // A dry run waits for nobody.
+    // A dry run needs no lock.
     assert_eq!(
         world
             .pass(0, &["report", "--shard", "7/8"])
@@ -168,7 +168,7 @@ fn eight_machines_look_after_every_repo_once_and_one_evicts_when_all_are_done() 
             .as_deref(),
         Some("7/8")
     );
-    // The evicting one waits, though all others are done.
+    // The shard that evicts still waits, even when all but one are done.
     let last = shards.pop().unwrap();
     let waiting = shards.remove(2);
     let mut reports: Vec<RunReport> = shards.into_iter().map(|shard| ended(shard, 0)).collect();
@@ -217,7 +217,7 @@ fn eight_machines_look_after_every_repo_once_and_one_evicts_when_all_are_done() 
         0
     );
 
-    // The journal has all of them, and history tells of them as the one night that they were.
+    // The journal has all shards, and the history shows them as the one run that they were.
     same(
         "the journal",
         &looked_after(&world.history()),
@@ -234,7 +234,7 @@ fn eight_machines_look_after_every_repo_once_and_one_evicts_when_all_are_done() 
         "{history}"
     );
 
-    // A plain run has the volume whole again, and then no shard has a share.
+    // A plain run holds the whole volume, and meanwhile every shard is refused.
     assert_eq!(world.night().repos.len(), 24);
     let _night = world.hold("volume");
     assert!(refused(&world, &["run", "--shard", "0/8"]).contains("another run has the volume"));
@@ -256,8 +256,7 @@ fn a_shard_that_dies_is_not_waited_for_and_the_next_night_goes_on_there() {
     let mut dead = start(&world, dies, &[]);
     until("it is there", || begun.exists());
     let others = [1, 2].map(|index| start(&world, shard(index, 3), &[]));
-    // As it is when a night dies between two steps: the tree is in the trash, its registration
-    // stands.
+    // As if a run was killed between two steps: the tree is in the trash, and still registered.
     let (tree, admin) = (
         world.at("worktrees").join(held.directory()).join("landed"),
         held.git_dir("worktrees/landed"),
@@ -315,7 +314,7 @@ fn a_shard_that_never_begins_or_never_ends_is_not_waited_for_for_ever() {
     let (begun, go) = halt(repo_of(&repos, shard(0, 3)));
     let slow = start(&world, shard(0, 3), &[]);
     until("it is there", || begun.exists());
-    // Trash that may be the slow one's is left alone.
+    // This may belong to the slow shard, so it is left alone.
     write(&world.at(".treewarden/trash/earlier/0/file"), "x");
     let asked = Instant::now();
     let last = ended(start(&world, shard(2, 3), &["--deadline", "12s"]), 1);
@@ -369,7 +368,7 @@ fn an_indexed_job_needs_no_argument() {
         &looked_after(&reports),
         &expected(&repos, 2),
     );
-    // Half of it is refused: it would take all repos.
+    // An incomplete configuration is refused, because it would mean all repos.
     for (environment, word) in [
         (
             &[("TREEWARDEN_SHARDS", "2")][..],
@@ -390,7 +389,7 @@ fn an_indexed_job_needs_no_argument() {
             "{environment:?}: {ran:?}"
         );
     }
-    // An Indexed Job of one's own, which knows nothing of shards; and who says it is believed.
+    // A Job indexed for other reasons, without shards; and `--shard`, which has precedence.
     let ran = world.start_as(
         &[("JOB_COMPLETION_INDEX", "1")],
         &["run", "--format", "json"],
@@ -406,7 +405,7 @@ fn an_indexed_job_needs_no_argument() {
 #[test]
 fn a_shards_dry_run_names_what_its_run_does() {
     let world = everything();
-    // The shards' parts of it are to be enough for the repo with the most trees.
+    // Each shard's part of `max_reaped` must be enough for the repo with the most trees.
     world.set("run", "max_reaped: 150");
     let all = [0, 1, 2].map(|index| shard(index, 3));
     let before = snapshot(&world.root);

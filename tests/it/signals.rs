@@ -1,4 +1,4 @@
-//! A run that is asked to stop: it ends within seconds wherever it was, reports what it did, leaves
+//! A run that is asked to stop: it ends within seconds wherever it is, reports what it did, leaves
 //! no process behind, and the next one goes on.
 
 #![expect(
@@ -15,11 +15,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use treewarden::report::{RepoOutcome, RunOutcome, RunReport};
 
-/// What a stopped run may take to end. Most take a tenth of a second; the machine may be busy with
-/// other tests.
+/// How long a stopped run may take to end. Most take a tenth of a second, but other tests may keep
+/// the machine busy.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A volume with so much of everything to do that each part of the night takes a while.
+/// Creates a volume with so much of everything that each part of a run takes a while.
 fn long_night(world: &World) -> Repo<'_> {
     world.set("run", "io_threads: 1");
     world.set(
@@ -55,7 +55,7 @@ fn long_night(world: &World) -> Repo<'_> {
     shop
 }
 
-/// What a night comes to, stopped on its way or not.
+/// Returns the result of a run, stopped or not.
 fn state(world: &World, shop: &Repo<'_>) -> BTreeMap<String, String> {
     let mut state: BTreeMap<String, String> = shop
         .registered()
@@ -77,8 +77,8 @@ fn state(world: &World, shop: &Repo<'_>) -> BTreeMap<String, String> {
     for directory in ["worktrees/acme__shop", "caches/models", ".treewarden/trash"] {
         state.insert(directory.to_owned(), count(world, directory).to_string());
     }
-    // A repack that was stopped while it cleared what it had packed leaves few enough for a later
-    // night to mind.
+    // A stopped repack may leave packed objects loose, too few for a later run to mind, so only
+    // those in no pack count.
     let counts = git(&shop.path, 0.0, &["count-objects", "-v"]);
     let count = |what: &str| {
         counts
@@ -100,7 +100,7 @@ fn count(world: &World, directory: &str) -> usize {
     std::fs::read_dir(world.at(directory)).map_or(0, Iterator::count)
 }
 
-/// Processes of this world's nights, as `ID COMMAND`.
+/// Returns the processes of this world's runs, by id, with their commands.
 fn processes(world: &World) -> BTreeMap<i32, String> {
     let scratch = world
         .beside("scratch")
@@ -133,14 +133,14 @@ fn packs(world: &World) -> bool {
         .any(|words| words.contains("pack-objects"))
 }
 
-/// Stops the whole program for a moment, so that the signal finds it where it is.
+/// Stops the whole program for a moment, so that the signal meets it exactly there.
 fn interrupt(night: &mut Running, signal: Signal) {
     for signal in [Signal::STOP, signal, Signal::CONT] {
         night.signal(signal);
     }
 }
 
-/// A night that was asked to stop: what it must have come to, however far it got.
+/// Checks how a stopped run ended, however far it got.
 fn stopped(world: &World, what: &str, night: Running, asked: Instant) -> RunReport {
     let ran = night.end();
     let took = asked.elapsed();
@@ -182,7 +182,7 @@ fn stopped(world: &World, what: &str, night: Running, asked: Instant) -> RunRepo
     report
 }
 
-/// A moment of a night, and how to know that it has come.
+/// A moment of a run, and how to recognise it.
 type Moment = (&'static str, fn(&World) -> bool);
 
 const MOMENTS: [Moment; 5] = [
@@ -227,7 +227,7 @@ fn wherever_it_is_a_night_stops_at_once_and_the_next_one_goes_on() {
     copy(&world.root, &world.beside("before"));
     let bring_back = || {
         copy(&world.beside("before"), &world.root);
-        // A copy reads, and reading is use.
+        // Copying reads the files, and reading counts as use.
         age_all(&world.at("caches/models"), 40.0);
     };
     bring_back();
@@ -290,7 +290,7 @@ fn a_night_that_waits_for_a_busy_repo_stops_waiting() {
     });
     std::thread::sleep(Duration::from_millis(100));
     let asked = Instant::now();
-    // As `timeout` and the inits of containers do: to the process, and to its group.
+    // Signals the process and then its group, as `timeout` and containers' inits do.
     interrupt(&mut night, Signal::TERM);
     std::thread::sleep(Duration::from_millis(20));
     night.signal(Signal::TERM);
@@ -315,7 +315,7 @@ fn a_night_that_waits_for_a_busy_repo_stops_waiting() {
 fn a_killed_night_leaves_no_git_behind() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    // It takes git some seconds to pack what nothing makes smaller.
+    // Git needs some seconds to pack incompressible data.
     let mut noise = vec![0; 48 << 20];
     std::io::Read::read_exact(
         &mut std::fs::File::open("/dev/urandom").unwrap(),
@@ -328,7 +328,7 @@ fn a_killed_night_leaves_no_git_behind() {
     shop.git(&["add", "."]);
     shop.git(&["commit", "--quiet", "--message", "many"]);
     for signal in [Signal::KILL, Signal::HUP] {
-        // Whoever runs the tests may have been started by `nohup`.
+        // The tests themselves may have been started by `nohup`.
         let program = env!("CARGO_BIN_EXE_treewarden");
         let mut night = world.start_program("env", &["--default-signal=HUP", program, "run"]);
         until("git packs", || packs(&world));
@@ -376,7 +376,7 @@ fn nohup_is_obeyed() {
     assert_eq!(night.end().report().totals.reaped, 1);
 }
 
-/// Runs the program in a shell that reads no more of its output than the first line.
+/// Runs the program in a shell that reads only the first line of its output.
 fn headed(world: &World, typed: &str) -> Ran {
     let script = format!(
         "set -o pipefail; {} {typed} | head -n 1",
@@ -392,7 +392,7 @@ fn who_reads_only_the_beginning_ends_nothing() {
     for number in 0..40 {
         shop.tree(&format!("fresh-{number}"));
     }
-    // More than a pipe holds.
+    // More than fits into a pipe.
     let long = format!("{}/{}", "a".repeat(200), "b".repeat(200));
     for number in 0..300 {
         write(
@@ -406,7 +406,7 @@ fn who_reads_only_the_beginning_ends_nothing() {
         ran.code == 0 && ran.out.lines().count() == 1 && ran.err.is_empty(),
         "{ran:?}"
     );
-    // Neither do the logs: there are some, and nobody reads them.
+    // Unread logs end nothing either.
     let ran = headed(&world, "run --output report.txt --log-format json 2>&1");
     assert!(
         ran.code == 0 && ran.out.starts_with("{\"timestamp\""),

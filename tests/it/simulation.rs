@@ -1,10 +1,10 @@
-//! Days of agents' work and nights of maintenance, drawn from a seed, with an oracle outside the
-//! program that keeps every commit and every byte that agents made.
+//! Days of agents' work and nights of maintenance, drawn from a seed. An oracle outside the program
+//! keeps every commit and every byte that agents made.
 //!
-//! A test of one thing finds what somebody thought of. Here trees grow old, runs are killed and
-//! tried again, names come back, people delete by hand; and each morning everything must be where
-//! it was, or where the README says that it went. A failure names its seed and night, and its log
-//! has all that was done. `TREEWARDEN_SIMULATION` runs a single one.
+//! A test of one thing finds only what its author thought of. Here trees grow old, runs are killed
+//! and retried, names come back, people delete by hand; and each morning everything must be where
+//! it was, or where the README says that it is now. A failure names its seed and night, and its log
+//! has every step. `TREEWARDEN_SIMULATION` runs a single one.
 
 mod agents;
 mod days;
@@ -24,14 +24,14 @@ struct Size {
     operations: u32,
 }
 
-/// Runs a seed, and says what it came to, or every problem of the first morning that has one.
+/// Runs a seed; returns a summary, or all problems of the first morning with any.
 fn simulate(seed: u64, size: Size) -> Result<String, String> {
     let began = std::time::Instant::now();
     let mut sim = Sim::new(seed, size.repos);
     let mut oracle = Oracle::default();
     let mut early = 0;
     for night in 1..=size.nights {
-        // Not every night is one.
+        // Some nights have no run.
         sim.day += if sim.rng.u32(..12) == 0 { 4 } else { 1 };
         sim.work(size.operations);
         sim.evening();
@@ -50,7 +50,7 @@ fn simulate(seed: u64, size: Size) -> Result<String, String> {
                 return Err(told(&sim, night, &problems));
             }
             early += u32::from(ended == Ended::Early);
-            // As a Job does, at once; but not always.
+            // Retries at once, as a Job does, but not always.
             if ended == Ended::Whole || sim.rng.bool() {
                 break;
             }
@@ -74,7 +74,7 @@ fn simulate(seed: u64, size: Size) -> Result<String, String> {
 
 fn told(sim: &Sim, night: u32, problems: &[String]) -> String {
     let log = std::env::temp_dir().join(format!("treewarden-simulation-{}.log", sim.seed));
-    // What the program says of the volume as it stands now, for whoever looks for the cause.
+    // The program's view of the volume as it is now, to help find the cause.
     let report = sim.program(&["report"]);
     std::fs::write(
         &log,
@@ -120,8 +120,8 @@ fn twelve_nights_of_three_repos() {
     }
 }
 
-/// `TREEWARDEN_SIMULATION=FIRST-LAST:NIGHTS:REPOS:OPERATIONS` chooses others; operations are a
-/// day's.
+/// `TREEWARDEN_SIMULATION=FIRST-LAST:NIGHTS:REPOS:OPERATIONS` chooses other values, with operations
+/// per day.
 #[test]
 #[ignore = "takes minutes"]
 fn ten_seeds_of_sixty_nights() {

@@ -1,8 +1,8 @@
-//! The state directory's files, damaged in every way that a crash, a full disk or somebody's hand
-//! can damage them.
+//! The state directory's files, damaged in every way in which a crash, a full disk or a person can
+//! damage them.
 //!
-//! What is whole is read, what is not is reported, and nothing else is touched. The config and the
-//! repos have tests of their own.
+//! What is complete is read, what isn't is reported, and nothing else is touched. The config and
+//! the repos have tests of their own.
 
 use super::report::nights;
 use super::support::{World, age, fifo, map, remove, same, write};
@@ -24,7 +24,7 @@ use treewarden::state::volume::{VolumeError, prove};
 
 type Put = fn(&Path, &Path);
 
-/// What stands where a file should, none of which may be read, written through or waited for.
+/// Things in place of a file, none of which may be read, written through or waited for.
 const NO_FILES: [(&str, Put); 5] = [
     ("link", |path, victim| symlink(victim, path).unwrap()),
     ("loose link", |path, _| symlink("nowhere", path).unwrap()),
@@ -35,7 +35,7 @@ const NO_FILES: [(&str, Put); 5] = [
     ("folder", |path, _| fs::create_dir(path).unwrap()),
 ];
 
-/// A sentence in place of a file is told from a file by its name.
+/// Returns the volume, as the config would describe it.
 fn volume(world: &World) -> Volume {
     let root: Arc<Path> = world.root.as_path().into();
     Volume {
@@ -80,7 +80,7 @@ fn a_sentinel_that_is_not_whole_or_not_known_is_refused() {
             "{what}"
         );
     }
-    // A later one may look different altogether.
+    // A later schema may look entirely different.
     for text in [
         text.replace("volume/1", "volume/2"),
         "{\"schema\": \"treewarden.volume/3\\u001b[2J\", \"roots\": []}".to_owned(),
@@ -122,7 +122,7 @@ fn a_sentinel_that_is_not_whole_or_not_known_is_refused() {
     prove(&volume).unwrap();
 }
 
-/// Three nights as the journal holds them.
+/// Returns three runs for the journal.
 fn three() -> Vec<RunReport> {
     let mut nights = vec![nights::refused(), nights::refused(), nights::refused()];
     nights
@@ -140,7 +140,7 @@ fn told(file: &VolumePath) -> (Vec<String>, u64) {
     )
 }
 
-/// Where a journal would stand, in a state directory that holds nothing else.
+/// Returns a journal's path, in an otherwise empty state directory.
 pub(super) fn a_journal() -> (tempfile::TempDir, VolumePath) {
     let top = tempfile::tempdir().unwrap();
     fs::create_dir(top.path().join("state")).unwrap();
@@ -165,7 +165,7 @@ fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
     let mut next = nights::refused();
     "next".clone_into(&mut next.run.id);
     for cut in 0..=text.len() {
-        // Without its line end alone a line is whole, too.
+        // A line that lacks only its line end is complete, too.
         let count = ends.iter().filter(|end| **end - 1 <= cut).count();
         let torn = u64::from(cut > 0 && !ends.iter().any(|end| [*end, *end - 1].contains(&cut)));
         let mut expected: Vec<String> = ["first", "second", "third"][..count]
@@ -178,7 +178,7 @@ fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
                 [&text.as_bytes()[..cut], &vec![0; tail]].concat(),
             );
             let after_end = tail > 0 && (cut == 0 || ends.contains(&cut));
-            // NULs right behind a line spoil it, if its end is missing.
+            // NULs directly behind a line without its line end spoil it.
             let spoilt = tail > 0 && ends.iter().any(|end| end - 1 == cut);
             let (kept, skipped) = (
                 count - usize::from(spoilt),
@@ -252,7 +252,7 @@ fn a_journal_of_odd_lines_tells_the_others() {
 #[test]
 fn no_journal_grows_for_ever_and_none_is_too_long_to_read() {
     let (directory, file) = a_journal();
-    // A hole of a terabyte, as somebody's slip leaves it.
+    // A sparse terabyte, as somebody's mistake may leave it.
     fs::File::create(file.path())
         .unwrap()
         .set_len(1 << 40)
@@ -346,7 +346,7 @@ fn what_is_no_file_of_its_own_is_not_written_through() {
     }
 }
 
-/// Whoever holds the lock, as far as the file's text tells.
+/// Returns the holder of a lock according to the file's text.
 fn named(text: &[u8]) -> Option<String> {
     let top = tempfile::tempdir().unwrap();
     let root: Arc<Path> = top.path().into();
@@ -369,7 +369,7 @@ fn named(text: &[u8]) -> Option<String> {
     assert!(matches!(take(), Err(LockError::Busy(again)) if again == holder));
     assert_eq!(fs::read(&file).unwrap(), text, "asking leaves no trace");
     drop(open);
-    // What stands in it never decides.
+    // The file's text decides nothing.
     let lock = take().unwrap();
     let record = Holder::read(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(
@@ -466,7 +466,7 @@ fn what_is_no_note_proves_nothing_and_the_trash_is_emptied_all_the_same() {
             &bin(what).join("note.json"),
             &outside.join("precious").canonicalize().unwrap_or_default(),
         );
-        // The bins themselves, too.
+        // The trash entry itself is no directory, too.
         let no_bin = bin(&format!("no bin but a {what}"));
         put(&no_bin, &outside.join("precious"));
     }

@@ -1,5 +1,5 @@
-//! What `git gc` would keep, a run keeps: it runs on a copy of the repo, the run on the repo, and
-//! git says the same about both.
+//! A run keeps what `git gc` would keep: `git gc` runs on a copy of the repo, the run on the repo,
+//! and git must say the same of both.
 
 use super::support::repo::Repo;
 use super::support::{Ran, World, age_all, git, remove, try_git, write};
@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use treewarden::report::GcAction;
 
-/// The gits of this machine, each as a directory that holds nothing else: the one on the path, and
-/// another where there is one.
+/// This machine's versions of git, each in a directory of its own: the one on the path, and another
+/// if there is one.
 fn gits(world: &World) -> Vec<(String, PathBuf)> {
     let mut gits: Vec<(String, PathBuf)> = Vec::new();
     for (number, git) in ["git", "/usr/bin/git", "/usr/local/bin/git"]
@@ -33,7 +33,7 @@ fn gits(world: &World) -> Vec<(String, PathBuf)> {
     gits
 }
 
-/// A run with this git first on the path.
+/// Runs the program with this git first on the path.
 fn run_with(world: &World, git: &Path) -> Ran {
     let path = format!("{}:{}", git.display(), std::env::var("PATH").unwrap());
     world
@@ -54,8 +54,8 @@ fn objects(directory: &Path) -> BTreeSet<String> {
     list.lines().map(ToOwned::to_owned).collect()
 }
 
-/// A copy that had `git gc`, with our grace for reflogs: its own is 30 days for entries that
-/// nothing else reaches.
+/// Copies the repo and runs `git gc` there, with our grace for reflogs: git's default is 30 days
+/// for entries that nothing else reaches.
 fn judged(repo: &Repo<'_>) -> PathBuf {
     let copy = repo.world.beside(format!("judge-{}", repo.directory()));
     let copied = repo.world.program(
@@ -78,7 +78,7 @@ fn judged(repo: &Repo<'_>) -> PathBuf {
     copy
 }
 
-/// What git says of a repo.
+/// Git's answers about a repo.
 fn told(directory: &Path) -> Vec<(Option<i32>, String, String)> {
     let says: [&[&str]; 5] = [
         &["stash", "list"],
@@ -92,7 +92,7 @@ fn told(directory: &Path) -> Vec<(Option<i32>, String, String)> {
         .collect()
 }
 
-/// That a repo has whatever its copy has that `git gc` went over, and git says the same of both.
+/// Checks that the repo has every object of its collected copy, and that git says the same of both.
 #[track_caller]
 fn no_less(repo: &Repo<'_>, copy: &Path) {
     let lost: Vec<String> = objects(copy)
@@ -103,7 +103,7 @@ fn no_less(repo: &Repo<'_>, copy: &Path) {
     assert_eq!(told(&repo.path), told(copy));
 }
 
-/// Two packs, and everything in the store is old.
+/// Packs everything twice, and makes the store look old.
 fn aged(repo: &Repo<'_>, days: f64) {
     for name in ["a", "b"] {
         repo.git(&["repack", "-q", "-d"]);
@@ -150,7 +150,7 @@ fn whatever_the_files_of_a_repo_name_stays() {
         shop.set(&format!("gc: {{strategy: {strategy}}}"));
         let lonely =
             |repo: &Path, text: &str| git(repo, 60.0, &["commit-tree", "-m", text, "HEAD^{tree}"]);
-        // Each is kept alive by one place alone, and by the first of them git itself keeps it.
+        // Each of these is kept alive by one place alone; git itself knows these places.
         let mut kept = vec![];
         shop.commit(60.0, "reset.ts", "1\n");
         kept.push(shop.git(&["rev-parse", "HEAD"]));
@@ -184,7 +184,7 @@ fn whatever_the_files_of_a_repo_name_stays() {
         let head = shop.git(&["rev-parse", "HEAD"]);
         write(&shop.git_dir("info/grafts"), format!("{head} {grafted}\n"));
         kept.push(grafted);
-        // These git forgets, and whoever is in the middle of something needs them.
+        // Git ignores these places, but an interrupted operation needs them.
         let ours: Vec<String> = (0..6)
             .map(|number| lonely(&shop.path, &format!("ours {number}")))
             .collect();
@@ -244,7 +244,7 @@ fn a_config_may_ask_for_a_longer_grace() {
         let commit = repo.git(&["rev-parse", "HEAD"]);
         git(&repo.path, 94.0, &["reset", "-q", "--hard", "HEAD~1"]);
         remove(&repo.git_dir("ORIG_HEAD"));
-        // So that not only reachable lines are looked at.
+        // Makes a full repack due, with objects older than the default grace.
         aged(&repo, 20.0);
         (repo, commit)
     };
@@ -291,8 +291,8 @@ fn a_config_may_ask_for_a_longer_grace() {
     }
 }
 
-/// As a crash or a script of somebody's leaves it. Git takes such a line for none, and an expiry
-/// would drop it.
+/// As a crash or a script leaves it. Git doesn't count such a line, and expiring the reflog would
+/// drop it.
 #[test]
 fn a_reflog_s_last_line_without_an_end_stays() {
     let world = World::new();
@@ -362,7 +362,7 @@ fn one_tree_with_a_broken_index_stops_nothing_but_the_dropping() {
             repo.gc
         );
         assert!(objects(&shop.path).contains(&commit));
-        // Mended, and the rest is done.
+        // After the repair, the objects are dropped.
         remove(&tree.admin.join("index"));
         tree.git(&["reset", "-q"]);
         age_all(&shop.git_dir("objects"), 20.0);
@@ -400,7 +400,7 @@ fn packs_in_a_geometric_row_are_no_failure() {
     assert_eq!(shop.fsck(), "");
 }
 
-/// A clone without blobs, some of which were fetched since.
+/// Creates a clone without blobs, some of which were fetched since.
 fn partial<'a>(world: &'a World, name: &str, git_of: &Path) -> Repo<'a> {
     let of = world.repo(&format!("{name}-of"));
     for number in 0..6 {
@@ -450,7 +450,7 @@ fn promised_objects_stay_promised() {
             }
             age_all(&repo.git_dir("objects"), days);
             if number == 0 {
-                // As an older git calls it.
+                // An older git writes this name.
                 repo.git(&["config", "core.repositoryFormatVersion", "1"]);
                 repo.git(&["config", "extensions.partialClone", "origin"]);
             }

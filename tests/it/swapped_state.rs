@@ -1,9 +1,8 @@
-//! Agents who may write in the state directory, and what a run makes of that: nothing outside of
-//! the volume is made, changed or removed, nothing waits, and what stands in a file's place is
-//! named.
+//! Agents who can write in the state directory: a run creates, changes or removes nothing outside
+//! the volume, never waits, and names what is in a file's place.
 //!
-//! The races swap the state directory, and directories in it, for links to a look-alike beside the
-//! volume while runs go on. Each takes some seconds; `TREEWARDEN_SWEEP=all` gives each a minute.
+//! In the races, the state directory and directories in it are swapped, during runs, for links to a
+//! look-alike beside the volume. Each takes some seconds; with `TREEWARDEN_SWEEP=all`, a minute.
 
 use super::enroll::said;
 use super::support::snapshot::snapshot;
@@ -19,7 +18,7 @@ use std::time::{Duration, Instant};
 /// The directories in the state directory.
 const DIRECTORIES: [&str; 5] = ["locks", "looks", "trash", "at-work", "ballast"];
 
-/// How long each race goes on.
+/// Returns how long each race lasts.
 fn long() -> Duration {
     if std::env::var("TREEWARDEN_SWEEP").is_ok_and(|sweep| sweep == "all") {
         Duration::from_mins(1)
@@ -28,8 +27,8 @@ fn long() -> Duration {
     }
 }
 
-/// A volume whose runs write all kinds of state, and a directory beside it that looks like its
-/// state.
+/// Creates a volume on which runs write all kinds of state, and a directory beside it that looks
+/// like its state.
 fn stage() -> World {
     let world = World::new();
     world.set("caches", "{kind: npm, path: caches/npm}");
@@ -41,7 +40,7 @@ fn stage() -> World {
     }
     let ran = world.treewarden(&["run"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    // What changed just now is not kept as a look, for it may change again in the same tick.
+    // A fresh change isn't cached, because another may follow in the same clock tick.
     std::thread::sleep(Duration::from_millis(2100));
     let (state, outside) = (world.at(".treewarden"), world.beside("outside"));
     for name in DIRECTORIES {
@@ -59,12 +58,12 @@ fn stage() -> World {
     world
 }
 
-/// Two names of one directory change places: there is no moment at which either is missing.
+/// Swaps two names in a directory atomically, so that neither is ever missing.
 fn exchange(directory: impl AsFd, one: &str, other: &str) {
     renameat_with(&directory, one, &directory, other, RenameFlags::EXCHANGE).unwrap();
 }
 
-/// What a run has to do each time: nothing is known of the repos, and something lies in the trash.
+/// Gives the next run work: no cached surveys, and something in the trash.
 fn make_work(world: &World, round: usize) {
     forget(world);
     write(
@@ -73,7 +72,7 @@ fn make_work(world: &World, round: usize) {
     );
 }
 
-/// Each repo is looked at again, and what was seen is kept again.
+/// Drops the cached surveys, so that each repo is surveyed and cached again.
 fn forget(world: &World) {
     let looks = fs::read_dir(world.at(".treewarden/looks"));
     for look in looks.into_iter().flatten() {
@@ -84,8 +83,8 @@ fn forget(world: &World) {
     }
 }
 
-/// Runs for as long as a race goes on, while `swap` swaps to and fro; what lies outside must not
-/// change by a byte.
+/// Repeats runs for the time of a race, while `swap` swaps to and fro; nothing outside may change
+/// by a byte.
 fn race(swap: impl Fn(&World, &File) + Sync) {
     let world = stage();
     let state = File::open(world.at(".treewarden")).unwrap();
@@ -98,7 +97,7 @@ fn race(swap: impl Fn(&World, &File) + Sync) {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    // A run that is refused at its door does nothing of interest.
+                    // A run that is refused at once tests nothing.
                     std::thread::sleep(Duration::from_micros(fastrand::u64(..20_000)));
                     swap(&world, &state);
                     std::thread::sleep(Duration::from_micros(fastrand::u64(..8_000)));
@@ -114,7 +113,7 @@ fn race(swap: impl Fn(&World, &File) + Sync) {
         runs += 1;
     }
     println!("{runs} runs, by exit code {codes:?}");
-    // Whatever was swapped, the volume is as good as before.
+    // Whatever was swapped, the volume still works.
     let ran = world.treewarden(&["run"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     same("what lies outside", &snapshot(&outside), &before);
@@ -127,16 +126,16 @@ fn a_state_directory_that_is_swapped_for_a_link_leads_no_run_out() {
 
 #[test]
 fn directories_in_it_that_are_swapped_for_links_lead_no_run_out() {
-    // By its descriptor, for so it stays the same wherever it is moved.
+    // Through its descriptor, which stays valid when it is moved.
     let next = std::sync::atomic::AtomicUsize::new(0);
     race(move |_, state| {
-        // To and fro come in pairs.
+        // Each swap is followed by the one back.
         let name = DIRECTORIES[next.fetch_add(1, Ordering::Relaxed) / 2 % DIRECTORIES.len()];
         exchange(state, name, &format!("{name}-swapped"));
     });
 }
 
-/// What stands where something of ours should.
+/// Something in place of a file or directory of ours.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Put {
     Link,
@@ -158,7 +157,7 @@ impl Put {
     }
 }
 
-/// A run while something else stands at `place` in the state directory.
+/// Runs with something else at `place` in the state directory.
 fn run_with(world: &World, place: &str, put: Put) -> Ran {
     let (state, outside) = (world.at(".treewarden"), world.beside("outside"));
     let path = if place.is_empty() {
@@ -179,7 +178,7 @@ fn run_with(world: &World, place: &str, put: Put) -> Ran {
             outside.join("ledger.json")
         },
     );
-    // None may hang, and each is a look.
+    // These commands only read, and none may hang.
     let looks = [&["check"][..], &["history"], &["locks"], &["report"]];
     for typed in looks.iter().filter(|_| put == Put::Fifo) {
         let ran = world.treewarden(typed);
@@ -198,7 +197,7 @@ fn run_with(world: &World, place: &str, put: Put) -> Ran {
     ran
 }
 
-/// A run with each of these in its place ends with that code, and says these words.
+/// Runs with each of these in each place, and checks the exit code and the message.
 fn judge(world: &World, puts: &[Put], cases: &[(&str, i32, &str)]) {
     for (place, code, words) in cases {
         for put in puts {
@@ -224,7 +223,7 @@ fn what_stands_in_a_state_files_place_is_named_and_neither_followed_nor_waited_f
             ("at-work/acme__shop", 0, ""),
         ],
     );
-    // A new one takes its place, if it is no directory.
+    // A new file replaces it, unless it is a directory.
     let replaced = [
         ("ledger.json", 0, "ledger.json`"),
         ("looks/acme__shop.json", 0, ""),

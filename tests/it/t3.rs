@@ -1,13 +1,13 @@
-//! T3 Code on a managed volume, as in `docs/t3.md`: with its config and its commands, word by word.
+//! T3 Code on a managed volume, as in `docs/t3.md`, with that page's config and commands verbatim.
 //!
-//! T3 itself is not run: what it does to a repo are git commands, and those are the real ones.
+//! T3 itself is not run. What it does to a repo is git commands, and those are real.
 
 use super::support::repo::Repo;
 use super::support::{World, age, age_all, git, map, same, write};
 use std::path::{Path, PathBuf};
 use treewarden::report::RunReport;
 
-/// The page's block in this language, for this volume.
+/// Returns the page's code block in this language, adapted to this volume.
 fn block(world: &World, language: &str) -> String {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/t3.md")).unwrap();
     let block = page
@@ -21,8 +21,8 @@ fn block(world: &World, language: &str) -> String {
         .replace("/data/", &format!("{root}/"))
 }
 
-/// The page's config, with an origin that is there, and with no eviction because this machine's
-/// disk is full.
+/// Returns the page's config, with an existing origin, and without eviction, because this machine's
+/// disk may be full.
 fn config(world: &World, shop: &Repo<'_>) -> PathBuf {
     let origin = shop.git(&["remote", "get-url", "origin"]);
     let text = block(world, "yaml").replace("https://git.example/acme/shop.git", &origin);
@@ -49,7 +49,7 @@ fn night(world: &World, config: &Path) -> RunReport {
     ran.report()
 }
 
-/// What T3 does where `prepareWorktree` is asked for.
+/// Does what T3 does for `prepareWorktree`.
 fn prepare_worktree(shop: &Repo<'_>, branch: &str) -> PathBuf {
     let place = shop.world.at(format!(
         ".t3/worktrees/{}/{}",
@@ -68,7 +68,7 @@ fn prepare_worktree(shop: &Repo<'_>, branch: &str) -> PathBuf {
     place
 }
 
-/// Nobody was there for so many days.
+/// Makes a tree look unused for so many days.
 fn idle(shop: &Repo<'_>, tree: &Path, days: f64) {
     let admin = shop.git_dir("worktrees").join(tree.file_name().unwrap());
     age_all(tree, days);
@@ -117,7 +117,7 @@ fn what_t3_leaves_behind_goes_and_comes_back() {
     let config = config(&world, &shop);
     let [merged, dirty, fresh] = ["t3code/00000001", "t3code/00000002", "t3code/00000003"]
         .map(|branch| prepare_worktree(&shop, branch));
-    // After the first turn.
+    // As after the first turn.
     git(
         &dirty,
         40.0,
@@ -170,7 +170,7 @@ fn what_t3_leaves_behind_goes_and_comes_back() {
     );
     same("branches and checkpoints", &refs("refs"), &before);
 
-    // The thread goes on.
+    // Then T3 continues the thread.
     shop.git(&["worktree", "prune"]);
     shop.git(&[
         "worktree",

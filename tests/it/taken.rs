@@ -1,6 +1,5 @@
-//! Trees that a run moved to the trash and did not finish: each goes back only if it is proven to
-//! belong there, nothing that was written meanwhile is lost, and what can't be deleted is reported
-//! once.
+//! Trees that an unfinished run moved to the trash: each goes back only if it provably belongs
+//! there, nothing that was written meanwhile is lost, and what can't be deleted is reported once.
 
 use super::support::made::npm;
 use super::support::repo::Tree;
@@ -14,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Everything below a directory, but for what tells when.
+/// Returns the content of every file below a directory, without times.
 fn files(top: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let all = walkdir::WalkDir::new(top)
         .into_iter()
@@ -29,7 +28,7 @@ fn files(top: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     .collect()
 }
 
-/// The trash holds nothing.
+/// Checks that the trash is empty.
 #[track_caller]
 fn is_empty(world: &World) {
     let left: Vec<_> = walkdir::WalkDir::new(world.at(".treewarden/trash"))
@@ -51,8 +50,8 @@ fn is_empty(world: &World) {
     assert_eq!(kept.count(), 0);
 }
 
-/// Stops a night when it has taken the tree and looks at it again: it still drops the registration,
-/// and leaves the tree itself in the trash.
+/// Stops a run after it has taken the tree, during the second look: it still drops the
+/// registration, and leaves the tree in the trash.
 fn stop_when_taken(world: &World, tree: &Tree) {
     for number in 0..5000 {
         write(
@@ -108,7 +107,7 @@ fn a_stopped_removal_never_comes_back_as_another_trees_twin() {
     let old = shop.tree_at("worktrees/one/shop", "old");
     old.write("unsaved.ts", "old work\n");
     stop_when_taken(&world, &old);
-    // As codex does: another tree, whose registration has the same name for it.
+    // As codex does: a second tree gets the same name in the registry.
     let new = shop.tree_at("worktrees/two/shop", "new");
     assert_eq!(new.admin, old.admin);
     new.write("mine.ts", "new work\n");
@@ -142,8 +141,8 @@ fn a_stopped_removal_is_no_obstacle_for_a_new_tree_of_that_name() {
     is_empty(&world);
 }
 
-/// What a run leaves that was killed when it had taken the tree: its note is of an earlier version,
-/// or of today's.
+/// Leaves what a killed run leaves after it has taken a tree, with a note of today's version
+/// (`proof`) or an earlier one.
 fn taken(world: &World, tree: &Tree, proof: bool) -> PathBuf {
     let bin = world.at(".treewarden/trash/0b5cfd8e-6f3c-4d0c-9d62-0d4b7a1a6f00");
     let gitdir = tree.admin.join("gitdir").metadata().unwrap();
@@ -168,8 +167,7 @@ fn a_tree_goes_back_where_its_registration_proves_it_and_the_place_is_free() {
         tree.write("unsaved.ts", "mine\n").age(10.0);
         let before = files(&tree.path);
         let bin = taken(&world, &tree, proof);
-        // Somebody has put something there: nothing is lost, nothing is replaced, and it is told
-        // once.
+        // Something is in its place again: nothing is lost or replaced, and it is reported once.
         write(&tree.path.join("new"), "new\n");
         let report = world.pass(1, &["run"]);
         assert!(
@@ -202,13 +200,13 @@ fn a_tree_whose_registration_is_anothers_stays_in_the_trash() {
         let bin = taken(&world, &old, proof);
         std::thread::sleep(Duration::from_millis(20));
         shop.git(&["worktree", "prune", "--expire=now"]);
-        // The very place and the very name: only that it came later tells them apart.
+        // The same name, and the second time the same place: only their age tells them apart.
         for place in ["worktrees/two/shop", "worktrees/one/shop"] {
             let new = shop.tree_at(place, &format!("new-{}", place.replace('/', "-")));
             assert_eq!(new.admin, old.admin);
             let clean = files(&new.path);
             if place == "worktrees/one/shop" {
-                // Gone for a moment, so that the place is free.
+                // Moved aside, so that the place is free.
                 fs::rename(&new.path, world.beside("aside")).unwrap();
             }
             let (ran, stands) = (world.treewarden(&["run"]), old.path.exists());
@@ -228,7 +226,7 @@ fn a_tree_whose_registration_is_anothers_stays_in_the_trash() {
             same("the new tree", &files(&new.path), &clean);
             shop.git(&["worktree", "remove", "--force", new.path.to_str().unwrap()]);
         }
-        // After a month nobody wants it.
+        // After a month the tree is deleted.
         age(&bin.join("note.json"), 31.0);
         world.night();
         is_empty(&world);
@@ -244,7 +242,7 @@ fn a_forged_note_moves_nothing() {
     let config = victim.git_dir("config");
     let before = fs::read(&config).unwrap();
     std::thread::sleep(Duration::from_millis(20));
-    // Each with the registration that it takes: an agent can write both.
+    // Each has a matching registration, because an agent can write both.
     let forge = |number: usize, from: &Path, fill: &dyn Fn(&Path)| {
         let bin = world.at(format!(".treewarden/trash/forged-{number}"));
         let admin = shop.git_dir(format!("worktrees/forged{number}"));
@@ -290,19 +288,19 @@ fn a_forged_note_moves_nothing() {
         fs::read_to_string(tree.path.join("unsaved.ts")).unwrap(),
         "mine\n"
     );
-    // The others had their night, and so has this repo once nobody forges.
+    // The other repos were maintained, and this one will be without the forgeries.
     assert!(ran.code == 1 || ran.code == 0, "{ran:?}");
 }
 
-/// Writes into a tree by the directories that it holds open, as a build does that was started
-/// there, until there are none any more. Gives the names of all that could be written.
+/// Writes into a tree through the directories that it holds open, as a running build does, until
+/// none is left. Returns the names of the files that could be written.
 fn write_on(directories: &[PathBuf], stop: &AtomicBool) -> BTreeSet<String> {
     let open = |path: &PathBuf| {
         rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap()
     };
     let mut held: Vec<_> = directories.iter().map(open).collect();
     let (mut written, mut number) = (BTreeSet::new(), 0);
-    // Nothing before the look: then the tree would simply go back.
+    // Waits for the move: before that, the tree would simply be kept.
     while directories[0].exists() && !stop.load(Ordering::Relaxed) {
         std::hint::spin_loop();
     }
@@ -345,7 +343,7 @@ fn what_is_written_by_a_held_directory_while_its_tree_is_deleted_is_not_lost() {
         let over = AtomicBool::new(false);
         let names = std::thread::scope(|scope| {
             let writer = scope.spawn(|| write_on(&directories, &over));
-            // As on another machine of the file server's: who is seen at work in a tree keeps it.
+            // As if the writer was on another machine: a run that saw it would keep the tree.
             let unseen = [
                 "--pid",
                 "--fork",
@@ -358,7 +356,7 @@ fn what_is_written_by_a_held_directory_while_its_tree_is_deleted_is_not_lost() {
             over.store(true, Ordering::Relaxed);
             writer.join().unwrap()
         });
-        // The nights to come don't lose it either.
+        // Later runs don't lose it either.
         world.treewarden(&["run"]);
         world.treewarden(&["run"]);
         let stands = files(&world.root);

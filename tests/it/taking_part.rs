@@ -1,8 +1,7 @@
-//! Agents that take part without treewarden: a shell's `flock`, Python's `fcntl.flock`, a pod; as
-//! in `docs/agents.md`, word by word.
+//! Agents that take the lock without treewarden, with the code of `docs/agents.md` verbatim: a
+//! shell's `flock`, Python's `fcntl.flock`, a pod.
 //!
-//! The holder of the lock excludes all others, in both directions, without any wrapper of ours
-//! between them.
+//! The lock's holder excludes all others, in both directions, without any wrapper of ours.
 
 use super::support::{World, map, same, until, write};
 use serde_yaml::Value;
@@ -10,8 +9,8 @@ use serde_yaml::Value;
 const LOCK: &str = ".treewarden/locks/acme__shop.lock";
 const OURS: &str = env!("CARGO_BIN_EXE_treewarden");
 
-/// The page's block in this language that has these words, at work on this volume, with `npm test`
-/// as a script that runs `inside`.
+/// Returns the page's code block with this language and these words, adapted to this volume;
+/// `npm test` becomes a script that runs `inside`.
 fn page(world: &World, language: &str, words: &str, inside: &str) -> String {
     let page =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agents.md")).unwrap();
@@ -35,7 +34,7 @@ fn page(world: &World, language: &str, words: &str, inside: &str) -> String {
         .replace("npm test", &bare)
 }
 
-/// Whether we, a shell, and the night get the lock: exit codes, and the night's word.
+/// Returns a script that tries `exec`, `flock` and a run for the lock, and notes the results.
 fn others(world: &World) -> String {
     let (lock, said) = (world.at(LOCK), world.beside("said"));
     format!(
@@ -62,7 +61,7 @@ fn the_page_s_shell_takes_part() {
         said(&world),
         "exec 75 flock 99 1 held acme/shop left no name"
     );
-    // The other way round: it doesn't get what we hold.
+    // The other way round: it doesn't get a lock that we hold.
     let theirs = script.replace("flock 9 ", "flock --nonblock 9 || exit 98 ");
     assert_ne!(theirs, script);
     assert_eq!(
@@ -89,7 +88,7 @@ fn the_page_s_shell_takes_part() {
 fn the_page_s_python_takes_part() {
     let world = World::new();
     world.repo("acme/shop");
-    // Something that it leaves running holds the lock, too.
+    // A background process that it leaves behind still holds the lock.
     let go = world.beside("go");
     let leaves = format!(
         "{}(until [ -e {} ]; do sleep 0.01; done) &",

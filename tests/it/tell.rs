@@ -1,7 +1,7 @@
-//! Notifications of a run: who gets them, what they say, and what happens when nobody listens. The
-//! listeners are real HTTP servers on this machine.
+//! Notifications: who gets them, what they say, and what happens if nobody listens. The listeners
+//! are real HTTP servers on this machine.
 //!
-//! `real.rs` has the programs that a cluster runs: Prometheus, Pushgateway, node-exporter,
+//! `real.rs` tests with the programs that a cluster runs: Prometheus, Pushgateway, node-exporter,
 //! Alertmanager.
 
 mod dashboard;
@@ -26,7 +26,7 @@ use treewarden::notify::alert;
 use treewarden::notify::{metrics, tell};
 use treewarden::report::{Alert, Asked, RepoOutcome, RunOutcome, RunReport, Severity};
 
-/// A server that answers as it is told, and keeps what it heard.
+/// A server that gives the configured answers, and records its requests.
 struct Listener {
     server: Arc<Server>,
     heard: Arc<Mutex<Vec<Heard>>>,
@@ -40,7 +40,7 @@ struct Heard {
 }
 
 impl Listener {
-    /// Answers with these status codes, then with the last of them for ever.
+    /// Answers with these status codes, and then repeats the last one.
     fn answering(codes: &'static [u16]) -> Self {
         Self::with(move |number| Response::empty(codes[number.min(codes.len() - 1)]))
     }
@@ -84,7 +84,7 @@ impl Listener {
         self.heard.lock().unwrap().clone()
     }
 
-    /// The one JSON that it heard.
+    /// Returns the body of the only request, as JSON.
     fn json(&self) -> Value {
         let heard = self.heard();
         assert_eq!(heard.len(), 1, "{heard:?}");
@@ -98,13 +98,13 @@ impl Drop for Listener {
     }
 }
 
-/// A port that nobody listens on.
+/// Returns an address at which nobody listens.
 fn nobody() -> String {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", socket.local_addr().unwrap())
 }
 
-/// The policy of the reports in `nights.rs`, with these `alerts`.
+/// Returns the policy of the reports in `nights.rs`, with these `alerts`.
 fn policy(alerts: &str) -> Policy {
     let text = format!(
         "volume: {{root: /data}}\n\
@@ -120,12 +120,12 @@ fn with_alerts(mut report: RunReport) -> RunReport {
     report
 }
 
-/// Tells of a night in this process.
+/// Sends a report's notifications from this process.
 fn told(alerts: &str, report: RunReport) -> Vec<String> {
     tell(&policy(alerts), &with_alerts(report), &Stop::never())
 }
 
-/// A volume whose night fails: a repo of its config isn't there.
+/// Creates a volume with a failing run, because a configured repo is missing.
 fn failing() -> World {
     let world = World::new();
     world.enrol("acme/gone", "");
@@ -299,7 +299,7 @@ fn a_refused_run_is_told_and_takes_nothing_away() {
     fs::rename(world.at(".treewarden"), world.beside("away")).unwrap();
     world.pass(3, &["run"]);
     assert_eq!(manager.json()[0]["labels"]["alertname"], "RunRefused");
-    // POST leaves what the refused run knows nothing of.
+    // POST keeps the metrics that a refused run doesn't know.
     let methods: Vec<String> = gateway
         .heard()
         .iter()
@@ -350,7 +350,7 @@ fn a_part_of_a_night_speaks_for_nobody_else() {
             only: list(only),
         })
     };
-    // Before any night: nothing is told, for nothing is known.
+    // Before the first full run nothing is sent, because nothing is known.
     assert_eq!(part(&["--repo", "acme/shop"]), asked(&["acme/shop"], &[]));
     assert_eq!((gateway.heard().len(), textfile.exists()), (0, false));
     world.night();
@@ -431,7 +431,7 @@ fn a_message_about_a_part_of_a_night_says_so() {
     );
 }
 
-/// Only a whole night is a success, and a repo was looked after by what did all of the work there.
+/// Only a full run counts as a success, and a repo as maintained only if all of the work was done.
 #[test]
 fn what_a_part_of_a_night_did_well_was_no_good_night() {
     let mut tonight = nights::rich();
@@ -487,7 +487,7 @@ fn what_a_part_of_a_night_did_well_was_no_good_night() {
     assert_eq!(lasts(whole), [yesterday.clone(), yesterday]);
 }
 
-/// Of each group the Pushgateway would keep series for ever.
+/// Otherwise the Pushgateway would keep their series for ever.
 #[test]
 fn shards_that_nights_no_longer_have_leave_the_pushgateway() {
     let gateway = Listener::answering(&[202]);
@@ -522,7 +522,7 @@ fn shards_that_nights_no_longer_have_leave_the_pushgateway() {
     let three = heard(&[&["--shard", &a], &["--shard", &b], &["--shard", &c]]);
     assert_eq!(three, ["PUT 0/3", "PUT 1/3", "PUT 2/3"]);
     let [a, b, _] = shared("2");
-    // Who ends the night says so, and none before.
+    // Only the shard that ends the run deletes the others' groups.
     let two = heard(&[&["--shard", &a], &["--shard", &b]]);
     assert_eq!(
         two,
@@ -637,7 +637,7 @@ fn a_dead_sink_is_a_note_and_never_a_failed_night() {
             ran.err
         );
     }
-    // The text says it where people look.
+    // The text report says it, too.
     let ran = world.treewarden(&["run"]);
     assert!(
         ran.code == 0
@@ -682,7 +682,7 @@ fn after_a_signal_each_is_tried_once() {
     );
     assert_eq!((notes.len(), gateway.heard().len()), (1, 1));
     assert!(began.elapsed() < Duration::from_secs(2));
-    // The night's deadline is not the sinks'.
+    // The run's deadline doesn't apply to notifications.
     let late = Stop::after(Duration::ZERO, Arc::default());
     let gateway = Listener::answering(&[500, 200]);
     assert_eq!(
@@ -695,7 +695,7 @@ fn after_a_signal_each_is_tried_once() {
     );
 }
 
-/// Every file below a directory that holds the text.
+/// Returns every file below a directory that contains the text.
 fn holding(directory: &Path, text: &str) -> Vec<String> {
     let files = walkdir::WalkDir::new(directory)
         .into_iter()
@@ -780,7 +780,7 @@ fn a_secret_address_gets_nowhere() {
                 "{address}"
             );
         });
-    // From a file, as Kubernetes mounts one: a link to it, and a line end.
+    // From a file as Kubernetes mounts it: a link, and a line end.
     let world = failing();
     fs::write(world.beside("data"), format!("{}/SECRET\n", refusing.url())).unwrap();
     std::os::unix::fs::symlink("data", world.beside("hook")).unwrap();
@@ -948,7 +948,7 @@ fn what_is_no_file_of_its_own_is_never_written_through() {
             .ends_with("# EOF\n")
             && !at("metrics.prom").is_symlink()
     );
-    // Where there is no kubelet there is no file, and none is made.
+    // Without a kubelet the file is missing, and isn't created.
     assert_eq!(
         told(
             &format!("termination_log: {}", at("none").display()),

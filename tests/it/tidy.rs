@@ -1,8 +1,7 @@
 //! Conventions as tests: what `src/lib.rs` promises about the source, and what the README promises
-//! about the program, by reading both.
+//! about the program, checked by reading both.
 //!
-//! Words are searched, not syntax: each check names every offender at once, so that one run shows
-//! all there is to mend.
+//! The checks search for words, not syntax. Each reports all offenders at once.
 
 use clap::CommandFactory;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +12,7 @@ use treewarden::ecosystems;
 use treewarden::ecosystems::lister::CacheLayout;
 use walkdir::WalkDir;
 
-/// Every room, from the top of the house to its ground, and what it may import of ours: only rooms
-/// further down.
+/// Every room, from top to bottom, and what it may import: only rooms further down.
 const ROOMS: [(&str, &[&str]); 15] = [
     (
         "cli",
@@ -58,8 +56,8 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ),
     ("notify", &["report", "plan", "config", "fs"]),
     ("report", &["apply", "plan", "facts", "fs"]),
-    // It looks again before it acts, so it sees the survey; it never decides, so it never sees the
-    // config.
+    // It surveys again before it acts, so it sees the survey; it never decides, so it doesn't see
+    // the config.
     (
         "apply",
         &["lock", "survey", "plan", "ecosystems", "facts", "git", "fs"],
@@ -69,23 +67,23 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("plan", &["config", "facts", "fs"]),
     ("state", &["config", "facts", "fs"]),
     ("config", &["ecosystems", "facts", "fs"]),
-    // All that is known of a tool; the config knows its kinds by it.
+    // All that is known of a tool; the config takes its kinds of caches from here.
     ("ecosystems", &["facts", "fs"]),
     ("facts", &["fs"]),
     ("git", &["fs"]),
     ("fs", &[]),
 ];
 
-/// What these may see of the config: the policy, and not how it is typed.
+/// Rooms that may see only the config's policy, and not how it is typed.
 const POLICY_ONLY: [&str; 4] = ["notify", "survey", "plan", "state"];
 
-/// Calls with one home each.
+/// Calls, and the only files that may make them.
 const HOMES: [(&str, &[&str]); 10] = [
     (
         "Command::new",
         &["commands/agent/exec.rs", "git/mod.rs", "survey/probe.rs"],
     ),
-    // The last one: a draft of ours that was not put in its place.
+    // The last one removes a draft of ours that was not renamed into place.
     (
         "unlinkat",
         &["apply/trash.rs", "apply/trash/delete.rs", "fs/atomic.rs"],
@@ -110,7 +108,7 @@ const HOMES: [(&str, &[&str]); 10] = [
     ("is_a_sample", &["fs/clock.rs", "commands/demo.rs"]),
 ];
 
-/// What would let a decision depend on anything but its arguments.
+/// Words that would let a decision depend on more than its arguments.
 const NOT_IN_PLAN: [&str; 9] = [
     "VolumePath::new",
     "std::fs",
@@ -130,7 +128,7 @@ struct Source {
 }
 
 impl Source {
-    /// What comes before the tests.
+    /// Returns the text before the tests.
     fn body(&self) -> &str {
         let tests = [
             "mod tests {",
@@ -144,7 +142,7 @@ impl Source {
             .unwrap_or_default()
     }
 
-    /// The lines of code before the tests; none for a file that only tests see.
+    /// Returns the lines of code before the tests, and nothing for a file of tests.
     fn code(&self) -> String {
         let only_tests = self.path.ends_with("/tests.rs") || self.path.ends_with("/testing.rs");
         let lines = self
@@ -195,7 +193,7 @@ fn assert_none(offenders: &[String], convention: &str) {
     );
 }
 
-/// The name after each `crate::`; an empty one for a group in braces, which no room needs.
+/// Returns the name after each `crate::`: an empty one for a group, which no room needs.
 fn imports(code: &str) -> BTreeSet<String> {
     let word = |text: &str| {
         text.chars()
@@ -276,10 +274,10 @@ fn imports_run_one_way() {
     assert_none(&offenders, "imports that run the wrong way");
 }
 
-/// Files that may name one another: a submodule is itself looked at as a checkout.
+/// Files that may import each other: a submodule is itself surveyed as a checkout.
 const KNOWN_CIRCLES: [[&str; 2]; 1] = [["survey/known", "survey/nested"]];
 
-/// The files that `source` names of ours, each as its room and its name there. A module's own parts
+/// Returns the files of ours that `source` names, each as `room/file`. A module's own submodules
 /// count as the module.
 fn named_files(source: &Source, files: &BTreeSet<String>) -> BTreeSet<String> {
     let own: Vec<&str> = source.path.trim_end_matches(".rs").split('/').collect();
@@ -300,7 +298,7 @@ fn named_files(source: &Source, files: &BTreeSet<String>) -> BTreeSet<String> {
         .match_indices("crate::")
         .chain(code.match_indices("super::"))
     {
-        // Of `super::super::` the first one counts.
+        // Only the first of `super::super::` counts.
         if code[..at].ends_with("super::") {
             continue;
         }
@@ -326,8 +324,8 @@ fn named_files(source: &Source, files: &BTreeSet<String>) -> BTreeSet<String> {
     found
 }
 
-/// The first two names of each path of a `use`, or of a path in code: `a::{b, c::d}` is `a::b` and
-/// `a::c`.
+/// Returns the first two names of each path in a `use` or in code: `a::{b, c::d}` becomes `a::b`
+/// and `a::c`.
 fn unfolded(text: &str) -> Vec<Vec<&str>> {
     let word = |text: &str| {
         text.chars()
@@ -350,7 +348,7 @@ fn unfolded(text: &str) -> Vec<Vec<&str>> {
     }
 }
 
-/// The parts of a group in braces that has just been opened.
+/// Splits a group in braces, after the opening one.
 fn parts(group: &str) -> Vec<&str> {
     let (mut depth, mut begin, mut parts) = (0, 0, Vec::new());
     for (at, symbol) in group.char_indices() {
@@ -395,7 +393,7 @@ fn no_files_of_a_room_import_in_a_circle() {
             .is_some_and(|names| names.remove(one));
         assert!(forgiven, "{one} and {other} are no circle any more");
     }
-    // What imports nothing goes, and what imports only that, until only circles are left.
+    // Drops what imports nothing that is left, until only circles and what leads to them remain.
     loop {
         let done: Vec<String> = imports
             .iter()
@@ -409,7 +407,7 @@ fn no_files_of_a_room_import_in_a_circle() {
             imports.remove(&name);
         }
     }
-    // And what is only on the way into one.
+    // Then removes what only leads to a circle.
     loop {
         let asked: BTreeSet<String> = imports.values().flatten().cloned().collect();
         let before = imports.len();
@@ -468,7 +466,7 @@ fn dangerous_calls_stand_where_they_belong() {
     assert_none(&offenders, "calls away from home");
 }
 
-/// `docs/eviction.md` has every kind of cache, by the list of ecosystems, and the example config
+/// `docs/eviction.md` has every kind of cache in the list of ecosystems, and the example config
 /// names each.
 #[test]
 fn the_docs_have_every_kind_of_cache() {
@@ -520,8 +518,8 @@ fn a_place_outside_the_volume_can_not_be_made() {
     let mut offenders = Vec::new();
     for source in &sources {
         let code = source.code();
-        // Whoever has no root of its own can't lead a place out of the volume: it has one that is
-        // proven, or the operator's.
+        // Only code with a root of its own could make a path outside the volume. All others take
+        // the root of a proven path, or the operator's.
         let roots = code
             .split("VolumePath::new(")
             .skip(1)
@@ -582,7 +580,7 @@ fn files_stay_short() {
     );
 }
 
-/// The names of all commands; `help` is clap's.
+/// Returns the names of all commands; clap adds `help` itself.
 fn commands() -> BTreeSet<String> {
     Cli::command()
         .get_subcommands()
@@ -590,7 +588,7 @@ fn commands() -> BTreeSet<String> {
         .collect()
 }
 
-/// What stands after each `` `treewarden `` of a text: what it tells people to type.
+/// Returns the word after each `` `treewarden `` in a text: commands for people to type.
 fn told(text: &str) -> BTreeSet<String> {
     let words = text
         .split("`treewarden ")
@@ -602,7 +600,7 @@ fn told(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The files below these directories with one of these extensions, as paths below the root.
+/// Returns the files below these directories with these extensions, as paths below the root.
 fn files_below(directories: &[&str], extensions: &[&str]) -> Vec<String> {
     let mut files = Vec::new();
     for directory in directories {
@@ -620,8 +618,8 @@ fn files_below(directories: &[&str], extensions: &[&str]) -> Vec<String> {
     files
 }
 
-/// What people read: the README, the changelog, the pages beside what they are about, and every
-/// page of `docs`, at any depth.
+/// Returns what people read: the README, the changelog, pages beside their subject, and every page
+/// of `docs`, at any depth.
 fn documents() -> Vec<String> {
     let beside = [
         "README.md",
@@ -636,7 +634,7 @@ fn documents() -> Vec<String> {
     pages
 }
 
-/// What a heading is called in a link, as GitHub has it.
+/// Returns a heading's anchor in a link, as GitHub computes it.
 fn anchor(heading: &str) -> String {
     let kept = |c: char| match c {
         ' ' => Some('-'),
@@ -647,7 +645,7 @@ fn anchor(heading: &str) -> String {
     heading.chars().filter_map(kept).collect()
 }
 
-/// A link's path, and the heading behind its `#`.
+/// Splits a link into its path and the heading after `#`.
 fn parted(link: &str) -> (&str, Option<&str>) {
     match link.split_once('#') {
         Some((path, heading)) => (path, Some(heading)),
@@ -655,7 +653,7 @@ fn parted(link: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether the file is there, and has that heading. What stands in a block of code is no heading.
+/// Whether the file exists and has that heading. Lines in a code block are no headings.
 fn leads_somewhere(path: &Path, heading: Option<&str>) -> bool {
     let Some(wanted) = heading else {
         return path.exists();
@@ -668,7 +666,7 @@ fn leads_somewhere(path: &Path, heading: Option<&str>) -> bool {
     })
 }
 
-/// The citations in a text: what stands in backticks and begins like a page of ours.
+/// Returns the citations in a text: what is in backticks and begins like one of our pages.
 fn citations(text: &str) -> Vec<String> {
     let is_path = |c: char| c.is_ascii_alphanumeric() || "/._-#".contains(c);
     let mut cited = Vec::new();

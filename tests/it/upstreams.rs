@@ -1,10 +1,10 @@
 //! Where work lands: the default branch is found with a remote of any name, beside a fork's stale
-//! `origin`, and if `origin/HEAD` names a branch that is gone. If there is none, that is reported.
+//! `origin`, and if `origin/HEAD` names a missing branch. If there is none, that is reported.
 
 use super::support::repo::Repo;
 use super::support::{World, map, same};
 
-/// What must be so of a tree whose commit is in the branch at this remote, and in no other.
+/// Checks the fate of a tree with a commit that only this remote branch has.
 fn lands(world: &World, repo: &Repo<'_>, expected: &str) {
     let tree = repo.tree("fix");
     tree.commit("fix.ts", "1\n").age(3.0);
@@ -26,16 +26,16 @@ fn the_default_branch_is_found_whatever_the_remote_is_called() {
     renamed.git(&["remote", "rename", "origin", "github"]);
     renamed.git(&["update-ref", "refs/remotes/origin/main", "HEAD"]);
     lands_without_origin(&world, &renamed, &format!("github/main {LANDED}"));
-    // A fork: `origin` is the agent's own, and old.
+    // A fork with an outdated `origin`, the agent's own.
     let fork = world.repo("acme/fork");
     fork.git(&["update-ref", "refs/remotes/upstream/main", "HEAD"]);
     lands(&world, &fork, &format!("upstream/main {LANDED}"));
-    // The other way round, somebody pushed to the fork's own default branch: that is merged for its
-    // owner.
+    // The other way round: for the fork's owner, a push to the fork's default branch counts as
+    // merged.
     let own = world.repo("acme/own");
     own.git(&["update-ref", "refs/remotes/upstream/main", "HEAD"]);
     lands(&world, &own, &format!("origin/main {LANDED}"));
-    // The default branch was renamed, and nobody told this clone.
+    // The default branch was renamed, and this clone doesn't know it.
     let dangling = world.repo("acme/dangling");
     dangling.git(&[
         "symbolic-ref",
@@ -50,12 +50,12 @@ fn the_default_branch_is_found_whatever_the_remote_is_called() {
         "refs/remotes/origin/trunk",
     ]);
     lands(&world, &trunk, &format!("origin/trunk {LANDED}"));
-    // Any other branch is nobody's default.
+    // No other branch counts as a default.
     let other = world.repo("acme/other");
     lands(&world, &other, "origin/feature keep saved recent");
 }
 
-/// The same where the tree's start, which is `origin/main`, must not count.
+/// Checks the same if `origin/main`, where the tree starts, must not count.
 fn lands_without_origin(world: &World, repo: &Repo<'_>, expected: &str) {
     let tree = repo.tree("fix");
     repo.git(&["update-ref", "-d", "refs/remotes/origin/main"]);

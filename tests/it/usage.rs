@@ -8,8 +8,8 @@ use std::path::Path;
 use treewarden::report::usage::Part;
 use treewarden::report::{RepoOutcome, RunReport};
 
-/// What stands below `path`, as `du` counts it, but for what stands in `without`: bytes and inodes
-/// of what has no link elsewhere.
+/// Bytes and inodes below `path`, as `du` counts them, without the paths in `without` and without
+/// files with several links.
 fn du(path: &Path, without: &[&Path]) -> (u64, u64) {
     let entries = walkdir::WalkDir::new(path)
         .into_iter()
@@ -65,7 +65,7 @@ fn every_part_of_the_volume_is_told_once() {
     .unwrap();
     write(&world.at("backups/old.tar"), vec![7; 300_000]);
     std::os::unix::fs::symlink("/etc", world.at("backups/etc")).unwrap();
-    // A registration that points at what the config gives to somebody else changes nothing.
+    // A registration that points into a cache changes nothing.
     write(
         &busy.git_dir("worktrees/liar/gitdir"),
         format!("{}/.git\n", world.at("caches/npm").display()),
@@ -74,7 +74,7 @@ fn every_part_of_the_volume_is_told_once() {
         &world.at("caches/npm/.git"),
         format!("gitdir: {}\n", busy.git_dir("worktrees/liar").display()),
     );
-    // A file of two trees that wait in the trash.
+    // A file with a link in each of two trees in the trash.
     write(&world.at(".treewarden/trash/one/0/big"), vec![7; 40_000]);
     fs::create_dir_all(world.at(".treewarden/trash/two/0")).unwrap();
     fs::hard_link(
@@ -140,7 +140,7 @@ fn every_part_of_the_volume_is_told_once() {
     ]
     .into();
     let mut found = told(&report);
-    // Upstreams and whatever else the test's world keeps on the volume.
+    // Without upstreams and other things that the test's world keeps on the volume.
     found.retain(|path, (what, ..)| *what != Part::Other || expected.contains_key(path));
     assert_eq!(found, expected);
     let sizes: Vec<u64> = report.usage.iter().map(|used| used.bytes).collect();
@@ -149,7 +149,7 @@ fn every_part_of_the_volume_is_told_once() {
         "biggest first: {sizes:?}"
     );
 
-    // What emptying the trash would free: its directories are four, and its file counts once.
+    // What emptying the trash would free: four directories and one file, which counts once.
     let (bytes, inodes) = du(&world.at(".treewarden/trash"), &[]);
     let trash = fs::metadata(world.at(".treewarden/trash"))
         .unwrap()
@@ -175,7 +175,7 @@ fn every_part_of_the_volume_is_told_once() {
     ] {
         assert!(text.contains(words), "{words}:\n{text}");
     }
-    // Neither a run nor a narrower question walks over everything.
+    // Neither a run nor a narrower report walks over everything.
     for asked in [
         &["run", "--dry-run"][..],
         &["report", "--repo", "acme/shop"],
@@ -215,7 +215,7 @@ fn a_report_tells_what_would_go_by_a_later_time() {
         text.contains("What would go by Tue 1 Jan 2999, 03:00 UTC if nobody works until then"),
         "{text}"
     );
-    // Nothing was touched, and a run knows no such thing.
+    // Nothing was touched. A past time is refused, and so is a run with `--as-of`.
     assert_eq!(
         git(&shop.path, 0.0, &["worktree", "list"]).lines().count(),
         4

@@ -1,9 +1,9 @@
-//! The verdict sees what git does not: one table of trees, each in a state in which something is
-//! easily lost, and the fate it must have.
+//! The verdict sees what git doesn't: one table of trees, each in a state in which something is
+//! easily lost, and its fate.
 //!
-//! The everyday states are the fleet's (`support/fleet.rs`); these are the odd ones. A rescue must
-//! contain the whole of an unsaved tree that goes, a tree that stays must be untouched, and no
-//! commit that a row names may be lost, whatever becomes of the tree.
+//! The everyday states are in the fleet (`support/fleet.rs`); these are the unusual ones. If an
+//! unsaved tree is reaped, its rescue must be complete. A tree that stays must be untouched, and no
+//! commit that a row names may be lost, whatever happens to the tree.
 
 use super::support::made::npm;
 use super::support::repo::{Repo, Tree};
@@ -27,7 +27,7 @@ const BLOCKED_DIRTY: &str = "keep unsaved can't be rescued";
 const UNDER_WAY: &str = "keep in progress";
 const UNKNOWN: &str = "unknown";
 
-/// A row's tree while it is made, 99 days idle in the end.
+/// A row's tree under construction; in the end it looks idle for 99 days.
 struct At<'a> {
     repo: &'a Repo<'a>,
     tree: &'a Tree,
@@ -36,10 +36,10 @@ struct At<'a> {
 
 /// Does to a fresh tree what the row's name says.
 type Make = fn(&At<'_>);
-/// Its name, its fate, and how it is made.
+/// A row's name, its fate, and how to make it.
 type Row = (&'static str, &'static str, Make);
 
-/// A repo of the table, what is done to it first, and its trees.
+/// A repo of the table, how it is prepared, and its trees.
 struct Group {
     name: &'static str,
     prepare: fn(&Repo<'_>),
@@ -60,7 +60,7 @@ impl At<'_> {
         self.tree.path.join(file)
     }
 
-    /// A commit on top of HEAD that nothing names yet. It must outlive the tree.
+    /// Creates a commit on top of HEAD that nothing names yet. It must survive the tree.
     fn lonely(&self, message: &str) -> String {
         let commit = self.git(&["commit-tree", "-p", "HEAD", "-m", message, "HEAD^{tree}"]);
         self.must_live(&commit);
@@ -71,7 +71,7 @@ impl At<'_> {
         self.lonely.borrow_mut().push(commit.to_owned());
     }
 
-    /// Writes a commit into a file of the admin directory that nothing else does.
+    /// Writes a commit that nothing else names into a file of the admin directory.
     fn only_in(&self, file: &str) {
         let commit = self.lonely(file);
         write(&self.tree.admin.join(file), commit + "\n");
@@ -80,7 +80,7 @@ impl At<'_> {
 
 fn nothing(_: &Repo<'_>) {}
 
-/// What flags, ignore rules and settings hide from `git status`, or what it shows and people
+/// Files that flags, ignore rules and settings hide from `git status`, or that it shows and people
 /// forget.
 const FILES: Group = Group {
     name: "files",
@@ -195,7 +195,7 @@ const FILES: Group = Group {
             at.write("readme.md", "mine\n");
         }),
         ("other-spelling", DIRTY, |at| {
-            // An ä in one character and in two.
+            // An ä as one character and as two.
             at.write("b\u{e4}r", "one\n").write("ba\u{308}r", "two\n");
         }),
         ("dot-git-in-capitals", BLOCKED, |at| {
@@ -222,7 +222,7 @@ const FILES: Group = Group {
     ],
 };
 
-/// What attributes turn files into on their way to the index and back.
+/// Files that attributes change on their way to the index and back.
 const FILTERS: Group = Group {
     name: "filters",
     prepare: |repo| {
@@ -250,7 +250,7 @@ const FILTERS: Group = Group {
         repo.push();
     },
     rows: &[
-        // What `$Id$` and other encodings stand for can't be told here: such files count as work.
+        // `$Id$` and other encodings can't be compared here, so such files count as work.
         ("as-checked-out", DIRTY, |at| {
             assert_eq!(fs::read(at.path("a.crlf")).unwrap(), b"one\r\ntwo\r\n");
             at.git(&["update-index", "--refresh"]);
@@ -263,7 +263,7 @@ const FILTERS: Group = Group {
     ],
 };
 
-/// Line endings alone are no work.
+/// Changed line endings alone are no work.
 const ENDINGS: Group = Group {
     name: "endings",
     prepare: |repo| {
@@ -292,7 +292,7 @@ const ENDINGS: Group = Group {
     ],
 };
 
-/// As `cp -a` does it.
+/// Copies like `cp -a`.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -307,7 +307,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Makes an index vouch for nothing, as one that came with a copy of the volume.
+/// Makes the index match no file, as in a copy of the volume.
 fn no_index_vouches(tree: &Tree, beside: &Path) {
     copy(&tree.path, beside);
     for entry in fs::read_dir(beside)
@@ -351,7 +351,7 @@ const AUTOCRLF: Group = Group {
     ],
 };
 
-/// What a sparse checkout leaves out, and what it does not see.
+/// Sparse checkouts: files that they leave out, and files that they ignore.
 const SPARSE: Group = Group {
     name: "sparse",
     prepare: |repo| {
@@ -488,7 +488,7 @@ const INDEXES: Group = Group {
     ],
 };
 
-/// Commits that only the tree keeps, and commits that something else does.
+/// Commits that only the tree keeps alive, and commits that something else does.
 const COMMITS: Group = Group {
     name: "commits",
     prepare: nothing,
@@ -566,7 +566,7 @@ const COMMITS: Group = Group {
             at.git(&["branch", "-q", "-D", "for-an-hour"]);
         }),
         ("amended", MERGED, |at| {
-            // The branch's own reflog has it, and stays as long as any reflog.
+            // The branch's own reflog has it, for as long as reflogs are kept.
             at.tree
                 .commit("a.ts", "1\n")
                 .git(&["reset", "-q", "--hard", "HEAD~1"]);
@@ -602,7 +602,7 @@ const COMMITS: Group = Group {
             ]);
             at.must_live(&at.git(&["rev-parse", "HEAD"]));
         }),
-        // The ref stays in the repo, whether or not anybody still fetches it.
+        // The ref stays in the repo, even if nobody fetches it any more.
         ("on-a-remote-that-is-gone", SAVED, |at| {
             at.git(&["checkout", "-q", "--detach"]);
             at.tree
@@ -617,7 +617,7 @@ const COMMITS: Group = Group {
                 .git(&["update-ref", "refs/notes/mine", "HEAD"]);
             at.must_live(&at.git(&["rev-parse", "HEAD"]));
         }),
-        // Called as the upstream's branch is for short, and yet nobody's but this repo's.
+        // Abbreviates like the upstream's branch, but exists only in this repo.
         ("branch-named-as-a-remotes", SAVED, |at| {
             at.tree
                 .commit("g.ts", "1\n")
@@ -626,7 +626,7 @@ const COMMITS: Group = Group {
         ("tag-named-as-a-remotes", SAVED, |at| {
             at.tree.commit("h.ts", "1\n").git(&["tag", "origin/main"]);
         }),
-        // HEAD names a ref, and it is no branch: it expires.
+        // HEAD names a ref that is no branch, and that expires.
         ("on-a-rescue", LONELY, |at| {
             at.git(&["checkout", "-q", "--detach"]);
             at.tree.commit("j.ts", "1\n").git(&[
@@ -653,7 +653,7 @@ const COMMITS: Group = Group {
     ],
 };
 
-/// Repos and worktrees within a tree: their commits are nobody else's.
+/// Repos and worktrees within a tree, with commits of their own.
 const NESTED: Group = Group {
     name: "nested",
     prepare: |repo| {
@@ -835,7 +835,7 @@ const NESTED: Group = Group {
     ],
 };
 
-/// Submodules: their repos stand in the admin directory.
+/// Submodules, with their repos in the admin directory.
 const SUBMODULES: Group = Group {
     name: "submodules",
     prepare: |repo| {
@@ -924,6 +924,14 @@ const SUBMODULES: Group = Group {
             at.git(&["submodule", "--quiet", "update", "--init"]);
             at.git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
         }),
+        ("emptied-with-a-commit", BLOCKED, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            let sub = at.path("sub");
+            let commit = ["commit", "-q", "--allow-empty", "-m", "Only here"];
+            git(&sub, 60.0, &commit);
+            git(&sub, 60.0, &["branch", "-q", "mine"]);
+            at.git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
+        }),
         ("cloned-by-hand", BLOCKED, |at| {
             git(
                 &at.tree.path,
@@ -941,7 +949,7 @@ const SUBMODULES: Group = Group {
                 ],
             );
         }),
-        // All of it came from its remote, and is there.
+        // All of it came from its remote, and is still there.
         ("absorbed", MERGED, |at| {
             git(
                 &at.tree.path,
@@ -973,13 +981,11 @@ const SUBMODULES: Group = Group {
     ],
 };
 
-/// Large files by pointer: their content stands in the repo's `lfs/objects`, or nowhere but in the
-/// tree.
+/// Large files by pointer: their content is in the repo's `lfs/objects`, or only in the tree.
 const LFS: Group = Group {
     name: "lfs",
     prepare: |repo| {
-        // What git-lfs's own filter does, in a few lines of shell, and for some files not to the
-        // end.
+        // Git-lfs's filter in a few lines of shell, which for some files doesn't finish.
         let store = "d=$(git rev-parse --path-format=absolute --git-common-dir)/lfs; mkdir -p $d; t=$(mktemp -p $d); cat > $t; \
                      o=$(sha256sum < $t | cut -c -64); s=$(stat -c %s $t); \
                      p=$d/objects/$(echo $o | cut -c -2)/$(echo $o | cut -c 3-4); mkdir -p $p; \
@@ -995,7 +1001,7 @@ const LFS: Group = Group {
         );
     },
     rows: &[
-        // `GIT_LFS_SKIP_SMUDGE=1`, or no git-lfs here at all.
+        // With `GIT_LFS_SKIP_SMUDGE=1`, or without git-lfs.
         ("pointer", MERGED, |at| {
             assert!(
                 fs::read_to_string(at.path("big.bin"))
@@ -1037,7 +1043,7 @@ const LFS: Group = Group {
     ],
 };
 
-/// Git is in the middle of something.
+/// Operations of git that are under way.
 const UNDER_WAYS: Group = Group {
     name: "under-way",
     prepare: |repo| {
@@ -1105,7 +1111,7 @@ const UNDER_WAYS: Group = Group {
     ],
 };
 
-/// Runs a git that must stop half-way.
+/// Runs a git command that must stop half-way.
 fn stops(at: &At<'_>, command: &[&str]) {
     let (code, _, said) = try_git(&at.tree.path, 60.0, command);
     assert_ne!(code, Some(0), "{command:?} was to stop half-way: {said}");
@@ -1201,7 +1207,7 @@ const GROUPS: &[Group] = &[
     UNDER_WAYS, MADE_AGAIN,
 ];
 
-/// Mode and blob of every file and link.
+/// Returns mode and blob of every file and link.
 fn standing(top: &Path) -> BTreeMap<PathBuf, (String, String)> {
     // A submodule that can be fetched again is no work.
     let fetched = |entry: &walkdir::DirEntry| {
@@ -1240,7 +1246,7 @@ fn standing(top: &Path) -> BTreeMap<PathBuf, (String, String)> {
         .collect()
 }
 
-/// The same of a commit, read with the real git.
+/// Returns the same for a commit, read by the real git.
 fn stored(repo: &Repo<'_>, commit: &str) -> BTreeMap<PathBuf, (String, String)> {
     let list = git_bytes(&repo.path, &["ls-tree", "-r", "-z", commit]);
     let entries = list
@@ -1261,7 +1267,7 @@ fn stored(repo: &Repo<'_>, commit: &str) -> BTreeMap<PathBuf, (String, String)> 
         .collect()
 }
 
-/// All but the notes of tools, which no rescue holds.
+/// Removes tools' own records, which no rescue contains.
 fn somebodys(
     mut files: BTreeMap<PathBuf, (String, String)>,
 ) -> BTreeMap<PathBuf, (String, String)> {
@@ -1270,14 +1276,14 @@ fn somebodys(
         ".venv/pyvenv.cfg",
         "target/CACHEDIR.TAG",
     ];
-    // Where git tracks a part of it, the directory is nobody's whole.
+    // If git tracks a part of `node_modules`, all of it is rescued.
     if !files.contains_key(Path::new("node_modules/a/package.json")) {
         files.retain(|path, _| !notes.iter().any(|note| path == Path::new(note)));
     }
     files
 }
 
-/// A row's tree as it stood before the night.
+/// A row's tree as it was before the run.
 struct Before {
     tree: Tree,
     fate: &'static str,
@@ -1299,8 +1305,7 @@ fn build(repo: &Repo<'_>, group: &Group) -> Vec<Before> {
             lonely: RefCell::default(),
         };
         make(&at);
-        // As the last `git status` there left it: the index vouches for whatever git takes for
-        // unchanged.
+        // As after a last `git status`: the index matches every file that git considers unchanged.
         age_all(&tree.path, 100.0);
         try_git(&tree.path, 0.0, &["update-index", "-q", "--refresh"]);
         if name.ends_with("in-a-copy") {
@@ -1333,7 +1338,7 @@ fn build(repo: &Repo<'_>, group: &Group) -> Vec<Before> {
     group.rows.iter().map(build).collect()
 }
 
-/// Whatever became of the tree, nothing of it is lost, even after an owner's own tidying.
+/// Checks that nothing of the tree is lost, whatever its fate, even after the owner's gc.
 fn nothing_is_lost(repo: &Repo<'_>, report: &RunReport, before: &Before) {
     let what = format!("{} {}", repo.name, before.name);
     let row = report
@@ -1391,6 +1396,20 @@ fn nothing_is_lost(repo: &Repo<'_>, report: &RunReport, before: &Before) {
     }
 }
 
+/// Checks that `worktree remove` refuses a tree that a run keeps at any age.
+fn no_command_removes(world: &World, repo: &Repo<'_>, before: &Before) {
+    for rescue in [&[][..], &["--rescue"]] {
+        let ran = world.treewarden(
+            &[
+                &["worktree", "remove", &repo.name, &before.name],
+                rescue,
+            ]
+            .concat(),
+        );
+        assert_eq!(ran.code, 1, "{} {}: {ran:?}", repo.name, before.name);
+    }
+}
+
 #[test]
 fn every_row_of_the_table() {
     let world = World::new();
@@ -1435,7 +1454,15 @@ fn every_row_of_the_table() {
         why("split-and-written")
     );
     repos.par_iter().zip(&trees).for_each(|(repo, trees)| {
-        // It would stand in the way of this test as of anybody.
+        for before in trees
+            .iter()
+            .filter(|before| !before.fate.starts_with("reap"))
+        {
+            no_command_removes(&world, repo, before);
+        }
+    });
+    repos.par_iter().zip(&trees).for_each(|(repo, trees)| {
+        // The lock would make this test's own git commands fail.
         trees
             .iter()
             .map(|before| before.tree.admin.join("HEAD.lock"))

@@ -1,6 +1,6 @@
-//! `treewarden worktree`: what agents ask for, done as the run would do it.
+//! `treewarden worktree`: what agents ask for, done as a run would do it.
 //!
-//! Each error must leave everything as it was: refs, registrations, files.
+//! Each error must leave refs, registrations and files unchanged.
 
 use super::enroll::{said, script, state_directory};
 use super::support::repo::Repo;
@@ -19,14 +19,14 @@ fn drop_tree(world: &World, args: &[&str]) -> Ran {
     world.treewarden(&[&["worktree", "remove", "acme/shop"], args].concat())
 }
 
-/// A worktree that must come about: its path is all that stands on standard output.
+/// Adds a worktree, which must succeed; only its path may be on standard output.
 fn added(world: &World, args: &[&str]) -> PathBuf {
     let ran = add(world, args);
     assert_eq!((ran.code, ran.out.lines().count()), (0, 1), "{ran:?}");
     PathBuf::from(ran.out.trim_end_matches('\n'))
 }
 
-/// What others push, while this checkout knows nothing of it.
+/// Creates a clone from which others push, unknown to this checkout.
 fn others<'a>(world: &'a World, shop: &Repo<'_>) -> Repo<'a> {
     let path = world.beside("others");
     git(
@@ -91,7 +91,7 @@ fn a_worktree_starts_from_what_origin_has_now() {
         (state_directory(&world), path.join("README.md").exists()),
         (Vec::new(), true)
     );
-    // Origin's default branch is another one from now on.
+    // Origin's default branch changes.
     others.git(&["checkout", "-q", "-b", "trunk"]);
     others.commit(0.0, "newer", "x");
     others.git(&["push", "-q", "origin", "trunk"]);
@@ -101,7 +101,7 @@ fn a_worktree_starts_from_what_origin_has_now() {
         head(&added(&world, &["two"])),
         "HEAD -> two, origin/trunk, origin/HEAD | Work on newer"
     );
-    // The night looks for it just there.
+    // The run finds the trees just there.
     let found = world.fates(&world.night());
     let expected = ["fix", "two"].map(|name| {
         (
@@ -123,7 +123,7 @@ fn a_worktree_starts_where_it_is_told_to() {
     others.git(&["checkout", "-q", "-b", "release/1"]);
     others.commit(0.0, "two", "x");
     others.git(&["push", "-q", "--tags", "origin", "main", "release/1"]);
-    // Long out of date here.
+    // Outdated in this checkout.
     shop.git(&["branch", "release/1", "main"]);
     assert_eq!(
         head(&added(&world, &["a", "--from", "release/1"])),
@@ -148,7 +148,7 @@ fn a_worktree_starts_where_it_is_told_to() {
         head(&added(&world, &["e", "--from", "origin/main~1"])),
         "HEAD -> e, release/1, main, deep/c, d | Work on README.md"
     );
-    // A branch that origin has is the same work; one that is here, too, as it is.
+    // If origin has the branch, it is the same work; an existing local branch is used unchanged.
     others.git(&["push", "-q", "origin", "release/1:theirs"]);
     assert_eq!(
         head(&added(&world, &["theirs"])),
@@ -159,12 +159,12 @@ fn a_worktree_starts_where_it_is_told_to() {
         head(&added(&world, &["again", "--branch", "mine"])),
         "HEAD -> mine, release/1, main, e, deep/c, d | Work on README.md"
     );
-    // Deleted by hand: with the registration nothing is lost, for the branch stays.
+    // If a tree was deleted by hand, its branch stays, so nothing is lost with its registration.
     let gone = added(&world, &["gone"]);
     git(&gone, 0.0, &["commit", "-q", "--allow-empty", "-m", "Mine"]);
     remove(&gone);
     assert_eq!(head(&added(&world, &["gone"])), "HEAD -> gone | Mine");
-    // After a kill in the last moment: the branch is there, and stands where it was to start.
+    // As after a kill in the last moment: the branch exists, at its starting point.
     shop.git(&["branch", "killed", "refs/remotes/origin/main"]);
     added(&world, &["killed", "--from", "main"]);
     assert_eq!(shop.fsck(), "");
@@ -461,7 +461,7 @@ fn a_hostile_config_and_its_hooks_run_nothing() {
     said(&world.treewarden(&["worktree", "list"]), 0, &["fix"]);
     said(&drop_tree(&world, &["fix", "--rescue"]), 0, &["removed"]);
     assert!(!canary.exists());
-    // It is not that nothing would have run.
+    // An ordinary git command does run the hooks.
     super::support::try_git(
         &shop.path,
         0.0,
@@ -486,8 +486,8 @@ fn a_killed_add_leaves_a_whole_tree_or_none() {
     added(&world, &["undisturbed"]);
     let took = began.elapsed();
     let mut outcomes = [0, 0];
-    // Later and later, until some came too late: beside other tests it can take many times as long
-    // as undisturbed.
+    // Later and later, until some kills came too late: beside other tests, `add` can take many
+    // times as long as undisturbed.
     for n in 0..80 {
         if n >= 24 && outcomes.iter().all(|count| *count > 1) {
             break;
@@ -501,8 +501,8 @@ fn a_killed_add_leaves_a_whole_tree_or_none() {
             world.try_hold("acme__shop").is_some()
         });
         let path = world.at("worktrees/acme__shop").join(&name);
-        // Between its two renames there is a registration without a tree, which the night drops
-        // when it stays so.
+        // Between its two renames there is a registration without a tree. If it stays, a run drops
+        // it.
         let whole = path.exists();
         outcomes[usize::from(whole)] += 1;
         if whole {
@@ -513,7 +513,7 @@ fn a_killed_add_leaves_a_whole_tree_or_none() {
         {
             said(&drop_tree(&world, &[&name]), 0, &["removed"]);
         }
-        // What is a lock of a dead git is old in a while; here and now it would be somebody's.
+        // A crashed git's locks are only cleared when they are old; here they are still young.
         for entry in walkdir::WalkDir::new(shop.git_dir(""))
             .into_iter()
             .map(Result::unwrap)
@@ -564,7 +564,7 @@ fn a_list_tells_what_the_night_would_do() {
     odd.age(9.0);
     write(&world.at("worktrees/acme__shop/stray/x"), "x");
     let expected = world.fates(&world.pass(0, &["report"]));
-    // A look needs no lock.
+    // Listing needs no lock.
     let held = world.hold("acme__shop");
     let before = snapshot(&world.root);
     let json = world.treewarden(&["worktree", "list", "--format", "json"]);
@@ -641,7 +641,7 @@ fn a_tree_goes_by_the_nights_own_verdict_and_rescue() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let path = |name: &str| world.at(format!("worktrees/acme__shop/{name}"));
-    // Young, clean, on its branch: it goes at once, and the branch stays.
+    // Young, clean, on its branch: it is removed at once, and the branch stays.
     shop.tree("clean").commit("a.ts", "x");
     said(
         &drop_tree(&world, &["clean"]),
@@ -697,7 +697,7 @@ fn a_tree_goes_by_the_nights_own_verdict_and_rescue() {
         &["removed"],
     );
 
-    // What a night keeps for good stays, rescue or not.
+    // What a run keeps for good stays, with `--rescue` or without.
     let locked = shop.tree("locked");
     shop.git(&[
         "worktree",
@@ -740,7 +740,7 @@ fn a_tree_goes_by_the_nights_own_verdict_and_rescue() {
     );
     drop(held);
 
-    // A tree that somebody deleted by hand: its registration goes, after what it alone holds.
+    // A tree deleted by hand: its registration is dropped, after a rescue of what only it has.
     let gone = shop.tree("gone");
     remove(&gone.path);
     said(&drop_tree(&world, &["gone"]), 0, &["removed"]);
@@ -790,7 +790,7 @@ fn a_name_that_could_mean_two_trees_means_none() {
         0,
         &["removed"],
     );
-    // The one where the layout says is meant before any other.
+    // A tree where the layout puts it takes precedence.
     shop.tree("same");
     said(
         &drop_tree(&world, &["same"]),
@@ -806,7 +806,7 @@ fn many_at_once_take_turns() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let names = ["a", "b", "c", "d", "same", "same"];
-    // Each start writes the config anew, under the others' eyes.
+    // Each start would rewrite the config while the others read it.
     let config = world.beside("fixed.yaml");
     std::fs::copy(world.config(), &config).unwrap();
     let start =

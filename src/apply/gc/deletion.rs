@@ -1,7 +1,7 @@
 //! A store's packs and loose objects on their way to the trash.
 //!
-//! What somebody touched since it was listed goes back: git counts on an object that it finds.
-//! Nothing is chosen here: see [`two_hands`](super::two_hands).
+//! A file that somebody touched since it was listed is put back: git relies on an object that it
+//! finds. Nothing is chosen here: see [`two_hands`](super::two_hands).
 
 use super::GcError;
 use crate::apply::trash::Bin;
@@ -13,14 +13,14 @@ use crate::survey::packs::{self, Pack};
 use rustix::fs::Stat;
 use std::io;
 
-/// The file that lists packs which may go, and which git trusts.
+/// The index over all packs, which git trusts even if it lists packs that are deleted.
 const OVER_ALL: &str = "multi-pack-index";
 
 /// A deletion by way of the trash.
 pub(super) struct Deletion<'a> {
     lock: &'a LockedRepo,
     pub(super) bin: Bin,
-    /// Why something could not be looked at, and went back.
+    /// Why a file could not be inspected and was put back.
     pub(super) unseen: Option<io::Error>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Deletion<'a> {
         }
     }
 
-    /// Takes what lists the packs of a whole directory.
+    /// Moves the indexes over all packs of a directory to the trash.
     pub(super) fn indexes_over_all(&self, directory: &VolumePath) -> Result<(), GcError> {
         let all = openat::list(openat::dir(directory)?).map_err(io::Error::from)?;
         let names = all
@@ -47,7 +47,7 @@ impl<'a> Deletion<'a> {
         Ok(())
     }
 
-    /// Takes a pack, and gives it back if it was touched since it was listed.
+    /// Moves a pack to the trash, and puts it back if it was touched since it was listed.
     pub(super) fn pack(&mut self, directory: &VolumePath, pack: &Pack) -> Result<(), GcError> {
         let rest = pack
             .endings
@@ -67,14 +67,14 @@ impl<'a> Deletion<'a> {
                     .is_none_or(|stat| packs::touched(&stat) != pack.touched);
             taken.push((to, from));
         }
-        // The index last: it makes a pack of them again.
+        // The index last: with it the files are a pack again.
         for (to, from) in taken.iter().rev().filter(|_| again) {
             self.bin.give_back_object(to, from)?;
         }
         Ok(())
     }
 
-    /// Takes a loose object, and gives it back if it was touched since the cutoff.
+    /// Moves a loose object to the trash, and puts it back if it was touched since the cutoff.
     pub(super) fn loose(&mut self, from: &VolumePath, cutoff: Cutoff) -> Result<(), GcError> {
         let to = self.bin.take(self.lock, from)?;
         if self
@@ -87,8 +87,8 @@ impl<'a> Deletion<'a> {
         Ok(())
     }
 
-    /// As [`touched`], for what goes back to its store if it can't be looked at: then somebody is
-    /// to hear why.
+    /// Does the same as [`touched`], but keeps an error in `unseen`: the file is put back, and the
+    /// error is reported.
     fn seen(&mut self, place: &VolumePath) -> Option<Stat> {
         let told = |error: io::Error| {
             let why = format!(
@@ -103,8 +103,8 @@ impl<'a> Deletion<'a> {
     }
 }
 
-/// The file's metadata from its server: it is opened, because by name alone an NFS client may
-/// answer from its cache.
+/// Returns the file's metadata from the server. The file is opened, because an NFS client may
+/// answer from its cache by name alone.
 pub(super) fn touched(place: &VolumePath) -> io::Result<Option<Stat>> {
     found(openat::file(place).and_then(|file| Ok(rustix::fs::fstat(file)?)))
 }

@@ -1,8 +1,8 @@
 //! A store's repack by two hands (`docs/design/architecture.md#two-hands`): git writes packs and
 //! deletes nothing; we count their objects, prove them, and only then delete the old ones.
 //!
-//! At every point a kill leaves objects twice, never not at all, and the next repack finishes the
-//! work. An object is deleted only if it was seen elsewhere, or is proven to be unreachable.
+//! A kill at any point leaves objects twice but loses none, and the next repack finishes the work.
+//! An object is deleted only if it was seen elsewhere, or is proven to be unreachable.
 
 use super::deletion::{Deletion, touched};
 use super::{DATE, FULL, GEOMETRIC, GcError, Git, LIMIT, PACK_LOOSE};
@@ -19,7 +19,7 @@ use crate::survey::roots::{self, Id, Roots, hex, id};
 use std::collections::HashSet;
 use std::io;
 
-/// A store and who works on it.
+/// A store, and the executor that works on it.
 pub(super) struct Store<'a> {
     executor: &'a RepoExecutor<'a>,
     objects: VolumePath,
@@ -31,7 +31,7 @@ pub(super) struct Store<'a> {
 /// A store's packs, split by whether a repack wrote them.
 struct Written {
     written: Vec<Pack>,
-    /// Those that were there before.
+    /// Packs that were there before.
     old: Vec<Pack>,
 }
 
@@ -85,7 +85,7 @@ impl<'a> Store<'a> {
         self.prune_packed()
     }
 
-    /// Has git write the new packs.
+    /// Makes git write the new packs.
     fn write_full(&self, before: &[Pack], loose: &[Id], cutoff: Cutoff) -> Result<(), GcError> {
         let promisor = self.is_partial(before);
         let rooted = {
@@ -113,7 +113,7 @@ impl<'a> Store<'a> {
     ) -> Result<(Vec<Pack>, Vec<Pack>), GcError> {
         let (mut go, mut stay) = (Vec::new(), Vec::new());
         for pack in old {
-            // Somebody wrote an object of it again meanwhile, and may need it, reachable or not.
+            // Somebody wrote one of its objects again, and may need it, reachable or not.
             let stays = pack.kept
                 || before
                     .iter()
@@ -143,7 +143,7 @@ impl<'a> Store<'a> {
         Ok((expired, stay))
     }
 
-    /// Deletes what git wrote, except what is nowhere else: somebody may have fetched meanwhile.
+    /// Deletes the new packs that contain nothing new: somebody may have fetched meanwhile.
     fn take_back(&mut self, before: &[Pack], written: Vec<Pack>) -> Result<(), GcError> {
         let (anew, mut new): (Vec<Pack>, Vec<Pack>) = written
             .into_iter()
@@ -168,8 +168,8 @@ impl<'a> Store<'a> {
     pub(super) fn geometric(&mut self) -> Result<(), GcError> {
         let before = self.packs()?;
         self.executor.lock.still_held()?;
-        // Git can't keep promised objects apart when it rolls packs up, so where there are any,
-        // only what is loose is packed.
+        // Git can't keep promised objects apart when it rolls packs up, so in a partial clone only
+        // loose objects are packed.
         if self.is_partial(&before) {
             let rooted = self.executor.shadow.rooted(std::iter::empty(), true)?;
             self.git(rooted.git(self.executor.stop, LIMIT))
@@ -183,7 +183,7 @@ impl<'a> Store<'a> {
         let packs = rolled.len();
         let go = self.moved(rolled, &written, &rest)?;
         if go.is_empty() && written.is_empty() && packs > 1 {
-            // Git couldn't list them, say, and said nothing of it.
+            // For example, git couldn't list them and didn't say so.
             return Err(GcError::NothingDone {
                 loose: packs::loose(&self.objects)?.len() as u64,
                 packs: packs as u64,
@@ -206,7 +206,7 @@ impl<'a> Store<'a> {
         Ok((counted.into_iter().map(|(_, pack)| pack).collect(), old))
     }
 
-    /// Those of the packs of which every object is in a written pack, or in the rest, or lent.
+    /// Returns the packs of which every object is in a written pack, in `rest` or at a lender.
     fn moved(
         &self,
         packs: Vec<Pack>,
@@ -214,7 +214,7 @@ impl<'a> Store<'a> {
         rest: &[Pack],
     ) -> Result<Vec<Pack>, GcError> {
         let objects = self.objects_of(written)?;
-        // Read only when something isn't in the new pack: git leaves out what another pack or a
+        // Read only if an object isn't in the new pack: git leaves out what another pack or a
         // lender has.
         let mut others: Option<Vec<Objects>> = None;
         let mut moved = Vec::new();
@@ -329,7 +329,7 @@ impl<'a> Store<'a> {
         Ok(hidden)
     }
 
-    /// Returns what git wrote since `before`: under a new name, or again under an old one.
+    /// Splits off what git wrote since `before`: under a new name, or again under an old one.
     fn written(&self, before: &[Pack]) -> Result<Written, GcError> {
         let is_old = |pack: &Pack| {
             before
@@ -340,7 +340,7 @@ impl<'a> Store<'a> {
         Ok(Written { written, old })
     }
 
-    /// Whether all objects of a promisor pack are in one that was written as such.
+    /// Checks whether all objects of a promisor pack are in written promisor packs.
     fn is_promised(
         &self,
         pack: &Pack,
@@ -359,8 +359,8 @@ impl<'a> Store<'a> {
             .all(|id| promised().any(|(_, objects)| objects.find(&id).is_some())))
     }
 
-    /// Whether nobody wrote a loose object since. Without a cutoff nothing is old, and a missing
-    /// object isn't either.
+    /// Checks whether a loose object was last written before `cutoff`. Without a cutoff nothing is
+    /// old, and a missing object isn't either.
     fn is_old(&self, id: &Id, cutoff: Cutoff) -> Result<bool, GcError> {
         let touched = touched(&packs::place(&self.objects, id)?)?;
         Ok(touched
@@ -368,8 +368,8 @@ impl<'a> Store<'a> {
             .is_some_and(|(touched, cutoff)| touched.st_mtime < cutoff.timestamp()))
     }
 
-    /// Proves that nothing reaches what is `gone` from everywhere; `stay` are the packs that stay.
-    /// Usually nothing is gone, and that is the proof.
+    /// Proves that nothing reaches the objects that are `gone` from everywhere; `stay` are the
+    /// packs that stay. Usually nothing is gone, and nothing has to be proven.
     fn proven(
         &self,
         mut gone: Vec<Id>,
@@ -396,19 +396,19 @@ impl<'a> Store<'a> {
         claim.prove(self.executor.stop).map_err(GcError::Proof)
     }
 
-    /// The deleting hand. It moves files to the trash, an index first: a pack without one is unused
-    /// and can get it back.
+    /// Deletes packs and loose objects by way of the trash, each pack's index first: a pack without
+    /// an index is unused, and can get it back.
     ///
     /// If an object exists, git doesn't write it again: it touches the file, and relies on it from
-    /// then on. It can't find it in the trash, so a file that was touched before it came there is
-    /// put back, and so is one that can't be inspected.
+    /// then on. But git can't find it in the trash. So a file that was touched before it was moved
+    /// there is put back, and so is one that can't be inspected.
     fn delete(&mut self, packs: &[Pack], loose: &[Id], cutoff: Cutoff) -> Result<(), GcError> {
         if packs.is_empty() && loose.is_empty() {
             return Ok(());
         }
         let directory = self.objects.join("pack").map_err(io::Error::from)?;
-        // What was written must outlive what goes: new packs by their names here, directories of
-        // loose objects by theirs in the one above.
+        // New files must be on the disk before old ones are deleted: the names of new packs are
+        // synced here, those of directories of loose objects in the directory above.
         rustix::fs::fsync(openat::dir(&directory)?).map_err(io::Error::from)?;
         atomic::sync_directory(&directory)?;
         let bin = self.executor.trash.bin(None)?;
@@ -438,7 +438,7 @@ impl<'a> Store<'a> {
     }
 }
 
-/// Whether one of the packs holds the object.
+/// Checks whether one of the packs contains the object.
 fn is_in(packs: &[Objects], id: &Id) -> bool {
     packs.iter().any(|pack| pack.find(id).is_some())
 }

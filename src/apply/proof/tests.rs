@@ -32,7 +32,7 @@ fn tree(odb: &Odb, entries: &[(&str, Id)]) -> Id {
     write(odb, ObjectType::Tree, data)
 }
 
-/// `lines` are `KIND ID`; `message` leads nowhere.
+/// Writes a commit with the header `lines`, each `KIND ID`; an id in `message` isn't followed.
 fn commit(odb: &Odb, lines: &[(&str, Id)], message: &str) -> Id {
     let head = lines
         .iter()
@@ -54,12 +54,12 @@ fn tag(odb: &Odb, of: Id) -> Id {
     )
 }
 
-/// A walk without an end fails.
+/// An endless walk fails after this time.
 fn a_minute() -> Stop {
     Stop::after(Duration::from_mins(1), Arc::default())
 }
 
-/// The proof's result in short.
+/// Returns the proof's result in short.
 fn proven(odb: &Odb, roots: &[Id], stays: &[Id], gone: &[Id]) -> String {
     let (one, other): (Vec<Id>, Vec<Id>) = stays.iter().partition(|id| id[0] < 128);
     let stays = [one, other].map(Objects::of);
@@ -191,7 +191,7 @@ fn whatever_a_root_leads_to_would_be_lost_and_nothing_else_would() {
 fn each_object_is_followed_once_and_none_is_taken_for_another() {
     let odb = store();
     let file = blob(&odb, "file");
-    // Two ways from each commit to the next one: 2^300 in all.
+    // There are two ways from each commit to the next one: 2^300 in all.
     let mut tip = commit(
         &odb,
         &[("tree", tree(&odb, &[("100644 a", file)]))],

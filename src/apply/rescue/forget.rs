@@ -1,5 +1,5 @@
-//! Deletes a rescue: an expired one, or one that a later rescue contains as well. The ref is
-//! deleted only if it still names what was read.
+//! Deletes a rescue that has expired, or that a later rescue contains as well. The ref is deleted
+//! only if it still names what was read.
 
 use super::Rescued;
 use crate::facts::rescue::Rescue;
@@ -16,13 +16,13 @@ pub enum DropError {
     /// The lock is gone.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// Git refuses.
+    /// Git's store failed.
     #[error("failed to drop the rescue `{0}`: {why}; it stays, the next run tries again", why = .1.message())]
     Git(String, #[source] git2::Error),
-    /// It could not be confined.
+    /// The work could not be confined.
     #[error(transparent)]
     Confine(#[from] Refusal),
-    /// It is not what was read.
+    /// The ref no longer names what was read.
     #[error("failed to drop the rescue `{0}`: it names another commit by now; it stays")]
     Moved(String),
 }
@@ -56,9 +56,9 @@ pub fn forget(
     })?
 }
 
-/// Deletes rescues whose contents equal `made`, apart from their time: left by runs that failed
-/// after their rescue, or were killed. `made` contains each of them, so nothing is lost. One that
-/// can't be compared or deleted stays until it expires.
+/// Deletes rescues of the same worktree with the contents of `made`, apart from their time. They
+/// are left by runs that failed after their rescue, or were killed. `made` contains each of them,
+/// so nothing is lost. A rescue that can't be compared or deleted stays until it expires.
 pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued, stop: &Stop) {
     let equal = || -> io::Result<Vec<Rescue>> {
         let repo = shadow.open().map_err(io::Error::other)?;
@@ -80,7 +80,7 @@ pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued, stop: &Stop
             .map_err(io::Error::other)?
             .tree_id();
         let same = |other: &Rescue| {
-            // Most differ in their files already, and reading all of one takes time.
+            // Most differ in their files already, and reading a whole rescue takes time.
             let other = Oid::from_str(&other.commit)
                 .and_then(|commit| repo.find_commit(commit))
                 .ok();

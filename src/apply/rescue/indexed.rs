@@ -15,7 +15,7 @@ use git2::{Commit, Index, ObjectType, Oid};
 use std::io::Write;
 
 impl Making<'_> {
-    /// Stores it all, without a ref yet, and returns what was stored.
+    /// Stores the whole rescue, without a ref yet, and returns what was stored.
     pub(super) fn hold(
         &self,
         files: Files,
@@ -57,7 +57,7 @@ impl Making<'_> {
         let length = found(openat::stat(&place))
             .map_err(failed(&place.path()))?
             .map_or(0, |stat| stat.st_size);
-        // It is stored, too.
+        // Twice its length, because it is stored, too.
         memory
             .more(
                 usize::try_from(length)
@@ -71,7 +71,7 @@ impl Making<'_> {
         })
     }
 
-    /// Returns what the index names by stage, read from these very bytes.
+    /// Returns the entries of the index by stage, read from exactly these bytes.
     pub(super) fn staged(
         &self,
         index: Option<&[u8]>,
@@ -96,8 +96,8 @@ impl Making<'_> {
         origin.by_stage(bytes, read, memory).map_err(failed)
     }
 
-    /// Returns what the index names of resolved conflicts, as far as it still exists: git keeps it
-    /// for as long as the index does.
+    /// Returns the sides of resolved conflicts that the index names and that still exist: git keeps
+    /// them for as long as the index does.
     pub(super) fn resolved(&self, index: Option<&[u8]>) -> Result<[Files; 3], RescueError> {
         let Some(bytes) = index else {
             return Ok(<[Files; 3]>::default());

@@ -1,5 +1,5 @@
-//! The part of a rescue that is somebody's in the registration, in a tree of its own beside the
-//! index. A file that changes while it is read is an error.
+//! The part of a rescue from the registration: its files that are not git's, in a tree of their own
+//! beside the index. A file that changes while it is read is an error.
 
 use super::{Making, RescueError};
 use crate::survey::committed::Files;
@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 
 impl Making<'_> {
-    /// Returns what is left of a tree that is gone: its registration.
+    /// Lists what is left of a missing tree: the files in its registration.
     pub(super) fn of_registration(&self, known: &Known) -> Result<Listing, RescueError> {
         let mut held = self.stop.hold();
         let registration = known

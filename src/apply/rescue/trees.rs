@@ -16,8 +16,8 @@ const DIRECTORY: u32 = 0o040_000;
 /// A directory under construction: mode and object by the name, in git's order.
 type Entries = BTreeMap<Vec<u8>, (u32, Oid)>;
 
-/// Writes these files, and the directories above them, as a tree. An entry that is a directory
-/// itself is taken unchanged.
+/// Writes these files, and the directories above them, as a tree. An entry that is a tree itself is
+/// added unchanged.
 ///
 /// # Errors
 /// The store refuses, or a file has the path of another's directory.
@@ -66,7 +66,7 @@ pub(super) fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::
     write(&open.pop().map(|(_, top)| top).unwrap_or_default())
 }
 
-/// Writes the innermost directories until so many are left open.
+/// Writes the innermost directories until only `left` are open.
 fn close(
     open: &mut Vec<(&OsStr, Entries)>,
     left: usize,
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use git2::Index;
 
-    /// Libgit2's tree of the same files, by way of an index.
+    /// Returns libgit2's tree of the same files, by way of an index.
     fn by_index(repo: &Repository, files: &Files) -> Oid {
         let mut index = Index::new().unwrap();
         for (path, &(mode, id)) in files {

@@ -14,8 +14,8 @@ use git2::{Oid, Repository};
 use std::io;
 
 impl Making<'_> {
-    /// Reads back, as a restore would, what was stored, and every blob that only the index names;
-    /// and the index itself once more.
+    /// Compares the rescue, read back as a restore would, with what was saved. Then checks each
+    /// blob that only the index names, and that the index is unchanged.
     pub(super) fn verify(
         &self,
         saved: &Held,
@@ -38,7 +38,7 @@ impl Making<'_> {
         for (path, &(mode, blob)) in
             indexed.filter(|(path, entry)| saved.files.get(*path) != Some(entry))
         {
-            // A submodule's commit is not this repo's.
+            // A submodule's commit is not in this repo.
             if mode != 0o160_000
                 && !is_whole(self.shadow, &repo, blob, self.stop).map_err(failed(path))?
             {
@@ -51,7 +51,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Reads every blob of the files back, and compares with the tree as it stands now.
+    /// Reads the blobs of all files back, and compares them with the tree as it is now.
     pub(super) fn verify_tree(
         &self,
         known: &Known,
@@ -90,7 +90,7 @@ impl Making<'_> {
     }
 }
 
-/// Whether the store returns a blob unchanged; it is read in pieces.
+/// Checks that the store returns a blob unchanged; it is read in pieces.
 pub(super) fn is_whole(
     shadow: &Shadow,
     repo: &Repository,

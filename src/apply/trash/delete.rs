@@ -1,7 +1,7 @@
 //! Deletes what is in the trash: by descriptor, in parallel, directory by directory.
 //!
 //! It follows no link, enters no other mount, and bounds its open directories and its names in
-//! memory, however deep or wide somebody made a tree. What can't be deleted is left and reported
+//! memory, however deep or wide a tree is. What can't be deleted stays and is reported
 //! (`docs/design/git.md#deleting-trees`); nothing more forceful is tried.
 
 use super::note::{changed, shown};
@@ -29,7 +29,7 @@ use list::{Listing, read};
 /// Directories nested deeper than this are moved up before they are deleted, so that depth costs
 /// neither descriptors nor time.
 const DEEPEST: usize = 128;
-/// Names of a directory that are held in memory at a time.
+/// Names of a directory that are kept in memory at a time.
 const BATCH: usize = 1 << 15;
 /// A directory with more files than this shares them with an idle thread.
 const MANY: usize = 1 << 12;
@@ -37,10 +37,10 @@ const MANY: usize = 1 << 12;
 /// Remaining files that are reported, at most.
 const MOST_TOLD: usize = 20;
 
-/// What all deletions of one emptying share.
+/// What all deletions in one call of [`empty`] share.
 struct Job<'a> {
     stop: &'a Stop,
-    /// The stop is reported once, not for every directory that still waits.
+    /// Whether the run stopped: reported once, not for every directory that still waits.
     stopped: AtomicBool,
     device: u64,
     bytes: AtomicU64,
@@ -48,12 +48,12 @@ struct Job<'a> {
     left: Mutex<Vec<Kept>>,
     /// The names at the top that stay.
     stay: &'a [&'a str],
-    /// What was written since then stays: somebody unknown is at work here.
+    /// What was written since then stays: somebody may still be at work here.
     since: Option<(i64, i64)>,
-    /// Files of which we deleted a link: that changes the others' inode, too.
+    /// Inodes of files of which we deleted a link: that moves their change time, too.
     linked: Mutex<HashSet<u64>>,
     place: &'a VolumePath,
-    /// The top, to which directories nested too deep are moved.
+    /// The top directory, to which directories nested too deep are moved.
     top: OwnedFd,
     lifted: Mutex<Vec<CString>>,
 }
@@ -61,7 +61,7 @@ struct Job<'a> {
 /// A file that was not deleted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kept {
-    /// Somebody wrote it after the inspection.
+    /// It was written after the entry's note.
     Written(PathBuf),
     /// The file system refused.
     Refused {
@@ -74,18 +74,18 @@ pub(super) enum Kept {
     },
 }
 
-/// The result.
+/// The result of [`empty`].
 #[derive(Debug, Default)]
 pub(super) struct Emptied {
     pub(super) freed: Size,
     pub(super) left: Vec<Kept>,
-    /// The run is to stop.
+    /// The run stopped first.
     pub(super) stopped: bool,
-    /// Only what was to stay is left.
+    /// Nothing is left but the names that stay.
     pub(super) is_empty: bool,
 }
 
-/// A directory being deleted: it goes when nothing below it is left.
+/// A directory being deleted: it is removed when nothing below it is left.
 struct Dir {
     above: Option<Arc<Dir>>,
     name: CString,
@@ -93,17 +93,17 @@ struct Dir {
     depth: usize,
     /// The bytes of its own blocks.
     bytes: u64,
-    /// Directories of the batch that are still there, and one for reading the batch.
+    /// Directories of the batch that are still there, and one for each thread on the batch itself.
     pending: AtomicUsize,
-    /// The batch was not all.
+    /// The directory has more names than the batch.
     more: AtomicBool,
-    /// Something was removed since it was read.
+    /// Something was removed since the batch was read.
     moved: AtomicBool,
 }
 
-/// Deletes what is in the directory `place`, except the names that stay, on the current rayon pool,
-/// until done or told to stop. A file that was written after `since` stays and is reported. If
-/// `place` is no directory it is deleted itself.
+/// Deletes what is in the directory `place`, except the names in `stay`, on the current rayon pool,
+/// until done or asked to stop. A file written at `since` or later stays and is reported. If
+/// `place` is not a directory, it is deleted itself.
 pub(super) fn empty(
     place: &VolumePath,
     stop: &Stop,
@@ -198,7 +198,7 @@ impl Job<'_> {
         }
     }
 
-    /// What came of it.
+    /// Returns the result.
     fn emptied(self) -> io::Result<Emptied> {
         let freed = Size {
             bytes: self.bytes.into_inner(),
@@ -216,8 +216,8 @@ impl Job<'_> {
         })
     }
 
-    /// Deletes what a directory lists, or as much of it as is held in memory: its files here, its
-    /// directories wherever a thread is free.
+    /// Deletes a batch of a directory's names: its files here, its directories wherever a thread is
+    /// free.
     fn batch<'scope>(&'scope self, scope: &Scope<'scope>, dir: Arc<Dir>) {
         match read(&dir.anchor, BATCH) {
             Ok(Listing {
@@ -291,8 +291,8 @@ impl Job<'_> {
         }
     }
 
-    /// Leaves a directory, and its parents, whose report would be the same; but they may contain
-    /// more than this batch.
+    /// Leaves a directory and its parents, which would only be reported for the same reason. A
+    /// parent with more names than this batch goes on.
     fn give_up<'scope>(
         &'scope self,
         scope: &Scope<'scope>,
@@ -314,11 +314,11 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Opens a directory on the same device, and returns the bytes of its own blocks. If its
-    /// owner's right to read and change it was removed (Go's module cache), it is restored.
+    /// Opens a directory on the same device, and returns the bytes of its own blocks. If its owner
+    /// may not read or change it (Go's module cache), that right is restored.
     fn open(&self, above: &Dir, name: &CStr) -> Result<(OwnedFd, u64), Errno> {
-        // The kernel refuses any mount on the way: one of the same file system has the same device,
-        // so that alone is not enough.
+        // The kernel refuses any mount on the way. Comparing devices alone is not enough: a mount
+        // of the same file system has the same one.
         let name = Path::new(OsStr::from_bytes(name.to_bytes()));
         let fd = match openat::below(&above.anchor, name, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(Errno::ACCESS) => {
@@ -341,7 +341,7 @@ impl Job<'_> {
     fn file(&self, dir: &Dir, name: &CStr) {
         let stat = match rustix::fs::statat(&dir.anchor, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return,
-            // What can't be measured waits: nobody could tell what deleting it frees.
+            // A file that can't be measured stays: what deleting it frees would be unknown.
             Err(error) => return self.leave(Some(dir), name, error.into()),
             Ok(stat) => stat,
         };
@@ -362,7 +362,7 @@ impl Job<'_> {
                 }
             }
             Err(Errno::NOENT) => {}
-            // The name on NFS of a file that somebody has open.
+            // NFS gives this name to a deleted file that somebody still has open.
             Err(Errno::BUSY) if name.to_bytes().starts_with(b".nfs") => {
                 self.leave(Some(dir), name, Hindrance::Open);
             }
@@ -370,9 +370,9 @@ impl Job<'_> {
         }
     }
 
-    /// Whether somebody wrote the file, or moved it here, since the entry was settled: nobody can
-    /// set an inode's change time. A deleted link to the same file moves it, too; then the write
-    /// time counts.
+    /// Checks whether the file was written or moved here at `since` or later, by the inode's change
+    /// time, which nobody can set. If another link to it was deleted, that moved this time too;
+    /// then the write time has to be as late.
     fn is_new(&self, stat: &Stat) -> bool {
         let Some(since) = self.since else {
             return false;
@@ -391,19 +391,19 @@ impl Job<'_> {
     }
 
     fn keep(&self, dir: &Dir, name: &CStr) {
-        // The name on NFS of a file that somebody has open.
+        // NFS gives this name to a deleted file that somebody still has open.
         if name.to_bytes().starts_with(b".nfs") {
             return self.leave(Some(dir), name, Hindrance::Open);
         }
         self.note(Kept::Written(self.path(Some(dir), name)));
     }
 
-    /// Notes that one entry of the batch is gone, or its reading is done; the last one removes the
-    /// directory, and so on upwards.
+    /// Counts one part of the batch as finished. The last one removes the directory, and so on
+    /// upwards.
     fn done<'scope>(&'scope self, scope: &Scope<'scope>, mut dir: Arc<Dir>) {
         while dir.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Listed again from the beginning: some file systems leave out names when others are
-            // removed. Only as long as that helps.
+            // List again from the beginning, as long as that helps: some file systems leave out
+            // names when others are removed.
             if dir.more.load(Ordering::Relaxed)
                 && dir.moved.swap(false, Ordering::Relaxed)
                 && !self.stopped()
@@ -422,8 +422,8 @@ impl Job<'_> {
                 Err(Errno::NOENT) => {}
                 Err(error) => {
                     match error {
-                        // What was left in it has been reported already, except what NFS put there
-                        // when it was deleted.
+                        // What is left in it was reported already, except files that NFS renamed
+                        // instead of deleting.
                         Errno::NOTEMPTY | Errno::EXIST => self.still_open(&dir),
                         error => self.leave(Some(&above), &dir.name, error.into()),
                     }
@@ -436,8 +436,8 @@ impl Job<'_> {
         }
     }
 
-    /// Reports files that are open elsewhere: on NFS such a file gets another name when it is
-    /// deleted (`.nfs...`), and stays with its bytes until it is closed.
+    /// Reports files that somebody has open: when one is deleted, NFS renames it to `.nfs...`, and
+    /// its bytes stay until it is closed.
     fn still_open(&self, dir: &Dir) {
         let files = read(&dir.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
         for name in files
@@ -473,7 +473,7 @@ impl Job<'_> {
     }
 
     fn leave(&self, dir: Option<&Dir>, name: &CStr, why: Hindrance) {
-        // Whoever owns the directory says what may go from it.
+        // The directory's owner decides what may be removed from it.
         let owners = dir.into_iter().flat_map(|dir| {
             let entry = || rustix::fs::statat(&dir.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
             [rustix::fs::fstat(&dir.anchor), entry()]
@@ -496,7 +496,7 @@ impl Job<'_> {
         }
     }
 
-    /// Its path. One that is nested too deep is elsewhere by now.
+    /// Returns the path of a name; for one that was nested too deep, its path after the move.
     fn path(&self, dir: Option<&Dir>, name: &CStr) -> PathBuf {
         let mut names = vec![name];
         let mut at = dir;

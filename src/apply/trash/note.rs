@@ -1,9 +1,9 @@
 //! The note beside a tree in the trash: where it was, and which registration is its own.
 //!
 //! While the note is called [`NOTE`], nobody has inspected the tree again, and it is not ours to
-//! delete. Afterwards it is called [`GONE`], and its write time is the time since when nobody has
-//! any business in the tree. Anybody can write a note, so it proves nothing: the registration and
-//! the tree have to.
+//! delete. Afterwards it is called [`GONE`], and nobody has any business in the tree since the note
+//! was written. Anybody can write a note, so it proves nothing: the registration and the tree have
+//! to.
 
 use crate::fs::atomic;
 use crate::fs::clock;
@@ -27,16 +27,16 @@ const CAP: u64 = 64 << 10;
 pub(super) struct Note {
     schema: String,
     from: PathBuf,
-    /// Its registration, which goes after the tree was inspected again.
+    /// Its registration, which is moved to the trash after the second look.
     admin: Option<PathBuf>,
-    /// What distinguishes that registration from another of the same name. Notes of earlier
-    /// versions have none.
+    /// Distinguishes that registration from another one of the same name. Notes of earlier versions
+    /// have none.
     #[serde(default)]
     registration: Option<Registration>,
 }
 
-/// A registration's directory, and the file that names its tree: nobody can set an inode's change
-/// time.
+/// The inodes of a registration's directory and of the file that names its tree, and the change
+/// time of that file, which nobody can set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Registration {
     #[serde(rename = "folder")]
@@ -45,7 +45,7 @@ struct Registration {
     changed: (i64, i64),
 }
 
-/// A tree that waits for its repo.
+/// A tree that waits, or will wait, for its repo's next run.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) from: VolumePath,
@@ -55,14 +55,14 @@ pub(super) struct Taken {
 /// The state of a trash entry.
 #[derive(Debug)]
 pub(super) enum State {
-    /// Nothing in it is anybody's.
+    /// Nothing in it has to be inspected again.
     Plain,
     /// Its tree is not in it yet.
     Coming(Taken),
-    /// Its tree is registered, and nobody has inspected it again: somebody is at work on it, under
-    /// the repo's lock, or was killed there, or the file server vanished.
+    /// Its tree is registered, and nobody has inspected it again: somebody is about to, under the
+    /// repo's lock, or was killed, or lost the file server.
     Registered(Taken),
-    /// Nobody has inspected its tree again, and no registration proves whose it is.
+    /// Nobody has inspected its tree again, and no registration proves to be the tree's own.
     Unproven(PathBuf),
 }
 
@@ -83,8 +83,8 @@ impl Note {
         })
     }
 
-    /// The note of a regenerable directory: nobody has to inspect it a second time, but from now on
-    /// nobody has any business in it either.
+    /// Returns the note of a regenerable directory: it needs no second look, and from now on nobody
+    /// has any business in it.
     pub(super) fn again(from: &VolumePath) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
@@ -101,9 +101,9 @@ impl Note {
         atomic::sync_directory(bin)
     }
 
-    /// Reads a note. A malformed one was truncated before anything was moved. Our notes are whole
-    /// files in directories: anything else was put there by somebody, and must not stop every later
-    /// run.
+    /// Reads a note. A malformed one counts as none: it was truncated before anything was moved. So
+    /// does anything but a regular file in a directory: somebody else put it there, and it must not
+    /// stop every later run.
     fn read(bin: &VolumePath, name: &str) -> io::Result<Option<Self>> {
         match openat::read(&bin.join(name)?, CAP) {
             Err(error)
@@ -143,7 +143,7 @@ pub(super) fn changed(stat: &Stat) -> (i64, i64) {
     (stat.st_ctime, stat.st_ctime_nsec as i64)
 }
 
-/// Returns the entry's state now.
+/// Returns the entry's current state.
 pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
     let at = |name: &str| bin.join(name).map_err(io::Error::from);
     let Some(Note {
@@ -175,8 +175,8 @@ pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
     if is_directory && taken.is_proven(&at("0")?, registration, written.as_ref())? {
         return Ok(State::Registered(taken));
     }
-    // The registration goes the same way after the tree was inspected: checked last, so that nobody
-    // moves it in between unseen.
+    // The registration is moved to `1` after the second look. This is checked last, so that a move
+    // in between isn't missed.
     let done = found(openat::stat(&at("1")?))?.is_some();
     Ok(if done {
         State::Plain
@@ -186,8 +186,8 @@ pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
 }
 
 impl Taken {
-    /// Whether the registration is the tree's own: it is the one that the note means, it names the
-    /// place where the tree stood, and the tree leads to it.
+    /// Checks whether the registration is the tree's own: it is the noted one, it names the place
+    /// where the tree was, and the tree points back to it.
     fn is_proven(
         &self,
         stands: &VolumePath,
@@ -198,7 +198,7 @@ impl Taken {
         if found(openat::stat(admin))?.is_none() {
             return Ok(false);
         }
-        // A registration that makes no sense proves nothing; one that can't be read may yet.
+        // A malformed registration proves nothing; an unreadable one may still do so later.
         let sense = |error: io::Error| match Errno::from_io_error(&error) {
             Some(Errno::IO | Errno::STALE | Errno::ACCESS) => Err(error),
             _ => Ok(false),
@@ -209,7 +209,7 @@ impl Taken {
         let leads = named && worktree::leads_back(stands, stood, admin).or_else(sense)?;
         let same = || -> io::Result<bool> {
             let now = Registration::of(admin)?;
-            // Of an old note it can be told only that the registration was there before it.
+            // A note of an earlier version shows only that the registration is older than the note.
             Ok(noted.map_or_else(
                 || written.is_some_and(|written| now.changed < changed(written)),
                 |noted| noted == now,
@@ -219,7 +219,7 @@ impl Taken {
     }
 }
 
-/// Whether the entry is settled: nothing in it has to be inspected again.
+/// Checks whether the entry is settled: nothing in it has to be inspected again.
 pub(super) fn is_settled(bin: &VolumePath) -> io::Result<bool> {
     Ok(stat_of(bin, GONE)?.is_some() || stat_of(bin, super::TOLD)?.is_some())
 }
@@ -277,7 +277,7 @@ fn is_link(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
-/// A path in a trash entry, for people.
+/// Returns the path of `below` in a trash entry, for people.
 pub(super) fn shown(bin: &VolumePath, below: &Path) -> PathBuf {
     bin.path().join(below)
 }

@@ -1,5 +1,5 @@
 //! Renames on the volume: each directory on the way is opened beneath the root, and no link is
-//! followed. Nothing is replaced but an empty directory.
+//! followed. A directory can replace only an empty directory.
 
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
@@ -8,13 +8,13 @@ use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-/// Renames whatever is at `from`. The name `to` is ours alone, and free.
+/// Renames whatever is at `from`. The name `to` is our own, or that of the same object.
 pub(super) fn rename(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
     by_name(from, to, &|name| name.to_owned())
 }
 
 /// Renames the directory at `from`, and nothing but a directory: a file would replace another file.
-/// The kernel enforces that if both names end in a slash, whatever somebody puts there meanwhile.
+/// The kernel enforces this if both names end in a slash, whatever is swapped in meanwhile.
 pub(super) fn directory(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
     by_name(from, to, &|name| {
         [name, OsStr::new("/")].into_iter().collect()
@@ -50,7 +50,7 @@ fn by_name(
     }
 }
 
-/// Tries a rename again with the directory's own write bit set, and resets the bit if that fails: a
+/// Retries a rename with the directory's own write bit set, and resets the bit if that fails. A
 /// directory that its owner can't write to (Go's modules) can't be moved to another parent, because
 /// its `..` changes.
 fn writable(
@@ -70,7 +70,7 @@ fn writable(
     })?)
 }
 
-/// What helps if a rename was refused.
+/// Returns what helps if a rename was refused, for people.
 pub(super) fn remedy(cause: &io::Error) -> &'static str {
     match Errno::from_io_error(cause) {
         Some(Errno::XDEV) => {

@@ -22,8 +22,7 @@ fn volume() -> (tempfile::TempDir, Arc<Path>, Trash) {
     (top, root, trash)
 }
 
-/// A worktree and its registration, as git makes them; long enough ago to differ in time from a
-/// note.
+/// Creates a worktree and its registration, as git does.
 fn registered(root: &Arc<Path>) -> [VolumePath; 2] {
     let [tree, admin] = ["tree", "repo/.git/worktrees/tree"]
         .map(|name| VolumePath::new(root, Path::new(name)).unwrap());
@@ -137,7 +136,7 @@ fn a_tree_that_is_still_to_come_finds_its_bin() {
     );
 }
 
-/// An entry may be found before its note is written; then no tree may get into it any more.
+/// If an entry is found before its note is written, no tree can be moved into it any more.
 #[test]
 fn nothing_gets_into_a_bin_that_is_being_deleted() {
     let (_top, root, trash) = volume();
@@ -187,7 +186,7 @@ fn nothing_gets_into_a_bin_that_is_being_deleted() {
 
 #[test]
 fn what_is_written_after_the_look_stays_and_is_told_once() {
-    // Where directories are lifted out of one another, their files have new places to be told.
+    // If directories were lifted out of one another, their files would be reported at new places.
     let _enough = crate::fs::walk::testing::enough();
     let (_top, root, trash) = volume();
     let [tree, admin] = registered(&root);
@@ -202,8 +201,8 @@ fn what_is_written_after_the_look_stays_and_is_told_once() {
     let taken = bin.take(&Free, &tree).unwrap();
     bin.take(&Free, &admin).unwrap();
     a_moment();
-    // A new file with an old time, one that is moved in, and more in one that was there; another's
-    // link is not ours.
+    // A new file with an old write time, and a file that was written again. A new link to a file
+    // isn't a write to it.
     let new = taken.path().join("below/new");
     fs::write(&new, "new").unwrap();
     fs::File::open(&new)
@@ -232,7 +231,7 @@ fn what_is_written_after_the_look_stays_and_is_told_once() {
             ["new", "more"]
         );
     }
-    // Whoever takes his files leaves an empty bin; what nobody takes goes after a month.
+    // One file is taken out by its owner; the other one is deleted after a month.
     fs::rename(&new, root.join("mine")).unwrap();
     let note = taken.path().parent().unwrap().join(note::GONE);
     fs::File::open(&note)
@@ -259,7 +258,7 @@ fn a_line_is_told_once_in_whatever_order_threads_come_to_it() {
 
 #[test]
 fn a_directory_that_nobody_may_write_to_can_be_taken() {
-    // As root it always could.
+    // Root could always move it.
     let (top, root, trash) = volume();
     let module = top.path().join("module@v1");
     fs::create_dir(&module).unwrap();

@@ -15,11 +15,11 @@ use std::path::Path;
 /// Why something could not be deleted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Hindrance {
-    /// Somebody has the file open, and NFS keeps it for him.
+    /// Somebody has the file open, so NFS keeps it.
     Open,
-    /// It is somebody else's, or protected, in the system's words.
+    /// It belongs to another user, or is protected; this is the system's message.
     Forbidden(String),
-    /// What else the system said.
+    /// Any other error, as the system's message.
     System(String),
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Hindrance {
     }
 }
 
-/// What stays, where it came from, and what to do about it.
+/// Describes what stays, where it came from, and what to do about it.
 pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
     let from = from
         .map(|from| format!(" of `{}`", from.display()))
@@ -74,9 +74,9 @@ pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
     }
 }
 
-/// Returns the lines that were not reported about this entry before.
+/// Records the lines, and returns those that were not reported about this entry before.
 pub(super) fn tell_once(bin: &VolumePath, mut lines: Vec<String>) -> Emptied {
-    // Threads delete, so the lines come in any order.
+    // Several threads delete, so the lines come in any order.
     lines.sort();
     let place = bin.join(TOLD).ok();
     let before = place
@@ -85,13 +85,13 @@ pub(super) fn tell_once(bin: &VolumePath, mut lines: Vec<String>) -> Emptied {
         .unwrap_or_default();
     let text = lines.join("\n");
     if before != text.as_bytes()
-        // Where it can't be noted, it is told again.
+        // If this can't be recorded, the lines are reported again.
         && let Some(Err(error)) = place.map(|place| atomic::replace(&place, text.as_bytes()))
     {
         tracing::debug!(%error, "failed to note what was told of the trash");
     }
     let before: HashSet<&[u8]> = before.split(|byte| *byte == b'\n').collect();
-    // A path may have more than one line.
+    // A path may contain newlines.
     let is_old = |told: &String| {
         told.split('\n')
             .all(|part| before.contains(part.as_bytes()))

@@ -1,8 +1,7 @@
 //! Finds where an agent's command runs: a repo's checkout, or one of its worktrees by name.
 //!
-//! Agents wrote what is there: it is looked up without following a link, inside the volume, and a
-//! repo whose files are encrypted is refused by name. Git is not run, because that takes longer
-//! than all the rest.
+//! Agents can write there, so the look-up follows no link and stays inside the volume, and a repo
+//! with encrypted files is refused. Git is not run, because that takes longer than all the rest.
 
 use crate::commands::worktrees;
 use crate::config::policy;
@@ -26,7 +25,7 @@ pub enum CheckoutError {
     /// It can't be inspected.
     #[error("failed to read `{0}`: {1}; fix it by hand")]
     Unreadable(String, io::Error),
-    /// Its files are git-crypt's.
+    /// Its files are encrypted by git-crypt.
     #[error("`{0}` says that this is a git-crypt repo: {WORDS}")]
     Encrypted(VolumePath),
     /// No worktree of that name.
@@ -43,8 +42,7 @@ pub struct Stand {
     pub admin: Option<VolumePath>,
 }
 
-/// Finds the checkout, or the worktree with this id or directory name, and refuses an encrypted
-/// repo.
+/// Finds the checkout, or the worktree that `name` means, and refuses an encrypted repo.
 ///
 /// # Errors
 /// [`CheckoutError`].
@@ -66,7 +64,7 @@ pub fn find(repo: &policy::Repo, name: Option<&str>) -> Result<Stand, CheckoutEr
     Ok(stand)
 }
 
-/// A fixed name below a place, which can't climb.
+/// Joins a fixed name to a place, which can't lead out of it.
 fn at(place: &VolumePath, name: &str) -> VolumePath {
     place.join(name).expect("a fixed name stays inside")
 }
@@ -88,7 +86,7 @@ fn worktree(repo: &policy::Repo, git_dir: &VolumePath, name: &str) -> Result<Sta
     }
 }
 
-/// Refuses a git-crypt repo, by three signs that need no git: its keys, its filter in the config,
+/// Refuses a git-crypt repo, by three signs that need no git: its keys, its driver in the config,
 /// its attribute on files.
 fn refuse_encrypted(git_dir: &VolumePath, tree: &VolumePath) -> Result<(), CheckoutError> {
     let unreadable = |place: &VolumePath| {
@@ -118,7 +116,7 @@ fn refuse_encrypted(git_dir: &VolumePath, tree: &VolumePath) -> Result<(), Check
     Ok(())
 }
 
-/// Whether a git config has a section of git-crypt's.
+/// Returns whether a git config has a section of git-crypt's.
 fn has_section(config: &[u8]) -> bool {
     let begins = [
         "[filter \"git-crypt",

@@ -1,10 +1,11 @@
-//! Runs an agent's command as a child: signals go to it, its exit code comes back, and it doesn't
-//! outlive us.
+//! Runs an agent's command as a child: passes signals on to it, returns its exit code, and doesn't
+//! let it outlive us.
 //!
-//! Without a terminal it has a process group of its own, and the kernel kills the whole group if we
-//! are killed: nobody works on under a lock that looks free. Processes that left the group hold the
-//! lock themselves. At a terminal the command stays in our group, which gets Ctrl-C and Ctrl-Z from
-//! there, and only the command itself dies with us. What the command leaves running is not ended.
+//! Without a terminal the command has its own process group, and the kernel kills the whole group
+//! if we are killed: nobody works on under a lock that looks free. Processes that left the group
+//! hold the lock themselves. At a terminal the command stays in our group, which receives Ctrl-C
+//! and Ctrl-Z, and only the command itself dies with us. What the command leaves running is not
+//! ended.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
@@ -30,16 +31,16 @@ const PASSED_ON: [i32; 7] = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2,
 pub struct Ended<E> {
     /// Its exit code; 128 plus the signal's number if one ended it.
     pub code: u8,
-    /// Whether something that it started goes on.
+    /// Whether processes that it started still run; at a terminal always false.
     pub goes_on: bool,
-    /// Why it was ended: `beat` failed.
+    /// Why it was ended early: `beat` failed.
     pub lost: Option<E>,
 }
 
 /// Runs a command to its end. `beat` is called every [`BEAT`]; if it fails, the command is ended.
 ///
 /// # Errors
-/// It could not be started, and then the error is `spawn`'s, or not be waited for.
+/// The command could not be started, and then the error is `spawn`'s, or not be waited for.
 pub fn run<E: Display + Send>(
     mut command: Command,
     beat: impl Fn() -> Result<(), E> + Send,
@@ -81,8 +82,8 @@ pub fn run<E: Display + Send>(
     })
 }
 
-/// The signals that we were started to ignore, as by `nohup`, one bit each: the command ignores
-/// them, too.
+/// Returns the signals that we were started to ignore, as by `nohup`, one bit each: the command
+/// ignores them, too.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -125,8 +126,8 @@ impl Started {
         }
     }
 
-    /// Passes a signal on. A terminal sends it to its whole group, so from one it has arrived
-    /// already.
+    /// Passes a signal on, except SIGINT and SIGQUIT at a terminal, which sends those to the whole
+    /// group itself.
     fn pass_on(self, signal: i32) {
         let Some(known) = Signal::from_named_raw(signal) else {
             return;
@@ -146,7 +147,7 @@ impl Started {
         }
     }
 
-    /// Waits until the command has ended; or until `beat` fails, and then ends the command.
+    /// Waits until the command has ended, or until `beat` fails, and then ends the command.
     fn beats<E: Display>(
         self,
         beat: impl Fn() -> Result<(), E>,
@@ -167,7 +168,7 @@ impl Started {
     }
 }
 
-/// Ignores that nobody is left to signal.
+/// Ignores that there is no process left to signal.
 fn gone_already(sent: Result<(), Errno>) {
     if let Err(error) = sent {
         tracing::debug!(%error, "a signal came too late");

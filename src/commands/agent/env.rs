@@ -1,8 +1,8 @@
 //! The cache environment: the variables that send each package manager to its directory on the
 //! volume.
 //!
-//! `ecosystems` has the variables; each was verified with the tool, and `tests/it/env.rs` asks the
-//! tools again. `docs/eviction.md` lists them.
+//! `ecosystems` defines the variables. Each was verified with the tool, and `tests/it/env.rs`
+//! verifies them again. `docs/eviction.md` lists them.
 
 use crate::config::policy::Policy;
 use crate::ecosystems;
@@ -33,8 +33,8 @@ pub struct Unsayable {
     value: String,
 }
 
-/// The variables by name. Of two caches of one kind the first in the config counts; `folder` and
-/// `build-output` have no tool.
+/// Returns the variables by name. If two caches have one kind, the first in the config counts;
+/// `folder` and `build-output` have no tool.
 pub fn variables(policy: &Policy) -> BTreeMap<&'static str, String> {
     let mut variables = BTreeMap::new();
     for (cache, place) in policy
@@ -52,7 +52,7 @@ pub fn variables(policy: &Policy) -> BTreeMap<&'static str, String> {
     variables
 }
 
-/// The variables that make the tool of that kind use the directory `place`.
+/// Returns the variables that make the tool of that kind use the directory `place`.
 fn of(kind: CacheKind, place: &Path) -> Vec<(&'static str, PathBuf)> {
     ecosystems::layout(kind).map_or_else(Vec::new, |layout| (layout.variables)(place))
 }
@@ -92,12 +92,12 @@ pub fn render(
     }
 }
 
-/// JSON is YAML as well.
+/// Returns JSON, which is valid YAML as well.
 fn json(what: &impl serde::Serialize) -> String {
     crate::report::json::pretty(what)
 }
 
-/// Whether no reader of any of these formats takes the value for anything but itself.
+/// Returns whether every reader of these formats takes the value literally.
 fn is_plain(value: &str) -> bool {
     value
         .bytes()
@@ -112,7 +112,7 @@ fn shell(value: &str) -> String {
     }
 }
 
-/// Quotes a value only if it needs it: Docker takes quotes for part of the value.
+/// Quotes a value only if it needs it: Docker takes quotes for a part of the value.
 fn dotenv(name: &'static str, value: &str) -> Result<String, Unsayable> {
     match value {
         plain if is_plain(plain) => Ok(format!("{name}={plain}\n")),

@@ -1,9 +1,9 @@
 //! `treewarden exec`: runs a command under its repo's lock, with the cache environment, in the
 //! checkout or a worktree.
 //!
-//! The command and all its children have the lock's descriptor as well, so the lock is held until
-//! the last of them has ended. The volume's lock is not taken: agents and runs pass each other repo
-//! by repo.
+//! The command and all its children inherit the lock's descriptor, so the lock is held until the
+//! last of them has ended. The volume's lock is not taken: agents and runs exclude each other only
+//! repo by repo.
 
 use super::checkout::{self, CheckoutError, Stand};
 use super::{child, env};
@@ -35,13 +35,13 @@ pub struct ExecRequest<'a> {
     pub wait: Duration,
 }
 
-/// Why the command did not run, or not to its own end.
+/// Why the command did not run, or was ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
-    /// It is not the volume that the config means.
+    /// The volume is not the one that the config means.
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    /// A lock is held already.
+    /// A parent process holds a lock already.
     #[error("{0}")]
     Holds(String),
     /// The lock can't be taken.
@@ -68,7 +68,7 @@ pub enum ExecError {
 pub struct Ended {
     /// Its exit code.
     pub code: u8,
-    /// Whether something that it started goes on, and with it the lock.
+    /// Whether processes that it started still run and hold the lock; at a terminal always false.
     pub goes_on: bool,
 }
 
@@ -116,7 +116,7 @@ pub fn exec(
     }
 }
 
-/// Builds the command, which starts in `folder`: the directory at `stand`, opened.
+/// Builds the command, which starts in `directory`: the one at `stand`, opened.
 fn command(
     policy: &Policy,
     request: &ExecRequest<'_>,
@@ -141,8 +141,8 @@ fn command(
     command
 }
 
-/// Marks a worktree as active while a command runs in it, whether it writes there or not. If the
-/// mark can't be written, nothing else is lost.
+/// Marks a worktree as active while a command runs in it, whether it writes there or not. A mark
+/// that can't be written is only logged.
 fn sign_of_life(stand: &Stand) {
     if let Some(Err(error)) = stand.admin.as_ref().map(touch) {
         tracing::debug!(%error, "failed to write the worktree's heartbeat");

@@ -1,5 +1,5 @@
-//! `treewarden locks`: who holds what, by the kernel; what a dead holder left written is shown as
-//! that. Nobody who wants a lock is delayed: it asks without waiting, and releases at once.
+//! `treewarden locks`: who holds what, as the kernel reports it; a name that a dead holder left is
+//! shown as that. It delays nobody: it asks without waiting, and releases at once.
 
 use crate::config::policy::Policy;
 use crate::lock::{self, LockError, Seen};
@@ -9,7 +9,7 @@ use crate::state::volume::{self, VolumeError};
 /// Inspects the lock of the volume, of shards that are at work or died, and of each repo.
 ///
 /// # Errors
-/// [`VolumeError`]: not the volume that the config means.
+/// [`VolumeError`]: the volume is not the one that the config means.
 pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
     volume::prove(&policy.volume)?;
     let directory = policy.volume.locks();
@@ -21,7 +21,7 @@ pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
         None,
         unreadable.map_or_else(|| lock::look_at(&directory, None), Err),
     );
-    // Each shard holds it shared, which a shared lock doesn't show.
+    // Each shard holds it shared, so our own shared request succeeds.
     if shards.iter().any(|(_, seen)| seen.held) && volume.state != State::Unknown {
         volume = Lock {
             state: State::Held,

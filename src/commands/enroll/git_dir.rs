@@ -15,10 +15,10 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Where the git dir stands in the staging directory.
+/// The git dir's path in the staging directory.
 pub(super) const GIT_DIR: &str = "tree/.git";
 
-/// What the git dir says.
+/// The contents of the git dir.
 pub(super) struct GitDir<'a> {
     pub(super) staging: &'a StagingDir<'a>,
     /// The mode of its directories; files have the same without execution.
@@ -26,12 +26,12 @@ pub(super) struct GitDir<'a> {
     pub(super) url: &'a Address,
     pub(super) refs: &'a [Ref],
     pub(super) head: &'a Head,
-    /// The `shallow` file, where origin's history is cut short.
+    /// The `shallow` file, if origin's history is cut short.
     pub(super) shallow: Option<Vec<u8>>,
 }
 
 impl GitDir<'_> {
-    /// Writes all of it but the objects.
+    /// Writes everything but the objects.
     pub(super) fn write(&self) -> io::Result<()> {
         self.put("", "config", &self.config())?;
         for directory in ["refs/heads", "refs/tags", "objects/info", "info"] {
@@ -49,12 +49,12 @@ impl GitDir<'_> {
         self.put("", "HEAD", &head)
     }
 
-    /// The branch that is checked out; of an empty repo without one, the usual.
+    /// Returns the branch that is checked out; `main` for an empty repo without one.
     fn branch(&self) -> &str {
         self.head.branch.as_deref().unwrap_or("main")
     }
 
-    /// The commit of the local branch; none where HEAD is detached, or the repo is empty.
+    /// Returns the local branch's commit; none if HEAD is detached, or the repo is empty.
     fn tip(&self) -> Option<&String> {
         self.head.branch.as_ref().and(self.head.commit.as_ref())
     }
@@ -83,7 +83,7 @@ impl GitDir<'_> {
             .collect()
     }
 
-    /// Origin's refs and the local branch, in the order of their names.
+    /// Returns origin's refs and the local branch, in the order of their names.
     fn packed_refs(&self) -> String {
         let own = self.tip().map(|id| Ref {
             name: format!("refs/heads/{}", self.branch()),
@@ -103,7 +103,7 @@ impl GitDir<'_> {
         format!("# pack-refs with: peeled fully-peeled sorted \n{lines}")
     }
 
-    /// The reflogs, and origin's HEAD.
+    /// Writes the reflogs, and origin's HEAD.
     fn logs(&self) -> io::Result<()> {
         let Some(commit) = &self.head.commit else {
             return Ok(());

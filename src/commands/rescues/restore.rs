@@ -1,8 +1,8 @@
 //! `treewarden rescue restore`: restores a worktree, or files of it.
 //!
-//! It takes the repo's lock first, and refuses before anything is written if possible. The place
-//! must be one that the config gives to nothing else, and a branch that moved on or is checked out
-//! elsewhere is not used.
+//! It takes the repo's lock first, and refuses before anything is written if possible. The config
+//! must use the place for nothing else, and a branch that moved on or is checked out elsewhere is
+//! not used.
 
 use super::{Found, RescuesError, find, open, read};
 use crate::apply::ownership::{directories, owner_of};
@@ -31,7 +31,7 @@ pub struct RestoreRequest<'a> {
     pub id: &'a str,
     /// A file or directory in it; none for the whole worktree.
     pub path: Option<&'a Path>,
-    /// The tree's place; none for its original one.
+    /// The place of the tree or the files; none for the original one.
     pub to: Option<&'a Path>,
     /// Whether files that differ are replaced.
     pub force: bool,
@@ -42,7 +42,7 @@ pub struct RestoreRequest<'a> {
 pub struct Back {
     /// The rescue's full id.
     pub id: String,
-    /// Its place.
+    /// The place of the tree or the files.
     pub place: PathBuf,
     /// How many files.
     pub restored: Restored,
@@ -165,7 +165,7 @@ impl Bringing<'_> {
         })
     }
 
-    /// A place on the volume that the config gives to nothing else.
+    /// Returns a place on the volume that the config uses for nothing else.
     fn place(&self, path: &Path) -> Result<VolumePath, RescuesError> {
         let no = |why: &str| {
             RescuesError::Target(format!(
@@ -236,8 +236,8 @@ impl Bringing<'_> {
         }
     }
 
-    /// The new worktree's HEAD: its branch, if that is still at this commit and nobody has it; else
-    /// the commit alone.
+    /// Returns the new worktree's HEAD: its branch, if that is still at this commit and not checked
+    /// out; else the commit alone.
     fn head(&self, git: &Repository) -> Result<(String, Vec<String>), RescuesError> {
         let branch = self.saved.manifest.branch.as_deref().filter(|branch| {
             branch.starts_with("refs/heads/") && git2::Reference::is_valid_name(branch)
@@ -248,7 +248,7 @@ impl Bringing<'_> {
         let on = |branch: &str| Ok((format!("ref: {branch}\n"), Vec::new()));
         let short = |branch: &str| branch.trim_start_matches("refs/heads/").to_owned();
         let Some(head) = self.saved.head else {
-            // A branch without a commit, as `git worktree add --orphan` makes it.
+            // A branch without a commit, as `git worktree add --orphan` creates it.
             let free = branch.filter(|branch| tip.is_none() && !self.is_out(branch));
             return free.map_or_else(
                 || Err(RescuesError::Target("its branch had no commit yet, and is taken by now; give `.` as PATH and --to DIR".to_owned())),
@@ -284,13 +284,13 @@ impl Bringing<'_> {
         }
     }
 
-    /// Whether somebody has the branch checked out. Unknown counts as yes.
+    /// Returns whether the branch is checked out in any worktree. Unknown counts as yes.
     fn is_out(&self, branch: &str) -> bool {
         survey::registry::holder(self.restore.shadow.git_dir(), branch)
             .map_or(true, |holder| holder.is_some())
     }
 
-    /// A reflog with the commits that only this tree reached, so that `git reflog` shows them.
+    /// Returns a reflog with the commits that only this tree reached, for `git reflog` to show.
     fn log(&self, now: DateTime<Utc>) -> String {
         let mut before = Oid::ZERO_SHA1;
         let mut log = String::new();
@@ -314,7 +314,7 @@ impl Bringing<'_> {
     }
 }
 
-/// Opens the directory that somebody named, which is trusted, links and all. Its parent must exist.
+/// Opens, or creates, the directory that the caller named. It is trusted, links included.
 fn directory(to: &Path) -> Result<OwnedFd, RescuesError> {
     let failed = |error: io::Error| {
         RescuesError::Target(format!("failed to open `{}`: {error}", to.display()))
@@ -325,7 +325,7 @@ fn directory(to: &Path) -> Result<OwnedFd, RescuesError> {
     }
 }
 
-/// What the command prints.
+/// Returns what the command prints.
 pub fn told(back: &Back) -> String {
     let Restored { written, same } = back.restored;
     let plain = |text: &str| words::plain(text);

@@ -1,11 +1,11 @@
-//! `treewarden worktree add`: fetches, then makes a worktree, under the repo's lock.
+//! `treewarden worktree add`: fetches, then creates a worktree, under the repo's lock.
 //!
 //! The tree is assembled in the repo's staging directory, from a checkout [in scratch
 //! space](crate::apply::fill), and registered with two renames. The result is that of `git worktree
-//! add`, without what that would run of the repo's own config: hooks, filters, the file system
-//! monitor. A kill leaves at worst a branch at its start commit, or a registration without a tree:
-//! the next try uses either. An existing branch is never moved, nor taken from somebody who has it
-//! checked out.
+//! add`, without what that would run from the repo's own config: hooks, filters, the file system
+//! monitor. A kill leaves at worst a branch at its start commit, which the next try uses, or a
+//! registration without a tree, which it drops. An existing branch is never moved, nor checked out
+//! a second time.
 
 use super::remote::{Remote, settings};
 use super::{Claim, Locked, WorkError, around, is_free, place_of};
@@ -41,7 +41,7 @@ pub struct AddRequest<'a> {
     pub repo: &'a str,
     /// The worktree's directory.
     pub name: &'a str,
-    /// The start of its branch; none for the default branch of origin.
+    /// The start of its branch; none for origin's branch of that name, or else its default branch.
     pub from: Option<&'a str>,
     /// Its branch; none for one with the worktree's name.
     pub branch: Option<&'a str>,
@@ -61,15 +61,15 @@ pub struct Added {
 /// The tip of the tree's branch, and a note about it.
 struct Start {
     commit: Oid,
-    /// The branch doesn't exist yet.
+    /// Whether the branch doesn't exist yet.
     new: bool,
     note: String,
 }
 
-/// Fetches, and makes the worktree.
+/// Fetches, and creates the worktree.
 ///
 /// # Errors
-/// [`WorkError`]: there is no new worktree, and no half of one.
+/// [`WorkError`]: no worktree was created, not even in part.
 pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Added, WorkError> {
     let repo = super::named(policy, request.repo)?;
     let branch = request.branch.unwrap_or(request.name);
@@ -93,7 +93,7 @@ pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Add
     };
     adding.prove_free()?;
     adding.prove_nobody_has_the_branch()?;
-    // Meanwhile somebody's own `git gc` may delete packs.
+    // Open handles would keep packs that somebody's own `git gc` deletes during the fetch.
     shadow.close();
     let url = adding.origin()?;
     StagingDir::with(&locked.lock, &locked.trash, stop, |staging| {
@@ -128,7 +128,7 @@ fn full(branch: &str) -> String {
     format!("refs/heads/{branch}")
 }
 
-/// A worktree under way.
+/// A worktree that is being added.
 struct Adding<'a> {
     policy: &'a Policy,
     repo: &'a policy::Repo,
@@ -162,7 +162,7 @@ impl Adding<'_> {
             .open()
             .map_err(|error| self.odd(format!("failed to open it: {}", error.message())))?;
         let start = self.start(&git, default.as_deref())?;
-        // What was fetched may be what makes it one.
+        // The fetched commit may be what makes it a git-crypt repo.
         self.shadow
             .judge_crypt(Some(start.commit), self.stop)
             .map_err(WorkError::repo(self.repo))?;
@@ -217,8 +217,8 @@ impl Adding<'_> {
             .refused(format!("the name `{name}` is in use: something stands at `{}`; choose another, or move that away", path.display())))
     }
 
-    /// Drops the registration of a tree that is gone, if nothing is lost with it: left by an `add`
-    /// that was killed between its last two steps, or by whoever deletes a tree by hand.
+    /// Drops the registration of a missing tree, if nothing is lost with it. It was left by an
+    /// `add` that was killed between its last two steps, or by whoever deleted the tree by hand.
     fn cleared(&self, admin: &VolumePath) -> Result<bool, WorkError> {
         let (Locked { lock, trash }, now) = (self.locked, clock::now());
         let survey = RepoSurvey {
@@ -258,9 +258,9 @@ impl Adding<'_> {
         )))
     }
 
-    /// Returns the config's address only. Any agent may have written the origin in the checkout's
-    /// own config, and fetching that with the caller's credentials would copy what only the caller
-    /// may read to where agents read.
+    /// Returns the config's address, never the origin in the checkout's own config, which any agent
+    /// may have written: fetching that with the caller's credentials would copy what only the
+    /// caller may read to where agents can read it.
     fn origin(&self) -> Result<Address, WorkError> {
         if let Some(url) = &self.repo.url {
             return Ok(url.clone());
@@ -276,7 +276,7 @@ impl Adding<'_> {
         Err(self.refused(format!("the config has no `url` for it, and what `.git/config` names is never fetched; add the `url`{theirs}")))
     }
 
-    /// Writes `origin/HEAD`, by which the run knows where work lands.
+    /// Writes `origin/HEAD`, which tells the run where work lands.
     fn remember(&self, default: &str) -> Result<(), WorkError> {
         let target = format!("refs/remotes/origin/{default}");
         if !git2::Reference::is_valid_name(&target) {
@@ -294,12 +294,12 @@ impl Adding<'_> {
         ))
     }
 
-    /// Git confined to this repo.
+    /// Returns git, confined to this repo.
     fn git(&self) -> crate::git::Git<'_> {
         self.shadow.git(self.stop, Duration::from_mins(1))
     }
 
-    /// Returns the branch's tip, or its start.
+    /// Returns the tip of the existing branch, or the start of the new one.
     fn start(&self, git: &Repository, default: Option<&str>) -> Result<Start, WorkError> {
         let branch = self.branch;
         let there = self.tip(git, &full(branch))?;
@@ -408,7 +408,7 @@ impl Adding<'_> {
             .inspect_err(|_| self.take_back(start))?)
     }
 
-    /// Makes registration and files as git would.
+    /// Writes the registration and the files as git would.
     fn assemble(
         &self,
         staging: &StagingDir<'_>,
@@ -457,18 +457,18 @@ impl Adding<'_> {
             .try_for_each(|directory| hand_over(directory, owner, mode))?)
     }
 
-    /// The tree's `.git`, which leads to its registration.
+    /// Returns the tree's `.git`, which points to its registration.
     fn git_file(&self, id: &str) -> Vec<u8> {
         let admin = self.shadow.git_dir().path().join("worktrees").join(id);
         [b"gitdir: ", bytes(&admin), b"\n"].concat()
     }
 
-    /// The registration's `gitdir`, which leads to the tree.
+    /// Returns the registration's `gitdir`, which points to the tree.
     fn gitdir(&self) -> Vec<u8> {
         [bytes(&self.place.path().join(".git")), b"\n"].concat()
     }
 
-    /// Makes the branch only if there is none, which git ensures.
+    /// Creates the branch. Git ensures that there is none yet.
     fn make_branch(&self, start: &Start) -> Result<(), WorkError> {
         self.still_held()?;
         let (name, commit, none) = (
@@ -495,7 +495,7 @@ impl Adding<'_> {
         ))
     }
 
-    /// Deletes the branch that was made for a tree which could not be put in place.
+    /// Deletes the branch that was created for a tree which could not be put in place.
     fn take_back(&self, start: &Start) {
         if start.new {
             let gone: Result<_, GitError> = self.git().run(&[
@@ -511,7 +511,7 @@ impl Adding<'_> {
     }
 }
 
-/// The first line of the reflog of the tree's HEAD.
+/// Returns the first line of the reflog of the tree's HEAD.
 fn first_line(commit: Oid) -> String {
     format!(
         "{} {commit} treewarden <treewarden@localhost> {} +0000\tworktree add\n",

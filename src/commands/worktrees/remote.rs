@@ -1,8 +1,8 @@
-//! A repo's remote, as the operator's config names it, asked and fetched from with a private git
-//! dir.
+//! A repo's remote, at the address in the operator's config. A private git dir is used to query it
+//! and to fetch.
 //!
-//! Git is shown the existing refs and objects as data, and what it fetches is data again: packs
-//! that are moved to the repo's own, and refs that the confined git writes. Nothing that git obeys,
+//! Git sees the existing refs and objects as data, and what it fetches is data again: packs, which
+//! are moved to the repo's own, and refs, which the confined git writes. Nothing that git obeys,
 //! and no address, comes from the repo's own config.
 
 use super::{Locked, WorkError};
@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Bytes. No well-formed list of shallow commits is longer.
 const SHALLOW_CAP: u64 = 1 << 20;
 
-/// The prefix of origin's branches here.
+/// The prefix of origin's branches in this repo.
 const BRANCHES: &str = "refs/remotes/origin/";
 const TAGS: &str = "refs/tags/";
 
@@ -59,7 +59,7 @@ impl Head {
     }
 }
 
-/// Git with the address, and the refspecs to fetch.
+/// Returns git with the address, and the refspec to fetch.
 pub(crate) fn of_origin<'a>(git: Caller<'a>, url: &Address) -> Caller<'a> {
     let refspec = (
         "remote.origin.fetch".to_owned(),
@@ -68,7 +68,7 @@ pub(crate) fn of_origin<'a>(git: Caller<'a>, url: &Address) -> Caller<'a> {
     git.with(settings(url)).with([refspec])
 }
 
-/// The address, as settings of git. For large files, too: else git-lfs would ask whatever host a
+/// Returns the address as settings of git, for git-lfs, too: it would otherwise ask whatever host a
 /// commit's `.lfsconfig` names, with the caller's password.
 pub(crate) fn settings(url: &Address) -> Vec<(String, String)> {
     let plain = url.plain();
@@ -100,7 +100,7 @@ pub(crate) struct Remote<'a> {
 }
 
 impl Remote<'_> {
-    /// A git dir that knows what the repo has; what it fetches goes to `packs`.
+    /// Creates a git dir that knows what the repo has; what it fetches is written to `packs`.
     pub(crate) fn private(&self, packs: OwnedFd) -> Result<Private, WorkError> {
         let mut private = Private::new(packs)?;
         let git_dir = openat::dir(self.shadow.git_dir())?;
@@ -127,7 +127,7 @@ impl Remote<'_> {
         ))
     }
 
-    /// The refs that git may offer to the remote. A ref to a missing object doesn't help.
+    /// Returns the refs that git may offer to the remote, without those to missing objects.
     fn refs(&self) -> Result<Vec<Ref>, WorkError> {
         let read = |repo: &git2::Repository| {
             let odb = repo.odb()?;
@@ -160,7 +160,7 @@ impl Remote<'_> {
             ))
         };
         let refs = refs.map_err(odd).map_err(WorkError::repo(self.repo));
-        // Meanwhile somebody's own `git gc` may delete packs.
+        // Open handles would keep packs that somebody's own `git gc` deletes during the fetch.
         self.shadow.close();
         refs
     }
@@ -208,7 +208,7 @@ impl Remote<'_> {
         Ok(head.branch)
     }
 
-    /// Moves what was fetched into the repo's store; `shallow` is where its history was cut before.
+    /// Moves what was fetched to the repo's store; `shallow` is where its history was cut before.
     fn keep(&self, private: &Private, packs: &OwnedFd, shallow: Option<&[u8]>) -> io::Result<()> {
         let owner = owner_of(self.shadow.git_dir())?;
         let git_dir = openat::dir(self.shadow.git_dir())?;
@@ -227,7 +227,7 @@ impl Remote<'_> {
         Ok(())
     }
 
-    /// Writes the refs that the fetch moved, with the git that obeys nobody.
+    /// Writes the refs that the fetch moved, with the confined git.
     fn note(&self, before: &[Ref], after: &[Ref]) -> Result<(), GitError> {
         let ours = |name: &str| {
             (name.starts_with(BRANCHES) && name != "refs/remotes/origin/HEAD")
@@ -237,7 +237,7 @@ impl Remote<'_> {
             before.iter().map(|old| (&old.name, &old.id)).collect(),
             after.iter().map(|new| &new.name).collect(),
         );
-        // First those that the caller's config prunes: the name of one may be another's directory.
+        // First those that the caller's config prunes: an old name may be a new one's directory.
         let gone = before.iter().filter(|old| {
             old.name.starts_with(BRANCHES) && ours(&old.name) && !still.contains(&old.name)
         });

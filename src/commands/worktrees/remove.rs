@@ -1,9 +1,9 @@
-//! `treewarden worktree remove`: does on request what a run does to a tree whose time has come.
+//! `treewarden worktree remove`: removes a worktree on request, as a run removes one that is due.
 //!
-//! Survey, verdict, rescue and removal are the run's own. Only the waiting time and the busy probe
-//! are left out, because whoever asks is the one who worked here. Plain git refuses a tree with
-//! work in it unless it is forced; here too, unless the work is to be rescued first. An unknown,
-//! locked or in-progress tree is never removed.
+//! Survey, verdict, rescue and removal are the run's own. Only the ages and the busy probe are left
+//! out, because the caller is the one who worked here. As in plain git, a tree with unsaved work is
+//! refused, unless the work is to be rescued first. An unknown, locked or in-progress tree is never
+//! removed.
 
 use super::{Claim, Locked, WorkError, around, find, named};
 use crate::apply::repo::{RepoExecutor, StepError};
@@ -30,7 +30,7 @@ pub struct RemoveRequest<'a> {
     pub repo: &'a str,
     /// The worktree's name, or its path.
     pub name: &'a str,
-    /// Whether unsaved work is rescued; else a tree with some stays.
+    /// Whether unsaved work is rescued; if not, a tree that has some stays.
     pub rescue: bool,
     /// How long to wait for the lock; none for the repo's own `lock_wait`.
     pub wait: Option<Duration>,
@@ -53,7 +53,7 @@ pub fn remove(
     survey::damage::prove_whole(&shadow, stop).map_err(WorkError::repo(repo))?;
     let (admin, path) = find(repo, shadow.git_dir(), request.name)?;
     let now = clock::now();
-    // Whoever asks may well stand in it.
+    // The caller may well be in the tree.
     let around = VolumeContext {
         processes: Processes::but_callers(),
         ..around(policy)
@@ -67,7 +67,7 @@ pub fn remove(
         stop,
     };
     let tree = survey.one(&admin).map_err(WorkError::repo(repo))?;
-    // The file server's clock may be ahead of ours: what was just written is old enough.
+    // The file server's clock may be ahead of ours: a tree that was just written to is old enough.
     let verdict = verdict(&tree, &at_once(&repo.worktrees), None, now.max(tree.active));
     let removal = Removal {
         repo,
@@ -90,13 +90,13 @@ struct Removal<'a> {
     repo: &'a policy::Repo,
     /// Whether unsaved work is rescued.
     rescue: bool,
-    /// Where it stands.
+    /// The tree's path.
     path: &'a Path,
     tree: &'a Worktree,
     executor: RepoExecutor<'a>,
 }
 
-/// What may go.
+/// What may be removed.
 #[derive(Clone, Copy)]
 enum Going {
     /// The registration of a tree that is gone.
@@ -106,13 +106,18 @@ enum Going {
 }
 
 impl Removal<'_> {
-    /// Refuses what a run would keep whatever its age, and unsaved work that nobody asked to rescue.
+    /// Refuses what a run would keep at any age, and unsaved work that nobody asked to rescue.
     fn permit(&self, verdict: &Verdict) -> Result<Going, WorkError> {
         let is_kept = !self.rescue;
         match verdict {
             Verdict::Unknown(why) => Err(self.stays(format!("nobody can tell what is in it: {why}"))),
             Verdict::Keep(kept) => Err(self.stays(kept.reason.to_string())),
             Verdict::Missing if self.tree.locked.is_some() => Err(self.stays("it is gone from the disk and locked; if it never comes back, run `git worktree unlock` first".to_owned())),
+            Verdict::Missing if !self.tree.in_progress.is_empty() => Err(self.stays(format!(
+                "it is gone from the disk with {}, whose state only `{}` has; look there, then remove that directory by hand",
+                KeepReason::InProgress(self.tree.in_progress.clone()),
+                self.tree.admin
+            ))),
             Verdict::Missing if is_kept && holds_work(self.tree) => Err(self.unsaved(
                 "the tree itself is gone, but its registration has commits or staged files that nothing else has",
             )),
@@ -143,7 +148,7 @@ impl Removal<'_> {
         }
     }
 
-    /// Removes it, and says what came of it.
+    /// Removes it, and returns the message.
     fn remove(&self, going: Going) -> Result<String, WorkError> {
         let (rescued, Emptied { left, .. }) = match going {
             Going::Registration => (
@@ -184,7 +189,7 @@ impl Removal<'_> {
     }
 }
 
-/// The repo's rules without their ages: whoever asks wants it gone now.
+/// Returns the repo's rules without their ages: the caller wants the tree removed now.
 fn at_once(rules: &Worktrees) -> Worktrees {
     let now = Age::After(Duration::ZERO);
     Worktrees {

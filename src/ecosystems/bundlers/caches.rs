@@ -33,7 +33,7 @@ pub(super) const PARCEL: Tool = Tool {
     account: |_| parcel(),
 };
 
-/// Logs of tasks, and their packed results.
+/// Claims the logs of tasks, and their packed results.
 fn turbo() -> Opinion {
     let of_hash = |name: &str| {
         is_hash(name.split(['.', '-']).next().unwrap_or_default())
@@ -52,7 +52,7 @@ fn turbo() -> Opinion {
     })
 }
 
-/// The packed files of bundlers' caches.
+/// Claims the packed files of bundlers' caches.
 fn packed() -> Opinion {
     files(|name| {
         ends_with(

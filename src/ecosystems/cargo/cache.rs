@@ -6,13 +6,13 @@
 //! | `git/checkouts/<x>/<rev>/` | `git checkout x/rev` | the directory |
 //! | `git/db/<x>/` | `git db x` | its most recently used checkout, then the db |
 //!
-//! A crate goes with its directory. cargo opens the archive on every use, even if the crate is
-//! unpacked, and refuses to work offline without it; it reads only unpacked files, so only those
-//! show use. Every path belongs to exactly one unit, so nothing counts twice: a db goes with its
-//! last checkout, and LRU order takes the older ones before. A db stays if one of its checkouts
-//! could not be listed. A checkout whose db is gone is still a unit: cargo fetches the db again
-//! when it needs it. cargo's locks are held while a unit goes. The locks and `registry/index` are
-//! never touched.
+//! A crate's archive and its directory are one unit. cargo opens the archive on every use, even if
+//! the crate is unpacked, and refuses to work offline without it; it reads only unpacked files, so
+//! only those show use. Every path belongs to exactly one unit, so nothing counts twice: a db is
+//! evicted with its last checkout, and LRU order evicts the older ones before. A db stays if one of
+//! its checkouts could not be inspected. A checkout without its db is still a unit: cargo fetches
+//! the db again when it needs it. cargo's locks are held while a unit is evicted. The locks and
+//! `registry/index` are never touched.
 
 use super::lock_file::{crate_package, git_package};
 use crate::ecosystems::last_use::{LastUse, newer};
@@ -22,11 +22,11 @@ use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
-/// Held by a cargo that builds (shared) or downloads. On NFS cargo doesn't lock.
+/// cargo holds these while it builds (shared) or downloads. On NFS cargo doesn't lock.
 const LOCKS: [&str; 2] = [".package-cache-mutate", ".package-cache"];
 
-/// cargo opens these whenever it uses an unpacked crate, a checkout (the first two) or a git db.
-/// The directory's other files show no more.
+/// cargo opens the first two whenever it uses an unpacked crate or a checkout, the third whenever
+/// it uses a git db. The directory's other files show no more.
 pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
     const READ: [&str; 3] = [".cargo-ok", "Cargo.toml", "FETCH_HEAD"];
     let of_git = path.is_below("git");
@@ -45,8 +45,8 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         lister.place.join("git/db"),
         lister.place.join("git/checkouts"),
     ) {
-        // Checkouts are listed first: a db that cargo adds meanwhile has no listed checkout, and
-        // counts as a db of its own.
+        // Checkouts first: one that cargo adds meanwhile with its db is listed with the db, and not
+        // as one without.
         let mut alone = lister.directories(&checkouts);
         let databases = lister.directories(&databases);
         alone.retain(|entry| databases.iter().all(|db| db.name != entry.name));
@@ -61,7 +61,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     units
 }
 
-/// Returns the locks that are held while a unit of the cache at `place` goes.
+/// Returns the locks that are held while a unit of the cache at `place` is evicted.
 pub(super) fn locks(place: &VolumePath) -> Vec<VolumePath> {
     LOCKS
         .iter()
@@ -69,7 +69,7 @@ pub(super) fn locks(place: &VolumePath) -> Vec<VolumePath> {
         .collect()
 }
 
-/// `name` in the `CARGO_HOME`. The config's `path` may be that, or the `registry` in it.
+/// Returns `name` in the `CARGO_HOME`. The config's `path` may be that, or the `registry` in it.
 fn beside_the_registry(place: &VolumePath, name: &str) -> Option<VolumePath> {
     let home = if place.relative().ends_with("registry") {
         place.relative().parent()?
@@ -79,7 +79,7 @@ fn beside_the_registry(place: &VolumePath, name: &str) -> Option<VolumePath> {
     VolumePath::new(place.root(), &home.join(name)).ok()
 }
 
-/// The config's `path` may be a `CARGO_HOME`, or the `registry` in it.
+/// Returns a registry's `store`. The config's `path` may be a `CARGO_HOME`, or its `registry`.
 fn registry(place: &VolumePath, store: &str) -> Option<VolumePath> {
     let below = if place.relative().ends_with("registry") {
         store.to_owned()
@@ -91,7 +91,7 @@ fn registry(place: &VolumePath, store: &str) -> Option<VolumePath> {
 
 fn crates(lister: &CacheLister<'_>) -> Vec<Unit> {
     let mut crates: BTreeMap<(String, String), Vec<VolumePath>> = BTreeMap::new();
-    // Unpacked first: cargo unpacks a missing directory again.
+    // Unpacked crates first: cargo unpacks a missing directory again.
     for (store, unpacked) in [("src", true), ("cache", false)] {
         let registries = registry(lister.place, store)
             .map(|store| lister.directories(&store))
@@ -124,7 +124,7 @@ fn crates(lister: &CacheLister<'_>) -> Vec<Unit> {
         .collect()
 }
 
-/// Returns the units of one git dependency: its db with the last checkout, and each older checkout.
+/// Returns the units of one git dependency: its db with the last checkout, and the older checkouts.
 fn git(lister: &CacheLister<'_>, name: &str, db: &VolumePath) -> Vec<Unit> {
     let Ok(directory) = lister
         .place
@@ -145,7 +145,7 @@ fn git(lister: &CacheLister<'_>, name: &str, db: &VolumePath) -> Vec<Unit> {
         .map(|last| last.paths.clone())
         .unwrap_or_default();
     paths.push(db.clone());
-    // The commits of all its checkouts: cargo makes each of them from the db again.
+    // The commits of all its checkouts: cargo recreates each of them from the db.
     let packages = checkouts
         .iter()
         .flat_map(|checkout| checkout.packages.clone())
@@ -157,7 +157,7 @@ fn git(lister: &CacheLister<'_>, name: &str, db: &VolumePath) -> Vec<Unit> {
     checkouts
 }
 
-/// Returns the recognised checkouts in a directory, and how many there are in all.
+/// Returns the checkouts in a directory that can be inspected, and the number of all of them.
 fn checkouts_of(
     lister: &CacheLister<'_>,
     name: &str,

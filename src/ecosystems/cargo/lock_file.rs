@@ -23,13 +23,13 @@ struct Entry {
 /// Digits of a commit in the name of cargo's checkout.
 const REVISION: usize = 7;
 
-/// A registry crate, by the name of its archive: `serde-1.0.0`.
+/// Names a registry crate by its archive: `serde-1.0.0`.
 pub(super) fn crate_package(name_and_version: &str) -> Package {
     Package::new("cargo", name_and_version)
 }
 
-/// A commit of a git dependency. `repo` is the last part of its address, without `.git`; cargo
-/// writes it in lower case for GitHub.
+/// Names a commit of a git dependency. `repo` is the last part of its address, without `.git`;
+/// cargo writes it in lower case for GitHub.
 pub(super) fn git_package(repo: &str, revision: &str) -> Package {
     let revision = revision.get(..REVISION).unwrap_or(revision);
     Package::new("cargo-git", &format!("{} {revision}", repo.to_lowercase()))
@@ -96,8 +96,8 @@ source = "git+https://github.com/acme/tools.git?branch=main#0123456789abcdef0123
                 git_package("tools", "0123456")
             ]
         );
-        // The first version of the format, with checksums apart; a sparse registry; and capitals in
-        // a GitHub address, which cargo writes in lower case.
+        // The first version of the format, with checksums in their own table; a sparse registry;
+        // and capitals in a GitHub address, which cargo writes in lower case.
         let old = r#"
 [root]
 name = "shop"

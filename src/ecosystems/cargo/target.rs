@@ -1,8 +1,8 @@
 //! Cargo's target directories, whatever their names: profiles with their fingerprints, and the
 //! artifacts that fingerprints and `.d` files account for.
 //!
-//! A file is no artifact merely because it is in a profile. What benches and tests leave there
-//! (`criterion`, `tmp`) is somebody's: no build brings it back as it was.
+//! Being in a profile doesn't make a file an artifact. What benches and tests leave there
+//! (`criterion`, `tmp`) is somebody's: no build recreates it as it was.
 
 use crate::ecosystems::account::{Opinion, Says, Tool, extensions, files, opinion};
 use crate::ecosystems::directory::{Directory, ends_with, folder, holds, holds_below};
@@ -49,8 +49,8 @@ const ARTIFACTS: [&str; 15] = [
 /// Digits of the hash in a unit's name.
 const HASH: usize = 16;
 
-/// Beside a manifest either sign is enough. Elsewhere (`--target-dir`, `CARGO_TARGET_DIR`) both
-/// must be there, or a profile.
+/// Returns whether it is a target directory. For a `target` beside a manifest one sign is enough.
+/// Others (`--target-dir`, `CARGO_TARGET_DIR`) need both, or one and a profile.
 fn made(parent: BorrowedFd<'_>, name: &str) -> bool {
     let Some(folder) = folder(parent, name) else {
         return false;
@@ -68,7 +68,7 @@ fn made(parent: BorrowedFd<'_>, name: &str) -> bool {
     }
 }
 
-/// A target directory, or one below it for another platform or tool.
+/// Claims the files of a target directory, or of one below it for another platform or tool.
 fn target() -> Opinion {
     opinion(|directory, name, kind| match name {
         _ if !kind.is_dir() => {
@@ -102,7 +102,7 @@ fn within(directory: &Directory, name: &str) -> Says {
         .map_or(Says::Nothing, Says::Below)
 }
 
-/// One profile's directory. A unit is known by its fingerprint, a crate by its dependency file.
+/// Claims the files of a profile: of units with a fingerprint, and of crates with a `.d` file.
 fn profile(profile: &Directory) -> Opinion {
     let text = |name: &std::ffi::OsString| name.to_str().map(str::to_owned);
     let units: HashSet<String> = profile
@@ -133,7 +133,7 @@ fn profile(profile: &Directory) -> Opinion {
     })
 }
 
-/// Whether `name` is an artifact's and its stem is known: `libshop.rlib`, `shop`, `shop.d`,
+/// Returns whether `name` is an artifact's and its stem is known: `libshop.rlib`, `shop`, `shop.d`,
 /// `shop-0123456789abcdef.5c3b.rcgu.o`.
 fn is_artifact(name: &str, known: impl Fn(&str) -> bool) -> bool {
     let (stem, rest) = name.split_once('.').unwrap_or((name, ""));
@@ -157,10 +157,10 @@ fn split(unit: &str) -> Option<(&str, &str)> {
 
 fn deps() -> Opinion {
     opinion(|directory, name, kind| {
-        // A crate that others link to has no hash in its name.
+        // The artifact of a crate that others link to has no hash in its name.
         let unit =
             |stem: &str| has_d(directory, stem) && (split(stem).is_some() || name.contains('.'));
-        // A rustc that was stopped leaves these behind.
+        // A rustc that was interrupted leaves these behind.
         let left = || name.starts_with("rmeta") || name.starts_with("rustc");
         (if kind.is_dir() {
             left()
@@ -197,7 +197,7 @@ fn fingerprints() -> Opinion {
     })
 }
 
-/// `CRATE-HASH/s-SESSION/*.o`.
+/// Claims `CRATE-HASH/s-SESSION/*.o` and the like.
 fn incremental(depth: usize) -> Opinion {
     opinion(move |_, name, kind| match (depth, kind.is_dir()) {
         (0, true) => {
@@ -220,7 +220,7 @@ fn incremental(depth: usize) -> Opinion {
     })
 }
 
-/// Build scripts and their output: every file of `out` that was there when the script ended.
+/// Claims build scripts and their output: files in `out` that aren't newer than the script's end.
 fn build(units: Rc<HashSet<String>>) -> Opinion {
     opinion(move |directory, name, kind| {
         if !kind.is_dir() || !(units.contains(name) || split(name).is_some()) {
@@ -259,7 +259,7 @@ fn made_before(end: i64) -> Opinion {
     })
 }
 
-/// The output of `cargo package`: archives, and each unpacked once more for verification.
+/// Claims the output of `cargo package`: archives, each also unpacked for verification.
 fn packages() -> Opinion {
     opinion(|directory, name, kind| match kind {
         FileType::Directory => (name == "tmp-crate"
@@ -282,7 +282,7 @@ const DOC_TOP: [&str; 9] = [
     "src-files.js",
     "scrape-examples-help.html",
 ];
-/// The name of a page begins with one of these, the kind of its item.
+/// The kinds of items. The name of a page begins with the kind of its item.
 const DOC_KINDS: [&str; 17] = [
     "attr",
     "constant",
@@ -302,7 +302,7 @@ const DOC_KINDS: [&str; 17] = [
     "union",
     "opaque",
 ];
-/// The directories at the top that hold sources and indexes.
+/// The directories at the top that contain sources and indexes.
 const DOC_DIRECTORIES: [&str; 6] = [
     "src",
     "search.index",
@@ -312,7 +312,7 @@ const DOC_DIRECTORIES: [&str; 6] = [
     "implementors",
 ];
 
-/// The output of rustdoc, by its file names.
+/// Claims the output of rustdoc, by its file names.
 fn docs(depth: usize) -> Opinion {
     opinion(move |_, name, kind| {
         let stem = name.split('.').next().unwrap_or_default();

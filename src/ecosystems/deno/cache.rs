@@ -1,4 +1,4 @@
-//! Deno's cache: what registries and other servers gave it, and the JavaScript that it made of it.
+//! Deno's cache: what registries and other servers sent, and the JavaScript that Deno compiled.
 //!
 //! | path | unit | name |
 //! | --- | --- | --- |
@@ -7,25 +7,25 @@
 //! | `remote/https/jsr.io/<hash>`, `gen/https/jsr.io/<hash>.js` | all modules of a package at a version, and the list of them | `jsr:@std/path@1.0.8` |
 //! | `remote/https/jsr.io/<hash>` | the list of a package's versions | `jsr:@std/path` |
 //! | `remote/<scheme>/<host>/<hash>`, `gen/<scheme>/<host>/<hash>.js` | a module | `https/deno.land/2c0a…` |
-//! | `gen/file/<path>.js` | what Deno made of somebody's file | `gen/file/…` |
+//! | `gen/file/<path>.js` | what Deno compiled from somebody's file | `gen/file/…` |
 //!
-//! Seen with Deno 2.9.6: each path may go alone. Deno fetches again what came from a server, and
-//! makes again what it made (`gen`), even without a network. It doesn't notice that a directory
-//! lacks a file, so a directory goes in one step or not at all. Deno fills a `node_modules` with
-//! hard links, which moves the change time of every file and reads none. A package that some tree
-//! has as hard links is no unit, since evicting it would free nothing. Without a `node_modules`
-//! Deno reads packages and modules in place, so access times show use. It locks only its databases.
+//! Observed with Deno 2.9.6: each path may be evicted alone. Deno fetches again what came from a
+//! server, and compiles again what it compiled (`gen`), even offline. It doesn't notice that a
+//! directory lacks a file, so a directory is removed in one step. Deno fills a `node_modules` with
+//! hard links, which moves the change time of every file and reads none. A package that a tree has
+//! as hard links is no unit: evicting it would free nothing. Without a `node_modules` Deno reads
+//! packages and modules in place, so access times show use. It locks only its databases.
 //!
 //! A module's name is the hash of its address without the server. Only its last line names the JSR
-//! package that it belongs to. The survey reads that line, so the access time of a JSR module shows
-//! nothing; that of what Deno made of it does.
+//! package that it belongs to. The survey reads that line, so the access time of a JSR module
+//! doesn't show use, but that of its compiled JavaScript does.
 //!
-//! Everything else at the top stays: the databases `*_cache_v2`, `location_data`, which holds
-//! `localStorage` and the like (nobody can fetch it again), and the prompt's history. So do
-//! modules of schemes without a server, what is unfinished (`1.3.2cd1b253.tmp`), and what was made
-//! of files in hidden directories. `_1` is a copy by hard links, and `.build_<hash>` what a
-//! package's scripts made of it: both are known by Deno's sources alone. A package with such a copy
-//! stays, too.
+//! Everything else at the top is kept: the databases `*_cache_v2`, `location_data` with
+//! `localStorage` and the like (nobody can fetch it again), and the prompt's history. So are
+//! modules of schemes without a server, unfinished files (`1.3.2cd1b253.tmp`), and what was
+//! compiled from files in hidden directories. `_1` is a copy by hard links: it and its package are
+//! kept, too. `.build_<hash>` is what a package's scripts built. Both are known only from Deno's
+//! sources.
 
 use super::{of_jsr, of_module, of_npm};
 use crate::ecosystems::hex::is_hex;
@@ -40,26 +40,26 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-/// What has a server.
+/// The schemes of addresses that have a server.
 const SCHEMES: [&str; 2] = ["http", "https"];
 
-/// Where JSR is. Whoever says `JSR_URL` has modules like any other.
+/// The address of JSR. With another `JSR_URL`, its modules are like any other.
 const JSR: (&str, &str) = ("https", "jsr.io");
 
 /// Hexadecimal digits of SHA-256.
 const DIGITS: usize = 64;
 
-/// Digits of it that a module is known by: 128 bits tell any two apart.
+/// Digits of it that name a module: 128 bits distinguish any two.
 pub(super) const SHOWN: usize = 32;
 
-/// Levels of directories below `npm`: a registry, what its address has more, a scope and a name.
-/// Agents can nest them without end.
+/// Levels of directories below `npm`: a registry, the rest of its address, a scope and a name.
+/// Agents can nest directories without end.
 const LEVELS: usize = 10;
 
-/// Bytes of a module's end that are read: its last line has the headers of a response.
+/// Bytes of a module's end that are read: its last line has the headers of the response.
 const TAIL: u64 = 16 << 10;
 
-/// Hard links move the time of change. To read JSR's modules is our look, and no use.
+/// Hard links move the change time. The survey reads JSR's modules, so reads of them show no use.
 pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
     let was_read = path.is_below(JSR.1) && path.place.relative().extension().is_none();
     if was_read {
@@ -92,17 +92,17 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     units
 }
 
-/// What is being written, or was when its writer was killed.
+/// Returns whether a file is being written, or its writer was killed.
 fn is_unfinished(entry: &Entry) -> bool {
     entry.has_extension("tmp")
 }
 
-/// What stands in a directory below `npm`, which has that `name`: a package's, as far as it is one.
+/// Returns the units in a directory below `npm`, in which a package would have that `name`.
 fn registry(lister: &CacheLister<'_>, name: &str, directory: &Entry, levels: usize) -> Vec<Unit> {
     let entries = lister.entries(&directory.place);
     let is_package = entries.iter().any(|entry| entry.name == node::MANIFEST);
     let Some(levels) = levels.checked_sub(1).filter(|_| !is_package) else {
-        // Unpacked under what is no version, or deeper than any package.
+        // An unpacked package under a name that is no version, or a directory that is too deep.
         lister.odd(directory);
         return Vec::new();
     };
@@ -129,7 +129,7 @@ fn registry(lister: &CacheLister<'_>, name: &str, directory: &Entry, levels: usi
     units.collect()
 }
 
-/// The version in `1.0.0`, `1.0.0_1` and `1.0.0.build_0123`.
+/// Returns the version in `1.0.0`, `1.0.0_1` and `1.0.0.build_0123`.
 fn version(directory: &str) -> Option<&str> {
     // No version has an underscore.
     let version = directory.split('_').next()?;
@@ -140,7 +140,7 @@ fn version(directory: &str) -> Option<&str> {
     (three.into_iter().all(is_number) && numbers.next().is_none()).then_some(version)
 }
 
-/// The name of a package whose directory is called `folder` and stands in one called `above`.
+/// Returns a package's name, given the names of its `directory` and of the one `above` it.
 fn name_in(above: &str, directory: &str) -> String {
     let is_scope = above.starts_with('@') && !above.contains('/');
     if is_scope {
@@ -149,14 +149,14 @@ fn name_in(above: &str, directory: &str) -> String {
     with_capitals(directory).unwrap_or_else(|| directory.to_owned())
 }
 
-/// The name with capital letters that stands in base 32 after an underscore: `_jjju6tq` is `JSON`.
+/// Decodes a name with capitals, in base 32 after an underscore: `_jjju6tq` is `JSON`.
 fn with_capitals(directory: &str) -> Option<String> {
     const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz234567";
     let (mut name, mut bits, mut held) = (Vec::new(), 0_u32, 0_u32);
     for symbol in directory.strip_prefix('_')?.chars() {
         let value = u32::try_from(ALPHABET.find(symbol)?).ok()?;
         bits = ((bits << 5) | value) & 0xfff;
-        // Five more bits: with three that are left from before they make a byte.
+        // Five more bits: with three that are left from before they complete a byte.
         match held.checked_sub(3) {
             Some(left) => {
                 name.push(u8::try_from(bits.checked_shr(left)? & 0xff).ok()?);
@@ -169,7 +169,7 @@ fn with_capitals(directory: &str) -> Option<String> {
 }
 
 fn package(lister: &CacheLister<'_>, spec: &str, name: &str, directory: Entry) -> Option<Unit> {
-    // One without a manifest is none.
+    // A directory without a manifest counts as linked, and is no package.
     if lister
         .probe
         .is_linked(&directory.place.join(node::MANIFEST).ok()?)
@@ -183,7 +183,7 @@ fn package(lister: &CacheLister<'_>, spec: &str, name: &str, directory: Entry) -
     )
 }
 
-/// What a server gave under one address, and what Deno made of it.
+/// A downloaded module, and the JavaScript that Deno compiled from it.
 #[derive(Default)]
 struct Module {
     source: Option<VolumePath>,
@@ -191,7 +191,7 @@ struct Module {
 }
 
 impl Module {
-    /// What was made goes first.
+    /// Returns the paths, the compiled file first.
     fn paths(self) -> impl Iterator<Item = VolumePath> {
         self.made.into_iter().chain(self.source)
     }
@@ -243,10 +243,10 @@ struct Belongs {
 }
 
 impl Belongs {
-    /// It is one of its own.
+    /// Returns a unit of this module alone.
     fn alone(scheme: &str, host: &str, hash: &str) -> Self {
-        // `localhost:8080`, and in its sources of a later version `_port_` and `%5f` for what is
-        // an underscore.
+        // The port follows `_PORT`. In the sources of a later version it follows `_port_`, and
+        // `%5f` is an underscore.
         let server = host
             .replace("_port_", ":")
             .replace("_PORT", ":")
@@ -257,7 +257,7 @@ impl Belongs {
         }
     }
 
-    /// It is a part of a package of JSR's.
+    /// Returns the unit of a JSR package.
     fn to(spec: &str) -> Self {
         Self {
             name: format!("jsr:{spec}"),
@@ -266,7 +266,7 @@ impl Belongs {
     }
 }
 
-/// None, and a problem, where a module of JSR's doesn't tell its package.
+/// Returns the unit of a module; none, and a problem, if a JSR module's address can't be read.
 fn belongs(
     lister: &CacheLister<'_>,
     (scheme, host): (&str, &str),
@@ -286,7 +286,7 @@ fn belongs(
     Some(spec.map_or_else(alone, |spec| Belongs::to(&spec)))
 }
 
-/// The address that a module came from: its last line is
+/// Returns the address that a module came from. Its last line is
 /// `// denoCacheMetadata={"headers":{...},"url":"https://...","time":1795995020}`.
 fn address(lister: &CacheLister<'_>, source: &VolumePath) -> io::Result<String> {
     #[derive(Deserialize)]
@@ -301,8 +301,8 @@ fn address(lister: &CacheLister<'_>, source: &VolumePath) -> io::Result<String> 
         .ok_or_else(|| io::Error::other("its last line tells none, so it stays"))
 }
 
-/// `@scope/name@1.0.0` of `https://jsr.io/@scope/name/1.0.0/mod.ts` and of
-/// `https://jsr.io/@scope/name/1.0.0_meta.json`, `@scope/name` of
+/// Returns `@scope/name@1.0.0` for `https://jsr.io/@scope/name/1.0.0/mod.ts` and for
+/// `https://jsr.io/@scope/name/1.0.0_meta.json`, and `@scope/name` for
 /// `https://jsr.io/@scope/name/meta.json`.
 fn spec(address: &str) -> Option<String> {
     let (scheme, rest) = address.split_once("://")?;
@@ -320,7 +320,7 @@ fn spec(address: &str) -> Option<String> {
     Some(format!("{scope}/{name}@{version}"))
 }
 
-/// Level by level: agents can nest directories without end.
+/// Adds the files that Deno compiled, level by level: agents can nest directories without end.
 fn made_of_files(lister: &CacheLister<'_>, files: VolumePath, units: &mut Vec<Unit>) {
     let mut level = vec![files];
     while !level.is_empty() {
@@ -371,7 +371,7 @@ mod tests {
         "8a5edab282632443219e051e4ade2d1d5bbc671c781051bf1437897cbdfea0f1",
     ];
 
-    /// A file of JSR's, as Deno keeps it.
+    /// Creates a file of JSR's, as Deno keeps it.
     fn from_jsr(field: &Field, hash: &str, path: &str, days: u64) {
         let place = format!("deno/remote/https/jsr.io/{hash}");
         field.file(&place, days);
@@ -443,10 +443,10 @@ mod tests {
                 format!("deno/remote/https/jsr.io/{source}"),
             ]
         );
-        // Just made, by the time of change.
+        // It was just created, by its change time.
         assert!(named("left-pad@1.3.0").last_used > ago(1));
         assert_eq!(named("left-pad/registry.json").last_used, ago(40));
-        // What we read ourselves tells nothing; what was made of it does.
+        // The survey's own reads show no use; reads of the compiled JavaScript do.
         field.read(&format!("deno/remote/https/jsr.io/{list}"), 1);
         field.read(&format!("deno/gen/https/jsr.io/{source}.js"), 3);
         let units = field.survey(&policy).units;

@@ -1,7 +1,7 @@
 //! Go's build cache: every `xx/<hash>-a` (an action) and `xx/<hash>-d` (its output) is a unit.
 //!
-//! Each may go alone: Go looks for the output before it believes the action, and takes a lone
-//! action for a miss. A `-d` that keeps an executable is a directory. `fuzz/`, which is not
+//! Each may be evicted alone: Go looks for the output before it trusts the action, and treats a
+//! lone action as a miss. A `-d` with an executable is a directory. `fuzz/`, which is not
 //! regenerable, `trim.txt`, `testexpire.txt` and `README` are never touched.
 
 use crate::ecosystems::hex::is_hex;

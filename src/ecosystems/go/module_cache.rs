@@ -1,15 +1,15 @@
 //! Go's module cache. A unit is a module at a version: its unpacked directory, its zip, and the
 //! zip's hash.
 //!
-//! | path | goes |
+//! | path | removed |
 //! | --- | --- |
 //! | `<module>@<version>/` | first: Go unpacks it again from the zip, offline |
-//! | `cache/download/<module>/@v/<version>.zip`, `.ziphash` | next: Go fetches a missing zip, and takes a directory without `.ziphash` for half unpacked |
-//! | `<version>.lock` | never: it is held while the unit goes, as Go holds it while it unpacks |
+//! | `cache/download/<module>/@v/<version>.zip`, `.ziphash` | next: Go fetches a missing zip, and treats a directory without `.ziphash` as half unpacked |
+//! | `<version>.lock` | never: it is held meanwhile, as Go holds it while it unpacks |
 //!
 //! Go opens `.ziphash` on every build, so its access time shows use. Go's `.partial` marks are not
-//! needed, because a rename is one step. `.info`, `.mod` and `list` stay: they are small, and
-//! nothing resolves offline without them. So do `cache/vcs`, `cache/lock` and `sumdb`.
+//! needed, because a rename is one step. `.info`, `.mod` and `list` are kept: they are small, and
+//! nothing resolves offline without them. So are `cache/vcs`, `cache/lock` and `sumdb`.
 
 use super::sums::module_package;
 use crate::ecosystems::last_use::LastUse;
@@ -19,7 +19,7 @@ use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
-/// Parts of a module's path, at most; real ones have up to 8 or so.
+/// The most parts of a module's path; real ones have up to 8 or so.
 const DEEPEST: usize = 24;
 
 /// The extensions of a version's files that matter here.

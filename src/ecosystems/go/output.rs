@@ -1,5 +1,5 @@
-//! What Go makes in a project: vendored packages, known by their list of modules, and programs,
-//! known by the build information in them. A program of another module is somebody's.
+//! What Go writes into a project: vendored packages, recognised by their list of modules, and
+//! programs, recognised by their build information. A program of another module is somebody's.
 
 use crate::ecosystems::account::{Opinion, Says, Tool, opinion};
 use crate::ecosystems::directory::{Directory, beside, ends_with, folder, holds};
@@ -54,8 +54,8 @@ fn vendor(directory: &Directory) -> Opinion {
     vendored(String::new(), Rc::new(packages))
 }
 
-/// All files of the packages. Above the packages: the license files, which have to be kept with
-/// them.
+/// Claims all files of the packages, and above the packages the license files, which have to be
+/// kept with them.
 fn vendored(path: String, packages: Rc<HashSet<String>>) -> Opinion {
     const KEPT: [&str; 8] = [
         "LICENSE",
@@ -119,7 +119,7 @@ fn programs() -> Opinion {
     })
 }
 
-/// Whether it may be a program, judged by its mode and size.
+/// Returns whether it may be a program, judged by its mode and size.
 fn is_large_program(parent: BorrowedFd<'_>, name: &str) -> bool {
     let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
     stat.is_ok_and(|stat| {
@@ -129,7 +129,7 @@ fn is_large_program(parent: BorrowedFd<'_>, name: &str) -> bool {
     })
 }
 
-/// Whether a file beside a `go.mod` is a program of its module.
+/// Returns whether a file beside a `go.mod` is a program of its module.
 fn is_program(parent: BorrowedFd<'_>, name: &str) -> bool {
     let module = || {
         read(parent.as_fd(), Path::new("go.mod"))
@@ -149,7 +149,7 @@ fn module(go_mod: &str) -> Option<String> {
     Some(name.split("//").next()?.trim().trim_matches('"').to_owned())
 }
 
-/// Whether the program names the module as its own. Programs are large, so it is read in pieces.
+/// Returns whether the program names the module as its own. It may be large: it is read in pieces.
 fn is_built(mut file: File, module: &str) -> bool {
     let told = format!("\nmod\t{module}\t");
     let overlap = told.len().max(BUILD_INFO.len());

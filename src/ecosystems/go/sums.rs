@@ -1,4 +1,4 @@
-//! `go.sum`: every module whose zip was needed once.
+//! `go.sum`: every module with a zip that was once needed.
 //!
 //! Lines for a `go.mod` alone name a module that nobody downloads, and are left out. So are
 //! malformed lines. Go keeps lines of older versions until `go mod tidy`, so more is kept than
@@ -6,7 +6,7 @@
 
 use crate::facts::package::Package;
 
-/// A module, with its capitals unescaped (not `!x`): `github.com/BurntSushi/toml`, `v1.3.2`.
+/// Names a module, with its capitals unescaped (not `!x`): `github.com/BurntSushi/toml`, `v1.3.2`.
 pub(super) fn module_package(module: &str, version: &str) -> Package {
     Package::new("go", &format!("{module}@{version}"))
 }

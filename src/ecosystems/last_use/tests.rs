@@ -3,7 +3,7 @@
 use super::super::testing::{Field, ago};
 use super::*;
 
-/// The last use of that kind.
+/// Returns how the last use is found for that kind of cache.
 fn told(kind: &str) -> LastUse {
     let kind = crate::ecosystems::kind(kind).unwrap();
     crate::ecosystems::layout(kind).unwrap().last_use

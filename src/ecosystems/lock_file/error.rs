@@ -1,32 +1,32 @@
-//! Why nobody can tell what a lock file names.
+//! Why it is unknown which packages a lock file names.
 
 use crate::fs::volume_path::Outside;
 use rustix::io::Errno;
 use std::io;
 
-/// Why nobody can tell what a lock file names.
+/// Why it is unknown which packages a lock file names.
 #[derive(Debug, thiserror::Error)]
 pub enum LockFileError {
-    /// It holds a zero byte.
+    /// It contains a zero byte.
     #[error("it is no text")]
     NoText,
-    /// What stands there is git-lfs' pointer.
+    /// It is a pointer of git-lfs.
     #[error("git-lfs keeps it elsewhere")]
     Lfs,
-    /// This line is no JSON, or of another form. Its text stays out: a repo may have put anything
-    /// there.
+    /// This line is not JSON, or not of the expected form. Its text isn't quoted: a repo may have
+    /// put anything there.
     #[error("line {0} is no JSON of its form")]
     Json(usize),
-    /// It is no TOML, or of another form, in the parser's words.
+    /// It is not TOML, or not of the expected form, in the parser's words.
     #[error("{0}")]
     Toml(String),
-    /// A look at a repo takes in no more.
+    /// The survey of a repo takes in no more new packages than this.
     #[error("more than {0} packages are too many for one night")]
     TooManyNew(usize),
-    /// So many packages.
+    /// It names this many packages, too many.
     #[error("it names {0} packages, more than any well-formed one")]
     TooMany(usize),
-    /// So many bytes.
+    /// It has this many bytes, too many.
     #[error("{0} bytes are more than any well-formed one has")]
     TooLarge(usize),
     /// It can't be read from git.
@@ -35,7 +35,7 @@ pub enum LockFileError {
     /// It can't be read from the disk.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The index names it outside of the volume.
+    /// The index gives it a path outside the volume.
     #[error("{0}")]
     Outside(#[from] Outside),
 }

@@ -3,10 +3,10 @@
 //!
 //! A bucket must not outlive its content: npm 11 fetches a missing archive again, but for missing
 //! package metadata it trusts the bucket and fails (`ENOENT`, "Invalid response body"). So the
-//! index is read, one small file after the other, which also gives names that people know. Contents
-//! that share a bucket go together. A content that no bucket names is a unit by itself. An
-//! unreadable bucket may name any content, so then nothing goes. npm's temporary files are never
-//! touched.
+//! index is read, one small file after another, which also yields names that people know. Contents
+//! that share a bucket are one unit. A content that no bucket names is a unit by itself. An
+//! unreadable bucket may name any content, so then there are no units. npm's temporary files are
+//! never touched.
 
 use super::index;
 use super::index::Bucket;
@@ -38,12 +38,12 @@ struct Content {
     digits: Digits,
 }
 
-/// The hexadecimal digits of `xx/yy/rest`, two a byte: those of all contents are in memory.
+/// The hexadecimal digits of `xx/yy/rest`, two per byte, since those of all contents are in memory.
 #[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Digits(Box<[u8]>);
 
 impl Digits {
-    /// None if the number of digits is odd.
+    /// Parses the digits; none if one isn't hexadecimal, or their number is odd.
     fn of(parts: [&str; 3]) -> Option<Self> {
         let digit = |byte: u8| {
             char::from(byte)
@@ -61,7 +61,7 @@ impl Digits {
             .then(|| Self(pairs.iter().map(|[high, low]| high << 4 | low).collect()))
     }
 
-    /// The digits as text.
+    /// Returns the digits as text.
     fn text(&self) -> String {
         self.0.iter().fold(
             String::with_capacity(self.0.len().saturating_mul(2)),
@@ -75,14 +75,14 @@ impl Digits {
         )
     }
 
-    /// `xx/yy/rest`
+    /// Returns `xx/yy/rest`.
     fn path(&self) -> String {
         let text = self.text();
         format!("{}/{}/{}", &text[..2], &text[2..4], &text[4..])
     }
 }
 
-/// The algorithms of a cache, and their places.
+/// The places, the algorithms and the contents of a cache.
 struct Cache {
     content: VolumePath,
     index: VolumePath,
@@ -90,14 +90,14 @@ struct Cache {
     contents: Vec<Content>,
 }
 
-/// For contents the access time counts, too. For the index it doesn't: the survey itself reads it,
+/// For contents, the access time counts too. For the index it doesn't: the survey itself reads it,
 /// and npm rewrites it on use.
 pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
     probe.entries(path, probe.access_times() && !path.is_below("index-v5"))
 });
 
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
-    // The config's `path` may be npm's cache directory, as npm has it, or the `_cacache` in it.
+    // The config's `path` may be npm's cache directory, as npm calls it, or the `_cacache` in it.
     let base = if lister.place.relative().ends_with("_cacache") {
         Ok(lister.place.clone())
     } else {
@@ -108,7 +108,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     else {
         return Vec::new();
     };
-    // Contents first: what npm adds meanwhile has no listed bucket, and isn't listed either.
+    // Contents first: one that npm adds meanwhile isn't listed, so its bucket is left alone.
     let algorithms = lister.directories(&content);
     let of_one = |(algorithm, directory): (usize, &Entry)| {
         sharded(lister, &directory.place, |digits, _| {
@@ -167,8 +167,8 @@ fn buckets(lister: &CacheLister<'_>, cache: &Cache) -> Vec<Named> {
     sharded(lister, &cache.index, read)
 }
 
-/// Applies `take` to the files at `xx/yy/rest` below `folder`, and returns what it keeps. There may
-/// be as many files as units, so no others are held in memory.
+/// Applies `take` to the files at `xx/yy/rest` below `directory`, and returns what it keeps. There
+/// may be as many files as units, so the others aren't kept in memory.
 fn sharded<T: Send>(
     lister: &CacheLister<'_>,
     directory: &VolumePath,
@@ -211,7 +211,7 @@ fn shards(lister: &CacheLister<'_>, directory: &VolumePath) -> Vec<Entry> {
         .collect()
 }
 
-/// Contents and buckets in groups: those that share a bucket are one group.
+/// Contents and buckets in groups: contents that share a bucket are in one group.
 struct Grouped {
     /// Contents, each with the first content of its group, sorted by the latter.
     contents: Vec<(u32, u32)>,
@@ -233,7 +233,7 @@ impl Leaders {
         }
     }
 
-    /// Finds the leader. It halves the path for the next search.
+    /// Finds the leader, and halves the path to it for the next search.
     fn of(&mut self, mut number: u32) -> u32 {
         while self.above(number) != number {
             let above = self.above(self.above(number));
@@ -337,7 +337,7 @@ fn unit(
     lister.unit_of(packages, name, paths.collect::<Result<_, _>>().ok()?)
 }
 
-/// The package of a bucket called `@acme/shop (metadata)`. A mirror's own path may precede it.
+/// Returns the package of a bucket like `@acme/shop (metadata)`. A mirror's path may precede it.
 fn page(bucket: &str) -> Option<Package> {
     let path = bucket.strip_suffix(index::METADATA)?;
     let last_two = path
@@ -360,7 +360,7 @@ mod tests {
     use crate::ecosystems::testing::{Field, ago};
     use std::fs;
 
-    /// `index` and `content` are paths below `_cacache`; the content's digest is its path.
+    /// Writes a bucket with these lines. `index` is its path below `index-v5`.
     fn bucket(field: &Field, index: &str, lines: &[String], days: u64) -> VolumePath {
         let path = format!("npm/_cacache/index-v5/{index}");
         field.file(&path, days);
@@ -412,7 +412,7 @@ mod tests {
             &[line("pacote:tarball:left-pad@1.3.0", &[0x00, 0x01, 0xaa])],
             3,
         );
-        // Reading a bucket moves its access time, and we read it, too: that shows no use.
+        // The survey reads buckets too, so a bucket's access time shows no use.
         field.read("npm/_cacache/index-v5/1e/73/5d", 1);
         for path in ["npm", "npm/_cacache"] {
             let seen = field.survey(&field.policy("npm", path));

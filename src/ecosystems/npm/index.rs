@@ -10,8 +10,8 @@ use crate::fs::volume_path::VolumePath;
 use serde::Deserialize;
 use std::io::{self, Read as _};
 
-/// Bytes. A bucket has a line of some hundred bytes per fetch of one address; a larger file is no
-/// bucket.
+/// The most bytes of a bucket, which has a line of several hundred bytes for each fetch of an
+/// address. A larger file is no bucket.
 pub(super) const LARGEST: usize = 8 << 20;
 
 /// The end of the name of a bucket with registry metadata.
@@ -33,13 +33,13 @@ struct Line {
 }
 
 impl Bucket {
-    /// Reads a bucket; none when it is gone.
+    /// Reads a bucket; none if it is gone.
     pub(super) fn read(probe: &LastUseProbe, place: &VolumePath) -> io::Result<Option<Self>> {
         let Some((file, length)) = openat::found(probe.file(place))? else {
             return Ok(None);
         };
-        // One byte more than the file should have: usually one read gets all of it and shows that
-        // there is no more.
+        // One byte more than the file should have: usually a single read gets all of it and shows
+        // that there is no more.
         let mut text = Vec::with_capacity(
             usize::try_from(length)
                 .unwrap_or(0)
@@ -114,7 +114,7 @@ fn readable(key: &str) -> String {
 
 #[cfg(test)]
 pub(super) mod testing {
-    /// A bucket's line that names the content of this digest.
+    /// Returns a bucket's line that names the content with this digest.
     pub(in super::super) fn line(key: &str, digest: &[u8]) -> String {
         const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let bits = digest

@@ -35,8 +35,8 @@ struct Nested {
     dependencies: HashMap<String, Nested>,
 }
 
-/// A package of any version, by its name in npm's registry (`@acme/shop`): caches contain its
-/// registry metadata, too.
+/// Names the registry metadata of a package, whatever its version: `@acme/shop`. Caches contain it,
+/// too.
 pub(super) fn page(name: &str) -> Package {
     Package::new("npm-page", name)
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// A digest whose first bytes are `number`, as an `integrity` and as a package.
+    /// Returns a digest that depends on `number`, as an `integrity` and as a package.
     fn digest(number: u8) -> (String, Package) {
         let letter = char::from(b'A' + number);
         let integrity = format!("sha512-{}", letter.to_string().repeat(88));

@@ -39,7 +39,7 @@ fn packages(modules: &Directory, _: &Directory) -> Vec<String> {
         .collect()
 }
 
-/// Whether an npm before 7 put the package there: it noted in each package what it had resolved.
+/// Returns whether an npm before 7 put the package there, and noted in it what it had resolved.
 fn is_old(directory: &Directory, name: &str) -> bool {
     let text = directory
         .text(&format!("{name}/package.json"))

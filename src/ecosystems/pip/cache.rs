@@ -1,10 +1,10 @@
 //! pip's cache: the pairs of its HTTP cache, and the wheels that it built.
 //!
 //! `http-v2/a/b/c/d/e/<hash>` with `<hash>.body` is one unit, metadata first: without the metadata
-//! pip ignores the body. Older pips keep one file in `http/` instead. If a body is a wheel, its
-//! last bytes are the only place that names it. `wheels/aa/bb/cc/<rest>/` is a unit if it contains
-//! a wheel. Temporary files (whose name is no hash) are never touched: pip replaces its target with
-//! them in one step.
+//! pip ignores the body. Older pips keep one file in `http/` instead. If a body is a wheel, only
+//! its last bytes name it. `wheels/aa/bb/cc/<rest>/` is a unit if it contains a wheel. Temporary
+//! files, which have other names, are never touched: pip renames them over their targets in one
+//! step.
 
 use crate::ecosystems::hex::is_hex;
 use crate::ecosystems::last_use::LastUse;
@@ -26,7 +26,7 @@ const TAIL: u64 = 4096;
 /// Digits of a digest that a name shows: 64 bits distinguish any two.
 const SHOWN: usize = 16;
 
-/// For metadata the access time counts, too: pip opens it on every use. For bodies it doesn't,
+/// For metadata, the access time counts too: pip opens it on every use. For bodies it doesn't,
 /// because the survey itself reads their ends.
 pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
     let is_body = path
@@ -40,7 +40,7 @@ pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let mut units = Vec::new();
     for store in ["http-v2", "http"] {
-        // There may be as many of the last shards as units, so they are not held in memory.
+        // There may be as many shards on the last level as units, so not all of them are in memory.
         let above = descend(lister, store, 1, 4);
         let shards = above
             .par_iter()
@@ -86,7 +86,7 @@ fn shards(lister: &CacheLister<'_>, folder: &Entry, digits: usize) -> impl Itera
 fn pairs(lister: &CacheLister<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
     let mut pairs: BTreeMap<String, Vec<VolumePath>> = BTreeMap::new();
     let mut entries = lister.entries(&shard.place);
-    // `<hash>` sorts before `<hash>.body`: the metadata goes first.
+    // `<hash>` sorts before `<hash>.body`: the metadata is removed first.
     entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
         let hash = entry.name.strip_suffix(".body").unwrap_or(&entry.name);
@@ -103,7 +103,7 @@ fn pairs(lister: &CacheLister<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
         .collect()
 }
 
-/// A unit of a pair, named by its wheel if it is one.
+/// Creates a unit of a pair, named by its wheel if the body is one.
 fn pair(lister: &CacheLister<'_>, name: &str, paths: Vec<VolumePath>) -> Option<Unit> {
     let body = paths.iter().find(|path| {
         path.relative()
@@ -137,7 +137,7 @@ fn find_last(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).rposition(|window| window == what)
 }
 
-/// `toml-0.10.2-py3-none-any.whl`
+/// Returns the package of a wheel like `toml-0.10.2-py3-none-any.whl`.
 fn wheel_package(name: &str) -> Option<Package> {
     let mut parts = name.split('-');
     Some(release_package(parts.next()?, parts.next()?))
@@ -233,7 +233,7 @@ mod tests {
         let path = format!("pip/http-v2/c/8/7/1/0/{HASH}");
         field.file(&path, 9);
         std::fs::write(field.file(&format!("{path}.body"), 9).path(), body).unwrap();
-        // Reading the body's end moves its access time, so that one doesn't count.
+        // The survey reads the body's end, so the body's access time doesn't count.
         field.age(&format!("{path}.body"), 9);
         field.read(&format!("{path}.body"), 1);
         let seen = field.survey(&field.policy("pip", "pip"));

@@ -6,13 +6,13 @@
 //! | `v10` | `content 0123456789abcdef` | a file that no index names: left by a kill, or by the last package that shared it |
 //! | `v11` | the same | any file |
 //!
-//! The index goes first: without it pnpm fetches the package again, whatever contents it finds.
-//! Shared contents go when no package names them any more. A package that some tree has as hard
-//! links is no unit: it is in use, and evicting it would free nothing.
+//! The index is removed first: without it pnpm fetches the package again, whatever contents it
+//! finds. Shared contents become units when no package names them any more. A package that a tree
+//! has as hard links is no unit: it is in use, and evicting it would free nothing.
 //!
-//! `v11` (pnpm 11 and 12) keeps its index in `index.db`, which is not read here, so its contents go
-//! one by one. pnpm checks every file before it links it, and fetches a package that lacks one
-//! again (but not with `verify-store-integrity: false`); `pnpm store prune` clears the rows.
+//! `v11` (pnpm 11 and 12) keeps its index in `index.db`, which is not read here, so each content is
+//! a unit. pnpm checks every file before it links it, and fetches a package again if a file is
+//! missing (but not with `verify-store-integrity: false`); `pnpm store prune` removes the rows.
 //! `index.db`, `projects` and stores of other versions are never touched.
 
 use super::index::{Content, Index, REST};
@@ -33,8 +33,8 @@ const KNOWN: [&str; 2] = ["v10", "v11"];
 /// The number of packages that name each content.
 type Named = HashMap<Content, u32>;
 
-/// Contents keep the times that they were written with; a link that is made or removed moves the
-/// change time. A package's index and its first content show its use.
+/// Contents keep the times of their writing; adding or removing a link moves the change time. A
+/// package's index and its first content show its use.
 pub(super) const LAST_USE: LastUse = LastUse {
     of: |probe, path| {
         let access_times = probe.access_times() && !path.is_below("index");
@@ -47,8 +47,8 @@ pub(super) const LAST_USE: LastUse = LastUse {
 };
 
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
-    // The config's `path` may be the store directory, as pnpm has it, or the version's directory in
-    // it.
+    // The config's `path` may be the store directory, as pnpm calls it, or the directory of a
+    // version in it.
     let version = lister
         .place
         .relative()
@@ -102,13 +102,13 @@ fn store(lister: &CacheLister<'_>, version: &str, store: &VolumePath) -> Vec<Uni
     else {
         return Vec::new();
     };
-    // Contents first: what pnpm adds meanwhile is not listed.
+    // Contents first: those that pnpm adds meanwhile are not listed.
     let contents: Vec<(Content, Entry)> = shards(lister, &files)
         .par_iter()
         .flat_map_iter(|shard| contents(lister, shard))
         .collect();
     let indexes = indexes(lister, store, &index);
-    // In a store without index files no content is named, even if all of it is readable.
+    // An unreadable index file may name any content. A v11 store has no index files.
     let whole = version == "v11" || lister.problems() == 0;
     let mut named = Named::new();
     for content in indexes.iter().flat_map(|index| &index.contents) {
@@ -135,13 +135,13 @@ fn store(lister: &CacheLister<'_>, version: &str, store: &VolumePath) -> Vec<Uni
     units
 }
 
-/// Reads the packages of a store, whose index is at `index`.
+/// Reads the packages of a store that has its index at `index`.
 fn indexes(lister: &CacheLister<'_>, store: &VolumePath, index: &VolumePath) -> Vec<Index> {
     let mut indexes: Vec<Index> = shards(lister, index)
         .par_iter()
         .flat_map_iter(|shard| read(lister, shard, &shard.name))
         .collect();
-    // A package from no registry has a directory of its own, with an `integrity.json`.
+    // A package that isn't from a registry has a directory of its own, with an `integrity.json`.
     let others = lister
         .directories(store)
         .into_iter()
@@ -197,7 +197,7 @@ fn read(lister: &CacheLister<'_>, directory: &Entry, shard: &str) -> Vec<Index> 
     files.filter_map(one).collect()
 }
 
-/// A unit of a package with the contents that only it names.
+/// Creates a unit of a package and the contents that only it names.
 fn package(
     lister: &CacheLister<'_>,
     index: Index,
@@ -241,7 +241,7 @@ mod tests {
     use crate::facts::package::Package;
     use std::fs;
 
-    /// A content whose digest repeats `byte`.
+    /// Creates a content with a digest that repeats `byte`.
     fn content(field: &Field, store: &str, byte: u8) -> VolumePath {
         field.file(
             &format!(
@@ -252,7 +252,7 @@ mod tests {
         )
     }
 
-    /// A package that names such contents.
+    /// Creates a package that names those contents.
     fn package(field: &Field, name: &str, contents: &[u8]) -> VolumePath {
         let path = format!("pnpm/v10/index/5c/{}-{name}.json", "8e".repeat(31));
         let encoded = |byte: u8| {
@@ -327,7 +327,7 @@ mod tests {
             units[2].packages,
             [Package::digest("sha512", &format!("5c{}", "8e".repeat(31))).unwrap()]
         );
-        // The file's times are old, but it was linked just now.
+        // The file's times are old, but its change time is not.
         assert_eq!(units[2].last_used_from, UsedFrom::LinkTime);
         assert!(!units.iter().any(|unit| unit.paths.contains(&shared)));
         assert_eq!(field.names(&field.policy("pnpm", "pnpm/v10")), names);

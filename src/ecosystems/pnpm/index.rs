@@ -12,8 +12,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io;
 
-/// Bytes. An index has some 200 for each file of its package, and the largest packages have 50,000
-/// files.
+/// The most bytes of an index. It has some 200 for each file of its package, and the largest
+/// packages have 50,000 files.
 const LARGEST: u64 = 16 << 20;
 
 /// Hexadecimal digits of SHA-512 in a content's name, without the two of the shard.
@@ -64,7 +64,7 @@ struct File {
 }
 
 impl Content {
-    /// The content `name` in the directory `shard`.
+    /// Returns the content `name` in the directory `shard`.
     pub(super) fn of(shard: &str, name: &str) -> Option<Self> {
         let rest = name.strip_suffix("-exec").unwrap_or(name);
         is_hex(rest, REST).then(|| Self::new(&format!("{shard}{rest}"), rest.len() < name.len()))?
@@ -81,7 +81,7 @@ impl Content {
 }
 
 impl Index {
-    /// Reads `index/<shard>/<digest>-<package>.json`; none when it is gone.
+    /// Reads `index/<shard>/<digest>-<package>.json`; none if it is gone.
     pub(super) fn read(shard: &str, entry: &Entry) -> io::Result<Option<Self>> {
         let Some(text) = openat::found(openat::read(&entry.place, LARGEST))? else {
             return Ok(None);

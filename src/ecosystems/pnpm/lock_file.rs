@@ -1,7 +1,7 @@
 //! `pnpm-lock.yaml`: every archive by its digest. All versions of the format write it as
 //! `integrity: sha512-...`.
 //!
-//! It is read line by line, and only that word of a line: a YAML parser would have to be trusted
+//! It is read line by line, and of each line only that word: a YAML parser would have to be trusted
 //! with anchors that anybody can write.
 
 use crate::facts::package::Package;

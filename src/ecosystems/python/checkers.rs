@@ -1,5 +1,5 @@
-//! The caches of Python's checkers and test runners: each is tagged, regenerable, and claims files
-//! of the shapes that it writes.
+//! The caches of Python's checkers and test runners. Each is tagged and regenerable, and claims
+//! only files of the shapes that its tool writes.
 //!
 //! A tag vouches for the directory, not for a note that somebody put in it.
 
@@ -31,7 +31,7 @@ fn is_tag(name: &str) -> bool {
     ["CACHEDIR.TAG", ".gitignore"].contains(&name)
 }
 
-/// The lists of failed and collected tests, and its own README.
+/// Claims the lists of failed and collected tests, and pytest's own README.
 fn pytest() -> Opinion {
     let own = |directory: &Directory| {
         directory
@@ -47,7 +47,7 @@ fn pytest() -> Opinion {
     })
 }
 
-/// A directory for each version of Python, with one or more files for each module.
+/// Claims a directory for each version of Python, with one or more files for each module.
 fn mypy() -> Opinion {
     let of_module = |name: &str| {
         [
@@ -73,7 +73,7 @@ fn mypy() -> Opinion {
     })
 }
 
-/// A directory for each version of ruff, with one file, named by a number, for each package.
+/// Claims a directory for each version of ruff, with one file, named by a number, for each package.
 fn ruff() -> Opinion {
     let number = |name: &str| name.len() > 8 && name.bytes().all(|byte| byte.is_ascii_digit());
     opinion(move |_, name, kind| match name {

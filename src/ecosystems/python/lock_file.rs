@@ -22,8 +22,8 @@ struct Entry {
     version: Option<String>,
 }
 
-/// A release on a Python index. Names that PEP 503 treats as equal are equal, and so are `2.0` and
-/// `2.0.0`, by PEP 440.
+/// Names a release on a Python index. Names that PEP 503 treats as equal are equal, and so are
+/// `2.0` and `2.0.0`, by PEP 440.
 pub(in crate::ecosystems) fn release_package(name: &str, version: &str) -> Package {
     let mut version = version.trim().trim_start_matches('v');
     while let Some(shorter) = version.strip_suffix(".0") {
@@ -32,7 +32,7 @@ pub(in crate::ecosystems) fn release_package(name: &str, version: &str) -> Packa
     Package::new("python", &format!("{} {version}", normal(name)))
 }
 
-/// A project's page on a Python index.
+/// Names a project's page on a Python index.
 pub(in crate::ecosystems) fn page(name: &str) -> Package {
     Package::new("python-page", &normal(name))
 }
@@ -53,7 +53,7 @@ fn normal(name: &str) -> String {
     normal
 }
 
-/// A lock file in TOML.
+/// Parses a lock file in TOML.
 pub(super) fn locked(text: &str) -> Result<Vec<Package>, LockFileError> {
     let lock: Lock = from_toml(text)?;
     Ok(lock

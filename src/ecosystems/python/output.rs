@@ -1,8 +1,8 @@
-//! What Python and its build tools make in a project: bytecode, `build`, `dist`, and the metadata
-//! of an editable install.
+//! What Python and its build tools write into a project: bytecode, `build`, `dist`, and the
+//! metadata of an editable install.
 //!
 //! Bytecode is nobody's work, even if its source is gone. An archive of an older release is
-//! somebody's: no build brings it back.
+//! somebody's: no build recreates it.
 
 use crate::ecosystems::account::{Opinion, Says, Tool, files, opinion};
 use crate::ecosystems::directory::{Directory, ends_with, folder, holds, listed};
@@ -39,7 +39,7 @@ pub(super) const METADATA: Tool = Tool {
 
 const PROJECT: [&str; 2] = ["pyproject.toml", "setup.py"];
 
-/// Whether the directory has anything with such a name.
+/// Returns whether the directory has an entry, other than a link, that `is_one` accepts.
 fn any(parent: BorrowedFd<'_>, name: &str, is_one: fn(&str) -> bool) -> bool {
     let entries = folder(parent, name).and_then(|folder| listed(&folder).ok());
     entries.is_some_and(|entries| {
@@ -63,7 +63,7 @@ fn is_archive(name: &str) -> bool {
     ends_with(name, &["whl"]) || name.ends_with(".tar.gz")
 }
 
-/// `lib` is a copy of the sources: a file in it without a source is somebody's.
+/// Claims build output. `lib` copies the sources: a file in it without a source is somebody's.
 fn build() -> Opinion {
     fn copies(path: String) -> Opinion {
         opinion(move |directory, name, kind| {
@@ -93,7 +93,7 @@ fn build() -> Opinion {
     })
 }
 
-/// The archives of one release.
+/// Claims the archives if all of them are of one release.
 fn dist(directory: &Directory) -> Opinion {
     let release = |name: &str| {
         let stem = name.strip_suffix(".tar.gz").unwrap_or(name);

@@ -1,4 +1,4 @@
-//! Virtual environments, whoever made them: the files that the wheels' RECORDs name, their
+//! Virtual environments, whoever created them: the files that the wheels' RECORDs name, their
 //! bytecode, and the files of `venv`, virtualenv and uv.
 //!
 //! A RECORD has each file's size and hash, so a file that was edited since the install is
@@ -26,9 +26,9 @@ pub(super) const TOX: Tool = Tool {
     account: |_| tox(),
 };
 
-/// Bytes of all RECORDs of an environment, at most.
+/// The most bytes of all RECORDs of an environment.
 const RECORDS_CAP: usize = 64 << 20;
-/// The files that the three of them put at the top.
+/// The files that `venv`, virtualenv and uv put at the top.
 const TOP: [&str; 5] = [
     "pyvenv.cfg",
     "CACHEDIR.TAG",
@@ -89,7 +89,7 @@ fn account(venv: &Directory) -> Opinion {
     below(PathBuf::new(), recorded)
 }
 
-/// The opinion on `path` in the environment.
+/// Returns the opinion on `path` in the environment.
 fn below(path: PathBuf, recorded: Rc<Recorded>) -> Opinion {
     opinion(move |directory, name, kind| {
         let here = path.join(name);
@@ -110,7 +110,7 @@ fn below(path: PathBuf, recorded: Rc<Recorded>) -> Opinion {
     })
 }
 
-/// `python3.11`, `pip-3.11` and the like.
+/// Recognises `python3.11`, `pip-3.11` and the like.
 fn is_program(name: &str) -> bool {
     let stem = name.strip_suffix(".exe").unwrap_or(name);
     let version = |rest: &str| {
@@ -122,7 +122,7 @@ fn is_program(name: &str) -> bool {
         .any(|program| stem.strip_prefix(program).is_some_and(version))
 }
 
-/// The scripts that activate and deactivate it, one for each shell.
+/// Recognises the scripts that activate and deactivate an environment, one for each shell.
 fn is_activation(name: &str) -> bool {
     let (stem, shell) = name.split_once('.').unwrap_or((name, ""));
     let known = matches!(
@@ -132,16 +132,16 @@ fn is_activation(name: &str) -> bool {
     known && ["", "bash", "bat", "csh", "fish", "nu", "ps1", "py", "xsh"].contains(&shell)
 }
 
-/// Bytecode is never anybody's work: its source is, and that is beside it.
+/// Recognises bytecode, which is nobody's work: its source may be, and is a file of its own.
 fn is_bytecode(folder: &Path, name: &str) -> bool {
     folder.ends_with("__pycache__") && ends_with(name, &["pyc", "nbi", "nbc"])
 }
 
 /// The files that the RECORDs name, by the hashes of their paths in the environment.
 struct Recorded {
-    /// When the environment was made, in seconds.
+    /// When the environment was created, in seconds.
     made: i64,
-    /// Its name, between slashes.
+    /// The name of its directory, between slashes.
     name: String,
     hasher: RandomState,
     files: HashMap<u64, Record>,
@@ -197,14 +197,14 @@ impl Recorded {
         recorded
     }
 
-    /// `path,sha256=...,size`, where a path with a comma is quoted.
+    /// Adds the line `path,sha256=...,size`. A path with a comma is quoted.
     fn add(&mut self, packages: &str, line: &str, installed: i64) {
         let mut fields = line.rsplitn(3, ',');
         let (bytes, hash, path) = (fields.next(), fields.next(), fields.next());
         let Some(path) = path.map(|path| path.trim_matches('"').replace("\"\"", "\"")) else {
             return;
         };
-        // Poetry writes absolute paths: the part after the environment's name is in it.
+        // Poetry writes absolute paths. The path in the environment follows the environment's name.
         let path = match path.strip_prefix('/') {
             Some(_) => path
                 .rsplit_once(&self.name)
@@ -228,14 +228,14 @@ impl Recorded {
         );
     }
 
-    /// Whether a file was written when the environment was made: people add to these files, too.
+    /// Returns whether a file was written when the environment was created: people add to it, too.
     fn came_with_it(&self, directory: &Directory, name: &str) -> bool {
         directory
             .stat(name)
             .is_some_and(|stat| stat.st_mtime <= self.made.saturating_add(MAKING))
     }
 
-    /// Whether the file is a wheel's, and unchanged.
+    /// Returns whether the file is a wheel's, and unchanged.
     fn holds(&self, directory: &Directory, path: &Path, name: &str) -> bool {
         let Some(record) = self.files.get(&self.hasher.hash_one(path)) else {
             return false;
@@ -250,14 +250,14 @@ impl Recorded {
     }
 }
 
-/// Seconds between the last file and the RECORD, by a file server's times.
+/// Seconds by which a file server's times may put a file after its RECORD.
 const SLACK: i64 = 2;
-/// Seconds that it takes to make an environment, with a pip in it, on a slow disk.
+/// Seconds that it takes to create an environment with pip in it, on a slow disk.
 const MAKING: i64 = 120;
 
 impl Record {
-    /// Whether the contents match. Reads the whole file, so it is asked only for files written
-    /// since the install.
+    /// Returns whether the contents match. This reads the whole file, so it is done only for files
+    /// written since the install.
     fn matches(&self, directory: &Directory, name: &str) -> bool {
         let digest = directory
             .file(name)

@@ -9,13 +9,13 @@
 //! | `six (index page)` | `simple-v*/<index>/six.rkyv` |
 //!
 //! A link beside the pointer, of the same name, names the archive. It is read and never followed,
-//! and stays: uv replaces it. An archive that two pointers name goes with neither, but when nothing
-//! names it any more. One that the environment of a live tree links to is in use
-//! (`UV_LINK_MODE=symlink`, see `survey::lockfiles`). uv holds the cache's `.lock` (shared) for as
-//! long as it runs, `uv run` and `uvx` for as long as what they started; it is held here
-//! (exclusive) while a unit goes. A wheel that is in a tree as hard links is no unit: evicting it
-//! would free nothing. Environments, interpreters, builds, git checkouts and lock files are never
-//! touched.
+//! and is kept: uv replaces it. An archive that two pointers name belongs to the unit of neither,
+//! and is a unit itself when nothing names it any more. An archive that the environment of a live
+//! tree links to is in use (`UV_LINK_MODE=symlink`, see `survey::lockfiles`). uv holds the cache's
+//! `.lock` (shared) for as long as it runs, `uv run` and `uvx` for as long as what they started; it
+//! is held here (exclusive) while a unit is evicted. A wheel that a tree has as hard links is no
+//! unit: evicting it would free nothing. Environments, interpreters, builds, git checkouts and lock
+//! files are never touched.
 
 use super::links::archive_package;
 use crate::ecosystems::lister::{CacheLister, Entry};
@@ -48,8 +48,8 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         lister,
         all: lister.directories(lister.place),
     };
-    // Pointers first: an archive that uv adds meanwhile is young, and so isn't taken for one that
-    // nothing names.
+    // Pointers first: an archive that uv adds meanwhile looks as if nothing named it, but is too
+    // young to be evicted.
     let mut pointers = buckets.pointers("wheels", wheels);
     pointers.extend(buckets.pointers("sdists", sources));
     let whole = lister.problems() == 0;
@@ -83,21 +83,21 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     units
 }
 
-/// The buckets of a cache. Each holds things of one sort.
+/// The buckets of a cache. Each contains things of one sort.
 struct Buckets<'a> {
     lister: &'a CacheLister<'a>,
     all: Vec<Entry>,
 }
 
 impl Buckets<'_> {
-    /// The buckets of a sort.
+    /// Returns the buckets of a sort.
     fn of(&self, sort: &'static str) -> impl Iterator<Item = &Entry> {
         self.all
             .iter()
             .filter(move |bucket| is_bucket(&bucket.name, sort))
     }
 
-    /// What `read` finds in the buckets of a sort.
+    /// Returns what `read` finds in the buckets of a sort.
     fn pointers(&self, sort: &'static str, read: Read) -> Vec<Pointer> {
         self.of(sort)
             .flat_map(|bucket| descend(self.lister, bucket, read))
@@ -105,12 +105,12 @@ impl Buckets<'_> {
     }
 }
 
-/// Returns the locks that are held while a unit of the cache at `place` goes.
+/// Returns the locks that are held while a unit of the cache at `place` is evicted.
 pub(super) fn locks(place: &VolumePath) -> Vec<VolumePath> {
     place.join(".lock").into_iter().collect()
 }
 
-/// `wheels-v7` is a bucket of wheels, whatever its version.
+/// Returns whether a bucket is of a sort, whatever its version: `wheels-v7` has wheels.
 fn is_bucket(name: &str, sort: &str) -> bool {
     let version = name
         .strip_prefix(sort)
@@ -120,11 +120,11 @@ fn is_bucket(name: &str, sort: &str) -> bool {
     })
 }
 
-/// Returns what `read` finds in the directories below `bucket`. It doesn't go deeper where `read`
-/// finds something.
+/// Returns what `read` finds in the directories below `bucket`. It doesn't descend into a directory
+/// in which `read` finds something.
 fn descend(lister: &CacheLister<'_>, bucket: &Entry, read: Read) -> Vec<Pointer> {
     let (mut level, mut found) = (lister.directories(&bucket.place), Vec::new());
-    // Whole trees of sources, without a pointer.
+    // `git` contains whole trees of sources, without a pointer.
     level.retain(|directory| directory.name != "git");
     for _ in 0..DEEPEST {
         let seen: Vec<(Vec<Pointer>, Vec<Entry>)> = level
@@ -148,7 +148,7 @@ fn descend(lister: &CacheLister<'_>, bucket: &Entry, read: Read) -> Vec<Pointer>
     found
 }
 
-/// `<version>-<tags>.http`, or `.rev` for one from a file, in the directory of its package.
+/// Finds `<version>-<tags>.http`, or `.rev` for a wheel from a file, in a package's directory.
 fn wheels(lister: &CacheLister<'_>, directory: &Entry) -> Vec<Pointer> {
     let files = lister
         .entries(&directory.place)
@@ -172,7 +172,7 @@ fn wheels(lister: &CacheLister<'_>, directory: &Entry) -> Vec<Pointer> {
     files.filter_map(pointer).collect()
 }
 
-/// The directory of a source archive: it has a `revision`, and for each revision a directory with
+/// Finds a source archive: its directory has a `revision`, and for each revision a directory with
 /// the wheels built from it.
 fn sources(lister: &CacheLister<'_>, directory: &Entry) -> Vec<Pointer> {
     let entries = lister.entries(&directory.place);
@@ -210,7 +210,7 @@ fn sources(lister: &CacheLister<'_>, directory: &Entry) -> Vec<Pointer> {
     }]
 }
 
-/// Pages of an index, each a file.
+/// Finds the pages of an index, each a file.
 fn pages(lister: &CacheLister<'_>, directory: &Entry) -> Vec<Pointer> {
     let files = lister
         .entries(&directory.place)
@@ -228,7 +228,7 @@ fn pages(lister: &CacheLister<'_>, directory: &Entry) -> Vec<Pointer> {
     files.filter_map(page).collect()
 }
 
-/// Returns the archive that the link `name` in `folder` points to; none if it is no link to an
+/// Returns the archive that the link `name` in `directory` points to; none if it is no link to an
 /// archive.
 fn archive(lister: &CacheLister<'_>, directory: &VolumePath, name: &str) -> Option<String> {
     let link = directory.join(name).ok()?;
@@ -248,7 +248,7 @@ fn archive(lister: &CacheLister<'_>, directory: &VolumePath, name: &str) -> Opti
     is_bucket(bucket, "archive").then(|| target.file_name()?.to_str().map(str::to_owned))?
 }
 
-/// A unit of a pointer with the archives that only it names.
+/// Creates a unit of a pointer and the archives that only it names.
 fn package(
     lister: &CacheLister<'_>,
     pointer: &Pointer,
@@ -276,8 +276,8 @@ fn package(
     )
 }
 
-/// A unit of an archive that nothing names. One that is no wheel's may be an environment in which
-/// somebody works.
+/// Creates a unit of an archive that nothing names. None if it isn't a wheel's: it may be an
+/// environment in which somebody works.
 fn orphan(lister: &CacheLister<'_>, id: &str, place: &VolumePath) -> Option<Unit> {
     if !lister
         .directories(place)
@@ -296,7 +296,7 @@ fn orphan(lister: &CacheLister<'_>, id: &str, place: &VolumePath) -> Option<Unit
     )
 }
 
-/// An environment's name for the archive at `place`: the archive is in use as long as an
+/// Returns an environment's name for the archive at `place`: the archive is in use as long as an
 /// environment links to it.
 fn of_archive(place: &VolumePath) -> Option<Package> {
     place.relative().file_name()?.to_str().map(archive_package)

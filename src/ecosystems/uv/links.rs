@@ -1,7 +1,7 @@
 //! The links of a tree's virtual environments into uv's cache (`UV_LINK_MODE=symlink`). An archive
-//! is needed as long as an environment links to it, as if a lock file named it.
+//! is in use as long as an environment links to it, as if a lock file named it.
 //!
-//! Environments are searched in the tree's root, whatever their names. uv links every file of a
+//! Environments are searched for in the tree's root, whatever their names. uv links every file of a
 //! wheel, so the `METADATA` of each package shows its archive. Links are read and never followed.
 //! An agent may have put anything there: a tree with more entries than any well-formed one is an
 //! error, so that what it named last still counts.
@@ -20,15 +20,15 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Directory entries that are listed for one tree. Its root and its environments have some
+/// The most directory entries that are listed for one tree. Its root and its environments have some
 /// thousands.
 const MOST: usize = 50_000;
-/// Bytes of an archive's name; uv's have 16.
+/// The most bytes of an archive's name; uv's have 16.
 const LONGEST: usize = 64;
 /// Entries between two checks whether to stop.
 const AT_ONCE: usize = 1000;
 
-/// An archive of the cache, by its directory.
+/// Names an archive of the cache by its directory.
 pub(super) fn archive_package(id: &str) -> Package {
     Package::new("uv-archive", id)
 }
@@ -85,7 +85,7 @@ impl Look<'_> {
     fn package(&mut self, info: &OwnedFd) -> io::Result<()> {
         let target = match rustix::fs::readlinkat(info, "METADATA", Vec::new()) {
             Ok(target) => target,
-            // A file, as nearly everywhere.
+            // No link: a regular file, as nearly everywhere, or nothing.
             Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         };
@@ -100,8 +100,8 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Opens each directory that `of` lists and whose name ends in `end`. Some file systems'
-    /// listings don't say what is a directory.
+    /// Calls `each` with the directories in `of` that have a name ending in `end`. Some file
+    /// systems' listings don't say what is a directory.
     fn each_directory(
         &mut self,
         of: &OwnedFd,
@@ -145,7 +145,7 @@ fn archive(target: &Path) -> Option<Package> {
     (is_bucket && is_id).then(|| archive_package(id))
 }
 
-/// Opens the directory at `path`; none if there is none, or something else.
+/// Opens the directory at `path`; none if nothing or something else is there.
 fn directory(base: impl AsFd, path: impl AsRef<Path>) -> Result<Option<OwnedFd>, Errno> {
     match openat::below(base, path.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(directory) => Ok(Some(directory)),

@@ -8,8 +8,8 @@
 //! | `v6/npm-<package>-<version>-<hash>-integrity/` | the directory (classic) | the same |
 //!
 //! The config's `path` may be berry's global directory, its `cache`, or classic's cache directory.
-//! Yarn writes beside and renames, so a unit is whole or absent, and is fetched again. A project
-//! that runs from the global cache (Plug'n'Play) needs a `yarn install` after its zip went. `index`
+//! Yarn puts files in place by renaming, so a unit is whole or absent, and is fetched again. A
+//! project that runs from the global cache (Plug'n'Play) needs a `yarn install` afterwards. `index`
 //! (hard links that Yarn shares among trees) and classic's `.tmp` are never touched.
 
 use super::lock_file::zip_package;
@@ -49,7 +49,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     units
 }
 
-/// Whether it is a version of classic's layout, such as `v6`.
+/// Returns whether it is a version of classic's layout, such as `v6`.
 fn is_classic(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|digits| {
         !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
@@ -100,13 +100,13 @@ fn page(lister: &CacheLister<'_>, scope: &str, entry: Entry) -> Option<Unit> {
     lister.unit(format!("{scope}{package} (metadata)"), vec![entry.place])
 }
 
-/// A unit of a Yarn classic package.
+/// Creates a unit of a Yarn classic package.
 fn directory(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
     if !entry.is_dir {
         lister.odd(&entry);
         return None;
     }
-    // Without the SHA-1 if the lock file's address has none, as many mirrors write it.
+    // There is no SHA-1 if the lock file's address has none, as with many mirrors.
     let slug = entry.name.strip_suffix("-integrity").unwrap_or(&entry.name);
     let sha1 = slug
         .rsplit_once('-')

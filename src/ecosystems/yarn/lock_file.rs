@@ -1,12 +1,12 @@
-//! `yarn.lock`: classic by the archives' digests, berry by the locators that name its zips.
+//! `yarn.lock`: classic names archives by their digests, berry names zips by their locators.
 //! Packages that Yarn links (`workspace:`) have no zip.
 //!
-//! Both are read line by line; a berry lock looks like YAML, and is as regular.
+//! Both are read line by line: a berry lock file looks like YAML, but is just as regular.
 
 use crate::facts::package::Package;
 
-/// A zip of Yarn berry, by the beginning of its name, without the two hashes: `lodash-npm-4.17.21`,
-/// `@acme-shop-npm-1.0.0`, `resolve-patch`.
+/// Names a zip of Yarn berry by the beginning of its file name, without the two hashes:
+/// `lodash-npm-4.17.21`, `@acme-shop-npm-1.0.0`, `resolve-patch`.
 pub(super) fn zip_package(slug: &str) -> Package {
     Package::new("yarn", slug)
 }
@@ -33,7 +33,7 @@ pub(super) fn packages(line: &str) -> Vec<Package> {
     }
 }
 
-/// The package of an address without a SHA-1,
+/// Returns the package of an address without a SHA-1,
 /// `https://mirror.example/npm/@scope/name/-/name-1.0.0.tgz`, by the beginning of Yarn's directory
 /// for it, `npm-@scope-name-1.0.0`.
 fn classic(address: &str) -> Option<Package> {
@@ -63,7 +63,7 @@ fn classic(address: &str) -> Option<Package> {
     Some(zip_package(&format!("npm-{}-{version}", words.join("-"))))
 }
 
-/// Yarn's name for the zip of `@scope/name@protocol:selector`, without the two hashes:
+/// Returns Yarn's name for the zip of `@scope/name@protocol:selector`, without the two hashes:
 /// `@scope-name-protocol-version`, or without the version if the selector is none.
 fn slug(locator: &str) -> Option<String> {
     let at = locator.get(1..)?.find('@')?.checked_add(1)?;

@@ -81,8 +81,8 @@ fn state() -> Opinion {
     })
 }
 
-/// Zips like `debug-npm-4.4.3-0105c6123a-d79136ec6c.zip`. A package for some platforms only has a
-/// key such as `10c0` as the second hash.
+/// Claims zips like `debug-npm-4.4.3-0105c6123a-d79136ec6c.zip`. A package for some platforms only
+/// has a key such as `10c0` as the second hash.
 fn cache() -> Opinion {
     let keyed = |name: &str| {
         name.rsplit_once('-')
@@ -95,7 +95,7 @@ fn cache() -> Opinion {
     opinion(move |_, name, kind| (!kind.is_dir() && (name == ".gitignore" || archive(name))).into())
 }
 
-/// Packages like `esbuild-npm-0.25.12-3d9c1c5e2f/node_modules/esbuild`.
+/// Claims packages like `esbuild-npm-0.25.12-3d9c1c5e2f/node_modules/esbuild`.
 fn unplugged() -> Opinion {
     opinion(|_, name, kind| {
         if kind.is_dir() && is_hashed(name) {

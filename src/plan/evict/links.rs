@@ -3,12 +3,12 @@
 //!
 //! Two units that each contain one link to the same file free it together, and neither does alone.
 //! A unit that would free nothing yet waits for its partners. A file counts only when all of its
-//! links go.
+//! links are removed.
 
 use crate::facts::cache::{Cache, Shared, Size, Unit};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The links that go, and the units that wait for partners.
+/// The links to be removed, and the units that wait for partners.
 #[derive(Default)]
 pub(super) struct Links {
     files: HashMap<(u64, u64), File>,
@@ -19,13 +19,13 @@ pub(super) struct Links {
 /// One file with several links.
 #[derive(Default)]
 struct File {
-    /// Links that go, or whose units wait.
+    /// Links in units that are evicted, or wait.
     met: u64,
     holders: Vec<usize>,
 }
 
 impl Links {
-    /// What a unit frees, together with the units that wait for it.
+    /// Returns what a unit frees, together with the units that wait for it.
     pub(super) fn gain(&self, unit: &Unit) -> Size {
         let mut gain = unit.size.unwrap_or_default();
         unit.shared
@@ -46,7 +46,7 @@ impl Links {
         self.next = self.next.saturating_add(1);
     }
 
-    /// Evicts the unit. Returns the units that go with it, in the order in which they came.
+    /// Evicts the unit. Returns the partners evicted with it, in the order in which they came.
     pub(super) fn go(&mut self, unit: &Unit) -> Vec<Unit> {
         let completed = unit.shared.iter().filter(|shared| self.completes(shared));
         let partners: BTreeSet<usize> = completed
@@ -63,7 +63,7 @@ impl Links {
             .collect()
     }
 
-    /// The units whose partners never came.
+    /// Returns the units whose partners never came.
     pub(super) fn left(self) -> impl Iterator<Item = Unit> {
         self.waiting.into_values()
     }
@@ -74,7 +74,7 @@ impl Links {
     }
 }
 
-/// What evicting all of a measured cache would free.
+/// Returns what evicting all of a measured cache would free.
 pub(super) fn standing(cache: &Cache) -> Size {
     let mut standing = Size::default();
     let mut files: HashMap<(u64, u64), u64> = HashMap::new();

@@ -1,8 +1,8 @@
-//! Decides which units go: least recently used first, across all caches.
+//! Decides which units are evicted: least recently used first, across all caches.
 //!
-//! The cost must follow what is evicted, not what is stored, so units are measured as they go.
-//! Measuring is I/O and not this room's work: the queue hands out batches, the caller measures them
-//! and hands them back.
+//! The cost must depend on what is evicted, not on what is stored, so units are measured when their
+//! turn comes. Measuring is I/O, so the queue hands out batches, and the caller measures them and
+//! hands them back.
 //!
 //! ```text
 //! let list = LruShortlist::new(&names, policy.in_use, now, most, None).enough(wanted);
@@ -21,8 +21,8 @@
 //!
 //! The result is the shortest list of least recently used units that frees enough. Units that must
 //! stay are left out: too young ones, those in a reserve, those that free nothing, and those in
-//! use, unless the operator lets them go last. Caches over their own budget come first, each by
-//! itself. The order in which units were listed makes no difference.
+//! use, unless the operator allows these to be evicted last. Caches over their own budget come
+//! first, each by itself. The order in which units were listed makes no difference.
 
 mod links;
 mod shortlist;
@@ -43,23 +43,23 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Units handed out at once: enough to keep 32 threads busy, and few that are measured in vain at
-/// the end.
+/// Units handed out at once: enough to keep 32 threads busy, few enough that little is measured in
+/// vain at the end.
 const BATCH: usize = 256;
 
 /// Problems that are reported; the rest is only counted, so that an unreadable cache doesn't flood
 /// the report.
 const TOLD: usize = 50;
 
-/// Repos that are named as those that need most of what stays.
+/// How many repos are named as those that need most of the units that stay.
 const REPOS_TOLD: usize = 3;
 
-/// Units in the order in which they go, and those chosen so far.
+/// Units in order of eviction, and those chosen so far.
 pub struct Queue {
     wanted: Wanted,
-    /// By number, in order of last use.
+    /// Units not handed out yet, numbered in order of last use.
     waiting: LruCache<usize, Unit>,
-    /// Units after this bucket have to wait for others that are not here yet; none if all are here.
+    /// Units after this bucket wait for others that are not here yet; none if all are here.
     until: Option<AgeBucket>,
     limits: HashMap<String, Limits>,
     links: Links,
@@ -68,28 +68,28 @@ pub struct Queue {
     held: Held,
 }
 
-/// What goes, in order, and what prevented more.
+/// What is evicted, in order, and what prevented more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Eviction {
     /// What was to be freed.
     pub wanted: Wanted,
-    /// What they free together, as projected.
+    /// The units to evict, in order.
     pub units: Vec<Unit>,
-    /// What they free together.
+    /// What they free together, as projected.
     pub foreseen: Size,
-    /// What is missing, for the volume or the caches' budgets; zero if enough is projected.
+    /// What is missing, for the volume or a cache's budget; zero if enough is projected.
     pub shortfall: Size,
     /// Units that must stay, by cache and reason, and what could not be read.
     pub obstacles: Vec<String>,
 }
 
-/// How much of a cache with a reserve or a budget may go, and should.
+/// How much of a cache with a reserve or a budget may be evicted, and should be.
 struct Limits {
     /// What must stay.
     reserve: Size,
-    /// What may go.
+    /// What may be evicted.
     spare: Size,
-    /// What should go to get below its budget.
+    /// What should be evicted to get below its budget.
     over: Size,
 }
 
@@ -111,8 +111,8 @@ struct Count {
 /// that the dry run and the run agree. Units that are too young, or used after `now`, are kept
 /// back.
 ///
-/// All units of a cache with a reserve or a budget must be measured. One that isn't counts as
-/// nothing, and so stays. What is over a cache's budget is chosen at once.
+/// All units of a cache with a reserve or a budget must be measured. A unit that isn't stays. What
+/// is over a cache's budget is chosen at once.
 pub fn order(caches: Vec<Cache>, wanted: Wanted, in_use: InUse, now: DateTime<Utc>) -> Queue {
     let limited = caches
         .iter()
@@ -162,7 +162,7 @@ pub fn order(caches: Vec<Cache>, wanted: Wanted, in_use: InUse, now: DateTime<Ut
 impl Queue {
     /// Adds the units of a shortlist: the first or, after [`Self::wants_after`], the next.
     pub fn add(&mut self, sifted: Sifted) {
-        // Every survey meets the units that must stay.
+        // Every survey finds the same units that must stay, so only the first survey's count.
         if self.until.is_none() {
             self.held.units.extend(sifted.held.units);
         }
@@ -181,12 +181,12 @@ impl Queue {
         self.wait(all);
     }
 
-    /// The bucket after which more is wanted, if all before it were handed out and are not enough.
+    /// Returns the bucket after which more is wanted, if all up to it is not enough.
     pub fn wants_after(&self) -> Option<AgeBucket> {
         self.until.filter(|_| !self.is_enough())
     }
 
-    /// What is still wanted.
+    /// Returns what is still wanted.
     pub fn wants(&self) -> Size {
         less(
             Size {
@@ -240,7 +240,7 @@ impl Queue {
         }
     }
 
-    /// Returns what goes.
+    /// Returns the result.
     pub fn finish(mut self) -> Eviction {
         for unit in self.links.left() {
             self.held.unit(unit, NOTHING.into());
@@ -319,7 +319,7 @@ impl Held {
         }
     }
 
-    /// `12 units of npm: younger than 24 h`.
+    /// Describes them: `12 units of npm: younger than 24 h`.
     fn told(self) -> Vec<String> {
         let units = self
             .units
@@ -337,8 +337,8 @@ impl Held {
     }
 }
 
-/// `, most of them by acme/shop (12)`: one repo can keep a whole cache from being evicted, and
-/// somebody has to see which.
+/// Returns `, most of them by acme/shop (12)`: one repo can keep a whole cache from being evicted,
+/// and the report must show which.
 fn whose(by: BTreeMap<String, usize>) -> String {
     let mut repos: Vec<(String, usize)> = by.into_iter().collect();
     repos.sort_by_key(|(_, units)| Reverse(*units));
@@ -384,7 +384,7 @@ fn rank(unit: &Unit) -> impl Ord + '_ {
     )
 }
 
-/// Why the unit stays whatever is wanted: somebody needs it, or may.
+/// Returns why the unit stays, whatever is wanted: somebody needs it, or may.
 fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
     if in_use(unit) && policy == InUse::Keep {
         return Some(IN_USE.into());
@@ -403,7 +403,7 @@ fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
         .then(|| format!("younger than {}", humanize::short_span(unit.min_age)))
 }
 
-/// `3.0 MiB`, `3.0 MiB and 20 inodes`, `20 inodes`.
+/// Formats a size: `3.0 MiB`, `3.0 MiB and 20 inodes`, `20 inodes`.
 fn in_amounts(size: Size) -> String {
     let bytes = (size.bytes > 0).then(|| humanize::bytes(size.bytes));
     let inodes = (size.inodes > 0).then(|| format!("{} inodes", size.inodes));

@@ -1,9 +1,9 @@
 //! Keeps the least recently used units of a listing, and counts those that must stay.
 //!
-//! A volume may have a million units, and a run takes the oldest of them, so only these stay in
-//! memory. When all of them had their turn and more is wanted, the next survey keeps those that
-//! come after. If sizes are known already, no more are kept than will do. A unit is never kept
-//! while an older one is passed by.
+//! A volume may have a million units, and a run evicts the oldest of them, so only these stay in
+//! memory. If all of them had their turn and more is wanted, the next survey keeps those that come
+//! after. If sizes are known already, no more are kept than needed. A unit is never kept if an
+//! older one is passed over.
 
 use super::{Held, held_back, less, used};
 use crate::config::policy::{self, InUse};
@@ -33,7 +33,7 @@ pub struct LruShortlist<'a> {
 pub struct Sifted {
     pub(super) turns: BTreeMap<AgeBucket, Together>,
     pub(super) held: Held,
-    /// The last bucket in it, if units of later ones were passed by.
+    /// The last bucket in it, if units of later ones were passed over.
     pub(super) until: Option<AgeBucket>,
     count: usize,
     known: Size,
@@ -52,7 +52,7 @@ pub(super) struct Together {
 }
 
 impl<'a> LruShortlist<'a> {
-    /// A shortlist of about `most` units, of those that come after the bucket `after`.
+    /// Creates a shortlist of about `most` units, of those after the bucket `after`.
     pub fn new(
         names: &'a Names,
         in_use: InUse,
@@ -71,7 +71,7 @@ impl<'a> LruShortlist<'a> {
         }
     }
 
-    /// Keeps fewer units if those are known to free so much.
+    /// Keeps fewer units if those are known to free this much.
     #[must_use]
     pub fn enough(self, wanted: Size) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl<'a> LruShortlist<'a> {
     }
 
     /// Takes a unit, as a survey's filter. It returns the units of a cache with a reserve or a
-    /// budget: what may go there depends on the total.
+    /// budget, because what may be evicted there depends on the total.
     pub fn sift(&self, caches: &[policy::Cache], mut unit: Unit) -> Option<Unit> {
         let limited = |cache: &policy::Cache| {
             *cache.name == *unit.cache
@@ -117,7 +117,7 @@ impl Sifted {
         if self.until.is_some_and(|until| turn > until) {
             return;
         }
-        // What it shares with others may never be freed.
+        // Files that it shares with others may never be freed, so they don't count.
         let known = unit.size.unwrap_or_default();
         self.count = self.count.saturating_add(1);
         self.known += known;
@@ -143,7 +143,7 @@ impl Sifted {
     }
 }
 
-/// The bucket of a unit.
+/// Returns the bucket of a unit.
 pub(super) fn turn(unit: &Unit) -> AgeBucket {
     (
         used::in_use(unit),

@@ -1,5 +1,5 @@
-//! Literal tables for the choice, and a seeded storm of random queues whose promises must all hold.
-//! No disk and no clock: everything is a literal or comes from a fixed seed.
+//! Literal tables for the choice, and seeded random queues for which every promise must hold. No
+//! disk and no clock: everything is a literal or comes from a fixed seed.
 
 use super::*;
 use crate::config::policy;
@@ -94,7 +94,7 @@ fn the_least_recently_used_go_first_across_caches() {
             cache("build-output", 0, vec![build.clone()]),
         ]
     };
-    // wanted bytes, wanted inodes -> what goes
+    // wanted bytes, wanted inodes -> what is evicted
     let table: [(u64, u64, &[&str]); 6] = [
         (0, 0, &[]),
         (1, 0, &["old"]),
@@ -144,7 +144,7 @@ fn the_young_and_those_of_the_future_stay_and_are_counted() {
 
 #[test]
 fn a_reserve_holds_what_would_break_it_and_lets_smaller_ones_go() {
-    // The cache has 60 bytes, young ones too; 35 must stay, so 25 may go.
+    // The cache has 60 bytes, including the young unit. 35 must stay, so 25 may be evicted.
     let units = vec![
         unit("m", "large", 90, 20),
         unit("m", "next", 80, 15),
@@ -425,7 +425,7 @@ fn a_file_counts_when_its_last_link_goes() {
         link(unit("pnpm", "third", 50, 0), 3),
         link(unit("pnpm", "fourth", 40, 0), 4),
     ];
-    // wanted bytes -> what goes, in this order
+    // wanted bytes -> what is evicted, in this order
     let table: [(u64, &[&str]); 5] = [
         (1, &["plain"]),
         (11, &["plain", "old half", "new half"]),
@@ -529,7 +529,7 @@ fn a_link_that_went_with_its_unit_counts_for_those_that_come_later() {
     assert_eq!(sizes, expected);
 }
 
-/// How far caches are over their budgets, and what goes then.
+/// Decides what is evicted from caches over their budgets.
 fn over_budget(caches: Vec<Cache>, volume: Option<Wanted>) -> Option<Eviction> {
     let wanted = with_budgets(volume, &caches)?;
     Some(decide(caches, wanted, InUse::Keep))
@@ -571,7 +571,7 @@ fn a_cache_over_its_budget_goes_down_to_nine_tenths_of_it() {
         found.wanted.reason,
         "npm holds 10 inodes, over its budget of 6 inodes; going down to 5 inodes"
     );
-    // What goes for a budget counts for the volume, and is not enough here.
+    // What is evicted for a budget counts for the volume, but is not enough here.
     let volume = Wanted {
         bytes: 35,
         reason: "full".into(),
@@ -584,7 +584,7 @@ fn a_cache_over_its_budget_goes_down_to_nine_tenths_of_it() {
         "{}",
         found.wanted.reason
     );
-    // Nothing of another cache goes for this one.
+    // No unit of another cache is evicted for this one.
     let mut in_use = caches(50, u64::MAX);
     in_use[0].units = in_use[0]
         .units
@@ -595,8 +595,8 @@ fn a_cache_over_its_budget_goes_down_to_nine_tenths_of_it() {
     assert_eq!((names(&found).len(), found.shortfall.bytes), (0, 55));
 }
 
-/// Thirty runs of a volume that grows by `growth` a run, with these watermarks. Returns the
-/// percentage in use before and after each eviction.
+/// Runs thirty times on a volume of 1000 bytes that grows by ten times `growth` a run. Returns the
+/// bytes in use before and after each eviction.
 fn thirty_nights(growth: u64, keep: usize) -> Vec<(u64, u64)> {
     let marks = |part| policy::Marks {
         bytes: part,
@@ -745,7 +745,7 @@ fn what_a_sieve_held_is_handed_out_up_to_its_last_turn_and_then_more_is_wanted()
     );
     queue.add(sifted(shortlist(2, last)));
     assert_eq!(handed_out(&mut queue).unwrap(), ["c", "late", "kept"]);
-    // If sizes are known, no more are kept than will do.
+    // If sizes are known, no more units are kept than needed.
     let enough = |bytes, inodes| {
         sifted(shortlist(100, None).enough(Size { bytes, inodes }))
             .turns
@@ -763,7 +763,7 @@ fn what_a_sieve_held_is_handed_out_up_to_its_last_turn_and_then_more_is_wanted()
     );
 }
 
-/// A small generator (splitmix64), so that a failure comes back with its seed.
+/// A small generator (splitmix64), so that a failure can be repeated by its seed.
 struct Dice(u64);
 
 impl Dice {
@@ -877,7 +877,7 @@ fn check(caches: &[Cache], found: &Eviction, seed: u64) {
     prefix(caches, found, seed);
 }
 
-/// Whatever is older than the last one chosen goes too, unless something keeps it.
+/// Checks that every unit older than the last one chosen was chosen, unless something keeps it.
 fn prefix(caches: &[Cache], found: &Eviction, seed: u64) {
     let Some(last) = found.units.last() else {
         return;

@@ -1,7 +1,7 @@
 //! When a unit was last used, by all signs together: its own, and the lock files that name what it
 //! contains.
 //!
-//! A lock file of a live tree shows what the next job needs, which no timestamp can. It can only
+//! A lock file of a live tree shows what the next job needs, which no time stamp can. It can only
 //! make a unit younger.
 
 use crate::facts::cache::{Cache, Unit, UsedFrom};
@@ -36,9 +36,9 @@ pub fn last_use(unit: &Unit) -> (DateTime<Utc>, UsedFrom) {
     }
 }
 
-/// The time that decides which unit goes first. All units in use were named in this run, by idle
-/// repos and busy ones alike, so for those it is the last work in the repos that name them, or the
-/// unit's own signs.
+/// Returns the time that decides which unit is evicted first. Idle repos name units in every run,
+/// as busy ones do, so for a unit in use it is the last work in the repos that name it, or its own
+/// last use if that is later.
 pub(super) fn needed(unit: &Unit) -> DateTime<Utc> {
     match &unit.named {
         Some(named) if named.in_use => named
@@ -48,7 +48,7 @@ pub(super) fn needed(unit: &Unit) -> DateTime<Utc> {
     }
 }
 
-/// Whether a live tree's lock file names what it contains.
+/// Checks whether a lock file names what it contains.
 pub fn in_use(unit: &Unit) -> bool {
     unit.named
         .as_deref()

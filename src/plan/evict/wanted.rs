@@ -1,7 +1,7 @@
 //! How much must be freed: the watermarks and the budget against the volume's usage.
 //!
-//! The part in use is `used / (used + free)`, as in `df` and the kubelet: blocks reserved for root
-//! are nobody's to fill. No more is asked for than watermarks and budget need.
+//! The used fraction is `used / (used + free)`, as in `df` and the kubelet, because nobody can fill
+//! blocks reserved for root. No more is wanted than watermarks and budget need.
 
 use super::links::standing;
 use super::{in_amounts, less};
@@ -18,14 +18,14 @@ pub struct Wanted {
     pub bytes: u64,
     /// Inodes, in any cache.
     pub inodes: u64,
-    /// By the name of a cache over its own budget: these come first, and count for the volume.
+    /// What caches over their own budgets must free: this comes first, and counts for all.
     pub caches: BTreeMap<String, Size>,
     /// Why, for the report.
     pub reason: String,
 }
 
 impl Wanted {
-    /// The total to be freed.
+    /// Returns the total to be freed.
     pub fn total(&self) -> Size {
         let mut over = Size::default();
         self.caches.values().for_each(|cache| over += *cache);
@@ -76,7 +76,7 @@ pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
     (!reasons.is_empty()).then_some(wanted)
 }
 
-/// Adds the caches over their own budgets: such a cache goes down to 90 % of its budget, however
+/// Adds the caches over their own budgets: each is evicted from until 90 % of its budget, however
 /// empty the volume is. Its units must be measured.
 pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> {
     let mut reasons: Vec<String> = wanted.iter().map(|wanted| wanted.reason.clone()).collect();
@@ -149,8 +149,8 @@ fn resources(usage: &Usage, policy: &policy::Eviction) -> [Resource; 2] {
 }
 
 impl Resource {
-    /// Why eviction starts; none if it doesn't. A volume without a fixed number of inodes (a total
-    /// of 0) never runs out of them.
+    /// Returns why eviction starts; none if it doesn't. A volume without a fixed number of inodes
+    /// (a total of 0) never runs out of them.
     fn passed(&self) -> Option<String> {
         let passed = self.total > 0 && self.used > share(self.total, self.high);
         passed.then(|| {
@@ -181,7 +181,7 @@ impl Resource {
     }
 }
 
-/// A fraction of a number, to the byte.
+/// Returns a fraction of a number, rounded to an integer.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -196,7 +196,7 @@ fn percent(fraction: f64) -> String {
     tenths_of_percent(u128::from(share(1000, fraction)))
 }
 
-/// Used parts are rounded up, so that what is above a watermark never reads like the watermark.
+/// Formats it. Callers round used fractions up, so that none above a watermark reads like it.
 fn tenths_of_percent(tenths: u128) -> String {
     if tenths.is_multiple_of(10) {
         format!("{} %", tenths / 10)

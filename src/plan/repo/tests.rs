@@ -150,8 +150,8 @@ fn those_that_go_come_first_the_longest_idle_before_the_others() {
 
 #[test]
 fn trees_that_go_missing_in_a_mass_keep_their_registration_until_somebody_speaks() {
-    // missing since the last run, missing for longer, in our trash, standing; missing and all
-    // around -> what is reported
+    // newly missing, missing for longer, in our trash, present; missing and all on the volume ->
+    // what is reported
     let table = [
         ((0, 0, 0, 3), (0, 0), None),
         ((1, 0, 0, 0), (1, 1), None),
@@ -453,7 +453,7 @@ fn what_a_dead_git_left_is_cleared_once_it_is_old_for_its_kind_and_a_pack_is_nev
     );
 }
 
-/// A repo of which every part of a run has something to do.
+/// A repo in which every part of a run has something to do.
 fn full_of_work() -> Repo {
     let (old, own) = (
         now() - TimeDelta::days(400),
@@ -495,7 +495,7 @@ fn full_of_work() -> Repo {
     }
 }
 
-/// What a plan does: trees, registrations, marks, rescues, files, a repack.
+/// Counts what a plan does: trees, registrations, marks, rescues, files, a repack.
 fn counts(plan: &Plan) -> [usize; 8] {
     let reaps = plan
         .trees

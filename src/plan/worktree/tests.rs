@@ -56,7 +56,7 @@ fn untouched(idle_days: i64, state: State) -> Worktree {
     }
 }
 
-/// Locked by a process that died when the tree was last worked in.
+/// Locked by a process that is dead by now, when the tree was last worked in.
 fn dead_lock(days: i64, state: State) -> Worktree {
     let lock = DeadLock {
         pid: 4299,
@@ -128,7 +128,7 @@ fn each_row_of_the_table() {
             ),
             "keep can't be rescued",
         ),
-        // What needs no rescue goes without one.
+        // A tree that needs no rescue is removed without one.
         (
             tree(
                 900,

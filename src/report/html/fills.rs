@@ -6,7 +6,7 @@ use crate::report::text::usage::{bytes, called, groups, made_of, made_of_shared}
 use crate::report::usage::{Part, Used};
 use crate::report::{RunReport, words};
 
-/// Bars of each kind.
+/// The most bars of each kind.
 const NAMED: usize = 20;
 
 /// The bars.
@@ -60,7 +60,7 @@ impl Fills {
     }
 }
 
-/// Each tree as a group of its own, biggest first.
+/// Returns each tree as a group of its own, biggest first.
 fn trees(report: &RunReport) -> Vec<Vec<&Used>> {
     report
         .usage

@@ -1,5 +1,5 @@
 //! Past runs side by side: the usage before and after, what was freed, how each ended; and the same
-//! as a table. It says how many lines of the journal were skipped, and that there are older runs.
+//! as a table. It says how many lines of the journal were skipped.
 
 use super::table::{Cell, Heading, Table};
 use super::{Badge, tone};
@@ -7,9 +7,9 @@ use crate::report::text::level;
 use crate::report::trends::{Trends, trends};
 use crate::report::{RunReport, Volume, history, words};
 
-/// Runs that are shown, the newest.
+/// The number of newest runs that are shown.
 const NIGHTS: usize = 30;
-/// Runs that have room at least: one run alone would fill the picture.
+/// The fewest runs that the picture has room for: one run alone would fill it.
 const ROOM: usize = 14;
 /// Heights in the picture, in pixels: the levels are above what was freed.
 const LEVELS: (f64, f64) = (14.0, 104.0);
@@ -56,7 +56,7 @@ pub(super) struct Night {
 }
 
 impl Nights {
-    /// None if there are no runs yet, and nothing was skipped.
+    /// Returns none if there are no runs yet and nothing was skipped.
     pub(super) fn of(past: &[RunReport], skipped: u64) -> Option<Self> {
         if past.is_empty() && skipped == 0 {
             return None;
@@ -105,8 +105,8 @@ fn y((top, bottom): (f64, f64), share: f64) -> f64 {
     bottom - share.clamp(0.0, 1.0) * (bottom - top)
 }
 
-/// Returns the tenths around every level and watermark, so that small changes of a full volume are
-/// visible.
+/// Returns the range in tenths that contains every level and watermark, so that small changes of a
+/// full volume are visible.
 fn scale(runs: &[RunReport]) -> (f64, f64) {
     let levels = |run: &RunReport| {
         let Volume {
@@ -137,7 +137,7 @@ fn scale(runs: &[RunReport]) -> (f64, f64) {
     )
 }
 
-/// The position of a level in the scale.
+/// Returns the position of a level in the scale.
 fn level_y(share: f64, (floor, ceiling): (f64, f64)) -> f64 {
     y(LEVELS, (share - floor) / (ceiling - floor))
 }
@@ -195,11 +195,11 @@ impl Place {
         }
     }
 
-    /// Where the bar of what was freed ends.
+    /// Returns the top of the bar that shows what was freed.
     #[expect(clippy::cast_precision_loss, reason = "places in a picture")]
     fn top(&self, freed: u64) -> f64 {
         let top = y(FREED, freed as f64 / self.most.max(1) as f64);
-        // A small amount is visible, too.
+        // A small amount must be visible, too.
         if freed > 0 {
             top.min(FREED.1 - 1.5)
         } else {

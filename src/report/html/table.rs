@@ -1,4 +1,4 @@
-//! Tables: the input of the page's one way to draw a table. Nothing here knows what a report is.
+//! Tables, as the page's one macro for tables takes them. Nothing here knows what a report is.
 
 /// A table with its heading.
 pub(super) struct Table {
@@ -6,7 +6,7 @@ pub(super) struct Table {
     pub(super) id: &'static str,
     /// Its heading.
     pub(super) title: String,
-    /// What is said about the whole after it.
+    /// What is said about the whole, after the heading.
     pub(super) said: String,
     /// What its rows are: `trees`.
     pub(super) rows_are: &'static str,
@@ -28,7 +28,7 @@ pub(super) struct Column {
 #[derive(Default)]
 pub(super) struct Cell {
     pub(super) text: String,
-    /// What it is sorted by, if not its text.
+    /// The number that it is sorted by, if not its text.
     pub(super) value: Option<u64>,
     pub(super) class: &'static str,
     /// Its tone: `good`, `note`, `bad`.
@@ -45,7 +45,7 @@ impl Cell {
         }
     }
 
-    /// A cell at the right, sorted by its number.
+    /// Creates a cell at the right, sorted by its number.
     pub(super) fn number(text: impl Into<String>, value: u64) -> Self {
         Self {
             value: Some(value),
@@ -54,7 +54,7 @@ impl Cell {
         }
     }
 
-    /// A reason: it has the most room.
+    /// Creates a cell for a reason, which has the most room.
     pub(super) fn why(text: impl Into<String>) -> Self {
         Self {
             class: "why",
@@ -62,7 +62,7 @@ impl Cell {
         }
     }
 
-    /// A path, a branch, a ref.
+    /// Creates a cell for a path, a branch or a ref.
     pub(super) fn name(text: impl Into<String>) -> Self {
         Self {
             class: "name",
@@ -81,12 +81,12 @@ impl Cell {
         }
     }
 
-    /// Whether it is empty: a card leaves it out.
+    /// Returns whether it is empty: a card leaves it out.
     pub(super) fn is_empty(&self) -> bool {
         matches!(self.text.as_str(), "" | "–") && self.notes.is_empty()
     }
 
-    /// A path's directories with the last slash, which matter less than its name.
+    /// Returns a path's directories with the last slash, which matter less than its name.
     pub(super) fn directory(&self) -> &str {
         self.text
             .trim_end_matches('/')
@@ -94,7 +94,7 @@ impl Cell {
             .map_or("", |slash| &self.text[..=slash])
     }
 
-    /// What follows them.
+    /// Returns what follows the directories.
     pub(super) fn last(&self) -> &str {
         &self.text[self.directory().len()..]
     }
@@ -109,7 +109,7 @@ impl Cell {
     }
 }
 
-/// What stands above a table: see the fields of [`Table`].
+/// What is above a table: see the fields of [`Table`].
 pub(super) struct Heading<'a> {
     pub(super) id: &'static str,
     pub(super) title: &'a str,
@@ -118,7 +118,7 @@ pub(super) struct Heading<'a> {
 }
 
 impl Table {
-    /// A table of the first rows of all; none if there are none. `more` describes the others.
+    /// Creates a table; none if there are no rows. `more` describes the rows that were left out.
     pub(super) fn new(
         heading: Heading<'_>,
         columns: &[(&'static str, &'static str)],
@@ -141,7 +141,7 @@ impl Table {
         })
     }
 
-    /// Whether rows need a search field: among few rows nobody needs help.
+    /// Returns whether the rows need a search field: a few rows don't.
     pub(super) fn is_long(&self) -> bool {
         self.rows.len() > 8
     }

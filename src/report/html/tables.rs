@@ -12,7 +12,7 @@ use crate::report::{
 };
 use std::cmp::Reverse;
 
-/// What was tidied away besides trees, of all repos.
+/// What was removed besides trees, in all repos.
 pub(super) struct Tidied {
     pub(super) title: String,
     pub(super) count: String,
@@ -20,7 +20,7 @@ pub(super) struct Tidied {
     pub(super) more: Option<String>,
 }
 
-/// Every repo: those that were not maintained first, else in the config's order.
+/// Lists every repo: failed, refused and busy ones first, then in the config's order.
 pub(super) fn repos(report: &RunReport) -> Option<Table> {
     let mut repos: Vec<&Repo> = report.repos.iter().collect();
     repos.sort_by_key(|repo| match repo.outcome {
@@ -74,7 +74,7 @@ fn repo_row(repo: &Repo, dry_run: bool) -> Vec<Cell> {
     ]
 }
 
-/// The text's line about a repo; where that points to its last section, the reason itself.
+/// Returns why a repo was refused or failed, if that is known; else the text's line about it.
 fn why(repo: &Repo, dry_run: bool) -> String {
     let told = repo
         .reason
@@ -83,7 +83,7 @@ fn why(repo: &Repo, dry_run: bool) -> String {
     told.unwrap_or_else(|| said::said(repo, dry_run))
 }
 
-/// Every tree with its repo's name.
+/// Returns every tree with its repo's name.
 fn all(report: &RunReport) -> impl Iterator<Item = (&str, &Worktree)> {
     report
         .repos
@@ -91,7 +91,7 @@ fn all(report: &RunReport) -> impl Iterator<Item = (&str, &Worktree)> {
         .flat_map(|repo| repo.worktrees.iter().map(|tree| (repo.name.as_str(), tree)))
 }
 
-/// The trees that went, the biggest first.
+/// Lists the removed trees, the biggest first.
 pub(super) fn gone(report: &RunReport) -> Option<Table> {
     let mut trees: Vec<_> = all(report).filter(|(_, tree)| tree.goes()).collect();
     trees.sort_by_key(|(_, tree)| Reverse(tree.bytes));
@@ -175,8 +175,8 @@ fn idle(tree: &Worktree) -> Cell {
     )
 }
 
-/// The trees and unregistered directories that stay: failed ones, unknown ones, then the longest
-/// idle.
+/// Lists the trees and unregistered directories that stay: failed ones, unknown ones, then the
+/// longest idle.
 pub(super) fn kept(report: &RunReport) -> Option<Table> {
     let mut trees: Vec<_> = all(report).filter(|(_, tree)| !tree.goes()).collect();
     trees.sort_by_key(|(_, tree)| (rank(tree), Reverse(tree.idle_seconds)));
@@ -252,7 +252,7 @@ fn kept_row(report: &RunReport, repo: &str, tree: &Worktree) -> Vec<Cell> {
     ]
 }
 
-/// Registrations, leftovers of a crashed git, and expired rescues.
+/// Lists dropped registrations, leftovers of a crashed git, and expired rescues.
 pub(super) fn tidied(report: &RunReport) -> Vec<Tidied> {
     let would = if report.run.dry_run { "to be " } else { "" };
     let below = |path: &std::path::PathBuf| words::below(&report.volume.root, path);
@@ -317,7 +317,7 @@ fn tidy(
     })
 }
 
-/// The eviction: why or why not, how much, from where, and what prevented more.
+/// Describes the eviction: why or why not, how much, from where, and what prevented more.
 pub(super) fn caches(report: &RunReport) -> Caches {
     let eviction = &report.eviction;
     let said = match (eviction.triggered, eviction.reason.as_str()) {
@@ -377,7 +377,7 @@ fn by_cache(report: &RunReport) -> Option<Table> {
     )
 }
 
-/// The units that failed, then those that went, the biggest first.
+/// Lists the units: failed ones first, then the biggest.
 fn units(report: &RunReport) -> Option<Table> {
     let mut units: Vec<&Unit> = report.eviction.units.iter().collect();
     units.sort_by_key(|unit| {

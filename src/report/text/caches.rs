@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// Units that are named.
+/// The most units that are named.
 const NAMED: usize = 10;
 
-/// The section; one line if nothing was evicted.
+/// Writes the section; one line if nothing was evicted.
 pub(super) fn write(page: &mut Page, report: &RunReport) {
     if report.eviction.triggered {
         page.heading("Caches:", Span::body(balance(report)));
@@ -36,7 +36,7 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
     obstacles(page, report);
 }
 
-/// Why nothing was evicted.
+/// Writes why nothing was evicted.
 pub(super) fn untouched(page: &mut Page, report: &RunReport) {
     if !report.eviction.reason.is_empty() {
         page.line(
@@ -52,7 +52,7 @@ pub(super) fn untouched(page: &mut Page, report: &RunReport) {
 /// `12.4 GiB freed, 12.3 GiB wanted`.
 pub(in crate::report) fn balance(report: &RunReport) -> String {
     let eviction = &report.eviction;
-    // Inodes are mentioned if they were wanted.
+    // Inodes are mentioned only if some were wanted.
     let inodes = if eviction.wanted_inodes > 0 {
         eviction.freed_inodes
     } else {
@@ -66,7 +66,7 @@ pub(in crate::report) fn balance(report: &RunReport) -> String {
     }
 }
 
-/// The evicted units.
+/// Returns the evicted units.
 pub(in crate::report) fn evicted(report: &RunReport) -> impl Iterator<Item = &Unit> {
     report
         .eviction
@@ -75,7 +75,7 @@ pub(in crate::report) fn evicted(report: &RunReport) -> impl Iterator<Item = &Un
         .filter(|unit| unit.outcome.goes())
 }
 
-/// The evicted units, by cache: the most bytes first.
+/// Returns the evicted units by cache, the most bytes first.
 pub(in crate::report) fn by_cache(report: &RunReport) -> Vec<(&str, Vec<&Unit>)> {
     let mut caches: BTreeMap<&str, Vec<&Unit>> = BTreeMap::new();
     for unit in evicted(report) {
@@ -121,7 +121,7 @@ pub(in crate::report) fn used(report: &RunReport, units: &[&Unit]) -> String {
     }
 }
 
-/// The kinds of signs of the units' use, the most frequent first: `by write time and lock files`.
+/// Names the signs of the units' use, the most frequent first: `by write time and lock files`.
 pub(in crate::report) fn known_by(units: &[&Unit]) -> String {
     let mut ways: Vec<(&str, usize)> = Vec::new();
     for unit in units {
@@ -157,7 +157,7 @@ fn way(from: UsedFrom) -> &'static str {
     }
 }
 
-/// The kind of a unit's last sign of use: `write time`, `named by acme/shop`.
+/// Names the sign of a unit's last use: `write time`, `named by acme/shop`.
 pub(in crate::report) fn known(unit: &Unit) -> String {
     match (&unit.named_by, unit.last_used_from) {
         (Some(repo), UsedFrom::Named) => format!("named by {repo}"),
@@ -165,7 +165,7 @@ pub(in crate::report) fn known(unit: &Unit) -> String {
     }
 }
 
-/// For units that a live tree's lock file names, and for no others: what was just used stays.
+/// Only for units that a live tree's lock file names: all others that were just used stay.
 const NOW: &str = "now";
 
 pub(in crate::report) fn ago(report: &RunReport, used: DateTime<Utc>) -> String {
@@ -176,7 +176,7 @@ pub(in crate::report) fn ago(report: &RunReport, used: DateTime<Utc>) -> String 
         .map_or(NOW.into(), |seconds| format!("{} ago", words::age(seconds)))
 }
 
-/// The largest units by name.
+/// Writes the largest units by name.
 fn largest(page: &mut Page, report: &RunReport) {
     let mut units: Vec<&Unit> = evicted(report).collect();
     units.sort_by_key(|unit| Reverse(unit.bytes));
@@ -207,7 +207,7 @@ fn unit_row(report: &RunReport, unit: &Unit) -> Row {
     .into()
 }
 
-/// What prevented more.
+/// Writes what prevented more.
 fn obstacles(page: &mut Page, report: &RunReport) {
     let rows: Vec<Row> = report
         .eviction

@@ -6,7 +6,7 @@ use anstyle::Style;
 
 /// The column at which bars begin: after the longest label.
 const LABEL: usize = 10;
-/// The room that a bar leaves for the text beside it.
+/// The columns that a bar leaves for the text beside it.
 const SAID: usize = 38;
 
 /// `: 88 % → 74 %.`, or `, 74 % full.` if nothing changed.
@@ -22,8 +22,8 @@ pub(super) fn change(report: &RunReport) -> String {
     }
 }
 
-/// The bars, the watermarks below them, and where the space came from; for a quiet run only one
-/// bar.
+/// Writes the bars, the watermarks below them, and where the space came from; for a quiet run, only
+/// one bar.
 pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
     let volume = &report.volume;
     let (Some(before), Some(after)) = (volume.share(volume.before), volume.share(volume.after))
@@ -53,7 +53,7 @@ pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
     }
 }
 
-/// Bars of one length, of one volume.
+/// Bars of the same length, for one volume.
 struct Bars<'a> {
     volume: &'a Volume,
     /// Cells of a full bar.
@@ -87,7 +87,7 @@ pub(in crate::report) fn colour(share: f64, volume: &Volume) -> Style {
     }
 }
 
-/// `low 75 % ▲   ▲ high 85 %`, each arrow below its place in the bar.
+/// Writes `low 75 % ▲   ▲ high 85 %`, each arrow below its place in the bar.
 fn marks(page: &mut Page, volume: &Volume, long: usize) {
     if !has_marks(volume) {
         return;
@@ -112,7 +112,7 @@ fn marks(page: &mut Page, volume: &Volume, long: usize) {
     );
 }
 
-/// Whether both watermarks have a place in a bar.
+/// Returns whether both watermarks have a place in a bar.
 pub(in crate::report) fn has_marks(volume: &Volume) -> bool {
     [volume.low, volume.high]
         .iter()
@@ -146,8 +146,8 @@ fn inodes(page: &mut Page, volume: &Volume) {
     );
 }
 
-/// `freed   trees 8.2 GiB, repacking 34 MiB`: where the space came from, if from more than one
-/// place.
+/// Writes `freed   trees 8.2 GiB, repacking 34 MiB`: where the space came from, if from more than
+/// one place.
 fn sources(page: &mut Page, report: &RunReport) {
     let said: Vec<String> = freed_by(report)
         .iter()
@@ -163,7 +163,7 @@ fn sources(page: &mut Page, report: &RunReport) {
     }
 }
 
-/// Where the space came from.
+/// Returns where the space came from.
 pub(in crate::report) fn freed_by(report: &RunReport) -> Vec<(&'static str, u64)> {
     let totals = &report.totals;
     let all = [
@@ -175,7 +175,7 @@ pub(in crate::report) fn freed_by(report: &RunReport) -> Vec<(&'static str, u64)
     all.into_iter().filter(|(_, bytes)| *bytes > 0).collect()
 }
 
-/// How many of a bar's cells a fraction fills: a cell counts from its half on.
+/// Returns how many of a bar's cells a fraction fills; half a cell counts.
 fn cells(share: f64, long: usize) -> usize {
     let long = u16::try_from(long).unwrap_or(u16::MAX);
     (0..long)

@@ -1,4 +1,4 @@
-//! A line per repo, for every repo: its outcome, how long it took, its trees, its objects.
+//! A line for every repo: its outcome, how long it took, its trees, its objects.
 
 use crate::report::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, Span};
 use crate::report::totals::how_many;
@@ -8,7 +8,7 @@ use anstyle::Style;
 /// Seconds. A longer wait for a lock is mentioned.
 const LONG_WAIT: f64 = 60.0;
 
-/// The section.
+/// Writes the section.
 pub(super) fn write(page: &mut Page, report: &RunReport) {
     if report.repos.is_empty() {
         return;
@@ -74,7 +74,7 @@ pub(in crate::report) fn trees(repo: &Repo, dry_run: bool) -> String {
         .join(", ")
 }
 
-/// What else there is to say about a repo.
+/// Returns what else there is to say about a repo.
 pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
     let mut parts = Vec::new();
     match repo.outcome {
@@ -85,7 +85,7 @@ pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
         }
         _ => parts.push(objects(&repo.gc, dry_run)),
     }
-    // A busy repo's whole time was the wait.
+    // A busy repo's time was spent waiting anyway.
     if repo.lock.waited_seconds >= LONG_WAIT && repo.outcome != RepoOutcome::Busy {
         parts.push(format!(
             "waited {} for its lock",
@@ -96,7 +96,7 @@ pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
     parts.join("; ")
 }
 
-/// Who holds it and why it counts as busy, each once.
+/// Returns who holds it and why it counts as busy, without repetition.
 fn busy(repo: &Repo) -> String {
     match (&repo.lock.holder, &repo.reason) {
         (Some(holder), Some(reason)) if !reason.contains(holder.as_str()) => {
@@ -107,7 +107,7 @@ fn busy(repo: &Repo) -> String {
     }
 }
 
-/// One busy run is not mentioned.
+/// Says for how many runs in a row it was busy, unless only for this one.
 fn nights(busy: u64) -> String {
     if busy < 2 {
         String::new()

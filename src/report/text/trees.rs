@@ -5,10 +5,10 @@ use crate::report::totals::how_many;
 use crate::report::{Class, RunReport, TreeOutcome, VerdictName, Worktree, words};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Trees of a group that are named.
+/// The most trees of a group that are named.
 const NAMED: usize = 5;
 
-/// The trees that went, each with its reason and the ref of its rescue.
+/// Writes the removed trees, each with its reason and the ref of its rescue.
 pub(super) fn gone(page: &mut Page, report: &RunReport) {
     let rows: Vec<Row> = report
         .worktrees()
@@ -65,8 +65,8 @@ fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
     }
 }
 
-/// The trees and unregistered directories that stay: those that nobody could tell or remove one by
-/// one, the rest by reason.
+/// Writes the trees and unregistered directories that stay: unknown and failed ones one by one, the
+/// rest by reason.
 pub(super) fn kept(page: &mut Page, report: &RunReport) {
     let unknown = report
         .worktrees()
@@ -92,7 +92,7 @@ fn is_kept(tree: &Worktree) -> bool {
     tree.outcome == TreeOutcome::Kept
 }
 
-/// Those that were decided to stay, by their decisive reason: the largest group first.
+/// Groups the trees that were decided to stay by their decisive reason, the largest group first.
 pub(in crate::report) fn groups(report: &RunReport) -> Vec<(&str, Vec<&Worktree>)> {
     let mut by_reason: BTreeMap<&str, Vec<&Worktree>> = BTreeMap::new();
     for tree in report
@@ -153,7 +153,7 @@ fn group_row(report: &RunReport, because: &str, trees: &[&Worktree]) -> Row {
     .into()
 }
 
-/// The trees' last names; their paths, if two of them would read the same.
+/// Returns the trees' last names, or their paths if two of them have the same name.
 fn names(report: &RunReport, trees: &[&Worktree]) -> Vec<String> {
     let short: Vec<String> = trees.iter().map(|tree| words::name(&tree.path)).collect();
     if short.iter().collect::<BTreeSet<_>>().len() == short.len() {

@@ -7,10 +7,10 @@ use crate::report::{RunReport, words};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// Rows of each table.
+/// The most rows of each table.
 const NAMED: usize = 12;
 
-/// The section; none if it was not measured.
+/// Writes the section, if the usage was measured.
 pub(super) fn write(page: &mut Page, report: &RunReport) {
     if report.usage.is_empty() {
         return;
@@ -76,8 +76,8 @@ fn rest(page: &mut Page, rows: usize, bytes: u64) {
     }
 }
 
-/// A repo with its trees is one group, a cache another, and so is each directory that belongs to
-/// neither; the biggest first.
+/// Groups a repo with its trees, and makes each cache and each directory that belongs to neither a
+/// group of its own; the biggest first.
 pub(in crate::report) fn groups(report: &RunReport) -> Vec<Vec<&Used>> {
     let mut groups: BTreeMap<(bool, &str, Option<&Used>), Vec<&Used>> = BTreeMap::new();
     for used in &report.usage {
@@ -105,7 +105,7 @@ fn group(report: &RunReport, parts: &[&Used]) -> Row {
     .into()
 }
 
-/// The kind and the name of a group, by one of its parts.
+/// Returns the kind and the name of a group, from one of its parts.
 pub(in crate::report) fn called(report: &RunReport, part: &Used) -> (&'static str, String) {
     match part.what {
         Part::Store | Part::Checkout | Part::Worktree => {
@@ -117,8 +117,7 @@ pub(in crate::report) fn called(report: &RunReport, part: &Used) -> (&'static st
     }
 }
 
-/// `store 2 GiB, checkout 80 MiB, 12 trees 31 GiB; 4 GiB more in files that have links elsewhere,
-/// too`.
+/// `store 2 GiB, checkout 80 MiB, 12 trees 31 GiB; 4 GiB more in files with links elsewhere`.
 pub(in crate::report) fn made_of(parts: &[&Used]) -> String {
     let of = |what: Part| {
         parts

@@ -54,7 +54,7 @@ impl RunContext<'_> {
         let budget = stop.budget();
         self.look_at(repo, around, &stop)
             .map_err(|ended| match ended {
-                // libgit2 has no words for it.
+                // libgit2's error doesn't mention the budget.
                 Ended::Failed(why) | Ended::Refused(why)
                     if budget.refusals() > 0 && !why.contains(&budget.exceeded()) =>
                 {
@@ -112,7 +112,7 @@ impl RunContext<'_> {
         })
     }
 
-    /// Takes the repo's lock; in a dry run, only sees that nobody has it.
+    /// Takes the repo's lock; in a dry run, only checks that nobody holds it.
     fn lock(&self, repo: &policy::Repo) -> Result<Option<LockedRepo>, LockError> {
         let locks = self.locks();
         if self.mode.trash().is_none() {
@@ -123,7 +123,7 @@ impl RunContext<'_> {
         LockedRepo::take(&locks, &repo.name, &repo.place, "run", self.now).map(Some)
     }
 
-    /// The times that decide how closely is looked. `killed` is when a run was killed here.
+    /// Returns the times that decide what is inspected. `killed` is when a run was killed here.
     fn times(
         &self,
         repo: &policy::Repo,
@@ -141,8 +141,8 @@ impl RunContext<'_> {
         }
     }
 
-    /// Decides. Who borrows objects is looked for, into the facts, only when some are to be
-    /// dropped. Returns also which files can't be read, as [`Decided::unread`].
+    /// Decides. If objects are to be dropped, their borrowers are first added to the facts. Also
+    /// returns the unreadable files, as [`Decided::unread`].
     fn plan(&self, survey: &RepoSurvey<'_>, facts: &mut Repo) -> (Plan, Vec<String>) {
         let planned =
             |facts: &Repo| plan(facts, survey.policy, self.free_bytes, self.now).only(self.only);
@@ -159,7 +159,7 @@ impl RunContext<'_> {
         (plan, unread)
     }
 
-    /// What the lock files name, by what the ledger knows of them already.
+    /// Reads what the lock files name, except for contents that the ledger knows.
     fn read_lock_files(
         &self,
         survey: &RepoSurvey<'_>,
@@ -174,7 +174,7 @@ impl RunContext<'_> {
         self.on_io(survey.stop, || needs::look(survey, plan, &known))
     }
 
-    /// What finds links that trees may hold into one of the caches.
+    /// Returns what finds links from trees into one of the caches.
     fn links(&self) -> Vec<Linked> {
         let kinds: BTreeSet<CacheKind> =
             self.policy.caches.iter().map(|cache| cache.kind).collect();

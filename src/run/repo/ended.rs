@@ -1,9 +1,9 @@
-//! Why the work on a repo ended before anything was done, for its row.
+//! Why a pass over a repo ended early, for its row.
 
 use crate::git::shadow::Refusal;
 use crate::lock::LockError;
 
-/// Why a repo's run ended before it began.
+/// Why a pass over a repo ended early.
 pub(super) enum Ended {
     Busy(Option<String>),
     Refused(String),

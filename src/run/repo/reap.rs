@@ -1,4 +1,4 @@
-//! The second pass over a repo: its trees go.
+//! The second pass over a repo: removes its due trees.
 
 use super::ended::Ended;
 use crate::apply::repo::{Reaped, RepoExecutor, StepError};
@@ -50,7 +50,7 @@ impl RunContext<'_> {
         row: report::Repo,
         trash: &Trash,
     ) -> Result<RepoResult, Ended> {
-        // Somebody may be at work by now.
+        // Somebody may have begun to work meanwhile.
         let around = VolumeContext {
             processes: self.around.processes.anew(),
             ..self.around.clone()
@@ -93,7 +93,7 @@ impl RunContext<'_> {
         executor: &RepoExecutor<'_>,
     ) {
         for (tree, class) in reaps(plan) {
-            // Those still to be done: a second registration may claim the same path.
+            // Only planned rows, because a second registration may claim the same path.
             let row = result
                 .row
                 .worktrees
@@ -118,7 +118,7 @@ impl RunContext<'_> {
     }
 }
 
-/// What became of a tree, for who reads the log alone.
+/// Logs what became of a tree, for readers of the log alone.
 fn log(tree: &Worktree, class: Class, reaped: &Result<Reaped, StepError>) {
     let path = plain(&tree.path.to_string_lossy());
     match reaped {
@@ -140,7 +140,7 @@ fn log(tree: &Worktree, class: Class, reaped: &Result<Reaped, StepError>) {
     }
 }
 
-/// Trees whose turn didn't come stay, and say so.
+/// Keeps the trees whose turn didn't come, and says so in their rows.
 fn keep_unreached(rows: &mut [report::Worktree]) {
     for row in rows
         .iter_mut()
@@ -169,8 +169,8 @@ fn joined(first: RepoResult, mut again: RepoResult, began: Instant) -> RepoResul
     again
 }
 
-/// The first pass's row, with why nothing was reaped. A busy repo and a run out of time are no
-/// failure. Anything else is one, for each tree that was to go.
+/// Returns the first pass's result, with the reason why nothing was reaped. If the repo was busy or
+/// refused, or time was over, the due trees stay; otherwise each of them failed.
 fn not_reaped(mut first: RepoResult, again: &RepoResult) -> RepoResult {
     let failed = again.row.outcome == RepoOutcome::Failed;
     let why = again
@@ -193,8 +193,8 @@ fn not_reaped(mut first: RepoResult, again: &RepoResult) -> RepoResult {
     first
 }
 
-/// What a rescue of the tree writes: each file becomes an object, at most as large, in blocks of
-/// its own.
+/// Returns what a rescue of the tree writes at most: each file becomes an object that is no larger,
+/// in blocks of its own.
 pub(super) fn to_write(tree: &Worktree, class: Class) -> Size {
     match &tree.state {
         State::Looked(contents) if class == Class::Unsaved => {

@@ -1,5 +1,5 @@
-//! The repack in a repo's run: unless everything that it must keep is readable, nothing is dropped;
-//! and its result is judged. The report names each unreadable file.
+//! The repack in a repo's run, and the check of its result. Nothing is dropped unless all that must
+//! be kept is readable. The report names each unreadable file.
 
 use super::decide::Decided;
 use crate::apply::gc::{gc, judge};

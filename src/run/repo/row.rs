@@ -8,8 +8,8 @@ use crate::report::{self, ReasonName, RepoOutcome, TreeOutcome};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Keeps a tree that was not to go when the run counted those that would: with it, more than
-/// `max_reaped` could go.
+/// Keeps a tree that became due after the run counted the due ones: with it, more than `max_reaped`
+/// could be removed.
 pub(super) fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
     if row.outcome == TreeOutcome::Planned && !counted.contains(row.path.as_path()) {
         row.outcome = TreeOutcome::Kept;
@@ -20,8 +20,8 @@ pub(super) fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>
     }
 }
 
-/// Returns the failures of trees that failed in the first pass and not in the second: what the
-/// first pass would have done there was left out all the same.
+/// Returns the failures of trees that failed only in the first pass: what that pass would have done
+/// there was left out all the same.
 pub(super) fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
     let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
     let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));
@@ -34,8 +34,8 @@ pub(super) fn only_then(first: &[report::Worktree], again: &[report::Worktree]) 
     told.collect()
 }
 
-/// Puts the outcome of a tree into its row. Returns what its deletion freed and left; `written` is
-/// what its rescue took of that again.
+/// Puts the outcome of a tree into its row, which counts what was freed less what the rescue has
+/// `written`. Returns what its deletion freed and left.
 pub(super) fn tell(
     row: &mut report::Worktree,
     reaped: Result<Reaped, StepError>,
@@ -51,7 +51,7 @@ pub(super) fn tell(
                 (TreeOutcome::Reaped, Some(freed), rescue_ref);
             Some(emptied)
         }
-        // Like a busy repo, a busy tree is no failure.
+        // A busy tree is no more a failure than a busy repo.
         Err(error @ StepError::Changed) => {
             row.outcome = TreeOutcome::Kept;
             row.because = ReasonName::Busy;

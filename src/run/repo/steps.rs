@@ -35,17 +35,17 @@ impl RunContext<'_> {
             decided.note.begin(lock);
         }
         self.drop_registrations(result, plan, &executor);
-        // Before the repack, which drops what they alone held.
+        // Before the repack, which drops what only they contained.
         expire_rescues(result, plan, &executor);
         self.mark_missing(result, plan, &executor);
         self.repack(result, decided, &executor);
-        // What failed may have been a git that was ended, and left its locks.
+        // A failed step may be a killed git that left its locks, so the note stays.
         if (git_works || decided.note.killed().is_some()) && result.row.failures.is_empty() {
             decided.note.end();
         }
     }
 
-    /// Clears what a crashed git left; the row names what went.
+    /// Clears what a crashed git left; the row names what was cleared.
     fn clear_leftovers(&self, result: &mut RepoResult, plan: &Plan, executor: &RepoExecutor<'_>) {
         result.row.gc.stale_locks.clear();
         for leftover in &plan.clear {
@@ -58,7 +58,7 @@ impl RunContext<'_> {
         }
     }
 
-    /// Drops the registrations of worktrees that are gone; the row names those that went.
+    /// Drops the registrations of worktrees that are gone; the row names what was dropped.
     fn drop_registrations(
         &self,
         result: &mut RepoResult,
@@ -69,7 +69,7 @@ impl RunContext<'_> {
         for tree in &plan.drop {
             let path = plain(&tree.path.to_string_lossy());
             let dropped = self.on_io(executor.stop, || executor.drop_registration(tree));
-            // Like a busy tree, this is no failure.
+            // As with a busy tree, this is not a failure.
             if let Err(error @ StepError::Returned) = dropped {
                 tracing::info!(path, "{error}");
             } else if result.did(&tree.path, dropped) {
@@ -79,7 +79,7 @@ impl RunContext<'_> {
         }
     }
 
-    /// Marks worktrees that are missing, and takes the mark from those that are there again.
+    /// Marks missing worktrees, and removes the mark from those that are back.
     fn mark_missing(&self, result: &mut RepoResult, plan: &Plan, executor: &RepoExecutor<'_>) {
         for admin in &plan.unmark {
             result.did(
@@ -96,7 +96,7 @@ impl RunContext<'_> {
     }
 }
 
-/// Drops the rescues that are due; of those in the row, the ones that failed stay out.
+/// Drops the rescues that are due; the row keeps only those that were dropped.
 fn expire_rescues(result: &mut RepoResult, plan: &Plan, executor: &RepoExecutor<'_>) {
     let due = std::mem::take(&mut result.row.rescues.expired);
     for ((rescue, _), row) in plan.expire.iter().zip(due) {

@@ -1,4 +1,4 @@
-//! The same with the real tools: projects as they install and build them, in trees that then go as
+//! The same with real tools, which install and build their projects. The trees are then reaped as
 //! landed, because none of their files is somebody's.
 
 #![expect(
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use treewarden::report::{ReasonName, RunReport};
 
-/// A project, and how its tools are run in a shell.
+/// A project, and the shell commands that install and build it.
 struct Project {
     name: &'static str,
     files: &'static [(&'static str, &'static str)],
@@ -46,7 +46,7 @@ const PYTHON: (&str, &str) = (
     "[project]\nname = \"shop\"\nversion = \"0.1\"\nrequires-python = \">=3.11\"\ndependencies = [\"requests\"]\n",
 );
 
-/// What `npm create` makes, without what is installed and built.
+/// What `npm create` writes, without what is installed and built.
 const WEB: &[&str] = &[
     "web/src",
     "web/public",
@@ -272,7 +272,7 @@ const PROJECTS: [Project; 20] = [
 ];
 
 impl Project {
-    /// Installs and builds it in a tree of its own, whose commit is then merged.
+    /// Installs and builds the project in a tree of its own, and merges the tree's commit.
     fn make(&self, repo: &Repo<'_>) -> Tree {
         for (file, text) in self.files {
             write(&repo.path.join(file), text);
@@ -308,7 +308,7 @@ impl Project {
         );
         assert!(ran.status.success(), "{}: {told}", self.name);
         for file in self.committed {
-            // What a version of a tool doesn't write is no fault.
+            // Not every version of a tool writes each of these files.
             super::super::support::try_git(&tree.path, 60.0, &["add", "-f", file]);
         }
         if !self.committed.is_empty() {

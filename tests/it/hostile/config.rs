@@ -1,16 +1,16 @@
-//! Config keys whose value is a command, a path or a rule that a run must not follow, in every
-//! place from which git reads a config.
+//! Config keys with a command, a path or a rule that a run must not follow, in every place from
+//! which git reads a config.
 //!
-//! The last word of a row is a plain git command that wakes the canary in the same repo, if there
-//! is one that does so without a network, a terminal or a newer git: see `the_canaries_can_sing`.
+//! The last word of a row is a plain git command that runs the canary in the same repo, if there is
+//! such a command without a network, a terminal or a newer git: see `the_canaries_can_sing`.
 
 use super::super::support::write;
 use super::{Case, FINE, evil::Evil, refused};
 
-/// A git command that wakes the canary.
+/// A git command that runs the canary.
 type Sings = &'static str;
 
-/// What the config says, and what wakes its canary.
+/// What the config says, and what runs its canary.
 const COMMANDS: &[(&[&str], Sings)] = &[
     (&["core.fsmonitor={}"], "status"),
     (&["core.fsmonitor=true"], ""),
@@ -287,9 +287,9 @@ const COMMANDS: &[(&[&str], Sings)] = &[
     (&["safe.bareRepository=explicit", "safe.directory="], ""),
 ];
 
-/// Rules that would lose something, or make a night cost more than it may.
+/// Rules that would lose something, or make a run cost too much.
 const RULES: &[&[&str]] = &[
-    // A partial clone whose missing objects git would fetch, by a command of the agent's.
+    // A partial clone: git would fetch the missing objects by a command of the agent's.
     &[
         "core.repositoryFormatVersion=1",
         "extensions.partialClone=origin",
@@ -409,7 +409,7 @@ const RULES: &[&[&str]] = &[
     ],
 ];
 
-/// What would change the meaning of a repo is refused by name.
+/// Keys that change the meaning of a repo are refused by name.
 const REFUSED: &[(&[&str], &str)] = &[
     (&["core.worktree={outside}"], "core.worktree"),
     (&["core.worktree=../../acme__victim"], "core.worktree"),
@@ -436,7 +436,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["filter.git-crypt.clean={}"], "encrypted files"),
 ];
 
-/// The cases of this room.
+/// Returns all cases of this file.
 pub(super) fn cases() -> Vec<Case> {
     let name = |prefix: &str, number: usize, settings: &[&str]| {
         let key = settings.last().unwrap().split('=').next().unwrap();
@@ -456,8 +456,7 @@ pub(super) fn cases() -> Vec<Case> {
                     "* filter=evil diff=evil merge=evil\n",
                 );
                 write(&evil.outside().join("everything"), "*\n");
-                // Work in the main checkout, so that a filter has something to do when the canary
-                // is tried.
+                // Gives the filter something to do in the main checkout when the canary is tried.
                 write(
                     &evil.git_dir("info/attributes"),
                     "* filter=evil diff=evil merge=evil\n",
@@ -489,7 +488,7 @@ pub(super) fn cases() -> Vec<Case> {
         .collect()
 }
 
-/// The same keys where else git would look for them.
+/// Returns cases with the same keys in the other places where git would look for them.
 #[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn places() -> Vec<Case> {
     const EVIL: &[&str] = &[
@@ -559,7 +558,7 @@ fn places() -> Vec<Case> {
                 ],
             );
         }),
-        // Git looks upwards for a repo, and a bare one may stand anywhere.
+        // Git searches upwards for a repo, and a bare one may be anywhere.
         Case::new("a-bare-repo-around", FINE, "", |evil: &Evil| {
             for directory in ["objects", "refs/heads"] {
                 std::fs::create_dir_all(evil.repo.path.join(directory)).unwrap();

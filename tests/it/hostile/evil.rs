@@ -1,8 +1,8 @@
-//! A hostile repo under construction: a copy of one that real git made, with the canary that none
-//! of its commands may wake.
+//! A hostile repo under construction: a copy of a repo that real git made, with a canary that no
+//! run may start.
 //!
-//! All copies come from one template, so that two hundred repos cost two hundred `cp`, not two
-//! thousand git.
+//! All are copies of one template, so that two hundred repos cost two hundred calls of `cp` and not
+//! two thousand of git.
 
 use super::super::support::repo::{Repo, Tree};
 use super::super::support::{World, age, fifo, remove, write};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Every hook that some git knows, and names that somebody might take for one.
+/// Every hook that some git knows, and names that might be taken for one.
 pub(crate) const HOOKS: [&str; 30] = [
     "applypatch-msg",
     "commit-msg",
@@ -46,19 +46,19 @@ pub(crate) const HOOKS: [&str; 30] = [
     "pre-gc",
 ];
 
-/// A repo that was honest a moment ago.
+/// A repo that was well-formed until the test changed it.
 pub(crate) struct Evil<'a> {
     /// The repo.
     pub(crate) repo: Repo<'a>,
     /// Its tree that is merged and two days old.
     pub(crate) landed: Tree,
-    /// Its tree with work that is 31 days old.
+    /// Its tree with unsaved work that is 31 days old.
     pub(crate) dirty: Tree,
-    /// An executable that leaves a mark when it runs.
+    /// An executable that leaves a file when it runs.
     pub(crate) canary: PathBuf,
 }
 
-/// What `Tree::dirty` holds and nothing else does.
+/// The content that only `dirty` has.
 pub(crate) const WORK: &str = "only here\n";
 
 struct Template {
@@ -66,7 +66,7 @@ struct Template {
     repo: PathBuf,
 }
 
-/// The repo that all others are copies of.
+/// Returns the repo that all others are copied from.
 fn template() -> &'static Template {
     static TEMPLATE: OnceLock<Template> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
@@ -90,7 +90,7 @@ fn template() -> &'static Template {
 }
 
 impl<'a> Evil<'a> {
-    /// A copy of the template at `acme__NAME`; enrolled nowhere.
+    /// Copies the template to `acme__NAME`, without enrolling it.
     pub(crate) fn copy(world: &'a World, name: &str) -> Self {
         let template = template();
         let repo = Repo::there(world, &format!("acme/{name}"));
@@ -142,7 +142,7 @@ impl<'a> Evil<'a> {
         evil
     }
 
-    /// The origin that all copies share, outside their volumes.
+    /// Returns the origin that all copies share, outside their volumes.
     pub(crate) fn origins() -> PathBuf {
         template().world.beside("origins")
     }
@@ -151,7 +151,7 @@ impl<'a> Evil<'a> {
     pub(crate) fn age(&self) {
         for (tree, days) in [(&self.landed, 2.0), (&self.dirty, 31.0)] {
             if tree.path.symlink_metadata().is_ok_and(|data| data.is_dir()) {
-                // Directories may go deeper than a path can reach.
+                // Some directories are deeper than a path can reach.
                 let entries = walkdir::WalkDir::new(&tree.path)
                     .max_depth(50)
                     .contents_first(true)
@@ -168,22 +168,22 @@ impl<'a> Evil<'a> {
         }
     }
 
-    /// A path in its git dir.
+    /// Returns a path in its git dir.
     pub(crate) fn git_dir(&self, path: impl AsRef<Path>) -> PathBuf {
         self.repo.git_dir(path)
     }
 
-    /// A path beside the volume.
+    /// Returns a path beside the volume.
     pub(crate) fn outside(&self) -> PathBuf {
         self.repo.world.beside("outside")
     }
 
-    /// The same path in the git dir of another tenant.
+    /// Returns the same path in the victim's git dir.
     pub(crate) fn victim(&self, path: impl AsRef<Path>) -> PathBuf {
         self.repo.world.at("acme__victim/.git").join(path)
     }
 
-    /// A directory in which every hook is the canary.
+    /// Returns a directory in which every hook is the canary.
     pub(crate) fn hooks(&self) -> PathBuf {
         let hooks = self.canary.with_extension("hooks");
         self.fill_with_hooks(&hooks);
@@ -241,19 +241,19 @@ impl<'a> Evil<'a> {
         write(file, text);
     }
 
-    /// Puts a link to `target` in the place of a file or directory of the git dir.
+    /// Puts a link to `target` in place of a file or directory of the git dir.
     pub(crate) fn link(&self, name: &str, target: impl AsRef<Path>) {
         self.clear(name);
         symlink(target, self.git_dir(name)).unwrap();
     }
 
-    /// Puts a FIFO there.
+    /// Puts a FIFO in its place.
     pub(crate) fn fifo(&self, name: &str) {
         self.clear(name);
         fifo(&self.git_dir(name));
     }
 
-    /// Makes room for something else there.
+    /// Removes what is there, and creates the directory above.
     pub(crate) fn clear(&self, name: &str) {
         let place = self.git_dir(name);
         fs::create_dir_all(place.parent().unwrap()).unwrap();

@@ -1,7 +1,7 @@
-//! Heavy: little on the disk that is much in memory, or takes a day to read.
+//! Repos that are small on disk, but large in memory or endless to read.
 //!
-//! If memory would follow what a repo wrote, the repo is refused by name and the others are
-//! maintained; a read that would take a day ends with the run.
+//! If a repo's content would need too much memory, the repo is refused by name and the others are
+//! maintained. A read that would take a day ends with the run.
 
 use super::super::support::{age, write};
 use super::{Case, evil::Evil};
@@ -11,14 +11,14 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// What the row of such a repo, or its tree, says.
+/// In the row of such a repo, or of its tree.
 const MEMORY: &str = "of memory";
-/// Bytes of a path that the kernel just takes.
+/// The length in bytes of a path that the kernel just accepts.
 const LONGEST: usize = 3_900;
-/// Bytes of a file that nobody reads in a day.
+/// The size in bytes of a file that nobody reads in a day.
 const ENDLESS: u64 = 15 << 40;
 
-/// Repos that are small on the disk and large in memory.
+/// Repos that are small on disk and large in memory.
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("heavy-trees", "Maintained unknown reap", MEMORY, |evil| {
@@ -28,8 +28,8 @@ pub(super) fn cases() -> Vec<Case> {
                 format!("{}\n", commit(&repo, long_paths(&repo))),
             );
         }),
-        // Each entry tells of its path only how it differs from the one before: three bytes for
-        // four thousand.
+        // Each entry stores only how its path differs from the one before: three bytes for four
+        // thousand.
         Case::new(
             "heavy-indexes",
             "Maintained unknown unknown!",
@@ -49,14 +49,14 @@ pub(super) fn cases() -> Vec<Case> {
             age(&evil.dirty.path.join("one"), 31.0);
             links(&evil.dirty.path, 12_000);
         }),
-        // Read side by side, each is as large as an honest one may be. Git itself holds a line
-        // whole.
+        // Read in parallel, each as large as a normal one may be. Git itself keeps a whole line in
+        // memory.
         Case::new("heavy-reflogs", "Maintained reap reap!", MEMORY, |evil| {
             for admin in copies(evil, 30) {
                 sparse(&admin.join("logs/HEAD"), 64 << 20);
             }
         }),
-        // Each thread's handle has all of them in memory.
+        // Each thread's repository handle has all refs in memory.
         Case::new("heavy-refs", "Refused", MEMORY, |evil| {
             let main = evil.repo.git(&["rev-parse", "HEAD"]);
             let name = "n".repeat(200);
@@ -74,7 +74,7 @@ pub(super) fn cases() -> Vec<Case> {
                 write(&admin.join("HEAD"), "ref: refs/heads/nowhere\n");
             }
         }),
-        // Names of loose objects: each id is held until all are known to be whole.
+        // Names of loose objects: all ids are kept until the whole store has been checked.
         Case::new("heavy-ids", "Refused", MEMORY, |evil| {
             ids(&evil.git_dir("objects/ab"), 300_000);
         }),
@@ -107,7 +107,7 @@ pub(super) fn cases() -> Vec<Case> {
 /// Repos that take a day to read.
 pub(super) fn slow() -> Vec<Case> {
     vec![
-        // Large files of git-lfs are read to tell whether the store's is the same.
+        // git-lfs' large files are read, to see whether the store has the same content.
         Case::new("slow-pointer", "", "", |evil| {
             let sum = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
             let pointer = format!(
@@ -118,7 +118,7 @@ pub(super) fn slow() -> Vec<Case> {
             sparse(&evil.git_dir(format!("lfs/objects/4d/7a/{sum}")), ENDLESS);
             evil.age();
         }),
-        // A wheel's own account tells the size and the sum of each file.
+        // A wheel's `RECORD` has the size and hash of each file.
         Case::new("slow-record", "", "", |evil| {
             let venv = evil.dirty.path.join(".venv");
             let site = venv.join("lib/python3.11/site-packages");
@@ -129,10 +129,10 @@ pub(super) fn slow() -> Vec<Case> {
             );
             sparse(&site.join("x.bin"), ENDLESS);
             evil.age();
-            // Written since the install, so it is read.
+            // Changed after the install, so it is read.
             age(&site.join("x-1.dist-info/RECORD"), 60.0);
         }),
-        // What HEAD has under that name is shorter: it is another file, and nobody rescues it.
+        // HEAD's file of that name is shorter, so this is another file, which is never rescued.
         Case::new("slow-edit", "", "", |evil| {
             sparse(&evil.dirty.path.join("README.md"), ENDLESS);
             evil.age();
@@ -167,7 +167,7 @@ fn sparse(path: &Path, bytes: u64) {
         .unwrap();
 }
 
-/// Some kilobytes of trees that name 800,000 files, each by a path as long as may be.
+/// Builds some kilobytes of trees that name 800,000 files, each by a path of the greatest length.
 fn long_paths(repo: &Repository) -> Oid {
     let directory = |entries: &mut dyn Iterator<Item = (String, Oid)>, mode: &str| {
         let bytes: Vec<u8> = entries
@@ -188,7 +188,7 @@ fn long_paths(repo: &Repository) -> Oid {
     tree
 }
 
-/// An index of version 4 in which all paths but for their ends are the same.
+/// Builds an index of version 4 in which all paths differ only at the end.
 fn index(entries: u32) -> Vec<u8> {
     let mut bytes = [b"DIRC", &4_u32.to_be_bytes()[..], &entries.to_be_bytes()].concat();
     for number in 0..entries {
@@ -214,7 +214,7 @@ fn index(entries: u32) -> Vec<u8> {
     [bytes, sum].concat()
 }
 
-/// So many more registrations like that of the landed tree, with trees like it. Gives their admin
+/// Creates so many more registrations like the landed tree's, with trees; returns their admin
 /// directories.
 fn copies(evil: &Evil<'_>, many: usize) -> Vec<PathBuf> {
     let one = |number: usize| {
@@ -247,7 +247,7 @@ fn copies(evil: &Evil<'_>, many: usize) -> Vec<PathBuf> {
     (0..many).map(one).collect()
 }
 
-/// So many names of one file, 240 directories deep.
+/// Creates so many names of one file, 240 directories deep.
 fn links(top: &Path, many: usize) {
     use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, openat};
     let top = rustix::fs::open(top, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
@@ -274,7 +274,7 @@ fn links(top: &Path, many: usize) {
     }
 }
 
-/// So many loose objects. They are names of a few files: ext4 gives a file 65,000 at most.
+/// Creates so many loose objects as names of a few files: ext4 allows 65,000 names per file.
 fn ids(directory: &Path, many: usize) {
     const NAMES: usize = 50_000;
     let name = |number: usize| directory.join(format!("{number:038x}"));
@@ -286,8 +286,8 @@ fn ids(directory: &Path, many: usize) {
     }
 }
 
-/// A loose object of so many zeros, a thousandth of that on the disk: one piece of what deflate
-/// makes of them, time and again.
+/// Writes a loose object of so many zeros, a thousandth as large on disk: the same piece of
+/// deflated zeros, repeated.
 fn bomb(path: &Path, bytes: u64) {
     let piece = |zlib: bool, content: &[u8], flush| {
         let mut deflate = Compress::new(Compression::best(), zlib);

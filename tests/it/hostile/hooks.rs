@@ -1,7 +1,7 @@
-//! Hooks in every form, attributes and filters in every place, and what `info/`, replacements,
-//! grafts and a shallow file make of a history.
+//! Hooks in every form, attributes and filters in every place, and `info/`, replacements, grafts
+//! and a shallow file that change a history.
 //!
-//! Nothing here may run, and nothing may make work look like none.
+//! None of it may run, and none may hide work.
 
 use super::super::support::{fifo, git, write};
 use super::{Case, FINE, evil::Evil};
@@ -18,7 +18,7 @@ const FILTERS: &[&str] = &[
     "merge.evil.driver={}",
 ];
 
-/// The cases of this room.
+/// Returns all cases of this file.
 pub(super) fn cases() -> Vec<Case> {
     [hooks(), attributes(), histories()]
         .into_iter()
@@ -58,7 +58,7 @@ fn hooks() -> Vec<Case> {
             ] {
                 evil.fill_with_hooks(&evil.git_dir(directory));
             }
-            // Hooks among the refs are no refs.
+            // These hooks would count as broken refs.
             super::super::support::remove(&evil.git_dir("refs/heads/hooks"));
         }),
         Case::new("hooks-in-the-tree", FINE, "", |evil| {
@@ -77,7 +77,7 @@ fn hooks() -> Vec<Case> {
                 evil.fill_with_hooks(&evil.git_dir("refs/heads/hooks"));
             },
         ),
-        // The monitor's own socket, and one that nobody listens at.
+        // The socket of git's file system monitor, to which nobody listens.
         Case::new("monitor-socket", FINE, "", |evil| {
             drop(
                 std::os::unix::net::UnixListener::bind(
@@ -87,7 +87,7 @@ fn hooks() -> Vec<Case> {
             );
             evil.configure(&evil.git_dir("config"), &["core.fsmonitor=true"]);
         }),
-        // Programs named like git's, where a careless search would find them.
+        // Programs with git's names, where a careless search would find them.
         Case::new("git-in-the-tree", FINE, "", |evil| {
             for tree in [
                 &evil.repo.path,
@@ -225,7 +225,7 @@ fn attributes() -> Vec<Case> {
     ]
 }
 
-/// What would show git another history than the one that is there.
+/// Changes that show git another history than the real one.
 #[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn histories() -> Vec<Case> {
     vec![
@@ -240,7 +240,7 @@ fn histories() -> Vec<Case> {
             evil.repo
                 .git(&["update-ref", &format!("refs/replace/{main}"), &mine]);
         }),
-        // Git passes over what a shallow file cuts off; a repack that believed it would drop the
+        // Git ignores what a shallow file cuts off; a repack that believed it would drop the
         // history.
         Case::new("shallow", FINE, "", |evil| {
             write(

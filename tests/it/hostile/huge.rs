@@ -1,7 +1,7 @@
-//! Huge and corrupt: files that would fill their reader's memory, counts that promise more than
-//! there is, histories that unfold.
+//! Huge and corrupt files: some would fill their reader's memory, some have counts that exceed
+//! their content, some histories unfold to far more.
 //!
-//! The run must end, in bounded memory, and report the cause for each.
+//! Each run must end, in bounded memory, and report the cause.
 
 use super::super::support::write;
 use super::{Case, FINE, evil::Evil};
@@ -9,10 +9,10 @@ use git2::{ObjectType, Oid, Repository, Signature, Time};
 use std::fs::{self, File};
 use std::path::Path;
 
-/// Bytes that cost no disk.
+/// A size in bytes; sparse files of it take no disk space.
 const HUGE: u64 = 1 << 30;
 
-/// A file of so many zeros, none of which takes room.
+/// Creates a sparse file of so many zeros.
 fn sparse(path: &Path, bytes: u64) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     if path.exists() {
@@ -21,7 +21,7 @@ fn sparse(path: &Path, bytes: u64) {
     File::create(path).unwrap().set_len(bytes).unwrap();
 }
 
-/// Each file of the git dir that becomes huge, and the row.
+/// Files of the git dir that become huge, each with its row.
 const FILES: &[(&str, &str)] = &[
     ("HEAD", "Failed"),
     ("config", "Failed"),
@@ -67,7 +67,7 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The cases of this room.
+/// Returns all cases of this file.
 pub(super) fn cases() -> Vec<Case> {
     let files = FILES.iter().map(|&(file, row)| {
         let name: String = file
@@ -82,7 +82,7 @@ pub(super) fn cases() -> Vec<Case> {
             move |evil| sparse(&evil.git_dir(file), HUGE),
         )
     });
-    // Each key repeats its section's name: the list of them would take some 80 GiB.
+    // Each key repeats its section's name, so that a list of them would take some 80 GiB.
     let endless = [
         ("endless-config", ""),
         ("endless-config-for-git", "# a comment\n"),
@@ -105,7 +105,7 @@ pub(super) fn cases() -> Vec<Case> {
         .collect()
 }
 
-/// Headers that promise more than there is.
+/// Headers that announce more than there is.
 fn counts() -> Vec<Case> {
     let index = |name: &str, file: &'static str, row: &'static str| {
         Case::new(name, row, "", move |evil| {
@@ -159,7 +159,7 @@ fn pair(evil: &Evil<'_>, pack: &[u8], idx: &[u8]) {
     write(&stem.with_extension("idx"), idx);
 }
 
-/// Bytes of no meaning, the same in every run.
+/// Meaningless bytes, the same in every run.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
@@ -260,7 +260,7 @@ fn commit(repo: &Repository, tree: Oid, parents: &[Oid]) -> Oid {
     .unwrap()
 }
 
-/// A tree of 31 objects that holds 2^30 files.
+/// Builds a tree of 31 objects that contains 2^30 files.
 fn tree_bomb(repo: &Repository) -> Oid {
     let mut id = repo.blob(b"x").unwrap();
     for level in 0..30 {
@@ -294,7 +294,7 @@ fn bombs() -> Vec<Case> {
                 at_head(evil, commit(&repo, tree_bomb(&repo), &[main]));
             },
         ),
-        // The tree is honest, and what came in between upstream is not.
+        // The tree itself is well-formed; what was merged upstream in between is not.
         Case::new("bomb-upstream", "Maintained keep reap", "", |evil| {
             let repo = open(evil);
             let main = repo
@@ -401,7 +401,7 @@ fn bombs() -> Vec<Case> {
     ]
 }
 
-/// Directories in directories, deeper than any path reaches.
+/// Creates nested directories, deeper than any path reaches.
 fn deep(top: &Path, levels: usize) {
     use rustix::fs::{Mode, OFlags};
     let mut fd = rustix::fs::open(top, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();

@@ -1,7 +1,7 @@
-//! Redirections: links, FIFOs and directories where files belong, and files that name what is not
-//! theirs.
+//! Redirections: links, FIFOs and directories where files belong, and files that name what belongs
+//! to others.
 //!
-//! First a table of places times kinds: what `.git/PLACE` becomes, and what the row must then be.
+//! First a table of places times kinds: what `.git/PLACE` becomes, and the row that must follow.
 //! Then what agents write into the files by which git finds its way: `gitdir`, `commondir`,
 //! `alternates` and a tree's own `.git`.
 
@@ -13,8 +13,8 @@ use std::os::unix::fs::symlink;
 
 type Kind = fn(&Evil<'_>, &str);
 
-/// What an agent puts in the place of something: the first five make git wait or lead it astray,
-/// the last is the wrong kind of thing.
+/// What an agent puts in a place: the first five make git wait or lead it astray, the last is a
+/// file in place of a directory, or the reverse.
 const KINDS: [(&str, Kind); 6] = [
     ("tenant", |evil, place| evil.link(place, evil.victim(place))),
     ("outside", |evil, place| {
@@ -37,17 +37,17 @@ const KINDS: [(&str, Kind); 6] = [
 ];
 
 const UNKNOWN: &str = "Maintained unknown reap";
-/// What it names can't be told, so nothing is dropped.
+/// The place can't be read, so nothing is dropped.
 const UNREAD: &str = "Maintained reap reap!";
-/// Its own tree stands by itself, as one that nobody has registered.
+/// Its tree counts as unregistered, so it is kept.
 const DANGLING: &str = "Maintained keep reap";
 
-/// Each place, its row when it leads astray, and its row when it is the wrong kind of thing.
+/// Each place, its row if it leads astray, and its row if it is of the wrong type.
 const PLACES: [(&str, &str, &str); 44] = [
     ("objects", "Refused", "Refused"),
     ("objects/pack", "Refused", "Refused"),
     ("objects/info", "Refused", "Refused"),
-    // Whether an object of the night's own wants to go there is chance: see `crowded`.
+    // Whether the run writes an object there is chance: see `crowded`.
     ("objects/aa", "Refused", ""),
     ("refs", "Refused", "Refused"),
     ("refs/heads", "Refused", "Failed"),
@@ -94,7 +94,7 @@ const PLACES: [(&str, &str, &str); 44] = [
     ("objects/info/commit-graphs", "Refused", "Failed"),
     ("objects/pack/multi-pack-index", "Refused", FINE),
     ("objects/maintenance.lock", "Refused", FINE),
-    // A link keeps git from writing there; an old file is a dead git's, and goes.
+    // A link keeps git from writing there; an old file counts as a crashed git's, and is removed.
     (
         "packed-refs.lock",
         "Maintained reap reap!",
@@ -104,10 +104,10 @@ const PLACES: [(&str, &str, &str); 44] = [
     ("HEAD.lock", FINE, FINE),
 ];
 
-/// The cases of this room.
+/// Returns all cases of this file.
 pub(super) fn cases() -> Vec<Case> {
     let places = PLACES.iter().flat_map(|&(place, astray, turned)| {
-        // Where nobody goes, two kinds are enough.
+        // Two kinds are enough for places that the run doesn't read.
         let kinds = KINDS.into_iter().filter(move |(kind, _)| {
             ![FINE, UNREAD].contains(&astray) || ["zero", "fifo"].contains(kind)
         });
@@ -127,7 +127,7 @@ pub(super) fn cases() -> Vec<Case> {
         .collect()
 }
 
-/// Wherever git would make a directory for a loose object, a file stands.
+/// Puts a file in place of every directory that git would create for a loose object.
 fn crowded() -> Case {
     Case::new(
         "turned-objects-all",
@@ -144,7 +144,7 @@ fn crowded() -> Case {
     )
 }
 
-/// The checkout itself is something else.
+/// Cases in which the checkout itself is something else.
 fn checkouts() -> Vec<Case> {
     let moved = |evil: &Evil<'_>| {
         let away = evil.repo.path.join("away");
@@ -199,7 +199,7 @@ fn checkouts() -> Vec<Case> {
     ]
 }
 
-/// Objects borrowed from where they must not be.
+/// Objects borrowed from a forbidden place.
 #[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn borrowers() -> Vec<Case> {
     let borrow = |name: &str, row: &'static str, words: &str, text: &'static str| {
@@ -264,7 +264,7 @@ fn borrowers() -> Vec<Case> {
             "",
             "{victim}objects\u{0}/../../../outside\n",
         ),
-        // By itself this is what `git clone --shared` does.
+        // This is just what `git clone --shared` writes.
         borrow("borrows-from-a-tenant", FINE, "", "{lender}objects\n"),
         Case::new("borrows-itself", FINE, "", |evil| {
             write(
@@ -325,7 +325,7 @@ fn borrowers() -> Vec<Case> {
                 fifo(&store.join(format!("pack/pack-{}.{ending}", "1".repeat(40))));
             }
         }),
-        // libgit2 ends a line at a carriage return, git does not.
+        // libgit2 ends a line at a carriage return; git doesn't.
         Case::new(
             "borrows-two-in-one",
             refused(),
@@ -356,7 +356,7 @@ fn borrowers() -> Vec<Case> {
     ]
 }
 
-/// Registrations that name what is not theirs: nothing is ever deleted or dropped by what they say.
+/// Registrations that name what belongs to others. Nothing is deleted or dropped because of them.
 #[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn registrations() -> Vec<Case> {
     let names = |name: &str, row: &'static str, words: &str, text: &'static str| {
@@ -517,7 +517,7 @@ fn registrations() -> Vec<Case> {
             },
         ),
         Case::new("registers-objects", DANGLING, "something else", |evil| {
-            // The repo's own store, dressed up as a tree of its own.
+            // The repo's own store, disguised as a tree.
             write(
                 &evil.landed.admin.join("gitdir"),
                 format!("{}\n", evil.git_dir("objects/.git").display()),
@@ -568,7 +568,7 @@ fn registrations() -> Vec<Case> {
     ]
 }
 
-/// Trees that are not what their registration says.
+/// Trees that contradict their registration.
 fn trees() -> Vec<Case> {
     let leads = |name: &str, text: &'static str| {
         Case::new(name, UNKNOWN, "not back here", move |evil| {
@@ -627,7 +627,7 @@ fn trees() -> Vec<Case> {
                 symlink(&target, evil.dirty.path.join(name)).unwrap();
                 fs::create_dir_all(evil.dirty.path.join("deep/down")).unwrap();
                 symlink(&target, evil.dirty.path.join("deep/down").join(name)).unwrap();
-                // Directories that tools make again go unseen: nothing of what they lead to may.
+                // Tools' directories aren't rescued; what their links lead to stays untouched.
                 fs::create_dir_all(evil.dirty.path.join("node_modules/.bin")).unwrap();
                 symlink(&target, evil.dirty.path.join("node_modules").join(name)).unwrap();
             }

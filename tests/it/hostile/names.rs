@@ -1,7 +1,7 @@
-//! Names and texts that would control a terminal, start a line of their own, or turn the reading
+//! Names and texts that would control a terminal, begin a new line, or change the reading
 //! direction, wherever a report may show them.
 //!
-//! Every byte of every output is checked: see `steering`. Nothing here may change what a run does.
+//! Every byte of every output is checked (`steering`). Nothing here may change what a run does.
 
 use super::super::support::{age_all, try_git, write};
 use super::{Case, FINE, evil::Evil};
@@ -9,12 +9,12 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-/// Escape codes of either kind, a carriage return, a bell, and marks that turn or hide text.
+/// Escape codes of both kinds, a carriage return, a bell, and characters that reverse or hide text.
 const EVIL: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{85}\r\u{7f}\u{202e}gpj\u{2066}\u{200f}";
-/// The same without what no ref may hold.
+/// The same without the characters that git forbids in a ref.
 const REF: &str = "\u{9b}31m\u{85}\u{202e}gpj\u{2066}\u{200f}";
 
-/// The cases of this room.
+/// Returns all cases of this file.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = files();
     cases.extend(texts());
@@ -238,7 +238,7 @@ fn texts() -> Vec<Case> {
     ]
 }
 
-/// What makes git complain, in words of the repo's own.
+/// Returns cases with content that git complains about, in words of the repo's own.
 fn broken() -> Vec<Case> {
     vec![
         Case::new(
@@ -256,7 +256,7 @@ fn broken() -> Vec<Case> {
             write(&evil.git_dir("config"), format!("[core \"{EVIL}\n"));
         }),
         Case::new("complaint-object", "Failed", "damaged: ", |evil| {
-            // A loose object of a kind that git has never heard of, stored without compression.
+            // A loose object of a type that git doesn't know, stored uncompressed.
             let text = format!("{REF} 1\0x");
             let length = u16::try_from(text.len()).unwrap();
             let mut bytes = vec![0x78, 0x01, 0x01];

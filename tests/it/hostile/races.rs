@@ -1,8 +1,8 @@
-//! Races: a directory is swapped for a link to somebody else's after it was inspected, while the
-//! run works.
+//! Races: after it was inspected, and while the run works, a directory is swapped for a link to
+//! somebody else's.
 //!
-//! A thread of the agent's swaps as fast as it can, round after round, each with a run of its own,
-//! until the time is over.
+//! A thread of the agent's swaps as fast as it can, in rounds with new runs, until the time is
+//! over.
 
 use super::super::support::{age_all, same, write};
 use super::evil::Evil;
@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long each race goes on.
+/// How long each race lasts.
 const LONG: Duration = Duration::from_secs(8);
 
-/// Nights of one repo while `swap` goes on; the rest of the volume must not change by a byte.
+/// Runs over one repo while `swap` goes on; the rest of the volume must not change by a byte.
 fn race(prepare: impl Fn(&Evil<'_>), swap: impl Fn(&Evil<'_>) + Sync) {
     let (began, swaps) = (Instant::now(), AtomicU64::new(0));
     let mut nights = 0;
@@ -53,13 +53,13 @@ fn race(prepare: impl Fn(&Evil<'_>), swap: impl Fn(&Evil<'_>) + Sync) {
     println!("{nights} nights, {} swaps", swaps.into_inner());
 }
 
-/// Two names of one directory change places: there is no moment at which either is missing.
+/// Swaps two names in a directory atomically, so that neither is ever missing.
 fn exchange(directory: impl std::os::fd::AsFd, one: &Path, other: &Path) {
-    // Whatever is gone by now, or in the way, will be swapped another time.
+    // If one is missing, or something is in the way, a later round swaps it.
     let _gone = renameat_with(&directory, one, &directory, other, RenameFlags::EXCHANGE);
 }
 
-/// Waits until the repo has just been found honest: its config lies in the shadow.
+/// Waits until the repo was just found to be well-formed: its config is in the shadow.
 fn await_proof(evil: &Evil<'_>) {
     let shadows = || {
         fs::read_dir(evil.repo.world.beside("scratch"))
@@ -96,7 +96,7 @@ fn a_tree_is_swapped_while_it_is_looked_at_rescued_and_deleted() {
             age_all(tree, 31.0);
         }
     };
-    // By descriptors that stay with the tree, wherever it is moved.
+    // Through descriptors, which stay with a tree when it is moved.
     let directories = std::sync::Mutex::new((String::new(), Vec::new()));
     race(prepare, |evil| {
         let mut directories = directories.lock().unwrap();
@@ -130,7 +130,7 @@ fn a_tree_is_swapped_while_it_is_looked_at_rescued_and_deleted() {
 #[test]
 #[ignore = "needs half a minute"]
 fn a_git_dir_is_swapped_while_it_is_repacked() {
-    // What is swapped for the victim's, time and again.
+    // What is swapped for the victim's, again and again.
     for names in [
         &["objects"][..],
         &["refs", "logs"],
@@ -148,7 +148,7 @@ fn a_git_dir_is_swapped_while_it_is_repacked() {
         let round = AtomicU64::new(0);
         race(prepare, |evil| {
             await_proof(evil);
-            // Every moment after the proof gets its turn.
+            // The swap comes at a different moment after the check in each round.
             std::thread::sleep(Duration::from_millis(
                 round.fetch_add(7, Ordering::Relaxed) % 120,
             ));

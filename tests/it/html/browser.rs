@@ -1,7 +1,7 @@
-//! The HTML report in a real browser: Debian's `chromium`, headless.
+//! The HTML report in a real browser: Debian's headless `chromium`.
 //!
-//! `TREEWARDEN_SCREENS=DIRECTORY` keeps the pictures for inspection. A page tests itself by a
-//! script that is added to its copy, under the nonce that only the page knows.
+//! `TREEWARDEN_SCREENS=DIRECTORY` keeps the screenshots. A page is tested by a script that is added
+//! to a copy of it, under the page's own nonce.
 
 use super::{HOSTILE, large, past, rich, supplied};
 use crate::report::nights;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use treewarden::report::{RunReport, html};
 
-/// Listens from the beginning; what it hears stands in the body's attribute at the end.
+/// Listens from the beginning; at the end, the body's attribute has what it heard.
 const LISTEN: &str = r"
 const heard = [];
 window.pwned = () => heard.push('something ran that should not');
@@ -19,8 +19,8 @@ addEventListener('securitypolicyviolation', (event) => heard.push('refused: ' + 
 for (const kind of ['log', 'warn', 'error']) { console[kind] = (...said) => heard.push(kind + ': ' + said.join(' ')); }
 ";
 
-/// Tries what the page's own script offers. It sets no style and asks for nothing, so that what is
-/// heard is the page's.
+/// Tries what the page's own script offers. It sets no style and requests nothing, so all that is
+/// heard comes from the page.
 const TRY: &str = r"
 const check = (so, what) => { if (!so) heard.push('wrong: ' + what); };
 const table = (id) => document.getElementById(id).parentElement.querySelector('table');
@@ -61,7 +61,7 @@ if (!document.body.dataset.hostile) {
 parent.postMessage(heard.length ? heard.join(' | ') : 'nothing', '*');
 ";
 
-/// The page with a script at its beginning and one at its end.
+/// Adds a script at the page's beginning and one at its end.
 fn trying(report: &RunReport, page: &str, hostile: bool) -> String {
     let nonce = &report.run.id;
     let body = if hostile {
@@ -95,7 +95,7 @@ fn chromium(directory: &Path, arguments: &[&str], page: &Path) -> Output {
         "--disable-background-networking",
         "--hide-scrollbars",
     ];
-    // The page asks for nothing; were it to, no answer comes.
+    // The page should request nothing; if it did, it would get no answer.
     let offline = [
         "--host-resolver-rules=MAP * ~NOTFOUND",
         "--enable-logging=stderr",
@@ -113,8 +113,8 @@ fn chromium(directory: &Path, arguments: &[&str], page: &Path) -> Output {
         .expect("chromium starts: install Debian's `chromium`")
 }
 
-/// A page of our own that shows the file at this width, narrower than a window can be, and keeps
-/// what it says.
+/// Writes a page that shows the file at this width, which may be less than a window's minimum, and
+/// keeps the page's message.
 fn framed(directory: &Path, file: &str, width: u32) -> PathBuf {
     let frame = directory.join("frame.html");
     let listen = "onmessage = (event) => { document.body.dataset.heard = event.data; }";

@@ -1,5 +1,5 @@
-//! The HTML report for a screen reader and for a printer: Debian's `chromium` is asked through its
-//! own protocol.
+//! The HTML report as a screen reader and a printer get it: Debian's `chromium`, asked over its own
+//! protocol.
 
 use super::{HOSTILE, all, past, rich, supplied};
 use crate::report::golden;
@@ -12,8 +12,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use tempfile::TempDir;
 use treewarden::report::{RunReport, html};
 
-/// A browser with one page, spoken to in JSON that ends with a zero byte: it hears on descriptor 3
-/// and answers on 4.
+/// A browser with one page, controlled by JSON messages that end with a zero byte: it reads
+/// descriptor 3 and answers on 4.
 struct Browser {
     child: Child,
     ask: ChildStdin,
@@ -108,7 +108,7 @@ impl Browser {
             .clone()
     }
 
-    /// What is told, in its order.
+    /// Returns what a screen reader gets, in order.
     fn told(&mut self) -> Vec<Told> {
         let tree = self.call("Accessibility.getFullAXTree", json!({}))["nodes"]
             .as_array()
@@ -136,13 +136,13 @@ struct Told {
     depth: usize,
     role: String,
     name: String,
-    /// Of a heading, from 1.
+    /// A heading's level, from 1.
     level: Option<u64>,
 }
 
 fn tell(nodes: &HashMap<&str, &Value>, node: &Value, depth: usize, told: &mut Vec<Told>) {
     let word = |what: &str| node[what]["value"].as_str().unwrap_or_default().to_owned();
-    // Text, and what only holds others.
+    // Text, and containers without a meaning.
     let silent = [
         "StaticText",
         "InlineTextBox",
@@ -174,7 +174,7 @@ fn tell(nodes: &HashMap<&str, &Value>, node: &Value, depth: usize, told: &mut Ve
     }
 }
 
-/// The page's outline: rows and list items as numbers.
+/// Renders the page's outline; rows and list items are only counted.
 fn outline(told: &[Told]) -> String {
     let mut text = String::new();
     let below = |i: usize, role: &str| {
@@ -251,7 +251,7 @@ fn a_screen_reader_is_told_what_everything_is() {
         "DisclosureTriangle",
     ];
     for report in all().into_iter().chain([supplied(rich(), HOSTILE)]) {
-        // As cards, too, the tables are tables.
+        // In the narrow layout, which looks like cards, the tables are still tables.
         for width in [1280, 390] {
             browser.open(&report, width);
             let told = browser.told();
@@ -285,7 +285,7 @@ fn a_screen_reader_is_told_what_everything_is() {
     }
 }
 
-/// On paper nothing can be unfolded, pressed or moved aside.
+/// Checks for paper, on which nothing can be unfolded, pressed or scrolled.
 const ON_PAPER: &str = "[
     document.documentElement.scrollWidth > innerWidth && 'wider than the paper',
     [...document.querySelectorAll('details')].some((one) => !one.lastElementChild.checkVisibility()) && 'folded',
@@ -300,7 +300,7 @@ fn a_printer_gets_all_of_it() {
     let mut browser = Browser::start();
     let dark = json!([{"name": "prefers-color-scheme", "value": "dark"}]);
     for report in all().into_iter().chain([supplied(rich(), HOSTILE)]) {
-        // A4 and Letter, less their margins.
+        // A4 and Letter without their margins, in pixels.
         for width in [718, 740] {
             browser.call(
                 "Emulation.setEmulatedMedia",

@@ -6,45 +6,45 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use walkdir::WalkDir;
 
-/// All that is compared.
+/// Everything that is compared.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     /// Every object that git finds, also borrowed ones.
     objects: BTreeSet<String>,
-    /// Those that something reaches here.
+    /// The objects that something here reaches.
     reached: BTreeSet<String>,
     /// Files of the git dir that are neither objects nor refs.
     files: BTreeSet<String>,
     /// The lines of each reflog.
     logs: BTreeMap<String, Vec<String>>,
-    /// What git says, by the question.
+    /// Git's answers by question.
     answers: BTreeMap<String, Vec<String>>,
 }
 
-/// How closely a repo is looked at.
+/// How many questions are asked about a repo.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Before anything was done to it: an enrolled one is compared with what `git gc` makes of it,
-    /// so little is asked.
+    /// Before anything is done to it. An enrolled repo is later compared with what `git gc` leaves
+    /// of it, so few questions are needed.
     First,
     /// With all questions.
     Whole,
 }
 
 impl Facts {
-    /// Whether git could not clone it.
+    /// Whether git failed to clone it.
     pub(super) fn fails_to_clone(&self) -> bool {
         let answer = self.answers.get("git clone");
         answer.is_some_and(|lines| lines.iter().any(|line| is_failure(line)))
     }
 
-    /// Whether something is not there any more.
+    /// Whether `after` lacks an object.
     pub(super) fn dropped_by(&self, after: &Self) -> bool {
         !self.objects.is_subset(&after.objects)
     }
 }
 
-/// What a checkout may hold, by the files that tell: a path in its git dir (`*` is any name), and a
+/// Features of a checkout, and how to detect each: a path in its git dir (`*` is any name), and a
 /// text in that file.
 const HOLDS: &[(&str, &str, &str)] = &[
     ("a merge under way", "MERGE_HEAD", ""),
@@ -108,18 +108,18 @@ const HOLDS: &[(&str, &str, &str)] = &[
     ("a setting of gc's", "config", "[gc]"),
 ];
 
-/// What may be held, by name.
+/// Returns the names of all features.
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
     HOLDS.iter().map(|(what, ..)| *what)
 }
 
-/// What a checkout holds.
+/// Returns the features of a checkout.
 pub(super) fn holds(place: &Path) -> Vec<&'static str> {
     let there = |(_, path, text): &&(&str, &str, &str)| {
         let parts: Vec<&str> = path.split('/').collect();
         found(&place.join(".git"), &parts).iter().any(|file| {
             let bytes = std::fs::read(file).unwrap_or_default();
-            // A line's end is looked for where there is to be more than one line.
+            // A line end in the text is there to find a second line, so the last one doesn't count.
             let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
             text.is_empty() || contains(bytes, text.as_bytes())
         })
@@ -131,7 +131,7 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 
-/// The paths below a directory that a pattern names.
+/// Returns the paths below a directory that match a pattern.
 fn found(directory: &Path, parts: &[&str]) -> Vec<PathBuf> {
     let Some((first, rest)) = parts.split_first() else {
         return vec![directory.to_owned()];
@@ -157,8 +157,8 @@ fn found(directory: &Path, parts: &[&str]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The questions. A fetch of what a partial clone lacks would change the store, so nothing is
-/// fetched; the clone alone needs a way to go.
+/// The first questions. Fetching the missing objects of a partial clone would change the store, so
+/// only the clone may use a transport.
 const QUESTIONS: &str = r#"
 ask() { echo "=== $*"; "$@" 2>&1 || echo "exit code $?"; }
 export GIT_OPTIONAL_LOCKS=0 GIT_NO_LAZY_FETCH=1 GIT_ALLOW_PROTOCOL=none
@@ -166,10 +166,10 @@ ask git cat-file --batch-all-objects --batch-check='%(objectname)'
 ask git fsck --full --no-dangling --no-progress
 "#;
 
-/// Asked at first of a repo that nobody enrolled.
+/// Asked at first of a repo that is not enrolled.
 const REACHED: &str = "ask git rev-list --objects --no-object-names --all --reflog --indexed-objects --missing=allow-any";
 
-/// The others.
+/// The other questions.
 const MORE_QUESTIONS: &str = r#"
 ask git for-each-ref --format='%(refname) %(objectname)'
 ask git stash list --format='%H %gs'
@@ -179,7 +179,7 @@ echo "=== git clone"; GIT_ALLOW_PROTOCOL=file git clone -q --no-local --mirror .
 rm -rf "$C"
 "#;
 
-/// Those of a tree.
+/// The questions about a tree.
 const OF_A_TREE: &str = r"
 ask pwd
 ask git ls-files -s
@@ -187,14 +187,14 @@ ask git ls-files --resolve-undo
 ask git status --porcelain=2 --branch
 ";
 
-/// The git dir of a checkout or a bare repo.
+/// Returns the git dir of a checkout or a bare repo.
 fn git_dir(place: &Path) -> PathBuf {
     Some(place.join(".git"))
         .filter(|inside| inside.exists())
         .unwrap_or_else(|| place.to_owned())
 }
 
-/// The main checkout, where there is one, and the worktrees that stand.
+/// Returns the main checkout, if there is one, and the worktrees on disk.
 fn trees(place: &Path) -> Vec<PathBuf> {
     let mut trees: Vec<PathBuf> = std::iter::once(place.to_owned())
         .filter(|place| place.join(".git").exists())
@@ -215,7 +215,7 @@ fn trees(place: &Path) -> Vec<PathBuf> {
     trees
 }
 
-/// Asks git.
+/// Asks git, and reads the git dir's files.
 pub(super) fn facts(world: &World, git: &Path, directory: &str, look: Look) -> Facts {
     let place = world.at(directory);
     let clone = world.beside(format!("clone-{}", directory.replace('/', "-")));
@@ -282,7 +282,7 @@ pub(super) fn facts(world: &World, git: &Path, directory: &str, look: Look) -> F
     facts
 }
 
-/// What a git dir holds beside its objects.
+/// Returns the files of a git dir, without its objects.
 fn files(git_dir: &Path) -> Vec<PathBuf> {
     let all = WalkDir::new(git_dir)
         .into_iter()
@@ -297,21 +297,21 @@ fn is_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// What is not there any more and should be.
+/// What is missing and should not be.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
     /// Objects.
     pub(super) objects: Vec<String>,
-    /// In words.
+    /// The same in words.
     pub(super) told: Vec<String>,
 }
 
-/// Compares. `collected` is what `git gc` made of an enrolled repo; of one that nobody enrolled
-/// everything that was reached must be there.
+/// Compares. `collected` is an enrolled repo after `git gc`; in a repo that is not enrolled,
+/// everything that was reached must still be there.
 pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> Lost {
     let kept = collected.unwrap_or(before);
     let wanted = collected.map_or(&before.reached, |collected| &collected.objects);
-    // What git fetched meanwhile was not there.
+    // Only what was there before counts: git may have fetched objects since.
     let objects: Vec<String> = wanted
         .difference(&after.objects)
         .filter(|id| before.objects.contains(*id))
@@ -343,7 +343,7 @@ pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> 
         let mut more: Vec<&String> = now.iter().filter(|line| !answer.contains(line)).collect();
         let mut less: Vec<&String> = answer.iter().filter(|line| !now.contains(line)).collect();
         match question.split(' ').nth(1) {
-            // What was wrong already, and what was wrong and isn't any more.
+            // Old complaints, and complaints that are gone, don't count.
             Some("fsck") => {
                 let failed = first.iter().any(|line| is_failure(line));
                 more.retain(|line| !(first.contains(line) || failed && is_failure(line)));
@@ -353,21 +353,21 @@ pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> 
                 more.clear();
                 less.clear();
             }
-            // What git itself broke and we did not.
+            // What git itself broke and the run didn't doesn't count.
             _ if answer.iter().any(|line| is_failure(line))
                 && !now.iter().any(|line| is_failure(line)) =>
             {
                 more.clear();
                 less.clear();
             }
-            // Ours keeps them for longer.
+            // A run keeps these lines for longer.
             Some("reflog" | "stash") => {
                 more.retain(|line| !is_id(line.split(' ').next().unwrap_or_default()));
             }
             _ => {}
         }
-        // `git gc` in its lender takes them as well: whoever borrows reads the commits instead, and
-        // fsck says by one bit of its exit code that it missed them.
+        // `git gc` in the lender drops these graphs as well: the borrower then reads the commits
+        // instead, and fsck reports this with one bit of its exit code.
         if collected.is_none() && more.iter().any(|line| *line == CHAIN) {
             more.retain(|line| *line != CHAIN && *line != "exit code 16");
         }
@@ -386,7 +386,7 @@ pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> 
     Lost { objects, told }
 }
 
-/// What git says of a chain of commit-graphs of which a part stood in the lender.
+/// Git's warning about a chain of commit-graphs of which a part was in the lender.
 const CHAIN: &str = "warning: unable to find all commit-graph files";
 
 fn is_failure(line: &str) -> bool {
@@ -398,8 +398,8 @@ fn brief(lines: &[&String]) -> String {
     format!("{} lines `{}`", lines.len(), few.join(" | "))
 }
 
-/// Who refers to these objects: every id that stands in a file of the git dir or in an index, and
-/// from which git gets there.
+/// Returns who refers to these objects: every file of the git dir and every index with an id from
+/// which git reaches one of them.
 pub(super) fn referrers(
     world: &World,
     git: &Path,

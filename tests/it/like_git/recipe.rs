@@ -1,9 +1,9 @@
 //! A random repo as a shell script: what people and tools do to a repo, in an order that the seed
-//! decides.
+//! determines.
 //!
-//! Every operation is a line that can be left out: none relies on another to have worked, so a
-//! failing recipe can be shortened, and replayed by hand. Git itself calls none of these repos
-//! damaged.
+//! Every operation is a line that can be left out, because none needs another to have succeeded. So
+//! a failing recipe can be shortened, and replayed by hand. Git itself reports none of these repos
+//! as damaged.
 
 use fastrand::Rng;
 
@@ -47,12 +47,12 @@ mkdir -p "$V/others"
 /// One operation.
 #[derive(Debug, Clone)]
 pub(super) struct Operation {
-    /// Shell.
+    /// A line of shell.
     pub(super) script: String,
 }
 
 impl Operation {
-    /// These, now.
+    /// Makes operations of these scripts, dated today.
     pub(super) fn all(scripts: &[&str]) -> Vec<Self> {
         scripts
             .iter()
@@ -63,20 +63,20 @@ impl Operation {
     }
 }
 
-/// How a repo is made.
+/// How to build a repo.
 #[derive(Debug, Clone)]
 pub(super) struct Recipe {
-    /// All of it follows from this.
+    /// Everything follows from it.
     pub(super) seed: u64,
     /// The repo's directory on the volume.
     pub(super) directory: String,
-    /// Of the repo in the volume's config.
+    /// The repo's settings in the volume's config.
     pub(super) settings: &'static str,
-    /// In this order.
+    /// The operations, in order.
     pub(super) operations: Vec<Operation>,
 }
 
-/// How it begins.
+/// The first operation of a recipe.
 const BEGINNINGS: &[(&str, u8, &str)] = &[
     (
         "init",
@@ -140,8 +140,8 @@ const BEGINNINGS: &[(&str, u8, &str)] = &[
     ),
 ];
 
-/// Done to the history, the refs and the store; each ends with nothing under way. `%n` is a number
-/// of its own, `%f` and `%g` are tracked files, `%k` is 1 to 4, `%o` some number of before.
+/// Operations on the history, the refs and the store; none leaves anything under way. `%n` is a
+/// unique number, `%f` and `%g` are tracked files, `%k` is 1 to 4.
 pub(super) const KINDS: &[(&str, u8, &str)] = &[
     // The history.
     ("commit", 6, "c %f %n"),
@@ -573,7 +573,7 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         1,
         "git -c gc.cruftPacks=false gc -q",
     ),
-    // What the repo's config asks for.
+    // Settings in the repo's config.
     ("never prune", 2, "git config gc.pruneExpire never"),
     ("prune later", 1, "git config gc.pruneExpire 200.days.ago"),
     ("prune at once", 1, "git config gc.pruneExpire now"),
@@ -639,7 +639,7 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         1,
         "git config core.repositoryFormatVersion 1; git config extensions.preciousObjects true",
     ),
-    // Who borrows.
+    // Borrowers.
     (
         "borrower",
         2,
@@ -724,7 +724,7 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
     ("aged", 2, "age 20"),
 ];
 
-/// What is left under way in a tree; after it nothing more is done there.
+/// Operations that are left under way in a tree, as the last ones there.
 const UNDER_WAY: &[(&str, u8, &str)] = &[
     (
         "rebase under way",
@@ -844,7 +844,7 @@ const UNDER_WAY: &[(&str, u8, &str)] = &[
     ),
 ];
 
-/// Young at the end: what reaches them is not asked for 14 days.
+/// Unreachable objects, made after all ageing: the young ones are kept for 14 days.
 const YOUNG: &[(&str, u8, &str)] = &[
     (
         "young and unreachable",
@@ -868,11 +868,11 @@ const YOUNG: &[(&str, u8, &str)] = &[
     ),
 ];
 
-/// Two packs or more, the largest of them a week old: a full repack is due.
+/// Two or more packs, the largest a week old: a full repack is due.
 pub(super) const DUE: &str = "in_main; for x in 1 2; do blob \"due $x ${D:-}\" | pack; done >/dev/null; \
     find .git/objects/pack -type f -mtime -7 -exec touch -d \"@$((T - 7 * 86400))\" {} +";
 
-/// So many small packs that a repack in a row is due, and the last full one was just now.
+/// So many small packs that a geometric repack is due, with the last full one just now.
 const DUE_IN_PART: &str = "in_main; for x in 1 2 3 4; do blob \"due $x\" | pack; done >/dev/null; touch .git/objects/pack/*";
 
 struct Cook {
@@ -885,7 +885,7 @@ struct Cook {
 }
 
 impl Cook {
-    /// One of a table, by weight.
+    /// Picks an entry of a table by weight.
     fn pick(
         &mut self,
         table: &[(&'static str, u8, &'static str)],
@@ -910,7 +910,7 @@ impl Cook {
         unreachable!("the weights were summed up")
     }
 
-    /// The script for its place and time.
+    /// Fills in the placeholders.
     fn fill(&mut self, script: &str) -> String {
         self.n += 1;
         let text = script
@@ -927,7 +927,7 @@ impl Cook {
         });
     }
 
-    /// The main checkout, or one of the trees.
+    /// Picks the main checkout or one of the trees.
     fn place(&mut self) -> String {
         if self.trees.is_empty() || self.random.u8(..10) < 6 {
             return "in_main".to_owned();
@@ -943,7 +943,7 @@ impl Cook {
 }
 
 impl Recipe {
-    /// The recipe of a seed, without some kinds of operations.
+    /// Returns the recipe of a seed, without these kinds of operations.
     pub(super) fn of(seed: u64, without: &[&str]) -> Self {
         let directory = format!("acme__r{seed}");
         let mut cook = Cook {
@@ -1000,7 +1000,7 @@ impl Recipe {
         }
     }
 
-    /// Whether it makes a repo that we know nothing of, as its config says, and leave alone.
+    /// Whether its config declares a format unknown to treewarden, so that runs leave it alone.
     pub(super) fn is_unknown_to_us(&self) -> bool {
         let unknown = [
             "--object-format",
@@ -1012,7 +1012,7 @@ impl Recipe {
             .any(|operation| unknown.iter().any(|word| operation.script.contains(word)))
     }
 
-    /// All that is done, in words of the shell.
+    /// Returns the whole recipe as a shell script.
     pub(super) fn script(&self) -> String {
         let lines: Vec<&str> = self
             .operations

@@ -1,4 +1,4 @@
-//! Hand-written reports of typical runs: rich, idle, rehearsed and disastrous.
+//! Hand-written reports of typical runs: rich, idle, dry and disastrous.
 
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use std::ffi::OsStr;
@@ -152,7 +152,7 @@ fn unit(cache: &str, kind: &str, name: &str, bytes: u64, days: i64) -> Unit {
     }
 }
 
-/// A night with a bit of everything, and nothing wrong but one tree.
+/// Returns a run with a bit of everything, in which only one tree failed.
 pub(crate) fn rich() -> RunReport {
     let mut report = night(
         742,
@@ -306,7 +306,7 @@ fn rich_eviction() -> Eviction {
         14 * GIB + 700 * MIB,
         91,
     ));
-    // Half of npm's were in a lock file once, and one of cargo's is in one now.
+    // Half of npm's units were once named by a lock file, and one of cargo's is named now.
     for unit in units.iter_mut().take(41).step_by(2) {
         (unit.last_used_from, unit.named_by) =
             (UsedFrom::Named, Some("acme/marketing-site".to_owned()));
@@ -336,7 +336,7 @@ fn rich_eviction() -> Eviction {
     }
 }
 
-/// A night on which nothing was to be done.
+/// Returns a run with nothing to do.
 pub(crate) fn idle() -> RunReport {
     let mut shop = recent(
         "/data/acme__shop/.worktrees",
@@ -367,7 +367,7 @@ pub(crate) fn idle() -> RunReport {
     report
 }
 
-/// What the rich night would do, asked for beforehand.
+/// Returns the dry run of the rich one.
 pub(crate) fn rehearsal() -> RunReport {
     let mut report = rich();
     report.run.dry_run = true;
@@ -403,7 +403,7 @@ pub(crate) fn rehearsal() -> RunReport {
     report
 }
 
-/// Names made to fool a terminal, and everything that can go wrong at once.
+/// Names made to fool a terminal, and everything going wrong at once.
 pub(crate) fn disaster() -> RunReport {
     let mut report = night(
         14_400,
@@ -519,7 +519,7 @@ fn hostile_trees() -> Vec<Worktree> {
     vec![gone, failed, kept, unknown]
 }
 
-/// A run that touched nothing.
+/// Returns a refused run.
 pub(crate) fn refused() -> RunReport {
     let mut report = night(0, Level::default(), Level::default(), vec![]);
     report.volume.total_bytes = 0;

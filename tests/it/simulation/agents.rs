@@ -1,8 +1,8 @@
-//! What agents do on a day, drawn from the seed: they work in checkouts and worktrees, and leave
+//! What agents do in a day, drawn from the seed: they work in checkouts and worktrees, and leave
 //! them as agents do.
 //!
-//! If git refuses something they go on with something else. What they delete themselves nobody has
-//! to keep; otherwise they never undo what others made.
+//! If git refuses something, they go on with something else. What they delete themselves needn't be
+//! kept; otherwise they never undo what others made.
 
 use super::super::support::{fifo, remove as remove_from_disk};
 use super::days::{CRATES, SUBMODULE, Sim, Tree};
@@ -15,18 +15,18 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// Where an agent is at work.
+/// Where an agent works.
 #[derive(Clone)]
 struct Spot {
     repo: usize,
     path: PathBuf,
-    /// None in the checkout.
+    /// `None` in the checkout.
     tree: Option<usize>,
 }
 
 type Act = fn(&mut Sim, &Spot);
 
-/// What is done in a tree or a checkout, how often, and its name in the log.
+/// What is done in a tree or a checkout: its weight, and its name in the log.
 const ANYWHERE: [(u32, &str, Act); 23] = [
     (14, "commit", commit),
     (10, "edit", edit),
@@ -141,7 +141,7 @@ const IN_CHECKOUTS: [(u32, &str, Act); 9] = [
 ];
 
 impl Sim {
-    /// A day's work.
+    /// Does a day's work.
     pub(super) fn work(&mut self, operations: u32) {
         self.same_names();
         for repo in 0..self.repos.len() {
@@ -186,7 +186,7 @@ impl Sim {
             .retain(|tree| tree.path.exists() || tree.is_registered());
     }
 
-    /// The repo's trees that stand on the disk.
+    /// Returns the repo's trees that exist on disk.
     pub(super) fn standing(&self, repo: usize) -> Vec<usize> {
         let stands = |tree: &Tree| {
             tree.repo == repo && tree.deleted.is_none() && tree.path.join(".git").exists()
@@ -201,8 +201,7 @@ impl Sim {
         format!("{stem}-{}", self.next)
     }
 
-    /// What the last night took is asked for again, by the same name: at the same place, or in the
-    /// codex layout.
+    /// Recreates some of the trees below `worktrees` that the last run reaped, at the same place.
     fn same_names(&mut self) {
         for (repo, path) in std::mem::take(&mut self.taken) {
             if self.rng.bool()
@@ -214,7 +213,7 @@ impl Sim {
         }
     }
 
-    /// A new worktree, as one of the tools makes it.
+    /// Creates a worktree as one of the tools does.
     fn new_tree(&mut self, repo: usize, place: Option<&Path>) {
         let name = self.name("fix");
         let (repo_name, checkout) = (self.repos[repo].name.clone(), self.repos[repo].path.clone());
@@ -267,7 +266,7 @@ impl Sim {
         }
     }
 
-    /// Somebody works in a tree that was just made or restored.
+    /// Lets somebody work in a tree that was just created or restored.
     fn adopt(&mut self, repo: usize, path: PathBuf) {
         let text = fs::read_to_string(path.join(".git")).unwrap();
         let admin = PathBuf::from(text.trim_end().strip_prefix("gitdir: ").unwrap());
@@ -284,7 +283,7 @@ impl Sim {
         });
     }
 
-    /// A text that nobody wrote before.
+    /// Returns a text that has not been written before.
     fn text(&mut self) -> Vec<u8> {
         self.next += 1;
         format!("line {} of day {}\n", self.next, self.day)
@@ -298,7 +297,7 @@ fn put(sim: &mut Sim, at: &Spot, file: &str) {
     sim.write(&at.path.join(file), &text);
 }
 
-/// Two agents edit the same lines now and then.
+/// Edits the same lines of a file that other agents edit.
 fn edit_shared(sim: &mut Sim, at: &Spot) {
     let text = format!("first, as of {}\nsecond\nthird\n", sim.name("edit"));
     sim.write(&at.path.join("shared.txt"), text.as_bytes());
@@ -432,13 +431,13 @@ fn pipe(_: &mut Sim, at: &Spot) {
     }
 }
 
-/// An index in two files, or in one again.
+/// Splits an index into two files, or joins it again.
 fn split_index(sim: &mut Sim, at: &Spot) {
     let which = ["--split-index", "--no-split-index"][sim.rng.usize(..2)];
     let _refused = sim.git(&at.path, &["update-index", which]);
 }
 
-/// A submodule, which can be fetched again like what tools make; or work in it, which can't.
+/// Adds a submodule, which can be fetched again like packages; or work in it, which can't.
 fn submodule(sim: &mut Sim, at: &Spot) {
     let (Some(tree), place) = (at.tree, at.path.join(SUBMODULE)) else {
         return;
@@ -446,7 +445,7 @@ fn submodule(sim: &mut Sim, at: &Spot) {
     if place.join(".git").exists() {
         return put(sim, at, "sub/work.txt");
     }
-    // Not by its path: a clone of that shares its files.
+    // By URL, because a clone by path would share the origin's files.
     let origin = format!("file://{}", sim.submodule().display());
     let added = sim.git(&at.path, &["submodule", "add", "-q", &origin, SUBMODULE]);
     if added
@@ -468,8 +467,7 @@ fn branch(sim: &mut Sim, at: &Spot) {
     let _refused = sim.git(&at.path, &["checkout", "-q", "-b", &name]);
 }
 
-/// A stash that doesn't fit any more, put right by hand: the index remembers what it was put
-/// together from, and nothing else does.
+/// Resolves a stash's conflict by hand: only the index remembers the versions that went into it.
 fn resolve_undo(sim: &mut Sim, at: &Spot) {
     edit_shared(sim, at);
     if sim.git(&at.path, &["stash", "-q"]).is_err() {
@@ -485,7 +483,7 @@ fn resolve_undo(sim: &mut Sim, at: &Spot) {
     }
 }
 
-/// What may end in a conflict: it is left, given up, or resolved.
+/// Runs a command that may end in a conflict, which is then left, aborted or resolved.
 fn conflict(sim: &mut Sim, at: &Spot, what: &str, arguments: &[&str]) {
     if sim.git(&at.path, arguments).is_ok() {
         return;
@@ -506,14 +504,14 @@ fn conflict(sim: &mut Sim, at: &Spot, what: &str, arguments: &[&str]) {
     }
 }
 
-/// A cruft pack tells of each object when it was written, and nobody moves that to the day it is in
-/// the simulation.
+/// Sweeps first: a cruft pack stores when each object was written, and that can't be moved into the
+/// simulation's time later.
 fn gc(sim: &mut Sim, at: &Spot) {
     sim.sweep();
     let _refused = sim.git(&at.path, &["gc", "-q"]);
 }
 
-/// The tree's work lands in main, in one of the usual ways.
+/// Lands the tree's work in main, in one of the usual ways.
 fn land(sim: &mut Sim, at: &Spot) {
     let checkout = sim.repos[at.repo].path.clone();
     let Ok(commit) = sim.git(&at.path, &["rev-parse", "HEAD"]) else {
@@ -566,7 +564,7 @@ fn dead_lock(sim: &mut Sim, at: &Spot) {
     }
 }
 
-/// What package managers and compilers leave.
+/// Writes what package managers and compilers leave.
 fn tools(sim: &mut Sim, at: &Spot) {
     let tag = b"Signature: 8a477f597d28d172789f06886806bc55\n".as_slice();
     let lock = br#"{"name":"x","lockfileVersion":3,"packages":{"node_modules/left-pad":{"version":"1.3.0"}}}"#.as_slice();
@@ -605,7 +603,7 @@ fn tools(sim: &mut Sim, at: &Spot) {
     }
 }
 
-/// Crates come into the cache, and the lock file names some of them.
+/// Adds crates to the cache, and some of them to the lock file.
 fn fetch_crates(sim: &mut Sim, at: &Spot) {
     let mut names = Vec::new();
     for _ in 0..4 {
@@ -627,7 +625,7 @@ fn fetch_crates(sim: &mut Sim, at: &Spot) {
     );
 }
 
-/// What somebody puts where tools have their own.
+/// Puts somebody's file into a tool's directory.
 fn tool_work(sim: &mut Sim, at: &Spot) {
     tools(sim, at);
     let places = [
@@ -647,8 +645,8 @@ fn admin_notes(sim: &mut Sim, at: &Spot) {
     }
 }
 
-/// `rm -rf`, as people do, day after day; half of a repo's trees in one day would look like a
-/// broken mount.
+/// Deletes like `rm -rf`, but only one tree per repo in two days: half of a repo's trees at once
+/// would look like a broken mount.
 fn delete(sim: &mut Sim, at: &Spot) {
     let Some(tree) = at.tree else { return };
     let recently = |other: &Tree| {
@@ -710,7 +708,7 @@ fn relocate(sim: &mut Sim, at: &Spot) {
     }
 }
 
-/// A rescued tree comes back, where it stood or elsewhere, and somebody goes on in it.
+/// Restores a rescued tree, in its old place or elsewhere, and goes on working in it.
 fn restore(sim: &mut Sim, at: &Spot) {
     let repo = sim.repos[at.repo].name.clone();
     let ids = sim.rescues(&repo);
@@ -754,12 +752,12 @@ fn delete_branch(sim: &mut Sim, at: &Spot) {
     let names: Vec<&str> = list.lines().filter(|name| *name != "main").collect();
     if !names.is_empty() {
         let name = names[sim.rng.usize(..names.len())];
-        // Git refuses what is checked out.
+        // Git refuses to delete a branch that is checked out.
         let _refused = sim.git(&at.path, &["branch", "-q", "-D", name]);
     }
 }
 
-/// `cp -a` of a tree: its `.git` names the other's registration.
+/// Copies a tree like `cp -a`: the copy's `.git` names the original's registration.
 fn copy(sim: &mut Sim, at: &Spot) {
     let trees = sim.standing(at.repo);
     if trees.is_empty() || sim.strays.len() >= 3 {

@@ -1,9 +1,8 @@
-//! The world of a simulation: repos, trees, days that pass, runs at night, and a log of all that
-//! was done.
+//! The world of a simulation: repos, trees, days that pass, runs at night, and a log of every step.
 //!
-//! Agents write at the machine's own time. In the evening whatever was written since is moved to
-//! its day in the simulation, and the program's clock is moved as far ahead. Everything is drawn
-//! from one seed, and the program never learns what is expected.
+//! Agents write at the machine's own time. In the evening, whatever was written since is moved to
+//! its day in the simulation, and the program's clock is set as far ahead. Everything is drawn from
+//! one seed, and the program never learns what is expected.
 
 use super::super::support::tracer::Act;
 use super::super::support::{Ran, World, git_at};
@@ -23,19 +22,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 pub(super) const DAY: i64 = 86_400;
-/// Ages of the classes and of rescues, in days: short, so that all of it comes round often.
+/// Ages of the classes and of rescues, in days: short, so that everything happens often.
 pub(super) const UNSAVED: u32 = 6;
 pub(super) const RESCUE_KEEP: u32 = 12;
-/// Nothing that was written this many days ago or later is dropped.
+/// Nothing written within this many days is dropped.
 pub(super) const GRACE: u32 = 14;
-/// What files are called that are written into a tree while it is removed.
+/// The prefix of files that are written into a tree while it is removed.
 pub(super) const LATE_FILE: &str = "late-";
-/// Where a tree has its submodule.
+/// The path of a tree's submodule.
 pub(super) const SUBMODULE: &str = "sub";
-/// Where crates are cached. A crate that nobody needs goes when the volume is over its budget, as
-/// it is every few days.
+/// Where crates are cached. Unneeded ones are evicted when the volume exceeds its budget, which
+/// happens every few days.
 pub(super) const CRATES: &str = "caches/cargo/registry/cache/index";
-/// Lines of reflogs that are younger stay.
+/// Younger lines of reflogs are kept, in days.
 pub(super) const REFLOGS: i64 = 89;
 
 /// A repo of the volume.
@@ -44,7 +43,7 @@ pub(super) struct Repo {
     pub(super) name: String,
     /// The checkout.
     pub(super) path: PathBuf,
-    /// Has every object that was ever made.
+    /// A bare repo with every object that ever existed.
     pub(super) vault: PathBuf,
 }
 
@@ -62,11 +61,11 @@ pub(super) struct Tree {
     pub(super) admin: PathBuf,
     /// The last day on which anybody did anything here.
     pub(super) active: u32,
-    /// Somebody works here until then.
+    /// Somebody works here until this day.
     pub(super) until: u32,
-    /// What tools made, below the tree.
+    /// Tools' files, below the tree.
     pub(super) tools: BTreeSet<PathBuf>,
-    /// Deleted by hand, on that day.
+    /// The day on which it was deleted by hand.
     pub(super) deleted: Option<u32>,
 }
 
@@ -78,8 +77,8 @@ impl Tree {
     }
 }
 
-/// Holds directories open by descriptors that nobody sees in `/proc`, as an agent does on another
-/// machine, and writes a file into each when that is moved away.
+/// Holds directories open by descriptors that don't show in `/proc`, as an agent on another machine
+/// does, and writes a file into each as soon as it is moved away.
 struct Holder {
     over: Arc<AtomicBool>,
     thread: JoinHandle<Vec<(String, Vec<u8>)>>,
@@ -90,8 +89,7 @@ impl Holder {
         let over = Arc::new(AtomicBool::new(false));
         let (is_over, (ready, is_ready)) = (over.clone(), std::sync::mpsc::channel());
         let thread = std::thread::spawn(move || {
-            // The thread's descriptors are its own from now on; those of the process are what
-            // `/proc` shows.
+            // Gives the thread descriptors of its own; `/proc` shows only the process' descriptors.
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).unwrap();
             let open =
                 |(path, name): (PathBuf, String)| Some((File::open(&path).ok()?, path, name));
@@ -121,7 +119,7 @@ impl Holder {
         Self { over, thread }
     }
 
-    /// What was written.
+    /// Ends the thread; returns what it wrote.
     fn end(self) -> Vec<(String, Vec<u8>)> {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
@@ -131,9 +129,9 @@ impl Holder {
 /// How a night ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// It did all that it had to.
+    /// It finished.
     Whole,
-    /// A kill, a signal, a deadline.
+    /// A kill, a signal or a deadline ended it.
     Early,
 }
 
@@ -146,30 +144,30 @@ pub(super) struct Sim {
     pub(super) repos: Vec<Repo>,
     pub(super) trees: Vec<Tree>,
     pub(super) log: Vec<String>,
-    /// Directories outside of any registration that agents left: nobody may touch them.
+    /// Unregistered directories that agents left, which must not be touched.
     pub(super) strays: BTreeSet<PathBuf>,
-    /// For names that nobody had.
+    /// A counter for unused names.
     pub(super) next: u32,
-    /// What the last night took, by name: somebody may ask for such a tree again.
+    /// The trees that the last run reaped: somebody may want one at the same place again.
     pub(super) taken: Vec<(usize, PathBuf)>,
-    /// Trees as they stood before somebody had them removed, with a rescue.
+    /// Trees as they were before somebody had them removed, with a rescue.
     pub(super) removed: Vec<Expected>,
-    /// The repo in which somebody works through the last night, under its lock.
+    /// The repo in which somebody works, under its lock, during the last run.
     pub(super) busy: Option<usize>,
-    /// Files that somebody wrote into a tree while the last night removed it, by their names.
+    /// Files that were written into trees while the last run removed these, by name.
     pub(super) written_late: Vec<(String, Vec<u8>)>,
-    /// The last night did not finish.
+    /// Whether the last run did not finish.
     unfinished: bool,
     began: SystemTime,
     path: String,
 }
 
 impl Sim {
-    /// A volume with so many repos.
+    /// Creates a volume with so many repos.
     pub(super) fn new(seed: u64, repos: usize) -> Self {
         let world = World::unprepared();
         let path = std::env::var("PATH").unwrap_or_default();
-        // The older git of this machine, if there are two.
+        // An older git, if this machine has two.
         let path = if seed % 3 == 2 && Path::new("/usr/bin/git").exists() {
             format!("/usr/bin:{path}")
         } else {
@@ -224,7 +222,7 @@ impl Sim {
         }
     }
 
-    /// What every submodule is a clone of.
+    /// Returns the origin of every submodule.
     pub(super) fn submodule(&self) -> PathBuf {
         self.world.beside("origins/submodule")
     }
@@ -271,7 +269,7 @@ impl Sim {
         self.repos.push(Repo { name, path, vault });
     }
 
-    /// Seconds since the epoch, in the simulation.
+    /// Returns the simulation's time, in seconds since the epoch.
     pub(super) fn now(&self) -> i64 {
         let real = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -280,7 +278,7 @@ impl Sim {
         real.cast_signed() + i64::from(self.day) * DAY
     }
 
-    /// Notes what somebody did.
+    /// Logs what somebody did.
     pub(super) fn say(&mut self, what: impl AsRef<str>) {
         let line = format!("day {}: {}", self.day, what.as_ref().replace('\n', "\\n"));
         if std::env::var_os("TREEWARDEN_SIMULATION_LOG").is_some() {
@@ -289,7 +287,7 @@ impl Sim {
         self.log.push(line);
     }
 
-    /// A path as it reads in the log.
+    /// Returns a path as it reads in the log.
     pub(super) fn short(&self, path: &Path) -> String {
         path.strip_prefix(&self.world.root)
             .unwrap_or(path)
@@ -297,13 +295,13 @@ impl Sim {
             .to_string()
     }
 
-    /// Runs git as an agent does, on this day; its output, or its complaint.
+    /// Runs git as an agent does, on this day; returns its output or its error.
     pub(super) fn git(&self, directory: &Path, arguments: &[&str]) -> Result<String, String> {
         let text = self.git_with(directory, arguments, &[]);
         text.map(|text| String::from_utf8_lossy(&text).trim_end().to_owned())
     }
 
-    /// The same with an input, and an output that may be no text.
+    /// Does the same with an input, and with output that needn't be text.
     pub(super) fn git_with(
         &self,
         directory: &Path,
@@ -327,7 +325,7 @@ impl Sim {
         }
     }
 
-    /// Writes a file and the directories above it, unless something else stands there.
+    /// Writes a file and the directories above it, unless something is in the way.
     #[expect(
         clippy::unused_self,
         reason = "so that agents do all they do by way of it"
@@ -350,7 +348,7 @@ impl Sim {
         );
     }
 
-    /// Moves whatever was written since into the simulation's time.
+    /// Moves the times of whatever was written since the start into the simulation's time.
     pub(super) fn sweep(&self) {
         let began = self
             .began
@@ -358,7 +356,7 @@ impl Sim {
             .unwrap()
             .as_secs()
             .cast_signed();
-        // In the trash only what came first counts, by the file server's clock.
+        // In the trash only the order counts, by the file server's clock.
         let trash = self.world.at(".treewarden/trash");
         for place in [self.world.root.clone(), self.world.beside("scratch")] {
             for entry in walkdir::WalkDir::new(place)
@@ -388,8 +386,8 @@ impl Sim {
         }
     }
 
-    /// The day is over: all files get its time, and indexes know their files by it, as if they had
-    /// been written then.
+    /// Ends the day: all files get its times, and the indexes are refreshed with them, as if
+    /// written then.
     pub(super) fn evening(&mut self) {
         self.sweep();
         let touched = self
@@ -401,21 +399,21 @@ impl Sim {
             .chain(self.repos.iter().map(|repo| repo.path.clone()))
             .collect();
         for place in places {
-            // Where it can't be, the index vouches for nothing: that is allowed, too.
+            // If this fails, the index matches no file, which is allowed, too.
             let _refused = self.git(&place, &["update-index", "-q", "--refresh"]);
         }
         self.sweep();
     }
 
-    /// Runs a night. Somebody works through it in a repo now and then, or still holds a directory
-    /// of a tree.
+    /// Runs a night. Sometimes somebody works in a repo meanwhile, or holds directories of idle
+    /// trees open.
     pub(super) fn night(&mut self) -> (Ran, Ended) {
         self.tell_time();
-        // What a night that did not finish took goes back with the next one, unless the repo is
-        // busy: that is told as a failure.
+        // After an unfinished run no repo is busy: the next run would report that it couldn't put
+        // back what was taken there.
         self.busy = (!self.unfinished && self.rng.u32(..8) == 0)
             .then(|| self.rng.usize(..self.repos.len()));
-        // Nor does such a night count for what waits to be dropped.
+        // In a busy repo, the grace of a missing tree starts again.
         for tree in self
             .trees
             .iter_mut()
@@ -447,13 +445,13 @@ impl Sim {
         (ran, ended)
     }
 
-    /// Some runs are killed, some get a signal, some have a deadline.
+    /// Runs the program; some runs are killed, some get a signal, some have a deadline.
     fn run(&mut self) -> (Ran, Ended) {
         let may = self.day > 4;
         let (ran, ended) = match self.rng.u32(..100) {
             0..8 if may => {
-                // Small numbers as often as large ones: a night makes from a hundred to thousands
-                // of changes.
+                // Small numbers are as likely as large ones, because a run makes from a hundred to
+                // thousands of changes.
                 let number = 1usize << self.rng.u32(0..11);
                 let number = number + self.rng.usize(..number);
                 let traced = self
@@ -515,7 +513,7 @@ impl Sim {
         (ran, ended)
     }
 
-    /// Everything registered, by its tree's place.
+    /// Returns all registrations, by the tree's path.
     pub(super) fn registered(&self) -> BTreeMap<PathBuf, (usize, PathBuf)> {
         let of = |(number, repo): (usize, &Repo)| {
             record::registered(&repo.git_dir())

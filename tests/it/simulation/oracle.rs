@@ -10,11 +10,11 @@
 //! | a repo that is busy | the same |
 //! | a cached crate | there, or nobody used it for a day and no lock file names it |
 //!
-//! What somebody writes into a tree while it is removed is there, or back with the tree; a tree
-//! that never goes is reported.
+//! What somebody writes into a tree while it is removed is there, or is back with the tree. A tree
+//! that is never reaped is reported.
 //!
-//! The oracle has every object that was ever made in a vault of its own, and what it can't explain
-//! is a problem. It asks the program only to restore a rescue, as its user would.
+//! The oracle keeps every object that ever existed in a vault of its own, and what it can't explain
+//! is a problem. It asks the program only to list and restore rescues, as a user would.
 
 use super::super::support::{Ran, remove};
 use super::days::{
@@ -30,17 +30,17 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// After so many whole nights a leftover is there for good.
+/// A leftover that outlives this many whole nights counts as permanent.
 const NIGHTS: u32 = 3;
-/// Of a tree that is held, and idle for more days than this, somebody hears.
+/// A held tree that is idle for more days than this must be reported.
 const STUCK: i64 = 31;
-/// A registration whose tree is gone has been dropped by then, and a tree that can go is gone.
+/// A registration without its tree must be dropped within this many days.
 const LATE: u32 = 10;
 
-/// Mode and blob of files by their path.
+/// Mode and blob of files by path.
 type Committed = BTreeMap<PathBuf, (u32, Oid)>;
 
-/// A tree as it stood in an evening.
+/// A tree as it was in the evening.
 #[derive(Clone)]
 pub(super) struct Expected {
     pub(super) repo: usize,
@@ -48,11 +48,11 @@ pub(super) struct Expected {
     pub(super) admin: PathBuf,
     inode: u64,
     files: Files,
-    /// The text of its `.git`, its HEAD, and its index.
+    /// The content of its `.git`, its HEAD and its index.
     texts: [Vec<u8>; 3],
     head: Option<Oid>,
     index: Vec<Staged>,
-    /// When anything was last written that shows it: in its registration, or a file that no tool
+    /// The newest write that counts as activity: to its registration, or to a file that no tool
     /// made.
     active: i64,
     tools: BTreeSet<PathBuf>,
@@ -60,11 +60,11 @@ pub(super) struct Expected {
     pub(super) held: Option<&'static str>,
     /// What somebody put into its registration.
     notes: Option<Vec<u8>>,
-    /// Somebody asked for its removal, so its age doesn't matter.
+    /// Whether somebody asked for its removal, so that its age doesn't matter.
     asked: bool,
 }
 
-/// The volume as it stood in an evening.
+/// The volume as it was in the evening.
 #[derive(Default)]
 pub(super) struct Evening {
     trees: Vec<Expected>,
@@ -73,9 +73,9 @@ pub(super) struct Evening {
     others: BTreeMap<PathBuf, Files>,
     roots: Vec<BTreeSet<Root>>,
     objects: Vec<BTreeSet<Oid>>,
-    /// Those of them that were in packs.
+    /// The objects that were in packs.
     packed: Vec<BTreeSet<Oid>>,
-    /// Cached crates, and when each was used last.
+    /// Cached crates, and when each was last used.
     crates: BTreeMap<PathBuf, i64>,
 }
 
@@ -83,11 +83,11 @@ pub(super) struct Evening {
 #[derive(Default, Clone)]
 pub(super) struct Oracle {
     first_seen: Vec<BTreeMap<Oid, u32>>,
-    /// What each rescue must bring back, by its commit; and where it is listed.
+    /// What each rescue must restore, by its commit.
     saved: BTreeMap<String, Expected>,
-    /// Taken by a night that did not finish.
+    /// Trees taken by a run that did not finish.
     limbo: Vec<Expected>,
-    /// How many whole nights saw a leftover.
+    /// How many whole nights each leftover has survived.
     leftovers: BTreeMap<PathBuf, u32>,
     pub(super) rescues_seen: u32,
     pub(super) reaped: u32,
@@ -106,7 +106,7 @@ const IN_PROGRESS: [&str; 7] = [
 ];
 
 impl Expected {
-    /// What stands at `path`, and in its registration.
+    /// Records what is at `path`, and in its registration.
     pub(super) fn of(
         sim: &Sim,
         repo: usize,
@@ -180,7 +180,7 @@ impl Expected {
             .is_ok_and(|data| data.ino() == self.inode)
     }
 
-    /// Why it is not clean: what would be lost if it went without a rescue.
+    /// Returns why it is not clean: what would be lost without a rescue.
     fn unclean(&self, sim: &Sim) -> Option<String> {
         if self.head.is_none() {
             return Some("it has no commit".to_owned());
@@ -219,13 +219,13 @@ impl Expected {
             .then(|| "something is staged".to_owned())
     }
 
-    /// Whether its index names what HEAD doesn't have.
+    /// Whether its index names content that HEAD doesn't have.
     fn holds_staged(&self, committed: &Committed) -> bool {
         let staged = |entry: &Staged| (path_of(&entry.path), (entry.mode, entry.id));
         self.index.iter().map(staged).collect::<Committed>() != *committed
     }
 
-    /// The files of its HEAD.
+    /// Returns the files of its HEAD.
     fn committed(&self, sim: &Sim) -> Committed {
         let Some(head) = self.head else {
             return Committed::new();
@@ -255,8 +255,8 @@ impl Expected {
     }
 }
 
-/// Whether a file is anybody's work, by the README: neither a link that leads out of the tree is
-/// any, nor a copy of what the checkout has there.
+/// Whether a file is somebody's work, by the README: a link that leads out of the tree is none, and
+/// neither is a copy of the checkout's file.
 fn is_work(checkout: &Path, path: &Path, entry: &Entry) -> bool {
     match entry {
         Entry::File(_, bytes) => {
@@ -270,7 +270,7 @@ fn is_work(checkout: &Path, path: &Path, entry: &Entry) -> bool {
     }
 }
 
-/// Whether a link at `path` in a tree stays in it, by its letters.
+/// Whether a link at `path` stays inside the tree, judged by its text.
 fn leads_in(path: &Path, to: &Path) -> bool {
     let into = |depth: usize, part| {
         if part == Component::ParentDir {
@@ -315,7 +315,7 @@ fn differences(before: &Files, now: &Files) -> Vec<String> {
 }
 
 impl Oracle {
-    /// Remembers what stands in the evening.
+    /// Records the volume in the evening.
     pub(super) fn look(&mut self, sim: &Sim) -> Evening {
         let mut evening = Evening::default();
         let registered = sim.registered();
@@ -355,7 +355,7 @@ impl Oracle {
         evening
     }
 
-    /// Remembers since when these objects of a repo are there.
+    /// Records since when these objects of a repo exist.
     fn saw(&mut self, repo: usize, objects: &BTreeSet<Oid>, day: u32) {
         self.first_seen
             .resize_with(self.first_seen.len().max(repo + 1), BTreeMap::new);
@@ -364,7 +364,7 @@ impl Oracle {
         }
     }
 
-    /// What becomes of a tree that somebody has removed by the program is no other than in a night.
+    /// Judges trees that somebody had the program remove, by the same rules as in a night.
     pub(super) fn removed(&mut self, sim: &mut Sim) -> Vec<String> {
         let (removed, mut problems) = (std::mem::take(&mut sim.removed), Vec::new());
         let listed = if removed.is_empty() {
@@ -387,7 +387,7 @@ impl Oracle {
         problems
     }
 
-    /// Compares; every problem that it can't explain.
+    /// Compares morning and evening; returns every problem that it can't explain.
     pub(super) fn compare(
         &mut self,
         sim: &mut Sim,
@@ -419,8 +419,8 @@ impl Oracle {
         problems
     }
 
-    /// What somebody wrote into a tree by a directory that he held open, while the tree was
-    /// removed, is in the tree or in the trash. From there he takes it, and the trash can be
+    /// Checks files written into a tree, through a directory held open, while it was removed: they
+    /// are in the tree or in the trash. Their writer takes them from there, and the trash can be
     /// emptied.
     fn written_late(&mut self, sim: &mut Sim, problems: &mut Vec<String>) {
         self.written_late += sim.written_late.len();
@@ -447,7 +447,7 @@ impl Oracle {
         }
     }
 
-    /// Of trees that never go by themselves somebody hears.
+    /// Checks that trees that are never reaped are reported.
     fn told(sim: &Sim, evening: &Evening, ran: &Ran, problems: &mut Vec<String>) {
         if ran.code > 1 {
             return;
@@ -476,7 +476,7 @@ impl Oracle {
         }
     }
 
-    /// Whether nothing failed but that something was written late: that is told.
+    /// Whether the only failures report late writes.
     fn failed_late(ran: &Ran) -> bool {
         let troubles = treewarden::report::troubles::troubles(&ran.report());
         let mut failures = troubles
@@ -498,8 +498,8 @@ impl Oracle {
             .chain(sim.registered().into_keys())
             .collect();
         for (place, before) in &evening.others {
-            // What goes with a nested tree is the empty directory that held it; nobody misses that,
-            // and nothing else may differ.
+            // If a nested tree was reaped, its empty parent directory may be gone too; nothing else
+            // may differ.
             let skip = if sim.strays.contains(place) {
                 BTreeSet::new()
             } else {
@@ -571,7 +571,7 @@ impl Oracle {
         for tree in gone {
             self.gone(sim, tree, &listed, ended, problems);
         }
-        // One that was made some nights ago.
+        // And a rescue made some nights ago.
         let standing: Vec<&rescues::Listed> = listed
             .iter()
             .filter(|listed| self.saved.contains_key(&listed.commit))
@@ -583,8 +583,8 @@ impl Oracle {
         }
     }
 
-    /// A tree that went: it is in a rescue, or had nothing to rescue, or a dead night took it and
-    /// the next one is to bring it back.
+    /// Judges a tree that is gone: it is in a rescue, had nothing to rescue, or was taken by a
+    /// killed run and must come back with the next one.
     fn gone(
         &mut self,
         sim: &mut Sim,
@@ -656,13 +656,13 @@ impl Oracle {
         }
     }
 
-    /// What was named is reached, and what was made is there.
+    /// Checks that what was named is still reached, and that what was made exists.
     fn reached(&mut self, sim: &Sim, evening: &Evening, problems: &mut Vec<String>) {
         for (number, repo) in sim.repos.iter().enumerate() {
             let git_dir = repo.git_dir();
             record::keep(&git_dir, &repo.vault);
             let (roots, objects) = (record::roots(&git_dir), record::objects(&git_dir));
-            // A rescue's objects are made in the night.
+            // A rescue's objects are created during the night.
             self.saw(number, &objects, sim.day);
             let ids: BTreeSet<Oid> = roots.iter().map(|root| root.id).collect();
             let stood = &evening.objects[number];
@@ -698,9 +698,9 @@ impl Oracle {
                     repo.name, root.id, root.from
                 ));
             }
-            // What is staged in a registration is rescued before it goes, and before the repack.
-            // Where an object of that is in a pack, the pack is touched: as the machine's clock has
-            // it, that is long ago in the simulation.
+            // Staged content of a registration is rescued before it is dropped, and before the
+            // repack. If such an object is packed, its pack's time is renewed by the machine's
+            // clock, which is long ago in the simulation.
             let touched = evening
                 .deleted
                 .iter()
@@ -728,7 +728,7 @@ impl Oracle {
         }
     }
 
-    /// Whether a name may have lost its hold.
+    /// Whether a root may be gone.
     fn may_go(
         sim: &Sim,
         root: &Root,
@@ -749,8 +749,8 @@ impl Oracle {
             let superseded = now
                 .iter()
                 .any(|other| other.from.starts_with(directory) && other.from > root.from);
-            // A run that was killed left it, and the tree still stands as it was then: the next
-            // run's takes its place, or goes as well when somebody works there after all.
+            // A killed run left it, and the tree is still there, unchanged. The next run's rescue
+            // replaces it, or it is dropped if somebody works there again.
             let is_its = |tree: &Expected| {
                 tree.repo == repo
                     && *directory == format!("refs/treewarden/rescue/{}/", base(&tree.admin))
@@ -772,8 +772,8 @@ impl Oracle {
         {
             return true;
         }
-        // Git makes cached trees again by itself. What else an index remembers is nobody's work
-        // where it stages nothing: it goes with a clean tree, and with one that was deleted.
+        // Git regenerates cached trees. The rest of an index is no work if nothing is staged, and
+        // goes with a clean tree or a deleted one.
         let of = |tree: &&Expected| {
             tree.repo == repo
                 && root
@@ -795,8 +795,8 @@ impl Oracle {
                 .is_some_and(|tree| cached || !tree.holds_staged(&tree.committed(sim)))
     }
 
-    /// Of a cache goes what nobody used for a day, and no lock file names that stands in a tree, a
-    /// checkout or the default branch.
+    /// Checks that only crates were evicted that nobody used for a day and no lock file names in a
+    /// tree, a checkout or the default branch.
     fn cached(&mut self, sim: &Sim, evening: &Evening, problems: &mut Vec<String>) {
         let gone: Vec<_> = evening
             .crates
@@ -814,7 +814,7 @@ impl Oracle {
             sim.git(&repo.path, &["show", "origin/main:Cargo.lock"])
                 .ok()
         });
-        // In the middle of a conflict it is none.
+        // A lock file with a conflict doesn't count.
         let named: Vec<String> = locks
             .chain(default)
             .filter(|lock| !lock.contains("<<<<<<<"))
@@ -835,7 +835,7 @@ impl Oracle {
         }
     }
 
-    /// Git finds nothing wrong, and every tree's `.git` leads to its own registration and back.
+    /// Checks that git finds no damage, and that each tree and its registration name each other.
     fn sound(sim: &Sim, problems: &mut Vec<String>) {
         for repo in &sim.repos {
             if let Err(why) = sim.git(
@@ -855,7 +855,7 @@ impl Oracle {
         }
     }
 
-    /// What a night leaves is gone some nights later.
+    /// Checks that a run's leftovers are gone some nights later.
     fn leftovers(&mut self, sim: &Sim, problems: &mut Vec<String>) {
         let state = sim.world.at(".treewarden");
         let mut left = children(&state.join("trash"));
@@ -901,15 +901,15 @@ impl Oracle {
         }
     }
 
-    /// Nothing waits for ever.
+    /// Checks that nothing waits for ever.
     fn late(sim: &Sim, problems: &mut Vec<String>) {
         for tree in &sim.trees {
             let held = IN_PROGRESS
                 .iter()
                 .chain(&["locked"])
                 .any(|name| tree.admin.join(name).exists());
-            // No rescue holds a split index, and so it stays for as long as it stages something:
-            // that is told.
+            // A split index can't be rescued, so such a tree is kept, and reported, while it has
+            // staged content.
             let held = held
                 || children(&tree.admin)
                     .iter()
@@ -957,7 +957,7 @@ fn leads_back(tree: &Path) -> bool {
         .is_ok_and(|back| Path::new(back.trim_end()) == tree.join(".git"))
 }
 
-/// Every directory with a `.git` file where worktrees stand.
+/// Returns every directory with a `.git` file in the places for worktrees.
 fn below_roots(sim: &Sim) -> Vec<PathBuf> {
     let nested = sim
         .repos
@@ -973,7 +973,7 @@ fn below_roots(sim: &Sim) -> Vec<PathBuf> {
     two.filter(|place| place.join(".git").is_file()).collect()
 }
 
-/// Whether it was named by the registration of a tree that went.
+/// Whether the registration of a tree that is now gone named it.
 fn of_gone(root: &Root, trees: &[Expected], repo: usize) -> bool {
     let gone = trees
         .iter()
@@ -992,7 +992,7 @@ fn of_gone(root: &Root, trees: &[Expected], repo: usize) -> bool {
     })
 }
 
-/// All objects that these reach, in the vault.
+/// Returns all objects in the vault that these reach.
 fn closure(sim: &Sim, vault: &Path, ids: &BTreeSet<Oid>) -> BTreeSet<Oid> {
     let known = record::objects(vault);
     let input: Vec<String> = ids
@@ -1011,7 +1011,7 @@ fn closure(sim: &Sim, vault: &Path, ids: &BTreeSet<Oid>) -> BTreeSet<Oid> {
         .collect()
 }
 
-/// What differs between a tree and what came back of it: tools' files need not.
+/// Returns how a restored tree differs from the original; tools' files may be missing.
 pub(super) fn differs(
     tree: &Expected,
     back: &Path,

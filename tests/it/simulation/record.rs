@@ -1,8 +1,8 @@
-//! The contents of the volume, read by code that shares nothing with the program's: files, refs,
-//! reflogs, indexes, objects.
+//! The volume's contents, read by code that shares nothing with the program: files, refs, reflogs,
+//! indexes, objects.
 //!
-//! It reads the real files and asks neither git nor treewarden, so that neither's mistake hides
-//! another. It changes nothing.
+//! It reads the real files and asks neither git nor treewarden, so that neither's mistakes can hide
+//! others. It changes nothing.
 
 use git2::Oid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,15 +11,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What stands in a tree, by path.
+/// The content of a tree, by path.
 pub(super) type Files = BTreeMap<PathBuf, Entry>;
 
-/// What a path holds.
+/// What is at a path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Entry {
     /// Permission bits and content.
     File(u32, Arc<[u8]>),
-    /// Where it points to.
+    /// The target.
     Link(PathBuf),
     /// Permission bits.
     Directory(u32),
@@ -68,10 +68,10 @@ pub(super) fn files(top: &Path, skip: &BTreeSet<PathBuf>) -> Files {
     found
 }
 
-/// Something that git holds on to.
+/// Something that keeps an object alive in git.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Root {
-    /// What is held.
+    /// The object.
     pub(super) id: Oid,
     /// The file in the git dir that names it.
     pub(super) from: String,
@@ -91,7 +91,7 @@ const NAMES: [&str; 8] = [
     "rebase-merge/stopped-sha",
 ];
 
-/// Everything that git holds on to in a repo, registered worktrees included.
+/// Returns everything that keeps objects alive in a repo, registered worktrees included.
 pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
     let mut roots = BTreeSet::new();
     let mut note = |from: &str, id: Option<Oid>, when| {
@@ -106,7 +106,7 @@ pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
     let packed = fs::read_to_string(git_dir.join("packed-refs")).unwrap_or_default();
     for line in packed.lines() {
         if let Some((hex, name)) = line.split_once(' ') {
-            // A loose one hides it.
+            // A loose ref overrides it.
             let hidden = git_dir.join(name).is_file();
             note(name, id(hex).filter(|_| !hidden), None);
         }
@@ -116,7 +116,7 @@ pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
         for file in NAMES {
             note(&at(file), one(&directory.join(file)), None);
         }
-        // A lock is no ref: who writes one and dies leaves it.
+        // Locks are no refs: a killed process leaves them.
         for file in below(&directory.join("refs"))
             .into_iter()
             .filter(|file| file.extension().is_none_or(|end| end != "lock"))
@@ -161,7 +161,7 @@ pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
     roots
 }
 
-/// The git dir, and every registration in it with its name in the roots.
+/// Returns the git dir and every registration in it, each with its prefix in the roots.
 fn directories(git_dir: &Path) -> Vec<(PathBuf, String)> {
     let admins = fs::read_dir(git_dir.join("worktrees"))
         .into_iter()
@@ -178,7 +178,7 @@ fn directories(git_dir: &Path) -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// Every registration of a repo: its directory, and the tree that its `gitdir` names.
+/// Returns every registration of a repo: its directory, and the tree that its `gitdir` names.
 pub(super) fn registered(git_dir: &Path) -> BTreeMap<PathBuf, PathBuf> {
     let admins = directories(git_dir)
         .into_iter()
@@ -209,7 +209,7 @@ fn id(hex: &str) -> Option<Oid> {
     (hex.len() == 40).then(|| Oid::from_str(hex).ok()).flatten()
 }
 
-/// The commit of a git dir's or an admin directory's HEAD.
+/// Returns the commit of a git dir's or an admin directory's HEAD.
 pub(super) fn head(directory: &Path, roots: &BTreeSet<Root>) -> Option<Oid> {
     let text = fs::read_to_string(directory.join("HEAD")).ok()?;
     match text.trim_end().strip_prefix("ref: ") {
@@ -228,7 +228,7 @@ pub(super) struct Staged {
     pub(super) stage: u16,
     pub(super) mode: u32,
     pub(super) id: Oid,
-    /// `git add -N`: there is nothing yet.
+    /// From `git add -N`: it has no content yet.
     pub(super) only_intended: bool,
 }
 
@@ -236,14 +236,14 @@ pub(super) struct Staged {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub(super) entries: Vec<Staged>,
-    /// What conflicts were resolved from.
+    /// The versions that resolved conflicts came from.
     pub(super) undo: Vec<Oid>,
     /// The cached trees.
     pub(super) cached: Vec<Oid>,
     link: Option<Link>,
 }
 
-/// Reads an index of version 2 or 3, and the one that it rests on; nothing of what isn't one.
+/// Reads an index of version 2 or 3, with its shared index; returns an empty one for anything else.
 pub(super) fn index(file: &Path) -> Index {
     let mut index = fs::read(file)
         .ok()
@@ -273,7 +273,7 @@ pub(super) fn index(file: &Path) -> Index {
     index
 }
 
-/// What a split index says of the one that it rests on: positions of its entries.
+/// A split index' changes to its shared index, by the positions of the entries there.
 #[derive(Debug)]
 struct Link {
     base: Oid,
@@ -296,8 +296,8 @@ fn link(data: &[u8]) -> Option<Link> {
     })
 }
 
-/// The places of the bits that are set in a compressed bitmap: a word of how many are alike and how
-/// many words follow, then those.
+/// Returns the positions of the set bits in a compressed (EWAH) bitmap: each marker word has the
+/// number of equal words and of literal words that follow.
 fn bits(data: &mut &[u8]) -> Option<Vec<usize>> {
     let words = number(data, 4)? as usize;
     let (body, rest) = data.get(8..)?.split_at_checked(words * 8)?;
@@ -398,7 +398,7 @@ fn cached(mut data: &[u8], ids: &mut Vec<Oid>) -> Option<()> {
     Some(())
 }
 
-/// Every object of a store.
+/// Returns every object of a store.
 pub(super) fn objects(git_dir: &Path) -> BTreeSet<Oid> {
     let mut found = packed(git_dir);
     for file in below(&git_dir.join("objects")) {
@@ -413,7 +413,7 @@ pub(super) fn objects(git_dir: &Path) -> BTreeSet<Oid> {
     found
 }
 
-/// Those that are in packs.
+/// Returns the objects that are in packs.
 pub(super) fn packed(git_dir: &Path) -> BTreeSet<Oid> {
     let files = below(&git_dir.join("objects/pack")).into_iter();
     let indexes = files.filter(|file| {
@@ -429,7 +429,7 @@ pub(super) fn packed(git_dir: &Path) -> BTreeSet<Oid> {
         .collect()
 }
 
-/// The names in a pack's index of version 2.
+/// Returns the object ids in a pack's index of version 2.
 fn names(bytes: &[u8]) -> Option<Vec<Oid>> {
     let count = number(bytes, 8 + 255 * 4)? as usize;
     let names = bytes.get(8 + 256 * 4..8 + 256 * 4 + count * 20)?;
@@ -439,8 +439,8 @@ fn names(bytes: &[u8]) -> Option<Vec<Oid>> {
         .collect()
 }
 
-/// Copies every file of a store that the vault doesn't have: in it, whatever was ever made is still
-/// there.
+/// Copies every file of a store that the vault doesn't have, so that the vault keeps whatever ever
+/// existed.
 pub(super) fn keep(git_dir: &Path, vault: &Path) {
     for file in below(&git_dir.join("objects")) {
         let name = file.file_name().unwrap().to_string_lossy();

@@ -1,6 +1,6 @@
 //! Rescues as a user sees them: listed and restored by the program's own commands, and compared
-//! with what was there. What is restored for a comparison is removed at once, registration and all,
-//! so that it doesn't count as work.
+//! with the original. What was restored for this is removed at once, with its registration, so that
+//! it doesn't count as work.
 
 use super::super::support::remove;
 use super::days::Sim;
@@ -20,7 +20,7 @@ pub(super) struct Listed {
     pub(super) taken: i64,
 }
 
-/// All rescues that are listed.
+/// Returns all rescues that the program lists.
 pub(super) fn list(sim: &Sim) -> Vec<Listed> {
     let ran = sim.program(&["rescue", "list", "--format", "json"]);
     let told: serde_json::Value =
@@ -47,14 +47,14 @@ pub(super) fn list(sim: &Sim) -> Vec<Listed> {
 }
 
 impl Sim {
-    /// The rescues of a repo: each with its id and where the tree stood.
+    /// Returns the rescues of a repo: each one's id, and the tree's path.
     pub(super) fn rescues(&self, repo: &str) -> Vec<(String, PathBuf)> {
         let of = |listed: Listed| (listed.repo == repo).then_some((listed.id, listed.path?));
         list(self).into_iter().filter_map(of).collect()
     }
 }
 
-/// Brings a rescue back beside everything else, and says what differs from what it has to hold.
+/// Restores a rescue beside everything else; returns how it differs from the tree.
 pub(super) fn bring_back(sim: &mut Sim, rescue: &Listed, tree: &Expected) -> Vec<String> {
     sim.next += 1;
     let to = sim.world.at(format!("brought-back-{}", sim.next));

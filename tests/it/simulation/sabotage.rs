@@ -1,8 +1,8 @@
-//! Proves the oracle: a program that does its work, and then some harm, is caught; one that only
-//! does its work is not.
+//! Proves the oracle: it catches a program that does its work and then some harm, and accepts one
+//! that only does its work.
 //!
 //! Each harm is done to a copy of a volume on which agents worked for two weeks, after a correct
-//! run there. The very comparison that the simulation makes must see it.
+//! run. The simulation's own comparison must see it.
 
 #![expect(clippy::disallowed_methods, reason = "it breaks repos")]
 
@@ -17,7 +17,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// What a program does that it must not; none when there is nothing here to do it to.
+/// Something that a program must not do; `None` if there is nothing here to do it to.
 type Harm = fn(&Sim) -> Option<String>;
 
 const HARMS: [(&str, Harm); 25] = [
@@ -128,7 +128,7 @@ fn told(place: &Path, harm: impl FnOnce(&Path)) -> Option<String> {
     Some(place.display().to_string())
 }
 
-/// Trees that stand, with the files that only they have.
+/// Returns the trees on disk, each with a file that only it has.
 fn trees(sim: &Sim) -> impl Iterator<Item = (&Tree, PathBuf, u32, Vec<u8>)> {
     sim.trees
         .iter()
@@ -160,7 +160,7 @@ fn on_file(sim: &Sim, harm: impl FnOnce(&Path, u32, &[u8])) -> Option<String> {
     })
 }
 
-/// In the first repo where git does it.
+/// Runs git in the first repo in which it succeeds.
 fn on_repo(sim: &Sim, arguments: &[&str]) -> Option<String> {
     sim.repos
         .iter()
@@ -179,7 +179,7 @@ fn on_rescue(sim: &Sim, harm: impl Fn(&Sim, &Path, &str) -> bool) -> Option<Stri
     })
 }
 
-/// The same rescue, with other bytes in one file.
+/// Changes the content of one file in a rescue.
 fn forge(_: &Sim, path: &Path, name: &str) -> bool {
     let repo = git2::Repository::open(path).unwrap();
     let commit = repo.find_reference(name).unwrap().peel_to_commit().unwrap();
@@ -224,7 +224,7 @@ fn swap(sim: &Sim) -> Option<String> {
     })
 }
 
-/// Deletes a loose object that something names which is to be so.
+/// Deletes a loose object that a matching root names.
 fn on_loose(sim: &Sim, so: impl Fn(&record::Root) -> bool) -> Option<String> {
     sim.repos.iter().find_map(|repo| {
         let place = |id: Oid| {
@@ -244,7 +244,7 @@ fn on_loose(sim: &Sim, so: impl Fn(&record::Root) -> bool) -> Option<String> {
     })
 }
 
-/// A commit that was amended away is in a reflog alone.
+/// Drops the lines about the branch `lonely` from HEAD's reflog.
 fn log_line(sim: &Sim) -> Option<String> {
     sim.repos.iter().find_map(|repo| {
         let log = repo.git_dir().join("logs/HEAD");
@@ -259,7 +259,7 @@ fn log_line(sim: &Sim) -> Option<String> {
     })
 }
 
-/// A crate that the lock file of a checkout names.
+/// Evicts a crate that a checkout's lock file names.
 fn evict(sim: &Sim) -> Option<String> {
     let locks = sim
         .repos
@@ -299,7 +299,7 @@ fn cut(sim: &Sim) -> Option<String> {
     })
 }
 
-/// A volume with something of everything.
+/// Creates a volume on which agents have worked, with something for every harm.
 fn grown(size: Size) -> (Sim, Oracle) {
     let (mut sim, mut oracle) = (Sim::new(7, size.repos), Oracle::default());
     for _night in 0..size.nights {
@@ -314,8 +314,7 @@ fn grown(size: Size) -> (Sim, Oracle) {
             sim.log
         );
     }
-    // What the harms are done to: a branch of its own, a stash, a commit that only a reflog has, a
-    // pack.
+    // What the harms are done to: a branch of its own, a stash, reflog lines, a pack.
     sim.day += 1;
     for repo in 0..size.repos {
         let path = sim.repos[repo].path.clone();
@@ -354,7 +353,7 @@ fn grown(size: Size) -> (Sim, Oracle) {
     (sim, oracle)
 }
 
-/// A night with some harm done in it, as the oracle sees it.
+/// Runs a night with some harm done in it; returns what the oracle finds.
 fn a_night(sim: &mut Sim, oracle: &mut Oracle, harm: impl FnOnce(&Sim)) -> Vec<String> {
     let evening = oracle.look(sim);
     let ran = sim.program(&["run", "--format", "json"]);
@@ -388,7 +387,7 @@ fn every_harm_is_caught() {
             0
         );
         let (mut seen, mut oracle, day) = (None, oracle.clone(), sim.day);
-        // A leftover is one after some nights.
+        // A leftover only counts after some nights.
         for _night in 0..5 {
             let mut done = None;
             let problems = a_night(&mut sim, &mut oracle, |sim| done = harm(sim));

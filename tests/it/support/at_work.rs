@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct AtWork(Child);
 
 impl AtWork {
-    /// Starts a shell there, with a file open for writing.
+    /// Starts a shell in `directory`, with a file open for writing.
     pub(crate) fn new(directory: &Path, open: Option<&Path>, script: &str) -> Self {
         let input = open.map_or(Stdio::null(), |path| {
             Stdio::from(File::options().append(true).open(path).unwrap())
@@ -23,7 +23,7 @@ impl AtWork {
         Self(command.spawn().unwrap())
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
@@ -31,7 +31,7 @@ impl AtWork {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        // With its editor.
+        // The whole group, with its editor.
         let group = rustix::process::Pid::from_child(&self.0);
         let _ended_already =
             rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
@@ -39,5 +39,5 @@ impl Drop for AtWork {
     }
 }
 
-/// Does nothing, for long.
+/// A script that does nothing for a long time.
 pub(crate) const SLEEP: &str = "exec sleep 300";

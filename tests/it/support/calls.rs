@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// A file-system call on the volume, told so that it is the same in every night: without ids,
+/// A file-system call on the volume, described so that it is the same in every run: without ids,
 /// hashes and times.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Call {
@@ -25,17 +25,17 @@ pub(crate) struct Call {
     pub(crate) kind: Kind,
 }
 
-/// What a call does: which errors it can meet hangs on that, and whether a kill before it makes a
-/// difference.
+/// What a call does. It determines which errors the call can meet, and whether a kill before it
+/// makes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     /// Opens what is there.
     Open,
-    /// Opens and makes or empties.
+    /// Opens, and creates or truncates.
     Create,
-    /// Looks at a name.
+    /// Inspects a name.
     Look,
-    /// Looks at what is open.
+    /// Inspects an open file.
     Stat,
     /// Reads a file's content.
     Read,
@@ -43,20 +43,20 @@ pub(crate) enum Kind {
     List,
     /// Writes content, or makes it durable.
     Write,
-    /// Gives a name, or another one.
+    /// Creates a name, or renames.
     Name,
-    /// Takes a name away.
+    /// Removes a name.
     Remove,
     /// Sets modes or times.
     Set,
-    /// Takes a lock, or gives it back.
+    /// Takes or releases a lock.
     Lock,
     /// Closes what was written to.
     Close,
 }
 
 impl Kind {
-    /// Whether the call leaves the volume in another state.
+    /// Returns whether the call changes the volume.
     pub(crate) fn changes(self) -> bool {
         matches!(
             self,
@@ -64,7 +64,7 @@ impl Kind {
         )
     }
 
-    /// Which of the errors a file server has in store can be its answer.
+    /// Returns whether a file server can answer the call with this error.
     pub(crate) fn can_meet(self, errno: Errno) -> bool {
         use Errno::{EACCES, EDQUOT, EINTR, EIO, ENOENT, ENOSPC, ESTALE};
         match self {
@@ -92,16 +92,16 @@ enum Target {
     At(usize, usize, bool),
 }
 
-/// Where the tracer looks.
+/// The directories that the tracer watches.
 pub(super) struct Places {
     /// The volume's root.
     pub(super) root: PathBuf,
-    /// The scratch space, whose shadows have links into the volume.
+    /// The scratch space, where shadows have links into the volume.
     pub(super) scratch: PathBuf,
 }
 
 impl Places {
-    /// The call of a name and kind that is `wanted`, at whose entry a tracee stands, when it is
+    /// Returns the call that a tracee is about to make, if its name and kind are `wanted` and it is
     /// about the volume.
     pub(super) fn call(
         &self,
@@ -139,8 +139,8 @@ impl Places {
         })
     }
 
-    /// Where a path leads, for what lies on the volume or, by a shadow's links, seems to lie in the
-    /// scratch space.
+    /// Returns where a path leads, if it is on the volume or in the scratch space, from which a
+    /// shadow's links lead to the volume.
     fn resolve(&self, pid: Pid, dir: i32, path: &str, follow: bool) -> Option<PathBuf> {
         if path.is_empty() {
             return open_at(pid, u64::try_from(dir).ok()?);
@@ -182,7 +182,7 @@ fn low(argument: u64) -> i32 {
     i32::from_le_bytes([a, b, c, d])
 }
 
-/// The numbers of the calls that are `wanted` by what they may turn out to be.
+/// Returns the numbers of all calls that may turn out to be `wanted`.
 pub(super) fn numbers(wanted: impl Fn(&str, Kind) -> bool) -> Vec<u32> {
     let opens = [libc::O_RDONLY, libc::O_CREAT].map(|flags| [u64::from(flags.cast_unsigned()); 5]);
     let can_be = |number: &u32| {
@@ -193,7 +193,7 @@ pub(super) fn numbers(wanted: impl Fn(&str, Kind) -> bool) -> Vec<u32> {
     (0..512).filter(can_be).collect()
 }
 
-/// A system call by its number: its name, what it does, and to what.
+/// Returns a system call's name, what it does, and to what, by its number.
 #[rustfmt::skip]
 fn known(number: u64, arguments: &[u64; 5]) -> Option<(&'static str, Kind, Target)> {
     use Target::{At, Fd, Path};
@@ -283,7 +283,7 @@ fn written_to(pid: Pid, fd: u64) -> bool {
 fn text(pid: Pid, address: u64) -> Option<String> {
     let memory = fs::File::open(format!("/proc/{pid}/mem")).ok()?;
     let mut bytes = [0; 4096];
-    // A page at a time: the next one need not be there.
+    // Page by page, because the next one may not be mapped.
     let mut length = 0;
     while length < bytes.len() {
         let at = address + length as u64;
@@ -303,7 +303,7 @@ fn text(pid: Pid, address: u64) -> Option<String> {
     None
 }
 
-/// `treewarden`, or `git` and its command.
+/// Returns `treewarden`, or `git` and its command.
 pub(super) fn who(pid: Pid) -> Arc<str> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<String> = line
@@ -321,7 +321,7 @@ pub(super) fn who(pid: Pid) -> Arc<str> {
     }
 }
 
-/// A path without what differs from night to night.
+/// Returns a path without what differs from run to run.
 fn nameless(path: &Path) -> String {
     let parts: Vec<String> = path
         .iter()

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-/// A volume, and what must become of each of its trees.
+/// A volume, and the expected fate of each of its trees.
 pub(crate) struct Fleet {
     /// The volume.
     pub(crate) world: World,
-    /// `REPO PATH` → fate, as [`World::fates`] tells them.
+    /// `REPO PATH` → fate, as [`World::fates`] returns them.
     pub(crate) fates: BTreeMap<String, String>,
 }
 
@@ -26,7 +26,7 @@ struct Row<'a> {
     fates: Vec<(String, &'static str)>,
 }
 
-/// Does to a fresh tree what its name says.
+/// Prepares a new tree as its name says.
 type Make = fn(&Tree);
 
 /// The repos of the fleet.
@@ -73,14 +73,14 @@ impl Row<'_> {
             .push((format!("{} {place}", self.repo.name), fate));
     }
 
-    /// Leaves the tree untouched for so many days.
+    /// Makes the tree look untouched for so many days, and expects this fate.
     fn idle(&mut self, tree: &Tree, days: f64, fate: &'static str) {
         tree.age(days);
         self.expect(self.repo.world.below(&tree.path), fate);
     }
 }
 
-/// However it was merged, the upstream has its work.
+/// Trees with work that is upstream, however it was merged.
 fn landed(row: &mut Row<'_>) {
     const MERGED: &str = "reap landed squash-merged";
     let untouched = row.repo.tree("untouched");
@@ -108,7 +108,7 @@ fn landed(row: &mut Row<'_>) {
     rebased.commit("first.ts", "1\n").commit("second.ts", "2\n");
     let half = row.repo.tree("half-landed");
     half.commit("half.ts", "1\n").commit("rest.ts", "2\n");
-    // Picked onto its own parent, a commit would be the very same.
+    // A commit picked onto its own parent would be the very same.
     row.repo.moves_on("before-the-rebase.ts");
     for commit in ["rebased~1", "rebased", "half-landed~1"] {
         row.repo.git(&["cherry-pick", commit]);
@@ -126,7 +126,7 @@ fn landed(row: &mut Row<'_>) {
     row.idle(&young, 0.5, "keep recent");
 }
 
-/// Made to be worked in, and nobody has committed anything there yet.
+/// Trees in which nobody has committed anything yet.
 fn fresh(row: &mut Row<'_>) {
     const FRESH: &str = "reap fresh no commit yet";
     let made = row.repo.tree("made");
@@ -135,7 +135,7 @@ fn fresh(row: &mut Row<'_>) {
     row.idle(forgotten.not_worked_in(), 7.5, FRESH);
     let detached = row.repo.detached("detached");
     row.idle(detached.not_worked_in(), 6.5, "keep fresh recent");
-    // Brought up to date, and called otherwise: still nobody's commit.
+    // Updated and renamed, but still without a commit.
     let moved = row.repo.tree("moved");
     moved.not_worked_in();
     row.repo.moves_on("meanwhile.ts");
@@ -148,7 +148,7 @@ fn fresh(row: &mut Row<'_>) {
     let written = row.repo.tree("written");
     written.not_worked_in().write("new.ts", "new\n");
     row.idle(&written, 8.0, "keep unsaved recent");
-    // What landed by a fast-forward has been worked on, here or in a tree before this one.
+    // Work that landed by a fast-forward was done here, or in an earlier tree.
     let forwarded = row.repo.tree("forwarded");
     forwarded.not_worked_in().commit("forwarded.ts", "1\n");
     forwarded.git(&["push", "-q", "origin", "HEAD:main"]);
@@ -171,7 +171,7 @@ fn squash(repo: &Repo<'_>, branch: &str) {
     repo.push();
 }
 
-/// Clean, and on a branch that stays, or on the remote.
+/// Clean trees, with commits on a branch that stays, or on the remote.
 fn saved(row: &mut Row<'_>) {
     const SAVED: &str = "reap saved saved on its branch";
     let on_branch = row.repo.tree("on-branch");
@@ -201,7 +201,7 @@ fn saved(row: &mut Row<'_>) {
     unborn.git(&["checkout", "-q", "--orphan", "nothing-yet"]);
     unborn.git(&["rm", "-qrf", "."]);
     row.idle(&unborn, 8.0, SAVED);
-    // Neither says that anybody works there: looking renews the one, and git the other.
+    // Neither time shows work: inspecting renews the one, and git the other.
     let touched = row.repo.tree("touched");
     touched.commit("f.ts", "1\n");
     row.idle(&touched, 8.0, SAVED);
@@ -213,7 +213,7 @@ fn saved(row: &mut Row<'_>) {
     row.idle(&beating, 8.0, "keep recent");
 }
 
-/// Work that `git worktree remove`, or even `git status`, knows nothing of.
+/// Work that `git worktree remove`, or even `git status`, doesn't notice.
 fn unsaved(row: &mut Row<'_>) {
     const DIRTY: &str = "reap unsaved uncommitted work";
     row.repo
@@ -297,7 +297,7 @@ fn unsaved(row: &mut Row<'_>) {
     age(&edited.path.join("new.ts"), 10.0);
 }
 
-/// Commits that nothing but the tree keeps alive.
+/// Commits that only the tree keeps alive.
 fn commits(row: &mut Row<'_>) {
     const LONELY: &str = "reap unsaved unsaved commits";
     let detached = row.repo.detached("detached");
@@ -338,7 +338,7 @@ fn commits(row: &mut Row<'_>) {
     row.idle(&at_main, 2.0, "reap landed merged");
 }
 
-/// Somebody holds it, or git is in the middle of something.
+/// Trees that are locked, or in which a git operation is under way.
 fn held(row: &mut Row<'_>) {
     const UNDER_WAY: &str = "keep in progress";
     for (name, arguments) in [
@@ -388,15 +388,15 @@ fn held(row: &mut Row<'_>) {
     let writing = row.repo.tree("writing");
     write(&writing.admin.join("index.lock"), "");
     row.idle(&writing, 99.0, UNDER_WAY);
-    // A git that died the day before holds nobody up, on a file server neither, where it could live
-    // on another machine.
+    // A git that crashed the day before blocks nothing, not even on a file server, where it could
+    // be alive on another machine.
     let crashed = row.repo.tree("crashed");
     write(&crashed.admin.join("index.lock"), "");
     age(&crashed.admin.join("index.lock"), 1.1);
     row.idle(&crashed, 99.0, "reap landed merged");
 }
 
-/// What a rescue can't hold, and what nobody can make sense of.
+/// Trees that a rescue can't save, and damaged ones.
 #[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn odd(row: &mut Row<'_>) {
     const BLOCKED: &str = "keep landed can't be rescued";
@@ -421,8 +421,8 @@ fn odd(row: &mut Row<'_>) {
     submodule.git(&["commit", "-q", "-m", "Submodules"]);
     submodule.write("filled/notes.md", "mine\n");
     row.idle(&submodule, 99.0, "keep unsaved can't be rescued");
-    // An emptied one is clean for all that stands in the tree; its repo is in the admin directory,
-    // with commits that nobody else has.
+    // An emptied submodule leaves a clean tree. Its repo is in the admin directory, with commits
+    // that exist nowhere else.
     let emptied = row.repo.tree("submodule-emptied");
     emptied.git(&[
         "submodule",
@@ -441,7 +441,7 @@ fn odd(row: &mut Row<'_>) {
         .git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
     assert!(emptied.admin.join("modules/sub/HEAD").exists());
     row.idle(&emptied, 99.0, "keep saved can't be rescued");
-    // A tree within a tree goes by itself, and never with the other.
+    // A tree within a tree is reaped by itself, and never with the outer one.
     let outer = row.repo.tree("outer");
     let inner = row
         .repo
@@ -507,7 +507,7 @@ fn odd(row: &mut Row<'_>) {
     row.expect(outside.display(), "unknown");
 }
 
-/// What the registry and the disk don't agree on.
+/// Trees about which the registry and the disk disagree.
 fn strays(row: &mut Row<'_>) {
     let world = row.repo.world;
     let dangling = row.repo.tree("dangling");
@@ -559,7 +559,7 @@ fn strays(row: &mut Row<'_>) {
     }
 }
 
-/// Directories that tools make again are no work; others of that name are.
+/// Directories that tools can regenerate are no work; others of that name are.
 fn made_again(row: &mut Row<'_>) {
     const DIRTY: &str = "reap unsaved uncommitted work";
     const LANDED: &str = "reap landed merged";
@@ -605,7 +605,7 @@ fn made_again(row: &mut Row<'_>) {
     );
 }
 
-/// The config keeps what is landed here for ever, and lets unsaved work go after two days.
+/// The config keeps landed trees for ever here, and reaps unsaved ones after two days.
 fn never(row: &mut Row<'_>) {
     row.repo.set("worktrees: {landed: never, unsaved: 2d}");
     let landed = row.repo.tree("landed");
@@ -613,8 +613,7 @@ fn never(row: &mut Row<'_>) {
     let dirty = row.repo.tree("dirty");
     dirty.write("new.ts", "new\n");
     row.idle(&dirty, 3.0, "reap unsaved uncommitted work");
-    // An unsaved tree may have something to save that a saved one may not: it has the longer age
-    // even so.
+    // A saved tree keeps its own age, even if that is longer than an unsaved one's.
     let saved = row.repo.tree("saved");
     saved.commit("a.ts", "1\n");
     row.idle(&saved, 5.0, "keep saved recent");

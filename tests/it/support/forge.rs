@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use git2::ObjectType;
 use serde_json::Value;
 
-/// Writes an object as it is, which no git would.
+/// Writes an object unchecked, as no git would.
 pub(crate) fn raw(repo: &Repo<'_>, kind: ObjectType, bytes: &[u8]) -> String {
     let forge = git2::Repository::open(&repo.path).unwrap();
     forge.odb().unwrap().write(kind, bytes).unwrap().to_string()
@@ -17,7 +17,7 @@ pub(crate) fn raw_blob(repo: &Repo<'_>, bytes: &[u8]) -> String {
     raw(repo, ObjectType::Blob, bytes)
 }
 
-/// A tree of any entries.
+/// Writes a tree of any entries.
 pub(crate) fn raw_tree(repo: &Repo<'_>, entries: &[(&str, &[u8], &str)]) -> String {
     let entry = |(mode, name, id): &(&str, &[u8], &str)| {
         let id = (0..20).map(|i| u8::from_str_radix(&id[2 * i..2 * i + 2], 16).unwrap());
@@ -51,8 +51,8 @@ pub(crate) fn raw_commit(
     )
 }
 
-/// A rescue as an agent may forge it: any tree, any manifest. Gives its ref, which is named for the
-/// commit's time.
+/// Forges a rescue as an agent may: any tree, any manifest. Returns its ref, which is named after
+/// the commit's time.
 pub(crate) fn forge(
     repo: &Repo<'_>,
     name: &str,

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Of the first version, where the kernel has one for memory, or else of the second.
+/// A control group: of version 1 if the kernel has that for memory, or else of version 2.
 pub(crate) struct Group {
     /// Its directory.
     pub(crate) path: PathBuf,
@@ -14,7 +14,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Makes one with so many bytes.
+    /// Creates one with so many bytes.
     pub(crate) fn make(limit: u64) -> std::io::Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let (first, second) = (
@@ -47,7 +47,8 @@ impl Group {
         Ok(group)
     }
 
-    /// A shell that enters the group and becomes the program, which finds its limit as in a pod.
+    /// Returns a shell that enters the group and becomes the program, which finds its limit as in a
+    /// pod.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("sh");
         command
@@ -57,14 +58,14 @@ impl Group {
         command
     }
 
-    /// How many processes the kernel killed in it.
+    /// Returns how many processes the kernel killed in it.
     pub(crate) fn killed(&self) -> u64 {
         let told = std::fs::read_to_string(self.path.join(self.kills)).unwrap();
         let line = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
         line.expect("this kernel counts them").parse().unwrap()
     }
 
-    /// The most that it held, files that the kernel keeps in memory among it.
+    /// Returns the most memory that it used, including files that the kernel caches.
     pub(crate) fn peak(&self) -> Option<u64> {
         std::fs::read_to_string(self.path.join(self.peak))
             .ok()?

@@ -1,9 +1,9 @@
-//! The output of tools, as small as their accounts allow.
+//! The output of tools, as small as their own records allow.
 
 use super::write;
 use std::path::Path;
 
-/// npm's own note of what it installed.
+/// Returns npm's own record of what it installed.
 pub(crate) fn npm(packages: &[&str]) -> String {
     let named: Vec<String> = packages
         .iter()
@@ -12,7 +12,7 @@ pub(crate) fn npm(packages: &[&str]) -> String {
     format!("{{\"packages\": {{{}}}}}", named.join(", "))
 }
 
-/// A target directory of Cargo's with one program.
+/// Writes a target directory of Cargo with one program.
 pub(crate) fn cargo(target: &Path, program: &str, content: &[u8]) {
     write(
         &target.join("CACHEDIR.TAG"),

@@ -1,8 +1,8 @@
 //! Real volumes for the tests: built with the real git, maintained by the real program.
 //!
-//! A [`World`] is a volume in a temporary directory, its repos are clones of bare "origins" beside
-//! it. Git runs with an environment of our own making, so that nobody's config matters; the program
-//! runs with a time limit, so that a hang is a failure.
+//! A [`World`] is a volume in a temporary directory; its repos are clones of bare "origins" beside
+//! it. Git runs with a fixed environment, so that no user's config matters. The program runs with a
+//! time limit, so that a hang is a failure.
 
 #![expect(
     clippy::disallowed_methods,
@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,26 +39,26 @@ use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 use treewarden::report::{Class, RunReport, TreeOutcome, VerdictName};
 
-/// A night on these small volumes takes about a second; a hang takes for ever.
+/// A run on these small volumes takes about a second; a hang takes for ever.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// A volume, and the directory beside it that holds the origins and the config.
+/// A volume, and the directory beside it that contains the origins and the config.
 pub(crate) struct World {
     top: TempDir,
     /// The volume's root.
     pub(crate) root: PathBuf,
     repos: Mutex<BTreeMap<String, String>>,
     settings: Mutex<BTreeMap<&'static str, String>>,
-    /// What the programs see besides.
+    /// More environment variables for the programs.
     environment: Mutex<BTreeMap<&'static str, String>>,
-    /// Whether the program believes the times that files were touched to have.
+    /// Whether the program trusts the times that tests gave to files by touching them.
     touched: AtomicBool,
 }
 
-/// What a run of the program came to.
+/// What running the program came to.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// Its exit code; 128 and the signal's number when it was killed.
+    /// Its exit code; 128 and the signal's number if it was killed.
     pub(crate) code: i32,
     /// Its standard output.
     pub(crate) out: String,
@@ -66,8 +66,8 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-/// A temporary directory, in memory where there is much room for that. A disk would do, three times
-/// slower: ext4 uses a deleted file's inode again only after seconds, and looks at each until then.
+/// Creates a temporary directory, in memory if there is much room. A disk works too, three times
+/// slower: ext4 reuses a deleted file's inode only after seconds, and checks each until then.
 pub(crate) fn temporary() -> TempDir {
     const ROOM: u64 = 8 << 30;
     let memory = Path::new("/dev/shm");
@@ -81,12 +81,12 @@ pub(crate) fn temporary() -> TempDir {
 }
 
 impl World {
-    /// An empty volume, prepared by `treewarden init`.
+    /// Creates an empty volume, prepared by `treewarden init`.
     pub(crate) fn new() -> Self {
         Self::unprepared().prepared()
     }
 
-    /// The same on a disk, whose files take none of the memory that a test measures.
+    /// Does the same on a disk, so that its files take none of the memory that a test measures.
     pub(crate) fn on_disk() -> Self {
         Self::below_top(tempfile::tempdir().unwrap()).prepared()
     }
@@ -97,7 +97,7 @@ impl World {
         self
     }
 
-    /// An empty directory that nobody prepared.
+    /// Creates an empty directory without `treewarden init`.
     pub(crate) fn unprepared() -> Self {
         Self::below_top(temporary())
     }
@@ -116,28 +116,28 @@ impl World {
         }
     }
 
-    /// From now on the times count that nobody can set.
+    /// Makes the program trust change times, which nobody can set, from now on.
     pub(crate) fn change_times_count(&self) {
         self.touched.store(false, Ordering::Relaxed);
     }
 
-    /// A path below the volume's root.
+    /// Returns a path below the volume's root.
     pub(crate) fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         self.root.join(path)
     }
 
-    /// A path beside the volume.
+    /// Returns a path beside the volume.
     pub(crate) fn beside(&self, path: impl AsRef<Path>) -> PathBuf {
         self.top.path().join(path)
     }
 
-    /// A clone of a new origin with one commit on `main`, enrolled in the config.
+    /// Creates a clone of a new origin with one commit on `main`, enrolled in the config.
     pub(crate) fn repo(&self, name: &str) -> Repo<'_> {
         self.enrol(name, "");
         Repo::clone(self, name)
     }
 
-    /// Names a repo in the config, with settings of its own.
+    /// Adds a repo to the config, with its own settings.
     pub(crate) fn enrol(&self, name: &str, settings: &str) {
         self.repos
             .lock()
@@ -159,7 +159,7 @@ impl World {
         self.environment.lock().unwrap().insert(name, value);
     }
 
-    /// Writes the config as it now is.
+    /// Writes the current config, and returns its path.
     pub(crate) fn config(&self) -> PathBuf {
         let settings = self.settings.lock().unwrap();
         let of = |section| settings.get(section).map_or("", String::as_str);
@@ -211,26 +211,27 @@ impl World {
             of("alerts").trim_start_matches(", "),
         );
         let path = self.beside("treewarden.yaml");
-        // In one step: a program that was just started may be reading it.
+        // Renamed, because a program that was just started may be reading it.
         fs::write(path.with_extension("new"), text).unwrap();
         fs::rename(path.with_extension("new"), &path).unwrap();
         path
     }
 
-    /// A program, ready to be started.
+    /// Returns a program that is ready to be started.
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut command = program_in(program, &path);
         command
             .args(arguments)
             .current_dir(self.top.path())
             .env_clear();
         command
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PATH", path)
             .env("TREEWARDEN_CONFIG", self.config());
-        // What a killed run leaves there goes with the volume.
+        // What a killed run leaves there is removed with the volume.
         command.env("TMPDIR", self.beside("scratch"));
-        // Trees are made to look idle by touching them; what the kernel writes down of that can't
-        // be set.
+        // Trees are made to look idle by touching them. The change times that the kernel records
+        // for that can't be set.
         if self.touched.load(Ordering::Relaxed) {
             command.env("TREEWARDEN_TEST_TOUCHED", "1");
         }
@@ -254,7 +255,7 @@ impl World {
         Running::start(self.command(env!("CARGO_BIN_EXE_treewarden"), arguments))
     }
 
-    /// Starts the program with more of an environment, as its caller may have one.
+    /// Starts the program with more environment variables, as a caller may have them.
     pub(crate) fn start_as(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Running {
         let mut command = self.command(env!("CARGO_BIN_EXE_treewarden"), arguments);
         command.envs(environment.iter().copied());
@@ -266,7 +267,7 @@ impl World {
         Running::start(self.command(program, arguments))
     }
 
-    /// The same with more of an environment.
+    /// Does the same with more environment variables.
     pub(crate) fn start_program_as(
         &self,
         environment: &[(&str, &str)],
@@ -278,12 +279,12 @@ impl World {
         Running::start(command)
     }
 
-    /// A night that must end with exit code 0.
+    /// Runs `treewarden run`, which must end with exit code 0.
     pub(crate) fn night(&self) -> RunReport {
         self.pass(0, &["run"])
     }
 
-    /// A night, or another command that writes a report, which must end with this exit code.
+    /// Runs a command that writes a report, which must end with this exit code.
     pub(crate) fn pass(&self, code: i32, arguments: &[&str]) -> RunReport {
         let ran = self.treewarden(&[arguments, &["--format", "json"]].concat());
         assert_eq!(
@@ -296,19 +297,19 @@ impl World {
         ran.report()
     }
 
-    /// The runs of the journal.
+    /// Returns the runs of the journal.
     pub(crate) fn history(&self) -> Vec<RunReport> {
         let ran = self.treewarden(&["history", "--format", "json"]);
         assert_eq!(ran.code, 0, "{ran:?}");
         ran.history()
     }
 
-    /// Takes the lock `NAME.lock` as an agent would, until the answer is dropped.
+    /// Takes the lock `NAME.lock` as an agent would, until the result is dropped.
     pub(crate) fn hold(&self, name: &str) -> fs::File {
         self.try_hold(name).expect("nobody holds it")
     }
 
-    /// The same; none when somebody holds it.
+    /// Does the same; none if somebody else holds it.
     pub(crate) fn try_hold(&self, name: &str) -> Option<fs::File> {
         let path = self.at(format!(".treewarden/locks/{name}.lock"));
         let file = fs::OpenOptions::new()
@@ -322,7 +323,7 @@ impl World {
             .then_some(file)
     }
 
-    /// The bytes that stand below the root.
+    /// Returns the bytes on disk below the root.
     pub(crate) fn standing(&self) -> u64 {
         let data = walkdir::WalkDir::new(&self.root)
             .into_iter()
@@ -331,12 +332,13 @@ impl World {
             .sum()
     }
 
-    /// A path of the report as it reads below the root.
+    /// Returns a path of the report relative to the root.
     pub(crate) fn below<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()
     }
 
-    /// Every tree that the report names: `REPO PATH` → `reap landed merged`, `keep recent`, ...
+    /// Returns the fate of every tree in the report: `REPO PATH` → `reap landed merged`, `keep
+    /// recent`, ...
     pub(crate) fn fates(&self, report: &RunReport) -> BTreeMap<String, String> {
         let mut fates = BTreeMap::new();
         for repo in &report.repos {
@@ -374,7 +376,7 @@ impl World {
 }
 
 impl fuse::Mounted {
-    /// Puts the server under a volume that was built on the local disk.
+    /// Mounts the server over a volume that was built on the local disk.
     pub(crate) fn under(world: &World, manners: fuse::Manners) -> Self {
         let backing = world.beside("backing");
         fs::rename(&world.root, &backing).unwrap();
@@ -383,7 +385,7 @@ impl fuse::Mounted {
     }
 }
 
-/// A program that runs; it is killed when nobody waits for its end.
+/// A running program, which is killed if nobody waits for its end.
 pub(crate) struct Running {
     child: Child,
     out: fs::File,
@@ -401,7 +403,7 @@ impl Running {
         Self { child, out, err }
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub(crate) fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
     }
@@ -413,7 +415,7 @@ impl Running {
         }
     }
 
-    /// Whether it has not ended yet.
+    /// Returns whether it has not ended yet.
     pub(crate) fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
@@ -456,7 +458,7 @@ fn read(file: &mut fs::File) -> String {
 }
 
 impl Ran {
-    /// What its report names as troubles, or else its output.
+    /// Returns the troubles that its report names, or else its output.
     pub(crate) fn troubles(&self) -> String {
         let Ok(report) = serde_json::from_str::<RunReport>(&self.out) else {
             return self.out.clone();
@@ -469,12 +471,12 @@ impl Ran {
         )
     }
 
-    /// Its standard output as a report.
+    /// Returns its standard output as a report.
     pub(crate) fn report(&self) -> RunReport {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The runs of `history --format json`.
+    /// Returns the runs of `history --format json`.
     pub(crate) fn history(&self) -> Vec<RunReport> {
         let told: serde_json::Value =
             serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"));
@@ -483,7 +485,7 @@ impl Ran {
     }
 }
 
-/// Waits until something is so.
+/// Waits until `so` returns true.
 pub(crate) fn until(what: &str, so: impl Fn() -> bool) {
     let until = Instant::now() + LIMIT;
     while !so() {
@@ -492,7 +494,7 @@ pub(crate) fn until(what: &str, so: impl Fn() -> bool) {
     }
 }
 
-/// Compares two worlds and lists every difference together.
+/// Compares two maps, and reports all differences at once.
 pub(crate) fn same<K: Ord + Debug, V: PartialEq + Debug>(
     what: &str,
     found: &BTreeMap<K, V>,
@@ -519,7 +521,7 @@ pub(crate) fn same<K: Ord + Debug, V: PartialEq + Debug>(
     );
 }
 
-/// Pairs as a map.
+/// Turns pairs into a map.
 pub(crate) fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs
         .iter()
@@ -547,14 +549,14 @@ pub(crate) fn age(path: &Path, days: f64) {
     .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// The same for everything below a directory, and the directory.
+/// Does the same for a directory and everything below it.
 pub(crate) fn age_all(path: &Path, days: f64) {
     for entry in walkdir::WalkDir::new(path).contents_first(true) {
         age(entry.unwrap().path(), days);
     }
 }
 
-/// The time so many days ago, or so many ahead when they are below zero.
+/// Returns the time so many days ago, or ahead if the number is negative.
 pub(crate) fn ago(days: f64) -> SystemTime {
     let span = Duration::from_secs_f64(days.abs() * 86_400.0);
     if days < 0.0 {
@@ -570,7 +572,7 @@ pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) {
     fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// Removes a file, or a directory with all that is in it.
+/// Removes a file, or a directory with everything in it.
 pub(crate) fn remove(path: &Path) {
     let is_directory = path.symlink_metadata().unwrap().is_dir();
     if is_directory {
@@ -580,18 +582,18 @@ pub(crate) fn remove(path: &Path) {
     }
 }
 
-/// Makes a FIFO, at which a careless reader waits for ever.
+/// Creates a FIFO, which makes a careless reader wait for ever.
 pub(crate) fn fifo(path: &Path) {
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
 }
 
-/// Whether nothing is forbidden to this user: tests of permissions can't be made then.
+/// Returns whether this is root, for whom tests of permissions can't work.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Runs git in a directory, with nobody's config, at a time so many days ago; it must succeed.
+/// Runs git in a directory, without any user's config, dated so many days ago; it must succeed.
 pub(crate) fn git(directory: &Path, days: f64, arguments: &[&str]) -> String {
     let (code, out, err) = try_git(directory, days, arguments);
     assert_eq!(
@@ -603,7 +605,7 @@ pub(crate) fn git(directory: &Path, days: f64, arguments: &[&str]) -> String {
     out
 }
 
-/// The same for output that is no text.
+/// Does the same for output that isn't text.
 pub(crate) fn git_bytes(directory: &Path, arguments: &[&str]) -> Vec<u8> {
     let output = git_output(directory, 0.0, arguments);
     assert!(
@@ -615,7 +617,7 @@ pub(crate) fn git_bytes(directory: &Path, arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// The same; it may fail.
+/// Does the same; it may fail.
 pub(crate) fn try_git(
     directory: &Path,
     days: f64,
@@ -631,7 +633,7 @@ pub(crate) fn try_git(
 }
 
 fn git_output(directory: &Path, days: f64, arguments: &[&str]) -> Output {
-    // The same for the whole of the tests, so that equal work has equal ids.
+    // One start time for all tests, so that equal work has equal ids.
     static START: OnceLock<SystemTime> = OnceLock::new();
     let start = START
         .get_or_init(SystemTime::now)
@@ -651,11 +653,22 @@ fn git_output(directory: &Path, days: f64, arguments: &[&str]) -> Output {
     .unwrap()
 }
 
-/// Git in a directory, ready for its arguments, with nobody's config, at so many seconds since the
-/// epoch.
+/// Returns a program that is looked up in `path`. If a command sets `PATH` and names a bare
+/// program, std forks, which copies the page tables of all tests; otherwise it uses `posix_spawn`.
+fn program_in(name: &str, path: &OsStr) -> Command {
+    let found = std::env::split_paths(path)
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file());
+    let mut command = Command::new(found.as_deref().unwrap_or(Path::new(name)));
+    command.arg0(name);
+    command
+}
+
+/// Returns git in a directory, ready for its arguments, without any user's config, dated so many
+/// seconds after the epoch.
 pub(crate) fn git_at(directory: &Path, seconds: i64, path: &OsStr) -> Command {
     let date = format!("{seconds} +0000");
-    let mut command = Command::new("git");
+    let mut command = program_in("git", path);
     command
         .env_clear()
         .env("PATH", path)

@@ -1,4 +1,4 @@
-//! Repos and worktrees, made by the commands that agents use.
+//! Repos and worktrees, created by the commands that agents use.
 
 use super::{World, age, age_all, ago, git, try_git, write};
 use chrono::{DateTime, Utc};
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 /// What every repo ignores.
 const IGNORED: &str = ".env\n*.log\nnode_modules/\ntarget/\nignored/\n";
 
-/// What a night leaves in the admin directory of a tree that it finds missing.
+/// What a run leaves in the admin directory of a tree that it finds missing.
 pub(crate) const MISSING: &str = "treewarden-missing";
-/// The same, when it went with many others.
+/// The same, if it went missing with many others.
 pub(crate) const MISSING_AT_ONCE: &str = "treewarden-missing-at-once";
 
 /// A persistent checkout, and its origin beside the volume.
 pub(crate) struct Repo<'a> {
-    /// The volume it stands on.
+    /// The volume it is on.
     pub(crate) world: &'a World,
     /// `owner/name`.
     pub(crate) name: String,
@@ -25,14 +25,14 @@ pub(crate) struct Repo<'a> {
 
 /// A worktree.
 pub(crate) struct Tree {
-    /// Where it stands.
+    /// Its path.
     pub(crate) path: PathBuf,
     /// Its admin directory.
     pub(crate) admin: PathBuf,
 }
 
 impl<'a> Repo<'a> {
-    /// One that was made before.
+    /// Returns one that was created before.
     pub(crate) fn there(world: &'a World, name: &str) -> Self {
         Self {
             world,
@@ -41,7 +41,7 @@ impl<'a> Repo<'a> {
         }
     }
 
-    /// A clone of a new origin.
+    /// Creates a clone of a new origin.
     pub(crate) fn clone(world: &'a World, name: &str) -> Self {
         let directory = name.replace('/', "__");
         let origin = world.beside(format!("origins/{directory}.git"));
@@ -70,27 +70,27 @@ impl<'a> Repo<'a> {
         repo
     }
 
-    /// Its own settings in the config.
+    /// Sets its own settings in the config.
     pub(crate) fn set(&self, settings: &str) {
         self.world.enrol(&self.name, settings);
     }
 
-    /// Runs git in the main checkout, 60 days ago.
+    /// Runs git in the main checkout, dated 60 days ago.
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
         git(&self.path, 60.0, arguments)
     }
 
-    /// A path in its git dir.
+    /// Returns a path in its git dir.
     pub(crate) fn git_dir(&self, path: impl AsRef<Path>) -> PathBuf {
         self.path.join(".git").join(path)
     }
 
-    /// Commits a file, and whatever else is there, in the main checkout.
+    /// Commits a file and all other changes in the main checkout.
     pub(crate) fn commit(&self, days: f64, file: &str, text: &str) {
         commit(&self.path, days, file, text);
     }
 
-    /// Commits on `main` and pushes: what others did meanwhile.
+    /// Commits on `main` and pushes, as others do meanwhile.
     pub(crate) fn moves_on(&self, file: &str) {
         self.commit(60.0, file, "others' work\n");
         self.push();
@@ -101,12 +101,12 @@ impl<'a> Repo<'a> {
         self.git(&["push", "-q", "origin", "main"]);
     }
 
-    /// A worktree on a new branch of the same name, off the upstream's default branch.
+    /// Adds a worktree on a new branch of the same name, off the upstream's default branch.
     pub(crate) fn tree(&self, name: &str) -> Tree {
         self.tree_at(&format!("worktrees/{}/{name}", self.directory()), name)
     }
 
-    /// The same at a place of its own.
+    /// Does the same at another path.
     pub(crate) fn tree_at(&self, place: &str, branch: &str) -> Tree {
         let path = self.world.at(place);
         self.git(&[
@@ -122,7 +122,7 @@ impl<'a> Repo<'a> {
         Tree::of(path).worked_in()
     }
 
-    /// A worktree with a detached HEAD.
+    /// Adds a worktree with a detached HEAD.
     pub(crate) fn detached(&self, name: &str) -> Tree {
         let path = self
             .world
@@ -138,12 +138,12 @@ impl<'a> Repo<'a> {
         Tree::of(path).worked_in()
     }
 
-    /// Its directory on the volume.
+    /// Returns its directory on the volume.
     pub(crate) fn directory(&self) -> String {
         self.name.replace('/', "__")
     }
 
-    /// What `git worktree list` says: each path, with its branch.
+    /// Returns what `git worktree list` says: each path, with its branch.
     pub(crate) fn registered(&self) -> BTreeMap<String, String> {
         let list = self.git(&["worktree", "list", "--porcelain"]);
         let entries = list.split("\n\n").filter(|entry| !entry.is_empty());
@@ -163,7 +163,7 @@ impl<'a> Repo<'a> {
             .collect()
     }
 
-    /// Every ref below `prefix`, with the object it names.
+    /// Returns every ref below `prefix`, with the object it names.
     pub(crate) fn refs(&self, prefix: &str) -> BTreeMap<String, String> {
         let list = self.git(&["for-each-ref", "--format=%(refname) %(objectname)", prefix]);
         list.lines()
@@ -172,7 +172,7 @@ impl<'a> Repo<'a> {
             .collect()
     }
 
-    /// What `git fsck` complains of; empty when all is well.
+    /// Returns what `git fsck` reports; empty if all is well.
     pub(crate) fn fsck(&self) -> String {
         let (code, out, err) = try_git(
             &self.path,
@@ -200,8 +200,8 @@ impl Tree {
         Self { path, admin }
     }
 
-    /// Leaves a line in HEAD's reflog as of a commit that landed since. Most tests want a tree that
-    /// has been worked in, without its commits.
+    /// Adds a line to HEAD's reflog, as of a commit that landed since. Most tests want a tree that
+    /// has been worked in, but without its commits.
     fn worked_in(self) -> Self {
         use std::io::Write;
         let head = self.git(&["rev-parse", "HEAD"]);
@@ -218,7 +218,7 @@ impl Tree {
         self
     }
 
-    /// Takes that line away: nobody has committed anything here yet.
+    /// Removes that line: nobody has committed anything here yet.
     pub(crate) fn not_worked_in(&self) -> &Self {
         let log = self.admin.join("logs/HEAD");
         let text = std::fs::read_to_string(&log).unwrap();
@@ -228,12 +228,12 @@ impl Tree {
         self
     }
 
-    /// Runs git in the tree, 60 days ago.
+    /// Runs git in the tree, dated 60 days ago.
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
         git(&self.path, 60.0, arguments)
     }
 
-    /// Commits a file, and whatever else is there.
+    /// Commits a file and all other changes.
     pub(crate) fn commit(&self, file: &str, text: &str) -> &Self {
         commit(&self.path, 60.0, file, text);
         self
@@ -253,8 +253,7 @@ impl Tree {
         self.age_admin(days)
     }
 
-    /// The same for the admin files alone. A tree that is gone was found missing by every night
-    /// since.
+    /// Does the same for the admin files alone. A missing tree counts as found missing since then.
     pub(crate) fn age_admin(&self, days: f64) -> &Self {
         if !self.path.exists() {
             write(&self.admin.join(MISSING), "");

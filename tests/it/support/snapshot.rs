@@ -8,18 +8,18 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What stands at a path. Access times are left out: looking moves them.
+/// What is at a path. Access times are left out, because inspecting changes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// `file`, `folder`, `link`, `fifo` or `other`.
     pub(crate) kind: &'static str,
     /// Permission bits.
     pub(crate) mode: u32,
-    /// Bytes; 0 for a directory, whose size is the file system's affair.
+    /// Bytes; 0 for a directory, because its size depends on the file system.
     pub(crate) size: u64,
     /// A file's content or a link's target, hashed.
     pub(crate) content: u64,
-    /// Its inode: a file written anew is another one.
+    /// Its inode, which changes when a file is replaced.
     pub(crate) inode: u64,
     /// Last write, in nanoseconds.
     pub(crate) mtime: i128,
@@ -27,7 +27,7 @@ pub(crate) struct Standing {
     pub(crate) ctime: i128,
 }
 
-/// Everything below `top` by its path relative to it, `top` itself included.
+/// Returns everything below `top` by its path relative to it, including `top` itself.
 pub(crate) fn snapshot(top: &Path) -> BTreeMap<PathBuf, Standing> {
     let entries = walkdir::WalkDir::new(top).into_iter().map(Result::unwrap);
     entries
@@ -62,7 +62,7 @@ fn standing(path: &Path) -> Standing {
     }
 }
 
-/// Without moving the access time, by which caches know what is used.
+/// Reads a file without changing its access time, by which caches see what is used.
 pub(super) fn read(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let file = OpenOptions::new()

@@ -1,9 +1,9 @@
 //! The world of the sweeps: a small volume on which one run does everything that a run can do,
 //! restored for each point.
 //!
-//! It knows the result of an undisturbed run, and which work must outlive any other. A week passes
-//! between two runs, so that what a dead one left is old enough to be cleared. Each copy equals the
-//! first in everything but time.
+//! It knows the result of an undisturbed run, and which work must survive any other. Six days pass
+//! between two runs, so that what a crashed one left is old enough to be cleared. Each copy equals
+//! the first in everything but time.
 
 use super::repo::Repo;
 use super::snapshot;
@@ -21,12 +21,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Between one night and the next: longer than any leftover is let be, and than a full repack is
-/// good for.
+/// Seconds between one run and the next: longer than any leftover is kept, and than a full repack
+/// counts as recent.
 const BETWEEN: i64 = 6 * 86_400;
 const REPOS: [&str; 2] = ["acme/shop", "acme/tools"];
 
-/// The world, as it was and as an undisturbed night and the next one leave it.
+/// The world before any run, and as one and two undisturbed runs leave it.
 pub(crate) struct Sweep {
     pub(crate) world: World,
     work: Work,
@@ -40,9 +40,9 @@ pub(crate) struct Sweep {
 struct Work {
     /// For each repo.
     commits: BTreeMap<&'static str, BTreeSet<String>>,
-    /// Files that nothing else holds: repo, path below the root, content, blob.
+    /// Files that exist nowhere else: repo, path below the root, content, blob.
     files: Vec<(&'static str, String, String, String)>,
-    /// What only an index names: repo, admin directory, blob.
+    /// What only an index names: repo, index file, blob.
     staged: Vec<(&'static str, PathBuf, String)>,
 }
 
@@ -89,14 +89,14 @@ impl Sweep {
         sweep
     }
 
-    /// Everything that a night can do.
+    /// Creates work of every kind that a run does.
     fn furnish(&self) {
         self.world
             .set("run", "repos_in_parallel: 1, io_threads: 1, deadline: 30s");
         self.full();
         self.incremental();
         self.caches();
-        // What an earlier night left.
+        // What an earlier run left.
         write(&self.world.at(".treewarden/trash/left/0/file"), "rubbish");
         symlink("/etc", self.world.at(".treewarden/trash/left/0/link")).unwrap();
         fs::set_permissions(
@@ -106,7 +106,7 @@ impl Sweep {
         .unwrap();
     }
 
-    /// Several old packs, and trees of every class.
+    /// Creates a repo with several old packs, and trees of every class.
     fn full(&self) {
         let shop = self.world.repo(REPOS[0]);
         for n in 0..2 {
@@ -140,7 +140,7 @@ impl Sweep {
         gone.commit("gone.ts", "gone\n");
         remove(&gone.path);
         gone.age_admin(10.0);
-        // One that is known to be missing, one that is not, and one that was found again.
+        // A tree known to be missing, one not yet known to be, and one that was found again.
         let absent = shop.tree("absent");
         shop.git(&["worktree", "lock", absent.path.to_str().unwrap()]);
         remove(&absent.path);
@@ -164,7 +164,7 @@ impl Sweep {
             vec![b'x'; 3 << 20],
         );
         found.age(3.0);
-        // Stashes are for ever, older than any reflog is kept.
+        // Stashes are kept for good, even if older than any reflog entry is kept.
         for days in [200.0, 100.0, 60.0] {
             write(
                 &shop.path.join("README.md"),
@@ -176,7 +176,7 @@ impl Sweep {
             &shop.path.join("README.md"),
             "the main checkout is in use\n",
         );
-        // What dead gits left.
+        // What crashed gits left.
         for (leftover, days) in [
             ("index.lock", 2.0),
             ("worktrees/saved/index.lock", 2.0),
@@ -188,8 +188,8 @@ impl Sweep {
         }
     }
 
-    /// A rescue that has been there for longer than they are kept, and is nobody's work any more.
-    /// Its one parent has a manifest, as that of a real one.
+    /// Creates a rescue that is older than rescues are kept, and no longer counts as work. Its one
+    /// parent has a manifest, like that of a real one.
     fn expired(&self) {
         let shop = Repo::there(&self.world, REPOS[0]);
         let commit = shop.git(&["commit-tree", "-m", "Rescue", "-p", "HEAD", "HEAD^{tree}"]);
@@ -207,7 +207,7 @@ impl Sweep {
         ]);
     }
 
-    /// More packs than it needs, all of them new, and many loose refs.
+    /// Creates a repo with more packs than it needs, all of them new.
     fn incremental(&self) {
         let tools = self.world.repo(REPOS[1]);
         for n in 0..3 {
@@ -221,8 +221,8 @@ impl Sweep {
         tools.tree("squashed").commit("loose.ts", "1\n").age(9.0);
     }
 
-    /// A unit of every kind and shape that goes, and one that stays. The last to go is the largest,
-    /// so that it alone settles how far an eviction goes.
+    /// Creates units of every kind and shape to be evicted, and one that stays. The last to be
+    /// evicted is the largest, so that it alone determines how far an eviction goes.
     fn caches(&self) {
         let at = |path: &str| self.world.at("caches").join(path);
         for (number, integrity) in ["AAGq", "AQGq", "AgGq"].iter().enumerate() {
@@ -293,10 +293,10 @@ impl Sweep {
             .set("eviction", &format!("budget: {}B", low * 10 / 9));
     }
 
-    /// The volume as it was.
+    /// Restores the volume as it was.
     pub(crate) fn bring_back(&self) {
         copy(&self.world.beside("before"), &self.world.root);
-        // A copy reads, and reading is use.
+        // Copying reads the files, and reading is use.
         age_all(&self.world.at("caches"), 90.0);
         age_all(&self.world.at("caches/models/young"), 2.0);
         let scratch = self.world.beside("scratch");
@@ -304,7 +304,7 @@ impl Sweep {
         fs::create_dir(scratch).unwrap();
     }
 
-    /// Everything on the volume is older by that.
+    /// Makes everything on the volume older by the time between two runs.
     pub(crate) fn a_week_passes(&self) {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
         let earlier = |seconds, nanos| Timespec {
@@ -325,13 +325,13 @@ impl Sweep {
         }
     }
 
-    /// A night under the tracer.
+    /// Makes a run under the tracer.
     pub(crate) fn night(&self, act: Act<'_>) -> Traced {
         self.world.trace(&["run", "--format", "json"], act)
     }
 
-    /// A night that nothing disturbs, and what is wrong after it. After a `faulty` one small things
-    /// may differ: of caches others went in the place of what could not be read.
+    /// Makes an undisturbed run, and returns what is wrong after it. After a `faulty` one small
+    /// things may differ: other cache units were evicted instead of those that could not be read.
     pub(crate) fn recover(&self, faulty: bool) -> Vec<String> {
         self.a_week_passes();
         let ran = self.world.treewarden(&["run", "--format", "json"]);
@@ -351,18 +351,18 @@ impl Sweep {
         wrong
     }
 
-    /// What tells the volume from what an undisturbed night makes of it, but for small things, and
-    /// for a temporary file of git's.
+    /// Returns how the volume differs from the result of an undisturbed run, except for small
+    /// things and git's temporary files.
     pub(crate) fn unlike_one_night(&self) -> Option<String> {
         difference(&self.state(), &self.one_night, &|key| {
             !is_small(key) && !key.starts_with("left behind: ")
         })
     }
 
-    /// What tells it from the volume before any night.
+    /// Returns how it differs from the volume before any run.
     pub(crate) fn unlike_untouched(&self) -> Option<String> {
         let mut state = self.state();
-        // Whom the lock was refused has made the file for it.
+        // A run that was refused the lock has created its file.
         state.retain(|path, _| {
             !path.starts_with(".treewarden/locks/") || self.untouched.contains_key(path)
         });
@@ -407,7 +407,7 @@ impl Sweep {
         work
     }
 
-    /// What is lost of the work, in words.
+    /// Describes what is lost of the work.
     pub(crate) fn lost(&self) -> Vec<String> {
         let mut lost = Vec::new();
         for (name, repo) in self.repos() {
@@ -450,7 +450,7 @@ impl Sweep {
         lost
     }
 
-    /// What would make a tool fail: a pointer without what it points to.
+    /// Returns what would make a tool fail: a pointer without its target.
     fn broken_caches(&self) -> Vec<String> {
         let at = |path: &str| self.world.at("caches").join(path);
         let mut broken = Vec::new();
@@ -477,8 +477,8 @@ impl Sweep {
         broken
     }
 
-    /// Everything that must be the same after a night, whatever came before it. Packs are told by
-    /// their number, rescues without their time.
+    /// Returns everything that must be the same after a run, whatever came before it. Packs are
+    /// reported by their number, rescues without their time.
     fn state(&self) -> BTreeMap<String, String> {
         let mut state = BTreeMap::new();
         let apart = |path: &Path| {
@@ -490,7 +490,7 @@ impl Sweep {
             let of_git = ["objects", "refs", "packed-refs", "logs/refs/treewarden"]
                 .iter()
                 .any(|name| below.starts_with(name));
-            // Locks are told among what is left behind.
+            // Locks are listed among what is left behind.
             let lock =
                 !below.as_os_str().is_empty() && below.extension() == Some(OsStr::new("lock"));
             of_git || lock || path.ends_with(".treewarden/journal.jsonl")
@@ -501,15 +501,15 @@ impl Sweep {
         for entry in entries.map(Result::unwrap) {
             let data = entry.metadata().unwrap();
             let what = match () {
-                // Git writes some lines anew, with or without a blank at the end.
+                // Git rewrites some lines with or without a trailing blank.
                 () if data.is_file() && entry.path().iter().any(|part| part == "logs") => {
                     format!(
                         "{} lines",
                         snapshot::read(entry.path()).split(|b| *b == b'\n').count()
                     )
                 }
-                // The last work in a tree that went is what a dead night would have told it: a
-                // night that reaped all it had to knows no more.
+                // Only the crashed run knew when work last happened in a tree that it reaped. The
+                // next run doesn't see that tree any more.
                 () if entry.path().ends_with(".treewarden/ledger.json") => {
                     without_last_work(&snapshot::read(entry.path()))
                 }
@@ -549,9 +549,9 @@ impl Sweep {
         state
     }
 
-    /// The packs, and whatever no git would leave behind that comes to its end. Beside the packs
-    /// there may be a cruft pack, with what a dead night wrote and nothing reaches; a pack without
-    /// an index is none.
+    /// Returns the number of packs, and what a git that ends normally would not leave behind. Cruft
+    /// packs are not counted, because a crashed run may have written objects that nothing reaches;
+    /// nor are packs without an index.
     fn store(&self, name: &str, repo: &Repo<'_>) -> Vec<(String, String)> {
         let files = walkdir::WalkDir::new(repo.git_dir(""))
             .into_iter()
@@ -587,8 +587,8 @@ impl Sweep {
     }
 }
 
-/// Does `check` on each item, in a world of its own for each processor, and gives all that it finds
-/// wrong. A tracer and what it traces are faster on one processor: they never run at the same time.
+/// Runs `check` on each item, in one world per processor, and returns all that is wrong. A tracer
+/// and what it traces are faster on one processor: they never run at the same time.
 pub(crate) fn sweep<T: Sync>(
     items: &[T],
     check: impl Fn(&Sweep, &T) -> Vec<String> + Sync,
@@ -599,7 +599,7 @@ pub(crate) fn sweep<T: Sync>(
     let work = |processor| {
         let mut only = CpuSet::new();
         only.set(processor).unwrap();
-        // Where that is forbidden it goes on more slowly.
+        // If that is forbidden, the sweep is merely slower.
         let _pinned = sched_setaffinity(Pid::from_raw(0), &only);
         let sweep = Sweep::new();
         loop {
@@ -631,7 +631,7 @@ pub(crate) fn sweep<T: Sync>(
     wrong.into_inner().unwrap()
 }
 
-/// Nothing went wrong, and nearly all of the `chosen` were met.
+/// Asserts that nothing went wrong, and that nearly all of the `chosen` points were met.
 #[track_caller]
 pub(crate) fn all_well(wrong: &[String], missed: usize, chosen: usize) {
     assert!(
@@ -643,8 +643,8 @@ pub(crate) fn all_well(wrong: &[String], missed: usize, chosen: usize) {
     assert!(missed * 50 <= chosen, "{missed} of {chosen} were never met");
 }
 
-/// A sample of about `size` items spread over all of them; or, as `TREEWARDEN_SWEEP` says, `all` of
-/// them, or the part `I/N`. `TREEWARDEN_POINT` selects those whose `name` contains it: one again.
+/// Returns about `size` items spread over all of them, or, if `TREEWARDEN_SWEEP` says so, `all` of
+/// them or the part `I/N`. `TREEWARDEN_POINT` selects those with this text in their `name`.
 pub(crate) fn sample<T>(items: Vec<T>, size: usize, name: impl Fn(&T) -> String) -> Vec<T> {
     let asked = |variable| std::env::var(variable).unwrap_or_default();
     let part = asked("TREEWARDEN_POINT");
@@ -673,8 +673,8 @@ fn short(bytes: &[u8]) -> String {
     format!("{} bytes: {text}", bytes.len())
 }
 
-/// Whether it is of no weight: what can be had again, a shield, which a full repack takes down, and
-/// how often a tree was rescued.
+/// Returns whether a difference doesn't matter: regenerable files, a shield, which a full repack
+/// removes, and how often a tree was rescued.
 fn is_small(key: &str) -> bool {
     key.starts_with("caches/")
         || key.contains("/node_modules")
@@ -682,7 +682,7 @@ fn is_small(key: &str) -> bool {
         || key.contains(": rescue/")
 }
 
-/// Everything that differs, as one line.
+/// Returns what differs, in one line.
 fn difference(
     found: &BTreeMap<String, String>,
     expected: &BTreeMap<String, String>,
@@ -713,7 +713,7 @@ fn difference(
     (!odd.is_empty()).then(|| odd[..odd.len().min(3)].join("; ") + &more)
 }
 
-/// Every object that refs, worktrees and reflogs reach, or the commits among them.
+/// Returns every object that refs, worktrees and reflogs reach, or the commits among them.
 fn reachable(repo: &Repo<'_>, objects: bool) -> Result<BTreeSet<String>, String> {
     let mut words = vec!["rev-list", "--all", "--reflog"];
     words.extend(objects.then_some("--objects"));

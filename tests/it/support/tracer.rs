@@ -1,12 +1,11 @@
-//! Watches every file-system call that the program and its git children make on a volume; kills, or
-//! lets a call fail, at a chosen one.
+//! Traces every file-system call that the program and its git children make on a volume, and kills
+//! the program or fails the call at a chosen one.
 //!
-//! A tracer of our own, on ptrace: strace counts `when=` for each thread and each system call
-//! separately, so that it can't hit "the 700th change of the volume", and it knows no directories,
-//! so that a fault would hit the loading of libraries first. A point is identified by what the call
-//! is and not by a number alone, so that it is the same in every run. Only calls that matter stop,
-//! by a seccomp filter that the tracer makes the program load before it starts. It touches only
-//! processes that it started.
+//! It uses ptrace itself: strace counts `when=` for each thread and each system call separately, so
+//! it can't hit "the 700th change of the volume", and it can't select directories, so a fault would
+//! hit the loading of libraries first. A point is identified by its call and not by a number alone,
+//! so that it is the same in every run. Only calls that matter stop, by a seccomp filter that the
+//! tracer makes the program load before it starts. It touches only processes that it started.
 
 use super::calls::{Call, Kind, Places, numbers, who};
 use super::{Ran, World, read};
@@ -24,12 +23,12 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-/// A night under the tracer takes a second; a night in which every call fails must end as well.
+/// A run under the tracer takes a second; a run in which every call fails must end as well.
 const LIMIT: Duration = Duration::from_mins(1);
-/// Waits until it is told to go on, so that the tracer sees the program's first call.
+/// Waits for a line, so that the tracer sees the program's first call.
 const STARTER: &str = "read go && exec \"$@\" </dev/null";
 
-/// The `nth` such call, counted from 1.
+/// The `nth` equal call, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Point {
     pub(crate) call: Call,
@@ -41,7 +40,7 @@ pub(crate) struct Point {
 pub(crate) enum Act<'a> {
     /// Nothing: only list the calls.
     Watch,
-    /// Kill everything before the call is made, as when a pod goes.
+    /// Kill everything before the call is made, as when a pod is removed.
     KillAll(&'a Point),
     /// The same before the n-th call that changes anything, counted from 1.
     KillAllBefore(usize),
@@ -54,11 +53,11 @@ pub(crate) enum Act<'a> {
 }
 
 impl Act<'_> {
-    /// Whether a call of this name and kind can be of interest.
+    /// Returns whether a call of this name and kind can be of interest.
     fn listens(&self, name: &str, kind: Kind) -> bool {
         match self {
             Self::Watch => true,
-            // A kill is before a change: what only looks is of no interest to it.
+            // A kill comes before a change, so calls that only inspect don't matter.
             Self::KillAll(_) | Self::Kill(_) | Self::KillAllBefore(_) => kind.changes(),
             Self::Once(point, _) => name == point.call.name,
             Self::Lasting(point, errno) => name == point.call.name || kind.can_meet(*errno),
@@ -66,15 +65,15 @@ impl Act<'_> {
     }
 }
 
-/// What came of it.
+/// The result of a traced run.
 #[derive(Debug)]
 pub(crate) struct Traced {
     pub(crate) ran: Ran,
     /// Every call on the volume, in order.
     pub(crate) calls: Vec<Call>,
-    /// How many of them were made before the point; none when it never came.
+    /// How many of them were made before the point; none if it was never reached.
     pub(crate) hit: Option<usize>,
-    /// It did not end by itself.
+    /// Whether it did not end by itself.
     pub(crate) hung: bool,
 }
 
@@ -87,7 +86,7 @@ impl fmt::Display for Point {
     }
 }
 
-/// Every call as the point at which it stands.
+/// Returns every call as a point.
 pub(crate) fn points(calls: &[Call]) -> Vec<Point> {
     let mut seen: HashMap<&Call, usize> = HashMap::new();
     let point = |call| {
@@ -165,7 +164,7 @@ impl World {
 /// A thread or process that is followed.
 struct Tracee {
     who: Arc<str>,
-    /// What the call at hand shall answer when it has been made.
+    /// The error that the current call must return once it has been made.
     answer: Option<Errno>,
 }
 
@@ -179,12 +178,12 @@ struct Tracer<'a> {
     /// How many calls like the point's there were.
     seen: usize,
     hit: Option<usize>,
-    /// Stays where it stands until the program is gone: would it outlive it?
+    /// A tracee that stays stopped until the program is gone: would it outlive it?
     held: Option<Pid>,
 }
 
 impl Tracer<'_> {
-    /// Follows all to their end, and gives the program's exit code.
+    /// Follows all to their end, and returns the program's exit code.
     fn follow(&mut self) -> i32 {
         let mut code = -1;
         let whose = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
@@ -199,7 +198,7 @@ impl Tracer<'_> {
                         let who = who(pid);
                         self.tracee(pid).who = who;
                     }
-                    // A new one, or one that was told to stop.
+                    // A new one, or one that was asked to stop.
                     self.tracee(pid);
                     resume(pid, None);
                 }
@@ -240,7 +239,7 @@ impl Tracer<'_> {
 
     fn stopped_at_call(&mut self, pid: Pid) {
         if self.is_done() {
-            // The rest of the night is nobody's business, and faster without us.
+            // The rest of the run needs no tracing, and is faster without it.
             let _gone = ptrace::setoptions(
                 pid,
                 self.options | Options::from_bits_retain(libc::PTRACE_O_SUSPEND_SECCOMP),
@@ -275,7 +274,7 @@ impl Tracer<'_> {
         resume(pid, None);
     }
 
-    /// What fails once has failed.
+    /// Returns whether the only failure has happened.
     fn is_done(&self) -> bool {
         matches!(self.act, Act::Once(..)) && self.hit.is_some()
     }
@@ -335,13 +334,13 @@ fn resume(pid: Pid, signal: Option<Signal>) {
     let _gone = ptrace::cont(pid, signal);
 }
 
-/// What a register holds for an error.
+/// Returns a register's value for an error.
 fn answer(errno: Errno) -> u64 {
     i64::from(-(errno as i32)).cast_unsigned()
 }
 
-/// Has a program that was told to stop load a filter by which it, and all its children, stop at
-/// these system calls: it makes two calls more before its next one.
+/// Makes a stopped program load a filter by which it, and all its children, stop at these system
+/// calls. The program makes two more calls for that before its next one.
 fn filter(pid: Pid, numbers: &[u32]) {
     assert!(matches!(
         waitpid(pid, None),
@@ -356,7 +355,7 @@ fn filter(pid: Pid, numbers: &[u32]) {
     while at_entry.rax != answer(Errno::ENOSYS) {
         at_entry = step();
     }
-    // Below what the program has of its stack, and what it may use below it.
+    // Below the program's stack, and the part below it that the program may use.
     let place = (at_entry.rsp - 4096) & !15;
     let instructions = program(numbers);
     let mut memory = u16::try_from(instructions.len() / 8)
@@ -383,7 +382,7 @@ fn filter(pid: Pid, numbers: &[u32]) {
         rip: at_entry.rip - 2,
         ..at_entry
     };
-    // The one at hand is made another, and the instruction is gone back to for the next.
+    // The current call is replaced, and the instruction pointer is set back for the next one.
     let first = user_regs_struct {
         rip: at_entry.rip,
         ..with(libc::SYS_prctl, [38, 1, 0])
@@ -412,7 +411,7 @@ fn filter(pid: Pid, numbers: &[u32]) {
     resume(pid, None);
 }
 
-/// The filter: load the call's number, compare it with each, and stop or go on.
+/// Returns the filter: load the call's number, compare it with each, and stop or continue.
 fn program(numbers: &[u32]) -> Vec<u8> {
     let instruction = |code: u32, jump: usize, value: u32| {
         let code = u16::try_from(code).unwrap().to_ne_bytes();

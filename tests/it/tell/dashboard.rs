@@ -1,8 +1,8 @@
-//! The dashboard over thirty nights, with a real Prometheus: no panel stays empty, and the numbers
-//! at its top are the last run's.
+//! The dashboard over thirty runs, with a real Prometheus: no panel is empty, and the numbers at
+//! its top are the last run's.
 //!
-//! `TREEWARDEN_SCREENS=DIRECTORY` keeps what Prometheus answered as `dashboard.json`, for
-//! `docs/picture.sh` to draw.
+//! `TREEWARDEN_SCREENS=DIRECTORY` keeps Prometheus' answers as `dashboard.json`, which
+//! `docs/picture.sh` draws.
 
 use super::real::{get_json, port, serve};
 use super::{policy, with_alerts};
@@ -21,11 +21,11 @@ use treewarden::report::{
 
 const GIB: u64 = 1 << 30;
 const NIGHTS: i64 = 30;
-/// Seconds between two scrapes: Prometheus forgets what is older than five minutes.
+/// Seconds between two scrapes: for Prometheus, a sample is stale after five minutes.
 const SCRAPE: usize = 240;
 
-/// Some weeks of a team: work fills the volume day by day, nights free some, and above the high
-/// mark they evict.
+/// Returns some weeks of a team: work fills the volume day by day, runs free some, and above the
+/// high watermark they evict.
 fn fleet() -> Vec<RunReport> {
     let mut level = nights::rich().volume.after;
     (level.used_bytes, level.free_bytes, level.used_inodes) = (112 * GIB, 88 * GIB, 13_400_000);
@@ -101,7 +101,7 @@ fn fleet() -> Vec<RunReport> {
     (0..=NIGHTS).rev().map(night).collect()
 }
 
-/// As many trees as there are agents at work, fewer at the weekend.
+/// Sets as many trees as agents are at work, fewer at the weekend.
 fn trees(night: &mut RunReport, day: u64) {
     let like: Worktree = night.repos[1].worktrees[0].clone();
     let busy = if day % 7 > 4 { 3 } else { 8 + day % 5 };
@@ -119,8 +119,8 @@ fn trees(night: &mut RunReport, day: u64) {
     }
 }
 
-/// What Prometheus would have scraped from the Pushgateway, as `promtool` takes it: family by
-/// family, each sample with its time.
+/// Returns what Prometheus would have scraped from the Pushgateway, in `promtool`'s format: by
+/// metric family, each sample with its time.
 fn scraped(nights: &[RunReport]) -> String {
     let policy = policy("volume: agents");
     let mut families: BTreeMap<String, (String, String)> = BTreeMap::new();
@@ -157,7 +157,7 @@ fn scraped(nights: &[RunReport]) -> String {
         + "# EOF\n"
 }
 
-/// A word of an address.
+/// Escapes a query parameter.
 fn escaped(text: &str) -> String {
     text.bytes()
         .map(|byte| {

@@ -1,6 +1,6 @@
-//! The programs that a cluster runs, as Debian has them: what they make of our notifications.
+//! Our notifications in the programs that a cluster runs, in Debian's versions.
 //!
-//! `.ci/run` unpacks them; nothing of them is installed, and none outlives its test.
+//! `.ci/run` unpacks them; nothing is installed, and no process outlives its test.
 
 use super::{Listener, failing, told, with_alerts};
 use crate::report::nights;
@@ -10,7 +10,7 @@ use std::fs;
 use std::time::Duration;
 use treewarden::report::RunReport;
 
-/// A port that is free now.
+/// Returns a port that is free now.
 pub(super) fn port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -19,7 +19,7 @@ pub(super) fn port() -> u16 {
         .port()
 }
 
-/// What a GET brings; none where nobody answers.
+/// Returns the body of a GET, or `None` without an answer.
 pub(super) fn get(url: &str) -> Option<String> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(Duration::from_secs(5)))
@@ -35,7 +35,7 @@ pub(super) fn get_json(url: &str) -> Value {
         .unwrap_or_default()
 }
 
-/// The samples of a scrape that are ours, sorted.
+/// Returns our samples in a scrape, sorted.
 fn samples(scrape: &str) -> Vec<String> {
     let mut samples: Vec<String> = scrape
         .lines()
@@ -46,7 +46,7 @@ fn samples(scrape: &str) -> Vec<String> {
     samples
 }
 
-/// A server of Debian's, started and answering.
+/// Starts one of Debian's servers, and waits until it answers.
 pub(super) fn serve(world: &World, program: &str, ready: &str, arguments: &[&str]) -> Running {
     let running = world.start_program(program, arguments);
     until(&format!("{program} answers"), || get(ready).is_some());
@@ -155,7 +155,7 @@ fn node_exporter_reads_the_textfile_and_promtool_finds_no_fault() {
     );
 }
 
-/// Our samples as names with sorted labels, and values: each program writes them its own way.
+/// Returns our samples with sorted labels, and values: each program formats them its own way.
 fn values(scrape: &str) -> Vec<(String, String)> {
     let value = |line: &String| {
         let (name, value) = line.rsplit_once(' ').unwrap();
@@ -292,7 +292,7 @@ fn alertmanager_has_the_alerts_until_the_next_night_should_have_told() {
         "{route: {receiver: none}, receivers: [{name: none}]}\n",
     );
     let mut report = nights::rich();
-    // It drops what is over.
+    // Alertmanager drops alerts that have ended.
     report.run.finished = chrono::DateTime::from(std::time::SystemTime::now());
     assert_eq!(
         told(
@@ -353,7 +353,7 @@ fn alertmanager_has_the_alerts_until_the_next_night_should_have_told() {
     );
 }
 
-/// Answers each POST with 200, and writes what it heard into a file.
+/// Answers each POST with 200, and appends its body to a file.
 const SECURE: &str = "
 import http.server, ssl, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -368,7 +368,7 @@ server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 ";
 
-/// An authority of our own, and a certificate by it for this machine.
+/// Creates a certificate authority, and a certificate by it for this machine.
 const CERTIFICATES: &str = "
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ours -keyout ca.key -out ca.pem
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=leaf -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
@@ -412,7 +412,7 @@ fn a_secure_address_is_called_when_its_authority_is_trusted() {
             .unwrap()
             .starts_with("{\"text\":\"treewarden on ")
     );
-    // A secret is not sent where nobody speaks TLS.
+    // Without TLS the secret is not sent.
     let plain = Listener::answering(&[200]);
     let address = format!("https{}/SECRET", plain.url().trim_start_matches("http"));
     let plain_talk = world

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// The alerts of all messages, by name: the newest summary.
+/// Returns the volume and newest summary of each alert that was received, by name.
 fn arrived(receiver: &Listener) -> BTreeMap<String, (String, String)> {
     let messages = receiver
         .heard()
@@ -76,7 +76,7 @@ fn a_shortfall_reaches_people_by_every_way() {
         "caches",
         "{kind: folder, name: models, path: caches/models}",
     );
-    // Whatever disk this is, more than some millionths of it are in use.
+    // On any disk, more than some millionths are in use.
     world.set("eviction", "high: {bytes: 0.0002%, inodes: 0.0002%}, low: {bytes: 0.0001%, inodes: 0.0001%}, min_age: 8d");
     world.set("alerts", &format!("volume: agents, pushgateway: {gateway_url}, alertmanager: {manager_url}, webhook: {{url_env: HOOK}}"));
     let night = world
@@ -124,7 +124,7 @@ fn a_shortfall_reaches_people_by_every_way() {
         "{text}"
     );
 
-    // InodesHigh is Prometheus' own: the night knows no such alert.
+    // InodesHigh is raised by Prometheus; the run has no such alert.
     until("all alerts reach the receiver", || {
         [
             "Evicted",
@@ -166,7 +166,7 @@ fn a_shortfall_reaches_people_by_every_way() {
         shortfall.starts_with("\"the last eviction on agents is short by "),
         "{shortfall}"
     );
-    // What the night and Prometheus both say is one alert, not two.
+    // An alert that both the run and Prometheus raise is one alert, not two.
     let active = get_json(&format!("{manager_url}/api/v2/alerts"));
     let named = |name: &str| {
         active
@@ -182,7 +182,7 @@ fn a_shortfall_reaches_people_by_every_way() {
         "{active:#}"
     );
 
-    // A night with nothing to complain of ends what Prometheus says.
+    // A run without problems ends Prometheus' alerts.
     let config = fs::read_to_string(world.config())
         .unwrap()
         .replace("0.0002%", "100%")

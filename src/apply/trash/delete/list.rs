@@ -1,5 +1,5 @@
-//! Lists a directory that is deleted, or as much of it as is held in memory. Whatever is no
-//! directory counts as a file.
+//! Lists a directory that is being deleted, or as many of its names as are kept in memory. Anything
+//! but a directory counts as a file.
 
 use crate::fs::openat;
 use crate::fs::walk::{Anchor, LISTING};
@@ -9,13 +9,13 @@ use std::io;
 
 /// A part of a directory's listing.
 pub(super) struct Listing {
-    /// Whatever is no directory.
+    /// Anything but directories.
     pub(super) files: Vec<CString>,
     pub(super) dirs: Vec<CString>,
     pub(super) more: bool,
 }
 
-/// Lists a directory from the beginning, at most so many names.
+/// Lists a directory from the beginning, at most `most` names.
 pub(super) fn read(directory: &Anchor, most: usize) -> io::Result<Listing> {
     let (mut files, mut dirs, mut buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
     rustix::fs::seek(directory, SeekFrom::Start(0))?;
@@ -39,7 +39,7 @@ pub(super) fn read(directory: &Anchor, most: usize) -> io::Result<Listing> {
         };
         if kind.is_dir() { &mut dirs } else { &mut files }.push((entry.ino(), name.to_owned()));
     }
-    // In the order on the disk.
+    // Sorted by inode, which is about their order on the disk.
     let sorted = |mut names: Vec<(u64, CString)>| {
         names.sort_unstable_by_key(|(inode, _)| *inode);
         names.into_iter().map(|(_, name)| name).collect::<Vec<_>>()

@@ -1,9 +1,9 @@
 //! Units that pass a shortlist are evicted as if all units had been in memory at once. The queues
-//! are the storm's, larger than one shortlist.
+//! are the random ones of `tests.rs`, larger than one shortlist.
 
 use super::*;
 
-/// The same decision, with few units in memory at a time.
+/// Decides the same, with few units in memory at a time.
 fn decide_sifted(
     caches: &[Cache],
     wanted: Wanted,

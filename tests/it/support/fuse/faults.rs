@@ -33,7 +33,7 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// Every call fails with this.
+    /// Returns a fault by which every call fails with this error.
     pub(crate) fn of(error: Errno) -> Self {
         Self {
             error,
@@ -45,7 +45,8 @@ impl Fault {
         }
     }
 
-    /// The server vanishes at the first call that this meets: from then on every call fails.
+    /// Returns a fault by which the server vanishes at the first matching call: from then on every
+    /// call fails.
     pub(crate) fn outage() -> Self {
         Self {
             spreads: true,
@@ -53,13 +54,13 @@ impl Fault {
         }
     }
 
-    /// It meets only these calls.
+    /// Limits it to these calls.
     pub(crate) fn on(self, calls: &'static [Call]) -> Self {
         Self { calls, ..self }
     }
 
-    /// It meets only paths with this part. A rename has two, with ` -> ` between; all are relative
-    /// to the volume's root, without `/` before.
+    /// Limits it to paths that contain this text. A rename has two, with ` -> ` between; all are
+    /// relative to the volume's root, without a leading `/`.
     pub(crate) fn at(self, path: &str) -> Self {
         Self {
             path: path.to_owned(),
@@ -67,7 +68,7 @@ impl Fault {
         }
     }
 
-    /// So many calls that it meets go well first.
+    /// Lets so many matching calls succeed first.
     pub(crate) fn after(self, calls: u32) -> Self {
         Self {
             after: calls,
@@ -75,7 +76,7 @@ impl Fault {
         }
     }
 
-    /// So many calls fail, and then all is well again.
+    /// Lets so many calls fail, and then none any more.
     pub(crate) fn times(self, times: u32) -> Self {
         Self { times, ..self }
     }
@@ -108,7 +109,7 @@ impl Faults {
         self.0.lock().unwrap().failed
     }
 
-    /// How this call fails, if it does.
+    /// Returns the error with which this call fails, if it does.
     pub(super) fn check(&self, call: Call, path: impl FnOnce() -> String) -> Result<(), Errno> {
         let mut state = self.0.lock().unwrap();
         if state.set.is_empty() {

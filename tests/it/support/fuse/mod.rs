@@ -1,9 +1,9 @@
 //! A file server for tests and benches: a FUSE file system that passes everything through to a
 //! backing directory, and fails as NFS fails.
 //!
-//! What a test does at the mount point is the work of this client; what it does to the backing
-//! directory is another client's. The server runs in threads of the test, so that its faults can be
-//! set while treewarden runs. Only faults that a test set occur.
+//! A change at the mount point is the work of this client; one in the backing directory is another
+//! client's. The server runs in threads of the test, so that its faults can be set while treewarden
+//! runs. Only faults that a test set occur.
 
 mod faults;
 mod nodes;
@@ -22,17 +22,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// As many calls are served at once: more than the threads of any night.
+/// The number of calls that are served at once: more than the threads of any run.
 const THREADS: usize = 40;
 
 /// How the server behaves from the beginning.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manners {
-    /// As an NFS server and its client do: a file that is open is renamed to `.nfs...` when it is
-    /// deleted, a file deleted by another client is stale, and a rename takes no flags. Else as a
-    /// local disk does.
+    /// Whether it behaves like an NFS server and client: an open file is renamed to `.nfs...` when
+    /// it is deleted, a file deleted by another client is stale, and a rename takes no flags.
+    /// Otherwise it behaves like a local disk.
     pub(crate) nfs: bool,
-    /// For so long the kernel answers from its cache; with zero every call reaches the server.
+    /// How long the kernel answers from its cache. With zero every call reaches the server.
     pub(crate) cache: Duration,
 }
 
@@ -54,15 +54,15 @@ impl Manners {
 struct Shared {
     faults: Faults,
     calls: [AtomicU64; Call::ALL.len()],
-    /// Microseconds that each call takes longer.
+    /// Microseconds that are added to each call.
     delay: AtomicU64,
     /// The volume's size in bytes, or 0 for that of the disk behind it.
     capacity: AtomicU64,
 }
 
-/// A mounted server; unmounted when the test is over.
+/// A mounted server. Dropping it unmounts it.
 pub(crate) struct Mounted {
-    /// Where the files really stand: what is done there, another client does.
+    /// Where the files really are. A change there is another client's.
     pub(crate) backing: PathBuf,
     mountpoint: PathBuf,
     shared: Arc<Shared>,
@@ -93,39 +93,39 @@ impl Mounted {
         }
     }
 
-    /// A path on the backing directory, as another client sees it.
+    /// Returns a path in the backing directory, as another client sees it.
     pub(crate) fn behind(&self, path: impl AsRef<Path>) -> PathBuf {
         self.backing.join(path)
     }
 
-    /// From now on calls fail as `fault` says.
+    /// Makes calls fail as `fault` says, from now on.
     pub(crate) fn set(&self, fault: Fault) {
         self.shared.faults.set(fault);
     }
 
-    /// From now on no call fails. Gives how many did.
+    /// Clears all faults. Returns how many calls failed.
     pub(crate) fn heal(&self) -> u64 {
         self.shared.faults.clear()
     }
 
-    /// How many calls have failed since the last [`Self::heal`].
+    /// Returns how many calls have failed since the last [`Self::heal`].
     pub(crate) fn failed(&self) -> u64 {
         self.shared.faults.failed()
     }
 
-    /// From now on every call takes so much longer.
+    /// Makes every call take so much longer, from now on.
     pub(crate) fn delay(&self, delay: Duration) {
         self.shared
             .delay
             .store(delay.as_micros().try_into().unwrap(), Ordering::Relaxed);
     }
 
-    /// From now on the volume is this large, and as full as its files make it.
+    /// Makes the volume this large, and as full as its files make it, from now on.
     pub(crate) fn resize(&self, bytes: u64) {
         self.shared.capacity.store(bytes, Ordering::Relaxed);
     }
 
-    /// How many calls of each kind there were so far.
+    /// Returns how many calls of each kind there were so far.
     pub(crate) fn calls(&self) -> BTreeMap<Call, u64> {
         Call::ALL
             .into_iter()
@@ -155,7 +155,7 @@ impl Drop for Mounted {
     }
 }
 
-/// The server holds one descriptor for each file that the kernel knows.
+/// Raises the descriptor limit: the server has one open for each file that the kernel knows.
 fn many_descriptors() {
     let (limit, many) = (getrlimit(Resource::Nofile), 1 << 17);
     if limit.current.is_some_and(|current| current < many) {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// FUSE's name for the top directory, whatever its inode.
 const ROOT: u64 = 1;
-/// A close is told to the server a little after it is done: so long a deletion waits for it.
+/// A close reaches the server a little after it is done, so a deletion waits this long for it.
 const CLOSING: Duration = Duration::from_millis(50);
 
 /// A descriptor that serves several threads.
@@ -29,7 +29,7 @@ struct Node {
     silly: Option<(Fd, OsString)>,
 }
 
-/// All of them.
+/// All files that the kernel knows.
 pub(super) struct Nodes {
     top: PathBuf,
     known: Mutex<HashMap<u64, Node>>,
@@ -37,7 +37,7 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// The backing directory.
+    /// Returns the backing directory.
     pub(super) fn top(&self) -> &Path {
         &self.top
     }
@@ -58,7 +58,7 @@ impl Nodes {
         }
     }
 
-    /// The file itself, not opened.
+    /// Returns a descriptor of the file itself, which is not opened.
     pub(super) fn fd(&self, node: u64) -> Result<Fd> {
         self.known
             .lock()
@@ -104,7 +104,7 @@ impl Nodes {
         }
     }
 
-    /// Where it stands, relative to the top.
+    /// Returns its path relative to the top.
     pub(super) fn path(&self, node: u64) -> PathBuf {
         let Ok(path) = self
             .fd(node)
@@ -124,7 +124,7 @@ impl Nodes {
         }
     }
 
-    /// The last close of a file that was renamed for it deletes it.
+    /// Records a close. The last one deletes a file that has a silly name.
     pub(super) fn closed(&self, node: u64) {
         if let Some(node) = self.known.lock().unwrap().get_mut(&node) {
             node.opens -= 1;
@@ -137,8 +137,8 @@ impl Nodes {
         }
     }
 
-    /// Makes way for the name to go: a file that is open gets a silly name instead. Says whether it
-    /// did.
+    /// Makes way for the name to be removed: an open file gets a silly name instead. Returns
+    /// whether it did.
     pub(super) fn make_way(&self, directory: &Fd, name: &OsStr) -> Result<bool> {
         let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
@@ -182,7 +182,7 @@ impl Nodes {
     }
 }
 
-/// By this path the kernel opens, changes and links the very file of a descriptor.
+/// Returns a path by which the kernel opens, changes and links exactly the file of a descriptor.
 pub(super) fn link(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }

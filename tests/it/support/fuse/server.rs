@@ -18,13 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Nodes are held until they are forgotten, so no number is used twice.
+/// Nodes stay open until they are forgotten, so no number is used twice.
 const GENERATION: Generation = Generation(0);
 
-/// What the kernel is told.
+/// The answer to the kernel.
 type Answer<T> = std::result::Result<T, fuser::Errno>;
 
-/// A file or directory that somebody opened.
+/// An open file or directory.
 struct Open {
     fd: Fd,
     /// A directory's entries as they were when its reading began.
@@ -57,8 +57,8 @@ impl Server {
         }
     }
 
-    /// Does one call on a file, or on a name in a directory: counted, delayed, and failing when it
-    /// should.
+    /// Does one call on a file, or on a name in a directory. Counts it, delays it, and fails if a
+    /// fault says so.
     fn call<T>(
         &self,
         call: Call,
@@ -118,7 +118,7 @@ impl Server {
             .ok_or(Errno::BADF)
     }
 
-    /// A new name in a directory.
+    /// Creates a name in a directory.
     fn make(
         &self,
         call: Call,
@@ -178,7 +178,7 @@ impl Server {
         rustix::fs::fstat(&fd)
     }
 
-    /// The entries from `offset` on; a reading from the beginning sees the directory as it is now.
+    /// Returns all entries. Reading from the beginning lists the directory anew.
     fn entries(&self, handle: FileHandle, offset: u64) -> Result<Arc<Vec<Entry>>> {
         let open = self.handle(handle)?;
         let mut entries = open.entries.lock().unwrap();
@@ -462,8 +462,7 @@ impl fuser::Filesystem for Server {
     }
 
     fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        // Where appended data goes, and what a link leads to, the kernel has found out before it
-        // asks.
+        // The kernel has already resolved links, and determines where appended data is written.
         let flags =
             OFlags::from_bits_retain(flags.0.cast_unsigned()) & (OFlags::ACCMODE | OFlags::NOATIME);
         let opened = self.call(Call::Open, node, None, |node| {
@@ -651,7 +650,7 @@ impl fuser::Filesystem for Server {
                     } else {
                         self.nodes.find(node.0, &entry.name)
                     };
-                    // It went meanwhile.
+                    // It was removed meanwhile.
                     let Ok(stat) = stat else { continue };
                     if reply.add(
                         INodeNo(stat.st_ino),
