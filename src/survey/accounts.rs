@@ -19,21 +19,21 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Whether a tool gives its directories the name `name`, and the one in `parent` is one. False on
-/// an error.
+/// Checks whether `name` in `parent` is a directory that a tool made under a name of its own. False
+/// on an error.
 pub(super) fn is_named(parent: BorrowedFd<'_>, name: &str) -> bool {
     tools(parent, name, |tool| tool.signs.is_empty())
         .next()
         .is_some()
 }
 
-/// Whether the directory `name` in `parent`, whose entries are `names`, contains a tool's sign.
+/// Checks by a sign among its entries `names` whether a tool made the directory `name` in `parent`.
 pub(super) fn is_signed<'a>(
     parent: BorrowedFd<'_>,
     name: &str,
     mut names: impl Iterator<Item = &'a [u8]>,
 ) -> bool {
-    // Gathered once, for a directory may have many names.
+    // Collected once, because a directory may have many names.
     let signs: Vec<&[u8]> = ecosystems::output()
         .flat_map(|tool| tool.signs)
         .map(|sign| sign.as_bytes())
@@ -44,7 +44,7 @@ pub(super) fn is_signed<'a>(
             .is_some()
 }
 
-/// Whether an untracked file is one that a tool writes among the sources, by its name and contents.
+/// Checks by name and contents whether a tool wrote an untracked file among the sources.
 pub(super) fn is_made_file(parent: BorrowedFd<'_>, name: &str) -> bool {
     let is_it = |file: &MadeFile| (file.may_be)(name) && (file.is_one)(parent, name);
     ecosystems::made_files().any(is_it)
@@ -58,7 +58,7 @@ fn tools<'a>(
     ecosystems::output().filter(move |tool| asked(tool) && (tool.made)(parent, name))
 }
 
-/// What is in a tool's directory and isn't the tool's.
+/// What a walk of a tool's directory found.
 #[derive(Default)]
 pub(super) struct Found {
     /// Files and directories that no account claims, by their path in the directory, sorted.
@@ -99,7 +99,7 @@ pub(super) fn look_through(place: &VolumePath, first: bool, stop: &Stop) -> io::
     Ok(search.found)
 }
 
-/// The deepest directory that is still a tool's: no tool nests its directories so deep.
+/// Below this depth nothing counts as a tool's: no tool nests its directories so deep.
 const DEEPEST: usize = 200;
 
 struct Search<'a> {
@@ -109,13 +109,13 @@ struct Search<'a> {
     held: Held,
 }
 
-/// A directory that is looked through.
+/// A directory on the walk.
 struct Level<'a> {
     directory: &'a Directory,
     /// Its path in the tool's directory, and how deep that is.
     path: &'a Path,
     depth: usize,
-    /// The accounts that may speak for what is in it.
+    /// The opinions that decide on its entries.
     opinions: &'a [Opinion],
 }
 

@@ -1,7 +1,7 @@
 //! Line endings of checked-out files, by the attributes in HEAD and the repo's own settings.
 //!
-//! Both are data: a pattern is matched, nothing is run. A line that isn't understood makes the
-//! whole answer unknown, because a false "a checkout changes this file" would let work be lost.
+//! Both are only data: patterns are matched, and nothing is run. A line that isn't understood makes
+//! the whole answer unknown, because a false "a checkout changes this file" would let work be lost.
 
 use super::committed::Files;
 use crate::fs::budget::Held;
@@ -29,9 +29,9 @@ const NAME: &str = ".gitattributes";
 pub(super) struct Attributes {
     /// In order of precedence: the last match wins.
     rules: Vec<Rule>,
-    /// `core.autocrlf` is true.
+    /// Whether `core.autocrlf` is true.
     auto: bool,
-    /// Text without an `eol` of its own gets CRLF.
+    /// Whether text without an `eol` of its own gets CRLF.
     crlf: bool,
     held: Held,
 }
@@ -64,7 +64,7 @@ enum Text {
 }
 
 impl Attributes {
-    /// Reads the attributes of a commit with these files; none if a part of them isn't understood.
+    /// Reads the attributes of the commit with these files; none if any part isn't understood.
     ///
     /// # Errors
     /// Something can't be read.
@@ -102,7 +102,7 @@ impl Attributes {
         let mut files: Vec<_> = named
             .map(|(path, (_, blob))| (path.parent().unwrap_or(Path::new("")), *blob))
             .collect();
-        // A deeper one takes precedence.
+        // A deeper file takes precedence.
         files.sort_by_key(|(directory, _)| directory.components().count());
         for (directory, blob) in files.iter().take(MOST_FILES + 1) {
             let blob = repo.find_blob(*blob).map_err(io::Error::other)?;
@@ -124,7 +124,7 @@ impl Attributes {
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
         for line in lines {
-            // Macros, quotes, and what git itself forbids.
+            // Macros, quoted patterns, and negation, which git forbids.
             if line.starts_with(['[', '"', '!']) || self.rules.len() >= MOST_RULES {
                 return false;
             }
@@ -144,7 +144,7 @@ impl Attributes {
         true
     }
 
-    /// Whether a checkout of `blob` at `path` writes CRLF where the blob has LF.
+    /// Checks whether a checkout of `blob` at `path` writes CRLF where the blob has LF.
     pub(super) fn lengthens(&self, path: &Path, blob: &[u8]) -> bool {
         let (mut text, mut eol) = (Text::Unspecified, Eol::Unspecified);
         for rule in self.rules.iter().filter(|rule| rule.matches(path)) {
@@ -171,8 +171,8 @@ impl Attributes {
 }
 
 impl Rule {
-    /// Parses a pattern as in gitignore, except that one with a trailing slash matches nothing.
-    /// None if it isn't understood.
+    /// Parses a pattern as in gitignore, except that a pattern with a trailing slash matches
+    /// nothing. None if it isn't understood.
     fn of(directory: &Path, pattern: &str) -> Option<Self> {
         let by_name = !pattern.trim_end_matches('/').contains('/');
         let glob = GlobBuilder::new(pattern.strip_prefix('/').unwrap_or(pattern))
@@ -194,8 +194,8 @@ impl Rule {
     fn say(&mut self, word: &str) {
         match word {
             "text" => self.text = Some(Text::Set),
-            // `crlf` is an older word for `text`. Whatever its value, such a file is treated as if
-            // nobody had marked it as text.
+            // `crlf` is the older name of `text`. Even if it is set, the file counts as `-text`:
+            // then a checkout changes nothing.
             "-text" | "binary" | "crlf" | "-crlf" | "crlf=input" => self.text = Some(Text::Unset),
             "text=auto" => self.text = Some(Text::Auto),
             "!text" => self.text = Some(Text::Unspecified),
@@ -219,7 +219,7 @@ impl Rule {
     }
 }
 
-/// Git's guess: a NUL, or more than one non-printable character in 128.
+/// Guesses as git does: a NUL, or more than one non-printable character in 128, means binary.
 fn is_binary(blob: &[u8]) -> bool {
     let odd = |byte: u8| {
         byte == 127 || (byte < 32 && !matches!(byte, b'\n' | b'\r' | b'\t' | 8 | 12 | 27))

@@ -3,15 +3,16 @@
 //!
 //! | a borrower | is known by |
 //! | --- | --- |
-//! | a clone made with `--shared` or `--reference`, bare or not, a submodule's repo below `modules` | `info/alternates` in its object directory |
+//! | a clone with `--shared` or `--reference`, bare or not | `objects/info/alternates` |
+//! | a submodule's repo below `modules` | the same |
 //! | a `git-new-workdir` | `objects` that is a link |
 //! | a worktree's admin directory that is in no registry | `commondir` |
 //!
-//! Lenders are compared by device and inode, so links, `..` and relative lines make no difference.
-//! Every directory below the root is listed, `node_modules` and caches too, since somebody may have
-//! cloned into them; only the fan-out and the packs of an object directory and other mounts are
-//! not. An unreadable directory may borrow from any lender. The walk costs three round trips per
-//! directory of the volume, so it runs only if something is to be dropped.
+//! Lenders are compared by device and inode, so links, `..` and relative paths make no difference.
+//! Every directory below the root is listed, including `node_modules` and caches, because somebody
+//! may have cloned into them. Only other mounts and an object directory's fan-out and packs are
+//! left out. An unreadable directory may borrow from any lender. The walk costs three round trips
+//! per directory of the volume, so it runs only if something is to be dropped.
 
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -33,7 +34,7 @@ use std::time::Instant;
 /// Bytes. A line names one lender, so no well-formed list is longer.
 const CAP: u64 = 1 << 20;
 const LINES: usize = 1000;
-/// The search gives up after this part of a run's time: the run has more to do.
+/// The search gives up after a run's time limit divided by this: the run has more to do.
 const PART: u32 = 4;
 /// The depth to which git follows alternates of alternates.
 const DEEPEST: usize = 5;
@@ -85,7 +86,7 @@ impl Borrowers {
             found: Mutex::default(),
         };
         for (name, place) in repos {
-            // A missing one may be back tomorrow.
+            // A missing repo may be back tomorrow, and still borrow.
             if place
                 .join(".git/objects")
                 .map_err(io::Error::from)
@@ -117,8 +118,8 @@ impl Borrowers {
         all
     }
 
-    /// Why unreachable objects of the repo with this git dir may still be needed; none if they
-    /// aren't.
+    /// Returns why unreachable objects of the repo with this git dir may still be needed; none if
+    /// they aren't.
     pub fn need(&self, git_dir: &VolumePath) -> Option<String> {
         let objects = git_dir.path().join("objects");
         let found = self.found();
@@ -166,14 +167,14 @@ impl Borrowers {
         }
     }
 
-    /// Records that `borrower` uses `objects`, by whatever path. Returns whether that is a
+    /// Records that `borrower` uses `objects`, under whatever path. Returns whether that is a
     /// directory.
     fn reaches(&self, borrower: &Path, objects: &Path) -> io::Result<bool> {
         let plain = plain(objects);
         let looked = rustix::fs::statat(CWD, objects, AtFlags::NO_AUTOMOUNT);
         for (number, lender) in self.lenders.iter().enumerate() {
-            // A directory that is missing for us may be on the volume under another name that only
-            // agents have.
+            // A directory that is missing here may be on the volume, under a path that only agents
+            // have.
             let named = match &looked {
                 Ok(stat) => lender.id == Some(id(stat)),
                 Err(_) => lender
@@ -197,8 +198,8 @@ fn id(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
-/// Whether something of another kind is there: git borrows nothing there either, and the walk sees
-/// whatever else there is.
+/// Checks whether something other than a directory of this volume is there. Git borrows nothing
+/// there either, and the walk sees whatever else there is.
 fn is_odd(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, InvalidData, NotADirectory};
     matches!(error.kind(), NotADirectory | InvalidData | CrossesDevices)
@@ -276,7 +277,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Lists a directory, records what borrows there, and returns the directories in it.
+    /// Lists a directory, records what borrows there, and returns the directories to walk next.
     fn list(&self, directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, Errno> {
         if rustix::fs::fstat(directory)?.st_dev != self.device {
             return Err(Errno::XDEV);
@@ -310,7 +311,7 @@ impl<'a> Walk<'a> {
         Ok(below)
     }
 
-    /// Takes in an entry of a directory by which something borrows.
+    /// Records a borrower, if an entry of a directory shows one.
     fn take_in(
         &self,
         directory: &OwnedFd,
@@ -332,8 +333,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A list of lenders stands in `info` of the object directory whose objects are short of
-    /// theirs.
+    /// Reads the lenders of an object directory, which `info/alternates` lists.
     fn alternates(&self, info: &OwnedFd, path: &Path) -> io::Result<()> {
         let list = openat::below(
             info,
@@ -350,8 +350,8 @@ impl<'a> Walk<'a> {
         self.lines(borrower, &self.root.join(objects), &text, DEEPEST)
     }
 
-    /// Records the repo in an admin directory's `commondir`: its HEAD, index and reflog need that
-    /// repo's objects. Git knows the worktrees in the repo's own registry.
+    /// Records the repo that an admin directory's `commondir` names: the worktree's HEAD, index and
+    /// reflog need that repo's objects. Git itself knows the worktrees in the repo's own registry.
     fn commondir(&self, admin: &OwnedFd, path: &Path) -> io::Result<()> {
         let text = text_of(File::from(openat::below(
             admin,
@@ -372,9 +372,9 @@ impl<'a> Walk<'a> {
         self.all.reaches(path, &common.join("objects")).map(drop)
     }
 
-    /// Records the lenders in a list that is in `objects`, and in the lists of lenders outside the
-    /// volume, where no walk comes. Each of those is read once per depth: they may name one
-    /// another, and the volume under another name.
+    /// Records the lenders that a list in `objects` names. Follows the lists of lenders outside the
+    /// volume, which the walk doesn't reach. Each of those is read once per depth, because they may
+    /// name one another, and the volume under another path.
     fn lines(&self, borrower: &Path, objects: &Path, text: &[u8], deep: usize) -> io::Result<()> {
         let lines = text
             .split(|&byte| byte == b'\n')
@@ -418,7 +418,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Why the search ends early.
+    /// Returns why the search must end early; none if it need not.
     fn late(&self) -> Option<&'static str> {
         self.stop.reached().or_else(|| {
             (self.began.elapsed().saturating_mul(PART) > self.stop.limit())
@@ -427,7 +427,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What an entry of a directory is; none when it went meanwhile.
+/// Returns the type of a directory's entry; none if the entry was removed meanwhile.
 fn kind_of(directory: &OwnedFd, entry: &RawDirEntry<'_>) -> Result<Option<FileType>, Errno> {
     if entry.file_type() != FileType::Unknown {
         return Ok(Some(entry.file_type()));
@@ -443,7 +443,7 @@ fn kind_of(directory: &OwnedFd, entry: &RawDirEntry<'_>) -> Result<Option<FileTy
     }
 }
 
-/// The fan-out and the packs of an object directory, which git makes and fills with files alone.
+/// Checks whether it is `pack` or a fan-out directory, which git fills with files alone.
 fn is_full_of_objects(directory: &Path) -> bool {
     let name = directory.file_name().unwrap_or_default().as_bytes();
     name == b"pack" || (name.len() == 2 && name.iter().all(u8::is_ascii_hexdigit))

@@ -1,9 +1,9 @@
 //! What a checkout makes of a blob: other line endings, or a large file in place of its git-lfs
 //! pointer.
 //!
-//! Git hides the difference once its index has seen the file; here it is recognised. Every other
-//! effect of a filter counts as work, since nobody knows what it dropped. No filter is run, and a
-//! file that only the tree has is never safe.
+//! Git hides such a difference once its index has seen the file; here it is recognised. Every other
+//! effect of a filter counts as work, because nobody knows what the filter dropped. No filter is
+//! run, and content that only the tree has is never safe.
 
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -13,28 +13,28 @@ use std::io::{self, BufRead};
 
 /// Bytes. A git-lfs pointer is shorter, by its specification.
 const LONGEST_POINTER: usize = 1024;
-/// The beginning of a pointer, by its specification. Older ones are too rare to matter, and count
-/// as work.
+/// The beginning of a pointer, by its specification. Older versions are too rare to matter, and
+/// count as work.
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\n";
-/// Bytes up to which a text with other line endings than its blob is read.
+/// Bytes of the largest text that is compared with a blob of other line endings.
 pub const LONGEST_TEXT: u64 = 64 << 20;
 
-/// A file that stands where a checkout would put a blob.
+/// A file at the path where a checkout would put a blob.
 pub struct CheckedOut<'a> {
     /// The repo's git dir, with the store of git-lfs.
     pub git_dir: &'a VolumePath,
     /// The file.
     pub place: &'a VolumePath,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
     /// Whether git's index vouches that a checkout made it from the blob.
     pub vouched: bool,
 }
 
 impl CheckedOut<'_> {
-    /// Whether a checkout would make the file from `blob` again. Either git's index vouches that it
-    /// did; or, for an index knows nothing of a copy (`cp -a`), the file is read, and `lengthens`
-    /// says whether a checkout changes line endings there.
+    /// Checks whether a checkout would make this file from `blob`. A git-lfs file is read only if
+    /// the index doesn't vouch for it. A text is always read; if the index doesn't know it
+    /// (`cp -a`), `lengthens` must say that a checkout changes line endings there.
     ///
     /// # Errors
     /// The file can't be read.
@@ -95,7 +95,7 @@ fn pointer(blob: &[u8]) -> Option<Pointer<'_>> {
     .filter(|_| is_hex)
 }
 
-/// Whether a pointer names the content with this sum.
+/// Checks whether a pointer names the content with this sum.
 fn names(pointer: &Pointer<'_>, sum: &[u8]) -> bool {
     let digits = pointer
         .oid
@@ -120,8 +120,8 @@ fn sha256(place: &VolumePath, stop: &Stop) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Whether the repo has the content itself. The store belongs to the main checkout, so it stays
-/// when the tree goes, and treewarden never empties it.
+/// Checks by name and size whether the repo has the content itself. The store belongs to the main
+/// checkout, so it stays when the tree is removed, and treewarden never empties it.
 fn is_stored(git_dir: &VolumePath, Pointer { oid, size }: &Pointer<'_>) -> bool {
     let object = git_dir.join(format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
     object.is_ok_and(|object| {

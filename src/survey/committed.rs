@@ -12,14 +12,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// No well-formed commit has more files, or deeper directories: trees that name one another contain
-/// billions in a kilobyte.
+/// No well-formed commit has more files, or directories deeper than `DEEPEST`: a kilobyte of nested
+/// trees can name billions of files.
 pub(super) const FILES_CAP: usize = 5_000_000;
-/// Nor does a well-formed commit contain the same directory this often: the limit exposes such
-/// trees without unfolding them.
+/// No well-formed commit contains the same directory more often. The limit exposes nested trees
+/// without unfolding them.
 const SAME_CAP: u32 = 10_000;
 pub(super) const DEEPEST: usize = 1024;
-/// Bytes of the longest path that can be checked out: the kernel accepts no longer one.
+/// Bytes of the longest path that can be checked out: the kernel's limit.
 const LONGEST: usize = 4096;
 const TOO_MUCH: &str =
     "its commit holds more files, deeper directories or longer names than any well-formed one";
@@ -28,7 +28,7 @@ const TWICE: &str = "its commit names a file twice, as no well-formed one does; 
 /// Modes and blobs of files by path.
 pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
 
-/// Every file of a commit's tree, all of which is `held`.
+/// Returns every file of a commit's tree, counted in `held`.
 ///
 /// # Errors
 /// An object can't be read.
@@ -55,7 +55,7 @@ pub(super) struct Trees<'a> {
 }
 
 impl Trees<'_> {
-    /// Every file of a tree that should hold at most `most`, all of which is `held`.
+    /// Returns the files of a tree, counted in `held`. More than `most` are an error.
     pub(super) fn files(
         self,
         tree: Oid,
@@ -82,30 +82,29 @@ impl Trees<'_> {
     }
 }
 
-/// A tree on its way to a list of its files.
+/// A tree that is being unfolded into a list of its files.
 struct Unfolding<'a> {
     trees: Trees<'a>,
     most: usize,
     held: &'a mut Held,
     /// How often each directory was met.
     times: HashMap<Oid, u32>,
-    /// Entries of the directories that are open: all but one of each directory lead to another
-    /// file.
+    /// Entries of the open directories: all but one per directory still lead to other files.
     open: usize,
     files: Vec<(PathBuf, (u32, Oid))>,
 }
 
-/// A directory that is open, and how far it was read.
+/// An open directory, and how far it was read.
 struct Directory {
-    /// Its path, with a slash behind it.
+    /// Its path, with a trailing slash.
     path: Vec<u8>,
     entries: Arc<[Entry]>,
     next: usize,
 }
 
 impl Unfolding<'_> {
-    /// By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole run
-    /// along. In order, so that nothing is left to sort.
+    /// Unfolds iteratively: libgit2's own walk recurses, and a stack overflow would end the whole
+    /// run. Keeps the order, so that nothing is left to sort.
     fn all(&mut self, tree: Oid) -> Result<(), git2::Error> {
         let mut directories = vec![self.directory(Vec::new(), tree)?];
         while let Some(directory) = directories.last_mut() {
@@ -175,7 +174,7 @@ mod tests {
     use super::*;
     use git2::ObjectType;
 
-    /// Written unchecked: git would reject some.
+    /// Writes a tree without checks: git would reject some of these.
     fn directory(repo: &Repository, entries: &[(&str, &str, Oid)]) -> Oid {
         let entry = |(mode, name, id): &(&str, &str, Oid)| {
             [mode.as_bytes(), b" ", name.as_bytes(), b"\0", id.as_bytes()].concat()

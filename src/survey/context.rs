@@ -30,20 +30,20 @@ pub struct Context<'a> {
     /// The tips of branches, remote-tracking refs and tags. If they can't be read, every tree that
     /// needs them is unknown.
     pub kept: &'a Kept,
-    /// The answers so far about the repo's objects.
+    /// A cache of facts about the repo's objects.
     pub objects: &'a Arc<Objects>,
     /// Its upstream's default branch.
     pub upstream: &'a Upstream<'a>,
     /// When to stop. A survey that was stopped is worth nothing.
     pub stop: &'a Stop,
-    /// Whether a tree's time has come, judged by its survey: then all of it is inspected.
+    /// Whether a tree is due, judged by its survey: then all of it is inspected.
     pub due: &'a (dyn Fn(&Worktree) -> bool + Sync),
 }
 
 /// What the survey of a repo's trees needs to know of the rest of the volume.
 #[derive(Debug, Clone, Default)]
 pub struct VolumeContext {
-    /// Places whose tree an earlier run moved to the trash.
+    /// Places from which an earlier run moved a tree to the trash.
     pub trashed: HashSet<VolumePath>,
     /// The state directory, caches and checkouts: no worktree may be there, whatever a registration
     /// says.
@@ -52,14 +52,14 @@ pub struct VolumeContext {
     pub missing: Missing,
     /// The processes at work on this machine.
     pub processes: Processes,
-    /// The volume was made to look old by touching its files, which moves their change times: those
-    /// don't count.
+    /// Whether the volume was made to look old by touching its files. That moves their change
+    /// times, so those don't count.
     pub touched: bool,
 }
 
 impl VolumeContext {
-    /// The reserved place that `place`, as a worktree of the checkout `own`, would contain or be
-    /// in.
+    /// Returns the reserved place that `place`, as a worktree of the checkout `own`, would contain
+    /// or be in.
     pub fn in_the_way(&self, place: &VolumePath, own: &VolumePath) -> Option<&VolumePath> {
         let [place, own] = [place, own].map(VolumePath::relative);
         self.reserved.iter().find(|other| {
@@ -81,12 +81,12 @@ pub struct Times {
     pub look_before: DateTime<Utc>,
     /// See [`Context::is_stale`].
     pub is_stale: IsStale,
-    /// When the run that was killed here was at work, if there was one.
+    /// When the run that was killed in this repo was at work, if there was one.
     pub killed: Option<DateTime<Utc>>,
 }
 
 impl Times {
-    /// Those of a look at whole trees, whatever their age; `clock` is the file server's.
+    /// Returns the times for surveying whole trees of any age, by the file server's `clock`.
     pub fn whole(clock: DateTime<Utc>, is_stale: IsStale) -> Self {
         Self {
             clock,

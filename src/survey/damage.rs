@@ -3,17 +3,18 @@
 //!
 //! | inspected | must be so |
 //! | --- | --- |
-//! | a pack and its index | both have git's headers and the same number of objects, and the pack's end is the sum in its index |
-//! | an index without a pack | all that it lists is elsewhere: then a killed git left it |
-//! | a loose object that doesn't inflate to its end (`Shadow::doubtful`) | git finds the object even so, in a pack |
-//! | a ref, `packed-refs` and HEAD | they parse, and what they name is there; for HEAD and a branch the tree too |
-//! | HEAD's branch | it is there, or has no reflog |
+//! | a pack and its index | both have git's headers, and the same number of objects |
+//! | the last bytes of a pack | the checksum that its index records |
+//! | an index without a pack | every object that it lists is elsewhere: then a killed git left it |
+//! | a loose object that isn't whole (`Shadow::doubtful`) | git finds it in a pack all the same |
+//! | refs and HEAD | they parse, and what they name exists; for HEAD and a branch, its tree too |
+//! | HEAD's branch | it exists, or has no reflog |
 //!
-//! A killed git leaves a pack without an index while it writes or deletes one: all its objects are
-//! elsewhere. It is damage only if something that a ref names is missing. The inspection costs some
-//! ten calls per pack and two per loose ref, while `git fsck` reads everything; whoever needs an
-//! object finds deeper damage. Nothing is repaired here, and concurrent changes by an agent's git
-//! are no damage.
+//! A killed git leaves a pack without an index while it writes or deletes one: all objects of that
+//! pack are elsewhere. It is damage only if something that a ref names is missing. The inspection
+//! costs some ten calls per pack and two per loose ref, while `git fsck` reads everything; deeper
+//! damage shows when an object is needed. Nothing is repaired here, and concurrent changes by an
+//! agent's git aren't damage.
 
 use super::go_on;
 use crate::fs::budget::Held;
@@ -33,7 +34,7 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of a ref: it is one line.
 const LINE: u64 = 4096;
-/// Bytes, as proven by `shadow`.
+/// Bytes. `shadow` has checked this limit.
 const PACKED_REFS: u64 = 32 << 20;
 /// Bytes that a ref takes besides its name.
 const A_REF: usize = 96;
@@ -42,7 +43,7 @@ const HASH: u64 = 20;
 type Sum = [u8; 20];
 /// Bytes of a pack's header: `PACK`, its version, its number of objects.
 const PACK_HEADER: u64 = 12;
-/// Bytes of a fan-out table, whose last number is the number of all objects.
+/// Bytes of a fan-out table. Its last number is the number of all objects.
 const FANOUT: u64 = 1024;
 /// The header of an index of version 2. Version 1 begins with its fan-out.
 const INDEX_HEADER: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
@@ -86,7 +87,7 @@ pub fn prove_whole(shadow: &Shadow, stop: &Stop) -> Result<(), Refusal> {
     })
 }
 
-/// Damage, as an error among others.
+/// Damage, as the source of an `io::Error`.
 #[derive(Debug, thiserror::Error)]
 #[error("damaged: {0}")]
 struct Damage(String);
@@ -100,7 +101,7 @@ fn damage<T>(what: String) -> io::Result<T> {
 struct Packs {
     /// The first pack without an index.
     unindexed: Option<VolumePath>,
-    /// It is a partial clone: a remote has promised what is missing, except what the refs name.
+    /// Whether it is a partial clone: missing objects are promised, except those that refs name.
     promised: bool,
 }
 
@@ -155,7 +156,7 @@ struct Index {
     count: u64,
 }
 
-/// Reads the header; none if it is no index.
+/// Reads the header; none if the file isn't an index.
 fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     if length < FANOUT + 2 * HASH {
         return Ok(None);
@@ -166,14 +167,14 @@ fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     } else {
         0
     };
-    // The end of the fan-out, whose last number is that of all objects.
+    // The end of the fan-out. Its last number is the number of all objects.
     let counted = FANOUT.saturating_add(header);
     let count = u64::from(u32::from_be_bytes(bytes(file, counted.saturating_sub(4))?));
     let rest = length
         .checked_sub(counted)
         .and_then(|rest| rest.checked_sub(2 * HASH));
     let all = |each: u64| count.saturating_mul(each);
-    // In version 2: an id, a sum and an offset each, and an eight-byte offset for large ones.
+    // Version 2 has an id, a sum and an offset per object, and eight more bytes for a large offset.
     let fits = match rest {
         Some(rest) if is_second => {
             rest.checked_sub(all(HASH + 8))
@@ -191,14 +192,14 @@ fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     Ok(fits.then_some(Index { ids, count }))
 }
 
-/// The directory that packs stand in.
+/// The directory of the packs.
 struct PackDirectory {
     fd: OwnedFd,
     place: VolumePath,
 }
 
 impl PackDirectory {
-    /// None when it went meanwhile.
+    /// Opens a file, and returns its length too; none if it was removed meanwhile.
     fn open(&self, name: &str) -> io::Result<Option<(File, u64)>> {
         let Some(file) = found(
             openat::below(&self.fd, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK)
@@ -256,7 +257,7 @@ impl PackDirectory {
         Ok(())
     }
 
-    /// An index without its pack: what it lists must be elsewhere. One that makes no sense tells
+    /// Checks an index without its pack: what it lists must be elsewhere. A malformed index proves
     /// nothing.
     fn alone(&self, shadow: &Shadow, stem: &str, stop: &Stop) -> io::Result<()> {
         let Some((file, length)) = self.open(&format!("{stem}.idx"))? else {
@@ -269,7 +270,7 @@ impl PackDirectory {
         else {
             return Ok(());
         };
-        // It was written since the directory was listed.
+        // The pack was written since the directory was listed.
         if self.open(&format!("{stem}.pack"))?.is_some() {
             return Ok(());
         }
@@ -299,13 +300,13 @@ impl PackDirectory {
     }
 }
 
-/// Objects by what names them.
+/// Objects by the ref that names them.
 type Refs = BTreeMap<String, Oid>;
 
 /// Reads all refs and HEAD.
 fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> {
     let names = loose_refs(git_dir, stop, held)?;
-    // The loose ones first: what is packed meanwhile is seen twice, not never.
+    // Loose refs first: a ref that is packed meanwhile is seen twice rather than never.
     let read = |name: &PathBuf| Ok((name.to_string_lossy().into_owned(), one(git_dir, name)?));
     let loose: Vec<(String, Named)> = names.par_iter().map(read).collect::<io::Result<_>>()?;
     let mut refs = packed(git_dir, held)?;
@@ -324,14 +325,14 @@ fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> 
     Ok(refs)
 }
 
-/// The names of the refs that stand in files of their own.
+/// Returns the names of the loose refs.
 fn loose_refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Vec<PathBuf>> {
     let top = git_dir.join("refs").map_err(io::Error::other)?;
     let mut names = Vec::new();
     for entry in walkdir::WalkDir::new(top.path()).follow_links(false) {
         go_on(Some(stop))?;
         match entry {
-            // A lock, or an NFS client's name for an open file: no ref may have such a name.
+            // No ref may be named like a lock, or with a dot first like an NFS client's open file.
             Ok(entry)
                 if entry.file_type().is_file()
                     && !entry.path().to_string_lossy().ends_with(".lock") =>
@@ -340,11 +341,11 @@ fn loose_refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<
                     .path()
                     .strip_prefix(git_dir.path())
                     .map_err(io::Error::other)?;
-                // A run's own refs, which go with the run. Those that a crash left are cleared,
-                // whatever they name.
+                // A run's own refs, which it removes at its end. Those that a crash left are
+                // cleared, whatever they name.
                 let passing = name.starts_with("refs/treewarden/shield");
                 if !passing && !entry.file_name().as_encoded_bytes().starts_with(b".") {
-                    // Counted with the object that it names.
+                    // Twice, because the name is kept again with the object that it names.
                     held.path(name)?;
                     held.path(name)?;
                     names.push(name.to_owned());
@@ -440,7 +441,7 @@ fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
     Ok(refs)
 }
 
-/// Checks a HEAD whose branch is missing. If it was never born it has no reflog; a lost one does.
+/// Checks a HEAD on a missing branch. An unborn branch has no reflog; a lost one does.
 fn unborn(git_dir: &VolumePath, branch: &str) -> io::Result<()> {
     let Ok(log) = git_dir.join("logs").and_then(|logs| logs.join(branch)) else {
         return Ok(());
@@ -457,7 +458,7 @@ fn unborn(git_dir: &VolumePath, branch: &str) -> io::Result<()> {
     }
 }
 
-/// Returns the first missing object that a ref names.
+/// Describes the first missing object of a ref, or for a branch its missing tree.
 fn objects(
     shadow: &Shadow,
     refs: &Refs,

@@ -1,25 +1,25 @@
 //! Why a tree's state is unknown, in words that somebody can act on: what was tried, what went
 //! wrong, what helps.
 //!
-//! libgit2's own words name a class and a code, which doesn't help whoever has to mend a tree. They
-//! are quoted after the explanation.
+//! git2 adds a class and a code to its messages, which doesn't help whoever has to repair a tree.
+//! Only the message is quoted, after the explanation.
 
 use crate::fs::openat;
 use git2::{ErrorClass, ErrorCode};
 use rustix::io::Errno;
 use std::io;
 
-/// `failed to look: an object that it needs is missing (object not found - no match for id (...));
-/// run git fsck, ...`
+/// Returns `failed to look: an object that it needs is missing (object not found - no match for id
+/// (...)); run git fsck, ...`, and the like.
 pub(super) fn told(what: &str, error: &io::Error) -> String {
     let (cause, remedy) = plain(error);
     let remedy = remedy.map_or(String::new(), |remedy| format!("; {remedy}"));
     format!("failed to {what}: {cause}{remedy}")
 }
 
-/// Whether the file system failed: then somebody should check that, and not the tree.
+/// Checks whether the file system failed: then that needs attention, and not the tree.
 pub(super) fn failed(error: &io::Error) -> bool {
-    // std has no name for EIO.
+    // std has no `ErrorKind` for EIO.
     let nameless = io::Error::from(Errno::IO).kind();
     matches!(
         error.kind(),
@@ -34,7 +34,7 @@ fn by_git(error: &io::Error) -> Option<&git2::Error> {
     error.get_ref().and_then(|cause| cause.downcast_ref())
 }
 
-/// The cause, and the remedy unless the cause already names it.
+/// Returns the cause, and the remedy unless the cause already names it.
 fn plain(error: &io::Error) -> (String, Option<&'static str>) {
     const BY_HAND: &str = "look at it with `git status` there, and fix it by hand";
     const FAILED: &str = "the file system failed: look after it, the next run tries again";

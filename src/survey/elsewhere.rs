@@ -1,4 +1,4 @@
-//! Untracked files and links whose loss with their tree loses nothing: a copy of the main
+//! Untracked files and links that can be removed with their tree without a loss: a copy of the main
 //! checkout's file at the same path, compared byte for byte, and a link that leads out of the tree.
 
 use super::tree::{self, Stamp};
@@ -17,12 +17,12 @@ const LARGEST: u64 = 64 << 20;
 /// Bytes compared at once.
 const AT_ONCE: usize = 64 << 10;
 
-/// The main checkout, asked path by path in sorted order.
+/// The main checkout, looked up path by path in sorted order.
 pub(super) struct Elsewhere<'a> {
     /// Where the tree is registered: by now it may be in the trash.
     tree: &'a Path,
     checkout: Option<VolumePath>,
-    /// The directory that was asked for last, opened if it is there.
+    /// The directory that was looked up last, opened if it exists.
     last: Option<(PathBuf, Option<OwnedFd>)>,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Elsewhere<'a> {
         }
     }
 
-    /// Whether the file or link at `path` in the tree at `place` is elsewhere, too.
+    /// Checks whether removing the file or link at `path` in the tree at `place` loses nothing.
     ///
     /// # Errors
     /// The file can't be read.
@@ -99,7 +99,7 @@ impl<'a> Elsewhere<'a> {
     }
 }
 
-/// Whether both are equal. An unreadable file there is no copy.
+/// Checks whether both are equal. If `there` can't be read, it is no copy.
 fn equal(here: impl Read, mut there: File) -> io::Result<bool> {
     let (mut here, mut theirs) = (io::BufReader::with_capacity(AT_ONCE, here), Vec::new());
     loop {
@@ -115,7 +115,7 @@ fn equal(here: impl Read, mut there: File) -> io::Result<bool> {
     }
 }
 
-/// Whether a link at `path` in the tree at `top` leads out of it, resolved lexically.
+/// Checks whether a link at `path` in the tree at `top` leads out of it, resolved lexically.
 fn leads_out(top: &Path, path: &Path, target: &Path) -> bool {
     let mut to = top.join(path);
     to.pop();

@@ -46,7 +46,7 @@ fn behind_entry(version: u32, entries: &[u8]) -> Option<&[u8]> {
     };
     let mut name = rest.get(more..)?;
     if version == 4 {
-        // First a number, seven bits a byte: how much of the previous name is dropped.
+        // First a number, seven bits per byte: how much of the previous name is dropped.
         while let (byte, behind) = name.split_first()?
             && byte & 0x80 != 0
         {
@@ -93,7 +93,7 @@ fn parts(index: &[u8]) -> Option<(&[u8], Vec<Extension<'_>>)> {
     rest.is_empty().then_some((entries, found))
 }
 
-/// Returns the three versions of each file whose conflict was resolved, by stage.
+/// Returns the three versions of each file with a resolved conflict, by stage.
 ///
 /// # Errors
 /// The index is malformed.

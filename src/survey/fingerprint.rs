@@ -2,7 +2,7 @@
 //! tree is walked, no process started.
 //!
 //! If two fingerprints are equal, nothing that git writes has changed. An edited file doesn't show,
-//! so before anything is removed the repo is surveyed whatever its fingerprint.
+//! so a repo is always surveyed before anything in it is removed.
 
 use super::{go_on, tree, unregistered};
 use crate::config::policy;
@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Directories of a git dir that are listed recursively. Of the others only the write time counts.
+/// Directories of a git dir that are listed recursively. Of the others only their own stat counts.
 const LISTED: [&str; 4] = ["refs", "logs", "worktrees", "info"];
-/// The same in `objects`: a new loose object shows in its directory's own times.
+/// The same for `objects`: a new loose object shows in the times of its directory.
 const LISTED_OBJECTS: [&str; 2] = ["pack", "info"];
-/// A repo with more files of that kind is surveyed in each run.
+/// A repo with more such files is surveyed in every run.
 const MOST: usize = 100_000;
 /// Deeper than the name of any ref.
 const DEEPEST: usize = 64;
@@ -34,13 +34,13 @@ const DEEPEST: usize = 64;
 pub struct Fingerprint {
     /// Its hash.
     pub id: String,
-    /// The latest change of anything in it. What changed within a tick of the server's clock before
-    /// it was read may change again unseen.
+    /// The latest change of anything in it. A change within a tick of the server's clock before the
+    /// reading may be followed by another that doesn't show.
     pub newest: DateTime<Utc>,
 }
 
-/// Takes the fingerprint of a repo whose trees are at `places`. Waits for the network in as many
-/// threads as the current rayon pool has.
+/// Takes the fingerprint of a repo with trees at `places`. Waits for the network in as many threads
+/// as the current rayon pool has.
 ///
 /// # Errors
 /// Something can't be listed, is missing, or is too large; or the run is to stop.
@@ -82,7 +82,7 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
     })
 }
 
-/// The metadata of a tree's directory and its `.git` file.
+/// Returns the metadata of a tree's directory and of its `.git` file.
 fn tree_at(root: &Arc<Path>, place: &Path) -> io::Result<Seen> {
     let tree = openat::dir(&VolumePath::new(root, place)?)?;
     let mut seen = Seen::default();
@@ -94,7 +94,7 @@ fn tree_at(root: &Arc<Path>, place: &Path) -> io::Result<Seen> {
     Ok(seen)
 }
 
-/// Whether a directory of a git dir is listed.
+/// Checks whether a directory of a git dir is listed.
 fn is_listed(path: &Path) -> bool {
     let mut parts = path.iter();
     match parts.next().and_then(OsStr::to_str) {

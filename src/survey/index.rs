@@ -3,7 +3,7 @@
 //! beside them.
 //!
 //! An agent may have written it. libgit2 allocates as many entries as an index claims to have, and
-//! trusts the length of a name; here nothing is trusted that the bytes don't prove. The fuzz target
+//! trusts the length of a name; this reader trusts only what the bytes prove. The fuzz target
 //! `index` compares the two readers.
 
 use super::tree::path_of;
@@ -16,15 +16,15 @@ use std::io;
 const ID: usize = 20;
 /// The end of an index: the sum of everything before it.
 const SUM: usize = 20;
-/// The least bytes of an entry.
+/// Bytes of the smallest entry.
 const SMALLEST_ENTRY: usize = 62;
 /// Bytes of a path: more than the kernel accepts.
 const LONGEST: usize = 64 << 10;
-/// The bits of an entry's flags for extended flags and for the stage.
+/// The bit of an entry's flags that says that extended flags follow.
 const EXTENDED: u16 = 1 << 14;
-/// A nonzero stage marks an unmerged path.
+/// The bits of the stage. A nonzero stage marks an unmerged path.
 const STAGE: u16 = 3 << 12;
-/// The length of the path; all bits are set if it is that long or longer.
+/// The bits of the path's length; all are set if it is that long or longer.
 const LENGTH: u16 = 0xfff;
 
 /// An index as in its file.
@@ -71,7 +71,7 @@ impl Read {
         for _ in 0..count {
             let entry = rest.entry(version, &mut before)?;
             // Version 4 stores only how a path differs from the previous one, so a few bytes could
-            // name gigabytes. They are limited by the budget.
+            // name gigabytes. The budget limits them.
             if entry.path.len() > LONGEST {
                 return Err(odd("names longer paths than any well-formed one"));
             }
@@ -83,7 +83,7 @@ impl Read {
             let mut part = Bytes(rest.take(usize::try_from(size).map_err(|_| cut())?)?);
             match name {
                 b"link" => read.shared = part.shared()?,
-                // Directories as one entry each: they are among the entries.
+                // Directories that are one entry each: these are among the entries.
                 b"sdir" | [b'A'..=b'Z', ..] => {}
                 _ => return Err(odd("has a part that treewarden doesn't know")),
             }
@@ -94,7 +94,7 @@ impl Read {
     /// Returns the entries of a split index, merged with its shared index.
     ///
     /// # Errors
-    /// The two don't fit.
+    /// The two don't fit together.
     pub(super) fn upon(self, base: Self) -> io::Result<Vec<IndexEntry>> {
         let Some(Shared {
             deleted, replaced, ..
@@ -110,7 +110,7 @@ impl Read {
                 .zip(own.next())
                 .ok_or_else(|| odd("doesn't fit the one that it rests on"))?;
             if let Some(entry) = entry {
-                // It has no name of its own, which distinguishes it from an added entry.
+                // A replacement has no name of its own, which distinguishes it from an added entry.
                 *entry = IndexEntry {
                     path: std::mem::take(&mut entry.path),
                     ..new
@@ -140,7 +140,7 @@ pub(super) fn prove_sum(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Whether an entry is one side of a conflict.
+/// Checks whether an entry is one side of a conflict.
 pub(super) fn is_unmerged(entry: &IndexEntry) -> bool {
     entry.flags & STAGE != 0
 }
@@ -197,7 +197,7 @@ impl<'a> Bytes<'a> {
         ))
     }
 
-    /// `before` is the path of the previous entry: version 4 stores only the difference.
+    /// Reads an entry; version 4 stores only how its path differs from `before`, the previous one.
     fn entry(&mut self, version: u32, before: &mut Vec<u8>) -> io::Result<IndexEntry> {
         let begin = self.0.len();
         let (ctime, mtime) = (self.time()?, self.time()?);
@@ -237,7 +237,7 @@ impl<'a> Bytes<'a> {
         })
     }
 
-    /// Makes `before` the path of an entry that began with `begin` bytes left.
+    /// Sets `before` to the path of the entry that began with `begin` bytes left.
     fn path(&mut self, version: u32, begin: usize, before: &mut Vec<u8>) -> io::Result<()> {
         if version == 4 {
             let left_out = self.varint()?;
@@ -250,14 +250,14 @@ impl<'a> Bytes<'a> {
             before.extend_from_slice(self.text()?);
         } else {
             *before = self.text()?.to_vec();
-            // With NULs up to the next eighth byte.
+            // NULs pad the entry to a multiple of eight bytes.
             let padding = self.0.len().wrapping_sub(begin) % 8;
             self.take(padding)?;
         }
         Ok(())
     }
 
-    /// As git writes an offset in a pack: seven bits a byte, and each but the last counts one more.
+    /// Reads a number encoded like a pack's offset: seven bits per byte; all but the last add one.
     fn varint(&mut self) -> io::Result<usize> {
         let mut byte = self.array::<1>()?[0];
         let mut value = usize::from(byte & 0x7f);
@@ -292,7 +292,7 @@ impl<'a> Bytes<'a> {
         let bits = usize::try_from(self.number()?).map_err(|_| cut())?;
         let words = usize::try_from(self.number()?).map_err(|_| cut())?;
         let mut rest = Bytes(self.take(words.checked_mul(8).ok_or_else(cut)?)?);
-        // The position of the word with which the writer would go on.
+        // The position of the writer's last run-length word, which only a writer needs.
         self.take(4)?;
         let (mut set, mut at) = (Vec::new(), 0_usize);
         let most = super::committed::FILES_CAP;

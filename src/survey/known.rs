@@ -2,8 +2,8 @@
 //! it.
 //!
 //! An agent may have written the index, so its flags are ignored
-//! (`docs/design/worktrees.md#what-git-loses-without-a-word`). Only the file state that it recorded
-//! is used, to save reading the file, and only if the file can't have changed since.
+//! (`docs/design/worktrees.md#what-git-loses-without-a-word`), except that a missing file may be
+//! `skip-worktree`. A file's recorded state saves reading it only if it can't have changed since.
 
 use super::attributes::Attributes;
 use super::committed::{FILES_CAP, Files, Trees};
@@ -47,8 +47,8 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads the tree of the worktree's `head`, and its index. All later questions to it end, too,
-    /// when the run is to stop.
+    /// Reads the tree of the worktree's `head`, and its index. Later calls on the result fail, too,
+    /// once the run is to stop.
     ///
     /// # Errors
     /// An object or the index can't be read.
@@ -78,7 +78,7 @@ impl Known {
         })
     }
 
-    /// Reads the same for a submodule, whose git dir is `git_dir` and whose objects `repo` reads.
+    /// Reads the same for a submodule with this git dir. `repo` reads the submodule's objects.
     pub(super) fn of_submodule(
         stop: &Stop,
         repo: &Repository,
@@ -134,7 +134,7 @@ impl Known {
         })
     }
 
-    /// Whether the index names content that HEAD doesn't have.
+    /// Checks whether the index has a conflict, or an entry that HEAD doesn't have.
     pub(super) fn holds_staged_work(&self) -> bool {
         let committed = |(path, entry): (&PathBuf, &IndexEntry)| {
             self.committed.get(path) == Some(&(entry.mode, entry.id))
@@ -142,8 +142,8 @@ impl Known {
         self.index.conflicts || !self.index.entries.iter().all(committed)
     }
 
-    /// Decides on the `.git` files in a listing. A copy's files stay as plain files, a disposable
-    /// submodule's are cut out, and any other one is a blocker.
+    /// Decides on the `.git` files in a listing. A copied tree's files stay plain files, a
+    /// disposable submodule's files are cut out, and any other `.git` file is a blocker.
     fn judge_pointers(&self, place: &VolumePath, listing: &mut Listing) -> io::Result<()> {
         for pointer in std::mem::take(&mut listing.pointers) {
             let directory = pointer.parent().unwrap_or(&pointer);
@@ -173,8 +173,8 @@ impl Known {
         Ok(())
     }
 
-    /// Returns everything that HEAD alone would not bring back, each with what is wrong with it,
-    /// sorted. A file can be named twice. The result is counted in `held`.
+    /// Returns everything that HEAD alone would not bring back, each with how it differs, sorted. A
+    /// file can be named twice. The result is counted in `held`.
     pub(super) fn dirty(
         &self,
         repo: &Repository,
@@ -192,7 +192,7 @@ impl Known {
         Ok(dirty.files)
     }
 
-    /// Notes what stands in the tree and HEAD would not bring back.
+    /// Notes the files in the tree that HEAD would not bring back.
     fn compare_files(
         &self,
         repo: &Repository,
@@ -224,7 +224,7 @@ impl Known {
         Ok(())
     }
 
-    /// Notes what HEAD, the index and the registration hold beyond that.
+    /// Notes deleted files, staged entries, and files in the registration that aren't git's.
     fn compare_records(&self, listing: &Listing, dirty: &mut Dirty<'_>) -> io::Result<()> {
         let Self {
             committed, index, ..
@@ -250,9 +250,9 @@ impl Known {
             .try_for_each(|path| dirty.note(path, Change::Staged))
     }
 
-    /// Whether a checkout of `blob` would bring the file back unchanged. The index saves reading
-    /// files that no filter touched. For a filtered file it would vouch for the blob, but not for
-    /// what the filter dropped.
+    /// Checks whether a checkout of `blob` would bring the file back unchanged. The index saves
+    /// reading files that no filter touched. For a filtered file it would vouch for the blob, but
+    /// not for what the filter dropped.
     fn comes_back(
         &self,
         repo: &Repository,
@@ -267,11 +267,11 @@ impl Known {
             return Ok(vouched || tree::hash(place, path, stamp, &self.stop)? == blob);
         }
         let place = place.join(path)?;
-        // What is longer is neither a pointer nor such a text, and nobody inflates it.
+        // A larger blob is neither a pointer nor a text that is compared, so it isn't inflated.
         if stamp.is_link() || size > checkout::LONGEST_TEXT {
             return Ok(false);
         }
-        // The text, with one more byte for each line. What libgit2 reads is counted separately.
+        // The text, with one more byte per line. What libgit2 reads is counted separately.
         let mut held = self.stop.hold();
         held.more(usize::try_from(stamp.size.min(size.saturating_mul(2))).unwrap_or(usize::MAX))?;
         let blob = repo.find_blob(blob).map_err(io::Error::other)?;
@@ -289,7 +289,7 @@ impl Known {
         file.comes_from(blob.content(), lengthens, &self.stop)
     }
 
-    /// The attributes of HEAD's files, read when the first file asks.
+    /// Returns the attributes of HEAD's files, and reads them on the first call.
     fn attributes(&self, repo: &Repository) -> io::Result<Option<&Attributes>> {
         if let Some(known) = self.attributes.get() {
             return Ok(known.as_ref());
@@ -298,13 +298,13 @@ impl Known {
         Ok(self.attributes.get_or_init(|| read).as_ref())
     }
 
-    /// Why a rescue can't contain the index; none if it can.
+    /// Returns why a rescue can't contain the index; none if it can.
     pub(super) fn unholdable_index(&self) -> Option<String> {
         let why = "its index is split in two, which no rescue holds; `git update-index --no-split-index` in the tree makes it one";
         self.index.split.then(|| why.to_owned())
     }
 
-    /// What a rescue can't contain.
+    /// Returns what a rescue can't contain.
     pub(super) fn blockers(&self, listing: &Listing) -> Vec<String> {
         let unmerged = self
             .index
@@ -320,7 +320,7 @@ impl Known {
     }
 }
 
-/// The commit that a worktree's HEAD names.
+/// Returns the commit that a worktree's HEAD names.
 pub(super) fn head_of(tree: &Worktree) -> io::Result<Option<Oid>> {
     tree.head
         .as_deref()
@@ -329,14 +329,14 @@ pub(super) fn head_of(tree: &Worktree) -> io::Result<Option<Oid>> {
         .map_err(io::Error::other)
 }
 
-/// A file as it stands in the tree at `place`.
+/// A file in the tree at `place`, in its current state.
 struct Standing<'a> {
     place: &'a VolumePath,
     path: &'a Path,
     stamp: &'a Stamp,
 }
 
-/// What HEAD alone would not bring back, each with what is odd about it. It is `held`.
+/// What HEAD alone would not bring back, each with how it differs, counted in `held`.
 struct Dirty<'a> {
     files: Vec<(PathBuf, Change)>,
     held: &'a mut Held,
@@ -350,7 +350,7 @@ impl Dirty<'_> {
     }
 }
 
-/// Lists the tree that stands at `place` by now, if it holds nothing but what HEAD holds.
+/// Lists the tree, which is now at `place`, if HEAD alone would bring back all of it.
 ///
 /// # Errors
 /// Something can't be read.
@@ -369,7 +369,7 @@ pub fn list_clean(
     Ok(clean.then_some(listing))
 }
 
-/// Lists the tree, which is at `place` by now.
+/// Lists the tree, which is now at `place`.
 ///
 /// # Errors
 /// Something can't be read.
@@ -384,8 +384,8 @@ pub fn list(
 
 const SUBMODULE: u32 = 0o160_000;
 
-/// The submodules with files. One that was never filled is an empty directory; one with files has a
-/// repo of its own.
+/// Describes the submodules with files. A submodule that was never initialised is an empty
+/// directory; one with files has a repo of its own.
 fn submodules(committed: &Files, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String> {
     let filled = |path: &Path| {
         files

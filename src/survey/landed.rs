@@ -1,8 +1,8 @@
 //! Whether a commit's work is in the upstream's default branch, however it was merged.
 //!
 //! Squash and rebase merges leave no ancestry, so trees and patches are compared as well. What
-//! can't be compared has not landed, and the tree gets the longer age. A default branch that can't
-//! be read is an error.
+//! can't be compared counts as not landed, and the tree gets the longer age. A default branch that
+//! can't be read is an error.
 
 use super::go_on;
 use crate::facts::worktree::Landed;
@@ -13,12 +13,12 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// Commits of the default branch that are compared, at most. A tree that branched off earlier is
-/// judged by its branch.
+/// Commits of the default branch that are compared, at most: the newest since the merge base. Older
+/// ones count as not landed.
 const UPSTREAM_COMMITS: usize = 2000;
 /// Commits of a branch that are compared one by one, at most.
 const BRANCH_COMMITS: usize = 200;
-/// Files of a patch that is compared, at most: a few trees that name one another contain billions.
+/// Files of a patch that is compared, at most: a few nested trees can name billions.
 const PATCH_FILES: usize = 10_000;
 /// Larger files are compared as bytes. Comparing by line takes a hundred times their size.
 const LINES_BYTES: i64 = 2 << 20;
@@ -28,21 +28,21 @@ const READ_BYTES: u64 = 1 << 30;
 /// Remotes in which a project's work lands: a fork has its own as `origin`, which may be old, and
 /// the project's as `upstream`.
 const REMOTES: [&str; 2] = ["upstream", "origin"];
-/// Names of a default branch if the remote's HEAD doesn't name an existing one.
+/// Names under which a remote's default branch is searched, in this order.
 const BRANCHES: [&str; 5] = ["HEAD", "main", "master", "trunk", "develop"];
 
 /// The default branches of a repo's upstream, and what is known of their commits. All trees share
 /// it, in many threads.
 pub struct Upstream<'a> {
     stop: &'a Stop,
-    /// The project's own first; why, when nobody can tell.
+    /// The project's own first; or why they are unknown.
     tips: Result<Vec<Oid>, NoDefaultBranch>,
     patches: Mutex<HashMap<Oid, Arc<OnceLock<Option<Oid>>>>>,
     /// The rest of [`READ_BYTES`].
     may_read: AtomicU64,
 }
 
-/// Nobody can tell what the default branch is: what git2 says.
+/// The default branch is unknown: git2's message.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("failed to read the default branch: {0}")]
 pub(super) struct NoDefaultBranch(String);
@@ -68,9 +68,9 @@ fn default_of(repo: &Repository, remote: &str) -> Result<Option<Oid>, git2::Erro
     Ok(None)
 }
 
-/// Returns the main checkout's branch if the repo has no remote; if it has one remote with another
-/// name, that remote's default branch or its only known branch. With several it is unknown where
-/// work lands.
+/// Returns the main checkout's branch if the repo has no remote-tracking refs. If it has those of
+/// one remote, returns that remote's default branch, or else its only known branch. With several
+/// remotes it is unknown where work lands.
 fn of_any_remote(repo: &Repository) -> Result<Option<Oid>, git2::Error> {
     let mut known = repo.references_glob("refs/remotes/*")?;
     let mut remotes: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -104,8 +104,8 @@ fn commit(repo: &Repository, name: &str) -> Result<Option<Oid>, git2::Error> {
 
 impl<'a> Upstream<'a> {
     /// Finds the default branches of `upstream` and of `origin`: what its HEAD names, else `main`,
-    /// `master` and the like. Another remote counts only if it is alone. For a repo without any
-    /// remote it is the main checkout's branch.
+    /// `master` and the like. Another remote counts only if it is alone. A repo without any remote
+    /// has its main checkout's branch.
     pub fn of(repo: &Repository, stop: &'a Stop) -> Self {
         let tips =
             default_branches(repo).map_err(|error| NoDefaultBranch(error.message().to_owned()));
@@ -117,8 +117,8 @@ impl<'a> Upstream<'a> {
         }
     }
 
-    /// The default branch's commit, where there is one, the project's own before a fork's; or why
-    /// that can't be told.
+    /// Returns the default branch's commit, if there is one, the project's own before a fork's; or
+    /// why it is unknown.
     pub(super) fn tip(&self) -> Result<Option<Oid>, NoDefaultBranch> {
         self.tips
             .as_ref()
@@ -126,7 +126,7 @@ impl<'a> Upstream<'a> {
             .map_err(Clone::clone)
     }
 
-    /// Whether there is no default branch, so that nothing is known to have landed.
+    /// Checks whether there is no default branch, so that nothing is known to have landed.
     pub fn is_none(&self) -> bool {
         self.tips.as_ref().is_ok_and(Vec::is_empty)
     }
@@ -153,13 +153,13 @@ impl<'a> Upstream<'a> {
         }))
     }
 
-    /// An error once the run is to stop, which can't wait: hundreds of patches of an odd upstream
-    /// take a minute.
+    /// Returns an error once the run is to stop. Hundreds of patches of an unusual upstream take a
+    /// minute, which is too long to wait.
     fn go_on(&self) -> Result<(), git2::Error> {
         go_on(Some(self.stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))
     }
 
-    /// Takes so many bytes from the rest; none if fewer are left.
+    /// Takes this many bytes from the rest; none if fewer are left.
     fn afford(&self, bytes: u64) -> Option<()> {
         let take = |left: u64| left.checked_sub(bytes);
         self.may_read
@@ -222,8 +222,8 @@ impl BranchComparison<'_> {
         walk.take(most).collect()
     }
 
-    /// Returns the patch id of a commit against its parent; none for a merge, whose patch is in its
-    /// parents. Whoever asks second waits for the first.
+    /// Returns the patch id of a commit against its parent; none for a merge, because its patch is
+    /// in its parents. A second caller waits for the first.
     fn patch(&self, commit: Oid) -> Option<Oid> {
         let known = self
             .upstream
@@ -246,7 +246,7 @@ impl BranchComparison<'_> {
     fn patch_between(&self, from: &Commit<'_>, to: &Commit<'_>) -> Option<Oid> {
         let weight = self.weight(from.tree_id(), to.tree_id()).ok()??;
         self.upstream.afford(weight)?;
-        // Both sides, and the patch: libgit2 reads each whole.
+        // Both sides: libgit2 reads each file whole.
         let mut held = self.upstream.stop.hold();
         held.more(usize::try_from(weight).ok()?).ok()?;
         let (from, to) = (from.tree().ok()?, to.tree().ok()?);
@@ -259,8 +259,8 @@ impl BranchComparison<'_> {
         diff.patchid(None).ok()
     }
 
-    /// Returns the bytes of the files that differ; none if there are too many. Both trees are
-    /// walked side by side, where they differ.
+    /// Returns the bytes of the files that differ; none if there are too many. Walks both trees
+    /// side by side, but only directories that differ.
     fn weight(&self, from: Oid, to: Oid) -> Result<Option<u64>, git2::Error> {
         let odb = self.repo.odb()?;
         let (mut seen, mut bytes) = (0_usize, 0_u64);
@@ -290,7 +290,7 @@ impl BranchComparison<'_> {
         Ok(Some(bytes))
     }
 
-    /// Returns the entries of the same name that differ between two directories.
+    /// Returns both sides of each name that differs between two directories.
     fn differing(&self, from: Option<Oid>, to: Option<Oid>) -> Result<Vec<[Side; 2]>, git2::Error> {
         let mut names: BTreeMap<Vec<u8>, [(Side, i32); 2]> = BTreeMap::new();
         for (side, tree) in [from, to].into_iter().enumerate() {

@@ -1,14 +1,13 @@
-//! The survey of lock files: which packages are named by the default branch as committed, and by
-//! every live tree as it is.
+//! The survey of lock files: which packages the default branch names as committed, and which each
+//! live tree names as it is.
 //!
-//! The default branch is what the next job starts from; a tree is what somebody works with. A
-//! content is parsed once and known by its blob id from then on, and a tree's index shows each
-//! file's blob without reading it. So a tree that was just surveyed costs nothing, and any other
-//! one costs reading its index, listing its root, and a stat per lock file. Untracked lock files
-//! below the root are not searched. If a cache contains uv's archives, those that a tree's
-//! environments link to count as named, too. Everything here is untrusted: sizes and numbers are
-//! capped, links are not followed, and what can't be read is unknown. One unreadable file is not a
-//! failure of the whole.
+//! The next job starts from the default branch; a tree is what somebody works with. A content is
+//! parsed once, and known by its blob id from then on. A tree's index shows each file's blob
+//! without reading it. So a tree that was just surveyed costs nothing, and any other costs reading
+//! its index, listing its root, and a stat per lock file. Untracked lock files below the root are
+//! not searched. If a cache contains uv's archives, those that a tree's environments link to count
+//! as named, too. Everything here is untrusted: sizes and numbers are capped, links are not
+//! followed, and what can't be read is unknown. One unreadable file doesn't fail the whole survey.
 
 use super::committed;
 use super::landed::Upstream;
@@ -35,14 +34,14 @@ const LARGEST: u64 = 64 << 20;
 /// Bytes that a parsed lock file takes, per byte of its text.
 const UNDERSTOOD: usize = 6;
 
-/// Packages of one lock file, and lock files of one tree: tens of times more than any well-formed
-/// one has. The last is the number of packages that one repo's survey may add, because they are all
-/// in memory together.
+/// Packages of one lock file, packages that one repo's survey may add, and lock files of one tree.
+/// The first and the last are tens of times more than any well-formed file or tree has. The second
+/// is a limit because these packages are all in memory together.
 const MOST_PACKAGES: usize = 200_000;
 const MOST_NEW: usize = 1_000_000;
 const MOST_FILES: usize = 1000;
 
-/// Problems that are reported of one repo.
+/// Problems that are reported per repo.
 const TOLD: usize = 5;
 
 /// The kind of a regular file in git's modes: links and submodules name nothing themselves.
@@ -78,7 +77,7 @@ pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &S
         new: 0,
     };
     look.default_branch();
-    // Network reads run in parallel; parsing and remembering run in order.
+    // Indexes, listings and links are read in parallel; lock files are read and parsed in order.
     let stands = |live: &Live<'_>| {
         let links = known.links.iter().map(|of| of(live.place, stop));
         (standing(live, stop), links.collect::<Vec<_>>())
@@ -90,7 +89,7 @@ pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &S
     look.finish()
 }
 
-/// Whether a file of that path in a tree names packages.
+/// Checks whether a file at that path in a tree names packages.
 pub(super) fn is_one(path: &Path) -> bool {
     ecosystems::lock_file(path).is_some()
 }
@@ -105,7 +104,7 @@ struct LockFileReader<'a> {
 }
 
 impl LockFileReader<'_> {
-    /// Reads the default branch, unless its commit is the same as in the last survey.
+    /// Reads the default branch, unless its commit is the last survey's and all contents are known.
     fn default_branch(&mut self) {
         let tip = match Upstream::of(self.repo, self.stop).tip() {
             Ok(Some(tip)) => tip,
@@ -182,7 +181,7 @@ impl LockFileReader<'_> {
         self.locks.trees.insert(name, Some(named));
     }
 
-    /// What environments lead to, known like the content of a lock file.
+    /// Returns what environments link to, with an id like the content of a lock file.
     fn linked(&self, archives: Vec<Package>) -> Result<Content, LockFileError> {
         let text = archives
             .iter()
@@ -217,8 +216,8 @@ impl LockFileReader<'_> {
                 .saturating_mul(UNDERSTOOD),
         )?;
         let bytes = openat::read(&place, LARGEST)?;
-        // Its own id, whatever was vouched for a moment ago: what is remembered by an id is
-        // remembered for months.
+        // The id of what was read, whatever was vouched for a moment ago: what is recorded under an
+        // id is remembered for months.
         let blob = Oid::hash_object(ObjectType::Blob, &bytes)?;
         self.content(format, blob, || Ok(bytes))
     }
@@ -235,7 +234,7 @@ impl LockFileReader<'_> {
         })
     }
 
-    /// The same, however its packages are found; too many are an error.
+    /// Does the same, however the packages are found. Too many are an error.
     fn few(
         &self,
         format: &str,
@@ -342,11 +341,11 @@ struct Content {
 /// A lock file of a tree.
 struct Standing {
     path: PathBuf,
-    /// The blob, where the index vouches for one.
+    /// The blob, if the index vouches for one.
     blob: Result<Option<Oid>, LockFileError>,
 }
 
-/// Returns the lock files in the index and in the tree's root.
+/// Returns a tree's lock files: as listed just now, or else those in its index and its root.
 fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
     if let Some(looked) = live.looked {
         let blob = |file: &LockFile| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Where the kernel mounts control groups.
 const GROUPS: &str = "/sys/fs/cgroup";
 
-/// Bytes that we and our children may use; none if no limit is known.
+/// Returns the bytes that we and our children may use; none if no limit is known.
 pub fn limit() -> Option<u64> {
     let own = read_to_string("/proc/self/cgroup").unwrap_or_default();
     let machine = read_to_string("/proc/meminfo")
@@ -20,7 +20,7 @@ pub fn limit() -> Option<u64> {
         .min()
 }
 
-/// The files that may contain a limit: those of our group and the groups above it, in both
+/// Returns the files that may contain a limit: those of our group and the groups above it, in both
 /// versions.
 fn files(own: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -35,8 +35,8 @@ fn files(own: &str) -> Vec<PathBuf> {
             .last()
             .unwrap_or_default()
             .trim_start_matches('/');
-        // In a container the path may be the machine's while only our own group is visible, at the
-        // top.
+        // In a container the path may be the machine's, although only our own group is visible, at
+        // the top.
         files.extend(
             Path::new(group)
                 .ancestors()

@@ -1,4 +1,4 @@
-//! How many trees went missing since the last run: too many at once are a broken mount rather than
+//! How many trees went missing since the last run: too many at once mean a broken mount rather than
 //! deletions.
 
 use super::registry::admins;
@@ -10,8 +10,8 @@ use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::HashSet;
 
-/// How many trees of these repos went missing since the last run. Once it is time to stop, the
-/// rest isn't counted: nothing is done about it either.
+/// Counts the trees of these repos that went missing since the last run. Once it is time to stop,
+/// the rest isn't counted, because nothing is done about it either.
 pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>, stop: &Stop) -> Missing {
     let git_dirs = repos
         .par_iter()

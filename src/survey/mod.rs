@@ -1,7 +1,7 @@
 //! The survey of repos, worktrees, caches and the volume.
 //!
-//! It changes nothing, not even a timestamp that matters: it opens files for reading only, and what
-//! git2 has to write goes to scratch space.
+//! It changes nothing, not even a timestamp that matters: it opens files only for reading, and git2
+//! writes only to scratch space.
 
 #![cfg_attr(
     not(test),

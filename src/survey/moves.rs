@@ -1,7 +1,7 @@
 //! What a reflog shows about a tree: when its HEAD last moved, and whether anybody ever committed
 //! there.
 //!
-//! An agent may have written the reflog, and `git reflog expire` shortens it, so it can only make a
+//! An agent may have written the reflog, and `git reflog expire` shortens it, so it may only make a
 //! tree stay longer.
 
 use super::lines;
@@ -16,14 +16,14 @@ use std::io;
 /// What the reflog of a HEAD or a branch shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moves {
-    /// The time of its own last line; none without one.
+    /// The time of the log's own last line; none if it is empty.
     pub last: Option<DateTime<Utc>>,
-    /// Whether a line records a commit that was made.
+    /// Whether a line records a new commit.
     pub worked: bool,
 }
 
-/// Beginnings of the messages of moves that make no commit: `worktree add` (which has none),
-/// `checkout`, `switch`, `reset`, `branch`, a rename, the start and the end of a rebase.
+/// How messages of moves without a new commit begin: `checkout`, `switch`, `reset`, `branch`, a
+/// rename, `clone`, `fetch`. `worktree add` has none. `STEPS` are a rebase's start and end.
 const LEADING: [&str; 6] = [
     "checkout:",
     "reset:",
@@ -33,9 +33,9 @@ const LEADING: [&str; 6] = [
     "fetch",
 ];
 const STEPS: [&str; 2] = [" (start): ", " (finish): "];
-/// Bytes of a line that are read. The end of a longer one is unknown, so it counts as a commit.
+/// Bytes read of a line. A longer one counts as a commit unless its beginning shows a move.
 const LONGEST: usize = 64 << 10;
-/// The end of the message of a move that only adds others' commits.
+/// The end of the message of a fast-forward, which only adds others' commits.
 const FORWARD: &str = ": Fast-forward";
 
 /// Reads an open reflog.
@@ -54,7 +54,7 @@ pub fn read(log: File, stop: &Stop) -> io::Result<Moves> {
     Ok(moves)
 }
 
-/// Reads the lines of an open reflog; of a very long line the beginning.
+/// Calls `line` with each line of an open reflog, or with the beginning of a very long one.
 ///
 /// # Errors
 /// As [`read`]; any error of `line`.
@@ -73,8 +73,8 @@ pub fn each_line(
     lines::each(log, LONGEST, stop, line)
 }
 
-/// Whether the reflog of a registration's branch records a commit. It may have been made in another
-/// tree, with this one made for the rest of the work.
+/// Checks whether the reflog of a registration's branch records a commit. That commit may have been
+/// made in another tree, and this tree created for the rest of the work.
 ///
 /// # Errors
 /// It can't be read, or is larger than any well-formed one.
@@ -129,7 +129,7 @@ fn makes_a_commit(line: &[u8]) -> bool {
         .unwrap_or_default();
     let message = String::from_utf8_lossy(message);
     let message = message.trim();
-    // A line that doesn't move HEAD is nobody's work: `reset` writes one when the tree is made.
+    // An empty message is from `worktree add`, which also makes `reset` write a line.
     let rebases = STEPS.iter().any(|step| message.contains(step))
         && ["rebase", "pull"]
             .iter()

@@ -1,11 +1,10 @@
 //! A `.git` file below a tree's root: whose it is, and whether it keeps the tree.
 //!
-//! Three kinds don't. A copy of a worktree (`cp -a`) has the `.git` file of another tree's
-//! registration: its files are plain content. A submodule that is as its commit is, and whose every
-//! commit a remote has, can be fetched again. So can the repo of a submodule that is no longer
-//! checked out. Everything else is a repo of its own. A commit counts as fetched only if a
-//! remote-tracking ref reaches it, and a repo is opened only after the kind of every file in it was
-//! checked.
+//! Three kinds don't. A copy of a worktree (`cp -a`) contains the `.git` file of another tree's
+//! registration, so its files are plain content. An unchanged submodule can be fetched again if a
+//! remote has all of its commits. So can the repo of a submodule that is no longer checked out.
+//! Everything else is a repo of its own. A commit counts as fetched only if a remote-tracking ref
+//! reaches it, and a repo is opened only after the type of every file in it was checked.
 
 use super::known::Known;
 use super::{lines, reach, tree};
@@ -22,10 +21,10 @@ use std::time::Duration;
 const PACKED: u64 = 32 << 20;
 /// Bytes of a packed ref's line: no name is longer.
 const NAME: usize = 8 << 10;
-/// Bytes of a pointer: it is one line.
+/// Bytes of a `.git` file, `gitdir` or HEAD: each is one line.
 const LINE: u64 = 64 << 10;
-/// What git writes into the git dir of a submodule without an operation under way. Anything else is
-/// an operation, a worktree, a submodule of its own, alternates, or somebody's.
+/// The names that git creates in a submodule's git dir while no operation is under way. Any other
+/// is an operation's, a worktree, a nested submodule, or somebody's.
 const AT_REST: [&str; 16] = [
     "HEAD",
     "ORIG_HEAD",
@@ -44,7 +43,7 @@ const AT_REST: [&str; 16] = [
     "refs",
     "shallow",
 ];
-/// Refs and packs of a well-formed repo are fewer files than this.
+/// Files and directories in a git dir, at most: a well-formed repo has fewer.
 const MOST: usize = 200_000;
 
 /// Returns where the `.git` file at `at` points, resolved lexically.
@@ -63,8 +62,7 @@ pub(super) fn leads_to(at: &VolumePath) -> io::Result<Option<PathBuf>> {
     ))
 }
 
-/// Resolves `to` from `folder`, without `.` and `..`: no link on the way is followed when it is
-/// opened.
+/// Resolves `to` lexically, from `directory`: no link on the way is followed when it is opened.
 fn plain(directory: &Path, to: &Path) -> Option<PathBuf> {
     let mut path = if to.is_absolute() {
         PathBuf::from("/")
@@ -81,8 +79,8 @@ fn plain(directory: &Path, to: &Path) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Whether the `.git` file at `path` of a tree is a copy of another tree's, whose registration
-/// names another place. `places` are where the tree may be registered, `own` is its registration.
+/// Returns whether the `.git` file at `path` in the tree `top` is a copy of another tree's, which
+/// is elsewhere. `places` are where `top` may be registered, `own` is its registration.
 pub(super) fn is_copy(
     own: &VolumePath,
     top: &VolumePath,
@@ -94,7 +92,7 @@ pub(super) fn is_copy(
     else {
         return Ok(false);
     };
-    // It belongs to this very tree, wherever it is by now.
+    // It points to this tree's own registration, wherever the tree is by now.
     if admin == *own {
         return Ok(true);
     }
@@ -110,7 +108,7 @@ pub(super) fn is_copy(
     else {
         return Ok(false);
     };
-    // If that place is empty, this may be the tree itself, which somebody moved.
+    // If nothing is there, this may be that very tree, which somebody moved.
     let stands = VolumePath::new(own.root(), &back)
         .ok()
         .map(|back| found(openat::stat(&back)))
@@ -123,7 +121,7 @@ pub(super) fn is_copy(
 /// The time to read a submodule's loose objects. If it takes longer, the tree stays.
 const WHOLE: Duration = Duration::from_secs(10);
 
-/// Why the repo in a submodule's git dir can't be fetched again; none if all of it can.
+/// Returns why the repo in a submodule's git dir can't be fetched again; none if all of it can.
 pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<String>> {
     if let Some(odd) = odd_name(git_dir)? {
         return Ok(Some(format!(
@@ -148,7 +146,7 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
             match (directory, is_remote) {
                 ("refs", true) => reach::ids(&[file], &mut remote, stop)?,
                 ("refs", false) => reach::ids(&[file], &mut own, stop)?,
-                // What a remote once had belongs to the remote.
+                // The reflogs of remote-tracking refs name what the remote once had.
                 (_, true) => {}
                 (_, false) => reach::log_commits(&file, &mut own, stop)?,
             }
@@ -177,7 +175,7 @@ fn packed(
         ));
     }
     lines::each(file, NAME, stop, |line| match line.split_at_checked(40) {
-        // A tag's commit is in the next line, after `^`; the tag leads there as well.
+        // The line after a tag, `^` and the tag's commit, is skipped: the tag leads there.
         Some((id, [b' ', name @ ..])) => reach::id(id).map_or(Ok(()), |id| each(id, name)),
         _ => Ok(()),
     })
@@ -194,7 +192,7 @@ fn unfetched(
         walk.hide(id)?;
     }
     for &id in own {
-        // A tag, a note, a tree: on none of a remote's branches.
+        // No branch of a remote names a tag, a tree or a blob.
         let Ok(commit) = repo.find_commit(id) else {
             return Ok(Some(id));
         };
@@ -213,8 +211,8 @@ fn odd_name(git_dir: &VolumePath) -> io::Result<Option<String>> {
         .map(|name| name.to_string_lossy().into_owned()))
 }
 
-/// Opens the objects of a git dir, without its config and hooks. None if there is a link, a pipe,
-/// an alternate, or a truncated object.
+/// Opens the objects of a git dir, without its config and hooks; none if there is a link, a pipe,
+/// an alternates file, a truncated object or too many files.
 fn objects(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Repository>> {
     let objects = git_dir.join("objects")?;
     openat::dir(&objects)?;
@@ -245,7 +243,7 @@ fn objects(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Repository>> 
         .map_err(io::Error::other)
 }
 
-/// Why the submodules' repos in a registration keep the tree; none if all of them can be fetched
+/// Returns why the submodules' repos in a registration keep the tree; none if they can be fetched
 /// again. Git keeps them even after `git submodule deinit`, with commits that nothing else has.
 pub(super) fn held(admin: &VolumePath, listed: &Listed, stop: &Stop) -> io::Result<Option<String>> {
     if !listed.holds("modules") {
@@ -283,7 +281,7 @@ pub(super) fn modules(admin: &VolumePath, stop: &Stop) -> io::Result<Vec<VolumeP
         };
         let place = VolumePath::new(admin.root(), entry.path())?;
         if !entry.file_type().is_dir() {
-            // No git dir of a submodule: whoever put it there has to remove it.
+            // It is in no submodule's git dir: whoever put it there has to remove it.
             return Err(io::Error::other(format!(
                 "`{place}` is in no submodule's repo"
             )));
@@ -296,8 +294,8 @@ pub(super) fn modules(admin: &VolumePath, stop: &Stop) -> io::Result<Vec<VolumeP
     Ok(repos)
 }
 
-/// Why the submodule at `place` keeps the tree; none if it is as its commit is and can be fetched
-/// again.
+/// Returns why the submodule at `place` keeps the tree; none if it is unchanged since the commit
+/// `recorded` and can be fetched again.
 pub(super) fn submodule(
     admin: &VolumePath,
     place: &VolumePath,
@@ -306,8 +304,8 @@ pub(super) fn submodule(
 ) -> io::Result<Option<String>> {
     let pointer = place.join(".git")?;
     let repos = modules(admin, stop)?;
-    // The tree may be in the trash by now, and a relative path starts at its old place: only the
-    // end of the path counts.
+    // The tree may be in the trash by now, and a relative path was written for its old place, so
+    // only the end of the path is compared.
     let Some(to) = leads_to(&pointer)? else {
         return Ok(Some("its `.git` file makes no sense".to_owned()));
     };
@@ -338,7 +336,7 @@ pub(super) fn submodule(
         .map(|(path, what)| format!("{} {what}", path.display())))
 }
 
-/// Returns the commit that HEAD names, directly or by a branch of its own.
+/// Returns the commit that HEAD names, directly or through a branch.
 fn head_of(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Oid>> {
     let text = openat::read(&git_dir.join("HEAD")?, LINE)?;
     let text = String::from_utf8_lossy(&text);
@@ -361,7 +359,7 @@ fn head_of(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Oid>> {
     Ok(named)
 }
 
-/// Returns `worktrees/<id>/modules/<name>`, the end of any pointer to it.
+/// Returns `worktrees/<id>/modules/<name>`, the end of every path to it in a `.git` file.
 fn tail(admin: &VolumePath, repo: &VolumePath) -> PathBuf {
     let id = admin.relative().file_name().unwrap_or_default();
     let below = repo
@@ -371,7 +369,7 @@ fn tail(admin: &VolumePath, repo: &VolumePath) -> PathBuf {
     Path::new("worktrees").join(id).join(below)
 }
 
-/// Removes from a listing what is below a directory.
+/// Removes everything below a directory from a listing.
 pub(super) fn cut_out(listing: &mut tree::Listing, directory: &Path) {
     listing.files.retain(|path, _| !path.starts_with(directory));
     listing

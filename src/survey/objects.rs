@@ -1,15 +1,15 @@
 //! A cache of facts about a repo's objects: the sizes of blobs, and the entries of directories in
 //! commits.
 //!
-//! A repo's trees mostly have the same objects, so an answer is kept for the next tree as long as
-//! there is room. Only facts that an object's id vouches for are kept, none of a tree's own state.
+//! A repo's trees mostly share their objects, so each answer is kept for the next tree while there
+//! is room. Only facts that an object's id determines are kept, never a tree's own state.
 
 use git2::{Oid, Repository};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, RwLock};
 
-/// Blob sizes that are kept, in some 20 MiB; and bytes of directories.
+/// The most blob sizes that are kept, in some 20 MiB, and the most bytes of directories.
 const SIZES_CAP: usize = 500_000;
 const DIRECTORIES_CAP: usize = 20 << 20;
 

@@ -1,6 +1,6 @@
 //! The packs of a store, and the objects that their indexes list, read by our own code.
 //!
-//! A repack is judged by this account, and nothing is deleted that it doesn't show elsewhere. So a
+//! A repack is checked against them: an object is deleted only if they show it elsewhere. So a
 //! pack's name proves nothing; its index has to. Sizes are capped at what a well-formed store has.
 
 use super::roots::{Id, hex, id};
@@ -27,11 +27,11 @@ const ID: usize = 20;
 pub struct Pack {
     /// `pack-...`, without an extension.
     pub stem: String,
-    /// The inodes of its index and its pack: git may write another pack of the same name.
+    /// The inodes of its index and its pack, which change if git writes a pack of the same name.
     pub written: (u64, u64),
-    /// When one of its objects was last written again, in nanoseconds: git touches the pack then.
+    /// The pack's mtime in nanoseconds: git touches it when one of its objects is written again.
     pub touched: i128,
-    /// Somebody marked it to be kept.
+    /// It has a `.keep` file.
     pub kept: bool,
     /// Its objects, and what they name, can be fetched again from a promisor remote.
     pub promisor: bool,
@@ -93,7 +93,7 @@ pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
     Ok(packs)
 }
 
-/// When one of a pack's objects was last written again, in nanoseconds.
+/// Returns when one of a pack's objects was last written again, in nanoseconds since the epoch.
 pub fn touched(pack: &Stat) -> i128 {
     i128::from(pack.st_mtime)
         .saturating_mul(1_000_000_000)
@@ -132,12 +132,12 @@ impl Pack {
     }
 }
 
-/// What an index begins with.
+/// The beginning of an index.
 struct Head {
-    /// Of the first version, which has no head: what stands there is of the fanout, and before each
-    /// name stands where its object is.
+    /// Whether it is of version 1, which has no header: the file begins with the fan-out, and each
+    /// name follows the offset of its object.
     is_first: bool,
-    /// How many names begin with this byte or a lower one.
+    /// For each byte, how many names begin with it or a lower one.
     fanout: [usize; 256],
 }
 
@@ -168,13 +168,13 @@ impl Head {
         Ok(Self { is_first, fanout })
     }
 
-    /// How many names there are.
+    /// Returns the number of names.
     fn count(&self) -> usize {
         self.fanout[255]
     }
 
-    /// Bytes that an index of so many names takes at least. Each has its name and an offset, and in
-    /// the second version a sum.
+    /// Returns the minimum bytes of an index with this many names. Each has its name and an offset,
+    /// and in version 2 a checksum.
     fn least_length(&self) -> u64 {
         let (each, more) = if self.is_first {
             (24, 1024 + 40)
@@ -194,7 +194,7 @@ fn odd(what: &str) -> io::Error {
 /// Names of objects, sorted.
 #[derive(Debug)]
 pub struct Objects {
-    /// How many begin with this byte or a lower one.
+    /// For each byte, how many begin with it or a lower one.
     fanout: [usize; 256],
     /// One after another.
     names: Vec<u8>,
@@ -247,7 +247,7 @@ impl Objects {
         }
     }
 
-    /// Whether names and fan-out are consistent, as a search needs them.
+    /// Returns them if names and fan-out are consistent, as a search requires.
     fn proven(self) -> Option<Self> {
         let (ids, rest) = self.names.as_chunks::<ID>();
         let in_order = ids.is_sorted_by(|one, next| one < next);
@@ -269,17 +269,17 @@ impl Objects {
         byte.checked_sub(1).map_or(0, up_to)..up_to(byte)
     }
 
-    /// The number of objects.
+    /// Returns the number of objects.
     pub fn len(&self) -> usize {
         self.fanout[255]
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns the index of an object.
+    /// Returns the position of an object.
     pub fn find(&self, id: &Id) -> Option<usize> {
         let numbers = self.beginning(id[0]);
         let within = self

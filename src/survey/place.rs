@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// Bytes. HEAD, `gitdir` and a lock's reason are one line each.
 pub const LINE_CAP: u64 = 64 << 10;
 
-/// Returns the directory of the worktree whose admin directory is `admin`; none if it is outside
-/// the volume, is gone, or another tree is there.
+/// Returns the directory of the worktree that `admin` registers; none if it is outside the volume
+/// or gone, or if another tree is there.
 ///
 /// # Errors
 /// The registration can't be read.
@@ -20,7 +20,7 @@ pub fn tree_of(admin: &VolumePath) -> io::Result<Option<VolumePath>> {
     Ok(not_ours(&place, admin)?.is_none().then_some(place))
 }
 
-/// Returns the tree's place by its registration.
+/// Returns where the registration says that its tree is.
 ///
 /// # Errors
 /// It can't be read, or is malformed.
@@ -45,8 +45,8 @@ pub(super) fn stands_at(admin: &VolumePath, gitdir: Option<String>) -> io::Resul
     }
 }
 
-/// Resolves `path` from `folder`, lexically: no link on the way is followed when it is opened, so
-/// `..` means what it says. None if it climbs above the root.
+/// Resolves `path` lexically, from `directory`; none if it climbs above the root. No link on the
+/// way is followed when it is opened, so `..` means the parent.
 pub(super) fn from(directory: &Path, path: &str) -> Option<PathBuf> {
     if Path::new(path).is_absolute() {
         return Some(path.into());
@@ -63,7 +63,7 @@ pub(super) fn from(directory: &Path, path: &str) -> Option<PathBuf> {
     Some(to)
 }
 
-/// Reads a file's one line.
+/// Reads a one-line file.
 pub(super) fn line_of(directory: &VolumePath, name: &str) -> io::Result<Option<String>> {
     line(name, found(openat::read(&directory.join(name)?, LINE_CAP)))
 }
@@ -81,8 +81,8 @@ pub(super) fn named(name: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("`{name}`: {error}"))
 }
 
-/// Checks that the tree's `.git` file points back to this very admin directory. If not, somebody
-/// else's tree is there.
+/// Returns why the tree at `place` isn't the one that `admin` registers: its `.git` file is
+/// missing, or doesn't point back. None if it does.
 pub(super) fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>> {
     let Some(text) = line_of(place, ".git")? else {
         return Ok(Some(

@@ -30,10 +30,10 @@ const ENVIRONMENT: [&str; 12] = [
     "KUBERNETES_SERVICE_HOST",
     "KUBERNETES_SERVICE_PORT",
 ];
-/// The prefix by which an operator passes a token to the probe.
+/// The prefix of the variables in which an operator passes a token to the probe.
 const FOR_PROBES: &str = "PROBE_";
 
-/// Why the repo counts as busy; none if the probe says idle or there is no probe.
+/// Returns why the repo counts as busy; none if the probe says idle or there is no probe.
 pub fn busy(probe: &[String], repo: &str, stop: &Stop) -> Option<String> {
     ask(probe, repo, stop, LIMIT)
 }
@@ -46,7 +46,7 @@ fn ask(probe: &[String], repo: &str, stop: &Stop, limit: Duration) -> Option<Str
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_for_probes(name)))
         .env("TREEWARDEN_REPO", repo)
-        // Nothing that it starts finds agents' files in its working directory.
+        // So that nothing it starts picks up agents' files from its working directory.
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -75,7 +75,7 @@ fn ask(probe: &[String], repo: &str, stop: &Stop, limit: Duration) -> Option<Str
             Err(error) => break format!("failed to wait for the busy probe: {error}"),
         }
     };
-    // With its children: a shell's `curl` would go on.
+    // The whole group: a shell's `curl` would keep running.
     let _gone_already = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
     let _status = child.wait();
     Some(why)

@@ -1,10 +1,10 @@
-//! The processes of this machine at work in a tree: they have their working directory in it, have a
-//! file of it open, or run or map one.
+//! The processes of this machine at work in a tree: their working directory is in it, or they have
+//! a file of it open, run one or map one.
 //!
-//! `/proc` is read once for all trees, when the first tree asks. A process there is evidence of
-//! use. No process is evidence of no use only if `/proc` shows all of them: see
-//! [`Processes::see_all`]. An unreadable entry is evidence of nothing. Links are read, not
-//! followed, because the file system of a path may hang.
+//! `/proc` is read once for all trees, when the first tree asks. A process found in a tree shows
+//! that the tree is in use. Finding none shows the contrary only if `/proc` lists all processes:
+//! see [`Processes::see_all`]. An unreadable entry shows nothing. Links are read, not followed,
+//! because the file system of a path may hang.
 
 use crate::facts::repo::LeftoverKind;
 use crate::fs::mount;
@@ -15,28 +15,28 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// The first process namespace's inode is fixed in the kernel (`PROC_PID_INIT_INO`). In any other,
-/// `/proc` shows only a part of the processes.
+/// The inode of the initial process namespace is fixed in the kernel (`PROC_PID_INIT_INO`). In any
+/// other, `/proc` shows only a part of the processes.
 const FIRST_NAMESPACE: &str = "pid:[4026531836]";
-/// What the kernel appends to the path of a file without a name.
+/// What the kernel appends to the path of a deleted file.
 const DELETED: &[u8] = b" (deleted)";
-/// Parents of a process that are followed, at most.
+/// Ancestors of a process that are followed, at most.
 const DEEPEST: usize = 64;
 
 /// The processes of this machine, as far as they are visible.
 #[derive(Debug, Clone, Default)]
 pub struct Processes {
-    /// Ignore the process that started this one and its parents: they asked for it, and may well be
-    /// in the tree.
+    /// Whether to ignore this process's ancestors too: they started it, and may well be in the
+    /// tree.
     but_callers: bool,
     found: Arc<OnceLock<Found>>,
 }
 
 #[derive(Debug, Default)]
 struct Found {
-    /// Who uses a path, by the path from the root.
+    /// Who uses which path, relative to the volume's root.
     used: BTreeMap<PathBuf, Use>,
-    /// Every process number in any namespace.
+    /// The number of every visible process, in each of its namespaces.
     numbers: HashSet<u32>,
     /// Whether every process that could be at work on the volume is visible.
     all: bool,
@@ -50,7 +50,7 @@ struct Use {
 }
 
 impl Processes {
-    /// The processes without our own callers, for a command that somebody runs by hand.
+    /// Returns the processes without our own callers, for a command that somebody runs by hand.
     pub fn but_callers() -> Self {
         Self {
             but_callers: true,
@@ -58,7 +58,7 @@ impl Processes {
         }
     }
 
-    /// The same processes, to be read again.
+    /// Returns the same processes, to be read again.
     #[must_use]
     pub fn anew(&self) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Processes {
         }
     }
 
-    /// Returns who is at work in the tree, for people; none if nobody is seen there.
+    /// Describes a process that is at work in the tree, for people; none if none is seen there.
     pub fn at_work(&self, tree: &VolumePath) -> Option<String> {
         let found = self.of(tree);
         let (_, used) = found
@@ -78,23 +78,23 @@ impl Processes {
         Some(format!("{} (pid {}) {}", used.name, used.pid, used.how))
     }
 
-    /// Whether nobody can be at work on the volume unseen: it is on a local file system, and we are
-    /// in the machine's first process namespace, which numbers everybody.
+    /// Returns whether nobody can be at work on the volume unseen: it is on a local file system,
+    /// and we are in the machine's initial process namespace, which numbers every process.
     pub fn see_all(&self, of: &VolumePath) -> bool {
         self.of(of).all
     }
 
-    /// Whether the process with this number is dead on this machine; none if that is unknown here.
-    /// A number belongs to a namespace, so one that is in use in any of them counts as alive, even
-    /// if the kernel reused it.
+    /// Returns whether the process with this number is dead; none if this machine can't show it. A
+    /// number belongs to a namespace, so one that is in use in any of them counts as alive, even if
+    /// the kernel reused it.
     pub fn is_dead(&self, of: &VolumePath, pid: u32) -> Option<bool> {
         let found = self.of(of);
         found.all.then(|| !found.numbers.contains(&pid))
     }
 
-    /// What an `index.lock` may be, by the processes in its tree. `git commit -a` and `git commit
-    /// FILE` hold it while their editor is open, possibly for hours, and are in the tree meanwhile.
-    /// Every other lock is held only for a write.
+    /// Returns what an `index.lock` may be, by the processes in its tree. `git commit -a` and `git
+    /// commit FILE` hold it while their editor is open, possibly for hours, and are in the tree
+    /// meanwhile. Every other lock is held only for a write.
     pub fn index_lock(&self, place: &VolumePath, tree: &Path) -> LeftoverKind {
         match VolumePath::new(place.root(), tree) {
             Ok(tree) if self.at_work(&tree).is_some() => LeftoverKind::HeldLock,
@@ -117,7 +117,7 @@ impl Found {
         } else {
             HashSet::from([own])
         };
-        // The kernel reports paths without links.
+        // The kernel reports paths with links resolved.
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         let mut found = Self {
             all: shows_all(&root),
@@ -126,7 +126,7 @@ impl Found {
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
             found.number(pid);
-            // Git and whatever else we started.
+            // Skips treewarden itself, or its callers too. `process` skips its children.
             if !not_counted.contains(&pid) {
                 found.process(pid, &root, own);
             }
@@ -165,7 +165,7 @@ impl Found {
     }
 }
 
-/// What a process, as `/proc` shows it, uses below `root`, and how.
+/// Returns what a process uses below `root`, and how. `process` is its directory in `/proc`.
 fn used_by(process: &Path, root: &Path) -> Vec<(PathBuf, &'static str)> {
     let mut used: Vec<(PathBuf, &'static str)> = Vec::new();
     let mut add = |path: &[u8], how| {
@@ -199,7 +199,7 @@ fn used_by(process: &Path, root: &Path) -> Vec<(PathBuf, &'static str)> {
     }
     let maps = std::fs::read(process.join("maps")).unwrap_or_default();
     for line in maps.split(|&byte| byte == b'\n') {
-        // Address, permissions, offset, device, inode; then the path, which alone has a slash.
+        // Address, permissions, offset, device, inode; then the path, the only field with a slash.
         if let Some(path) = line
             .iter()
             .position(|&byte| byte == b'/')
@@ -211,7 +211,7 @@ fn used_by(process: &Path, root: &Path) -> Vec<(PathBuf, &'static str)> {
     used
 }
 
-/// A process names itself as it likes.
+/// Returns a process's name without control characters: it may choose any name.
 fn name_of(process: &Path) -> String {
     let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
     name.trim()
@@ -233,7 +233,7 @@ fn callers(own: u32) -> HashSet<u32> {
         .collect()
 }
 
-/// Parses `4299 (name) S 1234 ...`. The name may contain anything.
+/// Returns a process's parent, from `4299 (name) S 1234 ...`. The name may contain anything.
 fn parent(pid: u32) -> Option<u32> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let behind = stat.get(stat.iter().rposition(|&byte| byte == b')')?..)?;
@@ -306,7 +306,7 @@ mod tests {
             .spawn()
             .unwrap();
         std::io::Read::read(sleeps.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        // It is our child, which doesn't count, so the parent is different here.
+        // It is our child, which doesn't count, so another parent is given here.
         let mut found = Found::default();
         for pid in [sleeps.id(), std::process::id()] {
             found.number(pid);

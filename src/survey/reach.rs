@@ -1,9 +1,9 @@
 //! Unreachable commits: those that only one worktree keeps alive, by its HEAD, its reflog or its
 //! private refs.
 //!
-//! `git worktree remove` loses them without a word. The repo keeps what a branch, a remote-tracking
-//! ref, a tag or the branch's own reflog reaches. Our own rescues don't count, since they expire.
-//! If something can't be read the answer is an error, not a shorter list.
+//! `git worktree remove` loses them silently. The repo keeps what a branch, a remote-tracking ref,
+//! a tag or the branch's own reflog reaches. Our own rescues don't count, since they expire. If
+//! something can't be read, the answer is an error, not a shorter list.
 
 use super::{go_on, lines};
 use crate::fs::budget::Held;
@@ -20,8 +20,8 @@ use std::sync::{Arc, OnceLock};
 pub const LOG_CAP: u64 = 64 << 20;
 /// Bytes that an id takes in a set.
 const AN_ID: usize = 48;
-/// Files of a git dir or an admin directory that name commits and are no refs: where an operation
-/// started, and what it put aside.
+/// Files of a git dir or an admin directory that name commits but aren't refs: where an operation
+/// started, and what it set aside.
 const PRIVATE: [&str; 14] = [
     "ORIG_HEAD",
     "FETCH_HEAD",
@@ -38,7 +38,7 @@ const PRIVATE: [&str; 14] = [
     "rebase-apply/orig-head",
     "rebase-apply/original-commit",
 ];
-/// Refs that end by themselves, or with the next `git stash pop`. They keep nobody's commits.
+/// Refs that end by themselves, or with the next `git stash pop`. They don't keep a commit.
 const PASSING: [&[u8]; 5] = [
     b"refs/treewarden/",
     b"refs/bisect/",
@@ -47,7 +47,7 @@ const PASSING: [&[u8]; 5] = [
     b"refs/stash",
 ];
 
-/// What only a worktree's registration may keep alive.
+/// The tips that perhaps only a worktree's registration keeps alive.
 pub struct Tips<'a> {
     /// The admin directory.
     pub admin: &'a VolumePath,
@@ -59,11 +59,11 @@ pub struct Tips<'a> {
     pub head: Option<Oid>,
 }
 
-/// Returns the tips, in hex, that must be kept when the worktree goes. `kept` is what the repo
-/// keeps.
+/// Returns the tips, in hex, that would be lost with the worktree. `kept` are those of the repo's
+/// refs.
 ///
 /// # Errors
-/// Something could not be read: nobody knows what would be lost.
+/// Something can't be read: what would be lost is unknown.
 pub fn unreached(
     repo: &Repository,
     of: &Tips<'_>,
@@ -81,7 +81,7 @@ pub fn unreached(
     if tips.is_empty() {
         return Ok(Vec::new());
     }
-    // Mostly the tree's own branch reaches all of them, and then nobody has to ask every other one.
+    // Usually the tree's own branch reaches all of them, and then the other refs aren't needed.
     let mut hidden = shared_log(of.admin, of.branch, stop)?;
     let is_on_branch = of
         .branch
@@ -100,7 +100,7 @@ pub fn unreached(
 }
 
 impl Tips<'_> {
-    /// Everything that HEAD, the reflogs, the operations under way and the private refs name.
+    /// Returns every id that HEAD, the reflogs, operations under way and the private refs name.
     fn ids(&self, repo: &Repository, stop: &Stop) -> io::Result<Ids> {
         let Self {
             admin,
@@ -134,9 +134,9 @@ impl Tips<'_> {
     }
 }
 
-/// What a repo's refs keep. They are read when a tree first asks for them, and most don't: libgit2
-/// reads them one by one, and on a network that would take as long as to look at the trees, which
-/// is done side by side.
+/// The tips of a repo's refs. They are read when the first tree needs them, and most trees don't:
+/// libgit2 reads refs one by one, which over a network takes as long as inspecting the trees, which
+/// happens in parallel.
 #[derive(Default)]
 pub struct Kept(OnceLock<Result<Ids, Arc<io::Error>>>);
 
@@ -151,7 +151,7 @@ impl Kept {
     }
 }
 
-/// Returns the tips of a repo's branches, remote-tracking refs and tags.
+/// Returns the tips of a repo's refs, without those that end by themselves.
 ///
 /// # Errors
 /// The refs can't be listed.
@@ -166,7 +166,7 @@ pub fn kept(repo: &Repository, stop: &Stop) -> io::Result<Ids> {
         {
             continue;
         }
-        // A branch names a commit. It isn't read here, because that takes long for many.
+        // A branch always names a commit. It isn't read, because that takes long for many.
         let named = reference
             .target()
             .filter(|_| reference.is_branch() || reference.is_remote());
@@ -192,7 +192,7 @@ fn only_commits(repo: &Repository, tips: &BTreeSet<Oid>) -> io::Result<()> {
     })
 }
 
-/// Returns the tip as a commit; none if it is gone already or is no commit.
+/// Returns the commit that a tip names; none if it is gone already or is no commit.
 fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
     match repo.find_object(tip, None) {
         Ok(object) => Ok(object.peel_to_commit().ok().map(|commit| commit.id())),
@@ -201,7 +201,7 @@ fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
     }
 }
 
-/// Returns the commits that the tips reach and nothing that is kept does.
+/// Returns the commits that `tips` reach and `kept` don't.
 fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid], stop: &Stop) -> io::Result<HashSet<Oid>> {
     let mut held = stop.hold();
     let walk = walk(repo, tips, kept).map_err(io::Error::other)?;
@@ -213,7 +213,7 @@ fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid], stop: &Stop) -> io::Res
     walk.map(commit).collect()
 }
 
-/// The same one by one, the newest first.
+/// Walks the same commits one by one, the newest first.
 ///
 /// # Errors
 /// A commit can't be read.
@@ -234,7 +234,7 @@ pub fn walk<'a>(
     Ok(walk)
 }
 
-/// Returns the commits in the reflog of the tree's own branch, which stays when the tree goes.
+/// Returns the commits in the reflog of the tree's own branch, which outlives the tree.
 fn shared_log(admin: &VolumePath, branch: Option<&str>, stop: &Stop) -> io::Result<Vec<Oid>> {
     let Some(branch) = branch else {
         return Ok(Vec::new());
@@ -291,7 +291,7 @@ pub(super) fn log_commits(log: &VolumePath, ids: &mut Ids, stop: &Stop) -> io::R
     })
 }
 
-/// Reads a file's lines. The file must be no larger than any well-formed one.
+/// Reads a file's lines. One that is larger than [`LOG_CAP`] is an error.
 fn each_line(
     file: File,
     most: usize,

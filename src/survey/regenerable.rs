@@ -1,8 +1,8 @@
-//! What is regenerable: directories and files that tools make, by their own account (`accounts`),
-//! and what the operator adds.
+//! Recognises what is regenerable: directories and files that tools create, by their own account
+//! (`accounts`), and what the operator adds.
 //!
 //! A name alone proves nothing: somebody's notes may be in a directory called `target`. The caller
-//! must know already that git tracks nothing in it. On an error and for a link the answer is no:
+//! must know already that git tracks nothing in it. For a link or on an error the answer is no:
 //! then the directory is walked and counts as work.
 
 use super::accounts;
@@ -18,41 +18,51 @@ use std::ffi::{CString, OsStr};
 use std::io;
 use std::path::PathBuf;
 
-// | directory                                  | is regenerable when                                                                   |
-// | --------------------------------------- | ------------------------------------------------------------------------------------- |
-// | node_modules                            | beside package.json; or holds .package-lock.json, .modules.yaml, .yarn-state.yml, .bin |
-// | target                                  | Cargo's: beside Cargo.toml, and holds CACHEDIR.TAG or .rustc_info.json; of any name: both |
-// |                                         | Maven's: beside pom.xml, and holds maven-status, classes or the like                  |
-// | .venv, venv, any other                  | holds pyvenv.cfg; of any other name: bin and lib as well                              |
-// | __pycache__                             | holds files named *.pyc                                                               |
-// | *.egg-info                              | holds PKG-INFO                                                                        |
-// | .pytest_cache, .mypy_cache, .ruff_cache, .tox, .nox | holds CACHEDIR.TAG                                                        |
-// | htmlcov                                 | holds status.json                                                                     |
-// | .next                                   | beside package.json, and holds BUILD_ID, build-manifest.json, cache or trace          |
-// | .nuxt                                   | beside package.json, and holds nuxt.d.ts                                              |
-// | .output                                 | beside package.json, and holds nitro.json                                             |
-// | .svelte-kit                             | beside package.json, and holds generated                                              |
-// | .angular                                | beside angular.json, and holds cache                                                  |
-// | .parcel-cache                           | beside package.json, and holds data.mdb                                               |
-// | .turbo                                  | beside package.json or turbo.json                                                     |
-// | .gradle                                 | beside build.gradle, settings.gradle, or either with .kts                             |
-// | .yarn                                   | holds install-state.gz or build-state.yml; or cache and unplugged beside these        |
-// | coverage                                | beside package.json, holds coverage-final.json, lcov.info or the like                 |
-// | vendor                                  | beside go.mod, and holds modules.txt                                                  |
-// | bin                                     | beside go.mod, and holds programs                                                     |
-// | build                                   | Gradle's: beside what .gradle is, and holds classes or the like                       |
-// |                                         | setuptools': beside pyproject.toml or setup.py, holds bdist.*, lib.* or temp.*        |
-// | dist                                    | Python's: beside pyproject.toml or setup.py, and holds archives                       |
-// | dist, build                             | a compiler's: beside package.json, holds a file and its source map                    |
-// |                                         | Vite's: beside package.json and vite.config.*, holds assets or index.html             |
-// | any                                     | tsc's: tsconfig.json beside it names it as outDir                                     |
+// | directory                 | beside one of                  | contains one of                  |
+// | ------------------------- | ------------------------------ | -------------------------------- |
+// | node_modules              | package.json                   |                                  |
+// | node_modules              |                                | .package-lock.json, .bin, .bun,  |
+// |                           |                                | .deno, .modules.yaml,            |
+// |                           |                                | .yarn-state.yml, .yarn-integrity |
+// | target (Cargo)            | Cargo.toml                     | CACHEDIR.TAG, .rustc_info.json   |
+// | any (Cargo)               |                                | both, or one and a profile       |
+// | target (Maven)            | pom.xml                        | maven-status, classes, ...       |
+// | .venv, venv               |                                | pyvenv.cfg                       |
+// | any (Python)              |                                | pyvenv.cfg with bin and lib      |
+// | __pycache__               |                                | *.pyc, *.nbi, *.nbc              |
+// | *.egg-info                |                                | PKG-INFO                         |
+// | .pytest_cache, .tox, .nox |                                | CACHEDIR.TAG                     |
+// | .mypy_cache, .ruff_cache  |                                | CACHEDIR.TAG                     |
+// | htmlcov                   |                                | status.json                      |
+// | .next                     | package.json                   | BUILD_ID, build-manifest.json,   |
+// |                           |                                | cache, trace                     |
+// | .nuxt                     | package.json                   | nuxt.d.ts                        |
+// | .output                   | package.json                   | nitro.json                       |
+// | .svelte-kit               | package.json                   | generated                        |
+// | .angular                  | angular.json                   | cache                            |
+// | .parcel-cache             | package.json                   | data.mdb                         |
+// | .turbo                    | package.json, turbo.json       |                                  |
+// | .gradle                   | {build,settings}.gradle[.kts]  |                                  |
+// | .yarn                     |                                | build-state.yml,                 |
+// |                           |                                | install-state.gz                 |
+// | cache, unplugged          | either of these files          |                                  |
+// | coverage                  | package.json                   | coverage-final.json, lcov.info   |
+// |                           |                                | or the like                      |
+// | vendor                    | go.mod                         | modules.txt                      |
+// | bin                       | go.mod                         | programs                         |
+// | build (Gradle)            | as .gradle                     | classes or the like              |
+// | build (setuptools)        | pyproject.toml, setup.py       | bdist.*, lib.* or the like       |
+// | dist (Python)             | pyproject.toml, setup.py       | archives                         |
+// | dist, build (a compiler)  | package.json                   | a file and its source map        |
+// | dist, build (Vite)        | package.json and vite.config.* | assets, index.html, .vite        |
+// | any (tsc)                 | tsconfig.json: its outDir      |                                  |
 //
 // The tool's account says which files in such a directory are the tool's; all others are
 // somebody's. The operator adds more in the config, as `worktrees.made_again`: that covers the
 // directory with all its contents.
 
-/// Whether the directory `name` in the directory `parent` is regenerable, by a tool's name and
-/// signs or by the operator's rules. False on an error.
+/// Returns whether the directory `name` in the directory `parent` is regenerable, by its name and
+/// structure or by the operator's rules. False on an error.
 pub fn recognise(parent: BorrowedFd<'_>, name: &OsStr, made_again: &[MadeAgain]) -> bool {
     let Some(name) = name.to_str() else {
         return false;
@@ -60,16 +70,16 @@ pub fn recognise(parent: BorrowedFd<'_>, name: &OsStr, made_again: &[MadeAgain])
     accounts::is_named(parent, name) || said(parent, name, made_again)
 }
 
-/// Whether the directory `name` in `parent`, whose entries are `names`, has a tool's sign in it,
-/// whatever its name.
+/// Returns whether the directory `name` in `parent`, which has the entries `names`, contains a
+/// tool's sign, whatever its name.
 pub fn is_signed(parent: BorrowedFd<'_>, name: &OsStr, names: &[CString]) -> bool {
     name.to_str().is_some_and(|name| {
         accounts::is_signed(parent, name, names.iter().map(|name| name.to_bytes()))
     })
 }
 
-/// Whether the file or link `name` is one that a tool writes among the sources, or regenerable by
-/// the operator's rules.
+/// Returns whether the file or link `name` is one that a tool writes among the sources, or
+/// regenerable by the operator's rules.
 pub fn recognise_file(
     parent: BorrowedFd<'_>,
     name: &OsStr,
@@ -91,7 +101,7 @@ pub fn recognise_file(
     (is_file && accounts::is_made_file(parent, name)) || made_again.iter().any(beside)
 }
 
-/// Whether the operator's rules cover a directory, and their signs are there.
+/// Returns whether one of the operator's rules covers a directory, and its signs are there.
 fn said(parent: BorrowedFd<'_>, name: &str, made_again: &[MadeAgain]) -> bool {
     let shows = |known: &&MadeAgain| {
         let beside = |name: &String| holds(parent, &[name]);
@@ -105,18 +115,18 @@ fn said(parent: BorrowedFd<'_>, name: &str, made_again: &[MadeAgain]) -> bool {
         .any(|known| shows(&known))
 }
 
-/// What is in a regenerable directory and isn't regenerable.
+/// What is in a regenerable directory but isn't regenerable.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Files and directories that no account claims, by their path in the directory, sorted.
     pub somebodys: Vec<PathBuf>,
     /// Repos: `pip install -e git+https://...` clones into `.venv/src`, and people clone a
-    /// dependency into `node_modules` to mend it there.
+    /// dependency into `node_modules` to fix it there.
     pub repos: Vec<PathBuf>,
 }
 
-/// Walks the whole of a regenerable directory. That costs as much as deleting it, so it is for what
-/// is about to go.
+/// Walks a whole regenerable directory. That costs as much as deleting it, so it is only for what
+/// is about to be deleted.
 ///
 /// # Errors
 /// Something can't be read: the contents are unknown.
@@ -156,8 +166,8 @@ fn repos(folder: &VolumePath, places: &[VolumePath], stop: &Stop) -> io::Result<
         .collect())
 }
 
-/// Describes what in one of these directories isn't the tool's; none if all of it is. Repos are not
-/// searched.
+/// Describes the first file in these directories that isn't the tool's; none if all are. Doesn't
+/// search for repos.
 ///
 /// # Errors
 /// As [`look_through`].

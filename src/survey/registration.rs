@@ -1,6 +1,6 @@
-//! A worktree's registration, which is its admin directory, by the files that git writes there.
-//! Every other file is somebody's (`git rev-parse --git-path notes.md` leads there), even inside
-//! git's directories.
+//! Which files in a worktree's registration, its admin directory, are git's. Every other file there
+//! is somebody's (`git rev-parse --git-path notes.md` leads there), unless its directory is git's
+//! as a whole.
 
 use super::tree::{self, Stamp};
 use crate::fs::budget::Held;
@@ -49,8 +49,8 @@ const FILES: [&str; 26] = [
     "info/sparse-checkout",
     "locked",
 ];
-/// Directories of git and git-lfs that are theirs with all contents. Submodules' repos keep the
-/// tree by other means.
+/// Directories of git and git-lfs that are theirs with everything in them. `nested` decides whether
+/// the submodules' repos keep the tree.
 const DIRECTORIES: [&str; 11] = [
     "NOTES_MERGE_WORKTREE",
     "fsmonitor--daemon",
@@ -74,10 +74,10 @@ const OWN_KEYS: [&str; 5] = [
     "index.sparse",
 ];
 const CONFIG_CAP: u64 = 1 << 20;
-/// Deeper than anybody would keep a note.
+/// The deepest directory that is searched: nobody would keep a note deeper.
 const DEEPEST: usize = 32;
 
-/// Returns what in an admin directory is somebody's, by its path there.
+/// Returns the files in an admin directory that are somebody's, by their path there.
 ///
 /// # Errors
 /// Something can't be read: the contents are unknown.
@@ -114,7 +114,7 @@ impl Search<'_> {
             if is_gits(&here) {
                 continue;
             }
-            // What git renames away meanwhile was its own.
+            // A file that git renamed meanwhile was its own.
             let Some(stat) = listed.stat_of(name)? else {
                 continue;
             };
@@ -130,7 +130,7 @@ impl Search<'_> {
                     self.held.path(&here)?;
                     self.somebodys.insert(here, tree::stamp(&stat));
                 }
-                // Links, sockets and pipes hold nothing.
+                // Links, sockets and pipes have no content to keep.
                 _ => {}
             }
         }
@@ -159,7 +159,7 @@ fn is_gits(path: &Path) -> bool {
         || path == "config.worktree.lock"
 }
 
-/// Whether the registration's own config has only keys that git itself writes.
+/// Returns whether the registration's own config has only keys that git itself writes.
 fn is_plain(admin: &VolumePath) -> io::Result<bool> {
     let config = found(openat::read(&admin.join(CONFIG)?, CONFIG_CAP))?;
     Ok(config.is_none_or(|config| holds_own_keys(&config)))

@@ -1,12 +1,12 @@
-//! The registry of a repo's worktrees: their admin directories, and who has which branch.
+//! The registry of a repo's worktrees: their admin directories, and which of them has a branch.
 //!
-//! A worktree is what an admin directory's `gitdir` names, whatever its directory is called.
+//! A worktree is where its admin directory's `gitdir` says, whatever the admin directory is called.
 
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
 use std::io;
 
-/// The admin directory of every registered worktree.
+/// Returns the admin directory of every registered worktree, sorted.
 ///
 /// # Errors
 /// The registry can't be read.
@@ -30,11 +30,11 @@ pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
     Ok(admins)
 }
 
-/// The git dir or admin directory of whoever has the branch, or will have it again when its rebase
-/// ends.
+/// Returns the git dir or admin directory of the checkout that has the branch, or will have it
+/// again when its rebase ends.
 ///
 /// # Errors
-/// Somebody's HEAD can't be read.
+/// The registry or a HEAD can't be read.
 pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePath>> {
     for directory in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
         for name in ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"] {

@@ -1,7 +1,7 @@
 //! The survey of one repo: its worktrees by the registry, then the unregistered directories beside
 //! them, its store, and whether it is busy.
 //!
-//! Every registered tree is reported, however odd something about it is.
+//! Every registered tree is reported, even if it can't be read or understood.
 
 use super::context::{Context, Times, VolumeContext};
 use super::reach::Kept;
@@ -22,32 +22,31 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Bytes of a line of the stash's reflog: no branch has a longer name.
+/// Bytes read of a line of the stash's reflog: no branch has a longer name.
 const A_STASH: usize = 8 << 10;
 
-/// One survey of a repo, and all that it needs to know.
+/// A survey of one repo, and all that it needs to know.
 pub struct RepoSurvey<'a> {
     /// The repo's sanitised git dir.
     pub shadow: &'a Shadow,
-    /// What the config says of it.
+    /// The repo's policy.
     pub policy: &'a policy::Repo,
-    /// The clock and the ages that decide how closely is looked.
+    /// The clock, and the ages that decide how closely a tree is inspected.
     pub times: Times,
-    /// What the rest of the volume tells.
+    /// The rest of the volume.
     pub around: &'a VolumeContext,
-    /// Whether a tree's time has come: then it is looked at whole, also in directories that tools
-    /// make again.
+    /// Whether a tree is due: then all of it is inspected, including its regenerable directories.
     pub due: &'a (dyn Fn(&Worktree) -> bool + Sync),
     /// When to stop.
     pub stop: &'a Stop,
 }
 
 impl RepoSurvey<'_> {
-    /// Looks at the whole repo.
+    /// Surveys the whole repo.
     ///
     /// # Errors
-    /// [`Refusal`] when its object store or registry can't be read at all, or the run is to stop.
-    /// What is wrong with one tree is that tree's fact.
+    /// [`Refusal`] if its store, registry or refs can't be read at all, or the run is to stop. A
+    /// problem of one tree is in that tree's state.
     pub fn all(&self) -> Result<Repo, Refusal> {
         let git_dir = self.shadow.git_dir();
         let repo = self.shadow.open().map_err(|error| self.odd(&error))?;
@@ -74,7 +73,7 @@ impl RepoSurvey<'_> {
         })
     }
 
-    /// Looks at one worktree.
+    /// Surveys one worktree.
     ///
     /// # Errors
     /// As [`Self::all`].
@@ -86,7 +85,7 @@ impl RepoSurvey<'_> {
         Ok(worktree::survey(&context, admin))
     }
 
-    /// Looks at every registered worktree, in the order of their paths.
+    /// Surveys every registered worktree, and returns them in the order of their paths.
     fn worktrees(&self, repo: &git2::Repository) -> Result<Vec<Worktree>, Refusal> {
         let stashed = self.stashed(repo)?;
         let admins = registry::admins(self.shadow.git_dir());
@@ -98,7 +97,7 @@ impl RepoSurvey<'_> {
                     .with(|repo| worktree::survey(&self.context(repo, &stashed, &asked), admin))
             };
             let looked = admins.par_iter().map(one).collect::<Result<Vec<_>, _>>();
-            // With all that they hold.
+            // Frees the handles, and the memory that they use.
             self.shadow.close();
             looked
         };
@@ -131,7 +130,7 @@ impl RepoSurvey<'_> {
         }
     }
 
-    /// Whether an index lock is a living git's depends on who stands in its tree.
+    /// Sets the kind of each index lock: the processes in its tree show whether a live git has it.
     fn tell_index_locks(&self, leftovers: &mut [Leftover], worktrees: &[Worktree]) {
         let locks = leftovers.iter_mut().filter(|file| {
             file.kind == LeftoverKind::Lock && file.place.relative().ends_with(worktree::INDEX_LOCK)
@@ -166,8 +165,8 @@ impl RepoSurvey<'_> {
     }
 }
 
-/// What was asked of a repo. It goes with the look: of one that found no memory, that there was
-/// none.
+/// The answers so far about a repo. Each inspection has its own, since an answer may be that memory
+/// was short.
 struct Asked<'a> {
     kept: Kept,
     objects: Arc<Objects>,
@@ -184,8 +183,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Inspects all trees in parallel. If memory ran short, the trees whose state stayed unknown are
-/// inspected again, one by one. A tree that is too large by itself is reported as that.
+/// Inspects all trees in parallel. If memory ran short, the trees that stayed unknown are inspected
+/// again, one by one. A tree that is too large even alone is reported as such.
 fn side_by_side<E>(
     admins: &[&VolumePath],
     stop: &Stop,
@@ -221,8 +220,8 @@ fn side_by_side<E>(
     Ok(trees)
 }
 
-/// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog.
-/// One that was made on none names the commit it was made on, by being its child.
+/// Returns the branches that the stash's reflog names: `WIP on BRANCH: ...` or `On BRANCH: ...`.
+/// For a stash made on a detached HEAD, it returns the commit, which is the stash's first parent.
 fn stashed(
     repo: &git2::Repository,
     git_dir: &VolumePath,

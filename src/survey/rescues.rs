@@ -1,7 +1,7 @@
-//! The rescues of a repo: which there are, and the contents of one.
+//! A repo's rescues: the list of them, and the contents of one.
 //!
 //! They are refs, which agents can write as well, so everything in one is checked: a malformed name
-//! or tree is an error or an unknown, and no path leads out of the tree.
+//! or tree is an error or unknown, and no path leads out of the tree.
 
 use super::committed::{DEEPEST, FILES_CAP, Files, Trees};
 use super::known::INDEX_CAP;
@@ -23,16 +23,16 @@ use std::sync::Arc;
 mod pieces;
 pub use pieces::{Piece, Pieces};
 
-/// Trees that name one another contain billions of files in a kilobyte; nobody's unsaved work has
-/// so many.
+/// Entries of a rescue that are visited, at most. Nested trees can describe billions of files in a
+/// kilobyte; nobody's unsaved work has so many.
 const SEEN_CAP: u64 = 1_000_000;
 /// The least bytes of an index entry.
 const LEAST_ENTRY: usize = 60;
 /// The least bytes of a resolved conflict's entry.
 const LEAST_RESOLVED: usize = 20;
-/// The trees of what the index names, by stage. They are beside the manifest and the index.
+/// The trees of the files that the index names, by stage, beside the manifest and the index.
 pub const STAGES: [&str; 4] = ["staged", "stage1", "stage2", "stage3"];
-/// The trees of what the index names of resolved conflicts.
+/// The trees of the versions of resolved conflicts that the index names.
 pub const RESOLVED: [&str; 3] = ["resolved1", "resolved2", "resolved3"];
 /// The tree of the files in the registration that were not git's.
 pub const REGISTRATION: &str = "registration";
@@ -44,13 +44,13 @@ const MANIFEST_CAP: u64 = 512 << 20;
 /// Returns every ref below [`REFS`], sorted by name.
 ///
 /// # Errors
-/// The refs can't be listed. A problem of one ref is that ref's fact.
+/// The refs can't be listed. A problem of one rescue is recorded in its entry.
 pub fn all(repo: &Repository) -> Result<Vec<Rescue>, git2::Error> {
     let mut rescues = Vec::new();
     for reference in repo.references_glob(&format!("{REFS}/*"))? {
         let reference = reference?;
         let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
-        // A ref that only points to another ref is none of ours.
+        // A symbolic ref is none of ours.
         let Some(commit) = reference.target() else {
             rescues.push(Rescue {
                 name,
@@ -87,7 +87,7 @@ fn told(name: &str) -> Option<DateTime<Utc>> {
     Some(NaiveDateTime::parse_from_str(time, TIME).ok()?.and_utc())
 }
 
-/// Whether the commit is a rescue of this time.
+/// Returns whether the commit is a rescue of this time.
 fn is_ours(commit: &Commit<'_>, taken: DateTime<Utc>) -> bool {
     let marked = |extras: &Commit<'_>| {
         extras
@@ -98,7 +98,7 @@ fn is_ours(commit: &Commit<'_>, taken: DateTime<Utc>) -> bool {
         && extras(commit).is_ok_and(|extras| marked(&extras))
 }
 
-/// The parent that is not HEAD: the last of one or two.
+/// Returns the parent that isn't HEAD: the last of one or two.
 fn extras<'a>(commit: &Commit<'a>) -> io::Result<Commit<'a>> {
     let last = match commit.parent_count() {
         1 => 0,
@@ -120,7 +120,7 @@ fn odd(what: &str) -> io::Error {
     io::Error::other(format!("it makes no sense: {what}"))
 }
 
-/// Counts what HEAD doesn't have, without reading any file and without entering equal directories.
+/// Counts the files that HEAD doesn't have, without reading any or entering equal directories.
 fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
     let odb = repo.odb().map_err(io::Error::other)?;
     let (mut own, mut sizes) = (Own::default(), HashMap::new());
@@ -137,10 +137,10 @@ fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
     Ok(own)
 }
 
-/// Returns what deleting these rescues frees at once: files that HEAD doesn't have, each in an
-/// object of its own that nobody wrote since `before`. What is in a pack, or younger, goes with a
-/// later repack. An object that something else reaches is counted, too: then the run frees less
-/// than projected, and the next one sees that.
+/// Returns what deleting these rescues frees at once: files that HEAD doesn't have, each in a loose
+/// object that nobody wrote since `before`. A later repack frees what is packed or younger. An
+/// object that is reachable from elsewhere is counted, too: then the run frees less than projected,
+/// and the next one sees that.
 pub fn prunable(
     repo: &Repository,
     git_dir: &VolumePath,
@@ -150,11 +150,11 @@ pub fn prunable(
     let mut blobs = BTreeSet::new();
     for rescue in rescues {
         let commit = Oid::from_str(&rescue.commit).and_then(|commit| repo.find_commit(commit));
-        // An unreadable one is not counted.
         let mut note = |blob| {
             blobs.insert(blob);
             Ok(())
         };
+        // An unreadable one is not counted.
         let _unread = commit
             .map_err(io::Error::other)
             .and_then(|commit| own_blobs(repo, &commit, &mut note));
@@ -174,7 +174,7 @@ pub fn prunable(
     size
 }
 
-/// Calls `note` for every file that HEAD doesn't have, without entering equal directories.
+/// Calls `each` for every file that HEAD doesn't have, without entering equal directories.
 fn own_blobs(
     repo: &Repository,
     commit: &Commit<'_>,
@@ -221,7 +221,7 @@ pub struct Held {
     pub commit: Oid,
     /// HEAD at that time; none for a branch without a commit.
     pub head: Option<Oid>,
-    /// The tree, file by file.
+    /// The files of the tree.
     pub files: Files,
     /// What a git tree can't express.
     pub manifest: Manifest,
@@ -229,11 +229,11 @@ pub struct Held {
     pub index: Option<Vec<u8>>,
     /// The files that the index named, by stage; all but the first are for unmerged paths.
     pub staged: [Files; 4],
-    /// The files that the index named of resolved conflicts: base, ours and theirs.
+    /// The versions of resolved conflicts that the index named: base, ours and theirs.
     pub resolved: [Files; 3],
     /// The files in the registration that were not git's, by their path there.
     pub registration: Files,
-    /// Commits that only this tree reached when it went.
+    /// Commits that only this tree reached when it was rescued.
     pub lonely: Vec<Oid>,
 }
 
@@ -290,8 +290,8 @@ pub fn read(
     let staged = beside.each(STAGES, length / LEAST_ENTRY)?;
     let resolved = beside.each(RESOLVED, length / LEAST_RESOLVED)?;
     let registration = beside.named(REGISTRATION, REGISTERED_CAP)?;
-    // The manifest names every file, but where there was no tree any more, and the rescue is of
-    // HEAD's.
+    // The manifest names every file, unless the tree was gone already and the rescue has HEAD's
+    // files.
     let of_head = head
         .as_ref()
         .is_some_and(|head| head.tree_id() == made.tree_id());
@@ -315,11 +315,11 @@ pub fn read(
     })
 }
 
-/// What a rescue holds beside the manifest: the index, and trees of what that names and of the
-/// registration.
+/// What is beside a rescue's manifest: the index, the trees of the files that it names, and the
+/// tree of the registration.
 struct Beside<'a> {
     trees: Trees<'a>,
-    /// The tree that names them.
+    /// The tree that contains them.
     tree: Tree<'a>,
     memory: &'a mut budget::Held,
 }
@@ -332,7 +332,7 @@ impl Beside<'_> {
             .transpose()
     }
 
-    /// The files of the trees with these names, each of which should hold at most `most`.
+    /// Returns the files of the trees with these names, each of which may have at most `most`.
     fn each<const COUNT: usize>(
         &mut self,
         names: [&str; COUNT],
@@ -345,7 +345,7 @@ impl Beside<'_> {
         Ok(all)
     }
 
-    /// The files of the tree with this name; none if there is no such tree.
+    /// Returns the files of the tree with this name; none if there is no such tree.
     fn named(&mut self, name: &str, most: usize) -> io::Result<Files> {
         match self.tree.get_name(name).map(|entry| entry.id()) {
             Some(tree) => self.files(tree, most),
@@ -368,13 +368,13 @@ fn blob(repo: &Repository, id: Oid, cap: u64, memory: &mut budget::Held) -> io::
             "its manifest or index is no file, or larger than any well-formed one",
         ));
     }
-    // Read, copied, and parsed.
+    // Three times: read, copied, and parsed.
     memory.more(size.saturating_mul(3))?;
     Ok(odb.read(id).map_err(io::Error::other)?.data().to_vec())
 }
 
 impl Held {
-    /// Whether both have the same contents, whenever they were made.
+    /// Returns whether both have the same contents, whenever they were rescued.
     pub fn same_work(&self, other: &Self) -> bool {
         let told = |saved: &Self| Manifest {
             rescued: DateTime::UNIX_EPOCH,

@@ -4,7 +4,7 @@
 //! Git runs in a sanitised git dir and doesn't see all of them
 //! (`docs/design/git.md#what-a-sanitised-git-dir-hides`), and it treats an unreadable directory as
 //! empty. So refs, reflogs, HEADs, in-progress states, indexes and grafts are read here, from the
-//! files themselves. Every file that can't be read is reported by name, and then nothing may be
+//! files themselves. If any of these files can't be read, that is reported, and nothing may be
 //! dropped.
 
 use super::registry::admins;
@@ -24,9 +24,9 @@ pub(super) mod index;
 /// An object's name.
 pub type Id = [u8; 20];
 
-/// Ids that a repo names, at most; they would take 320 MB.
+/// Ids of a repo in either list, at most; they would take 320 MB.
 const MOST: usize = 16 << 20;
-/// Ids gathered before duplicates are dropped.
+/// New ids that are gathered before duplicates are dropped, at least.
 const AT_ONCE: usize = 256 << 10;
 /// Bytes of a file, at most: 64 MiB of a reflog are some 400,000 moves.
 const LARGEST: u64 = reach::LOG_CAP;
@@ -38,7 +38,7 @@ const AN_ID: usize = 2 * size_of::<Id>();
 const REF: u64 = 4096;
 /// The longest line of `packed-refs` that is compared whole: no loose ref has a longer name.
 const NAMES: usize = 4096;
-/// Directories where git keeps what an unfinished operation needs.
+/// Directories in which git keeps the state of an unfinished operation.
 const IN_PROGRESS: [&str; 3] = ["rebase-merge", "rebase-apply", "sequencer"];
 /// Unreadable files that are named; the rest is only counted.
 const NAMED: usize = 5;
@@ -114,7 +114,7 @@ impl Named {
     }
 }
 
-/// Reads the roots.
+/// Reads the roots of a repo.
 pub fn read(git_dir: &VolumePath, stop: &Stop) -> Roots {
     let mut reader = Reader {
         named: Named::of(stop),
@@ -149,7 +149,7 @@ pub fn read(git_dir: &VolumePath, stop: &Stop) -> Roots {
     }
 }
 
-/// Returns the ids that an index alone names, as [`read`] does: hidden and seen.
+/// Returns the ids that one index names, hidden and seen, as [`read`] does for a repo.
 ///
 /// # Errors
 /// It is malformed, or has an unknown part.
@@ -170,7 +170,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn git_dir(&mut self, git_dir: &VolumePath) {
         let stop = self.stop;
-        // Loose refs first: one that is packed meanwhile is read twice, not never.
+        // Loose refs first, so that one that is packed meanwhile is read twice, and not missed.
         let remedy = "delete it, if nobody knows what it named";
         let loose = self.below(&at(git_dir, "refs"), remedy, |file, named| {
             reference(file, &mut named.seen, stop)
@@ -247,8 +247,8 @@ impl Reader<'_> {
             Err(error) => return self.failed(directory, &error, "see `git fsck`"),
         };
         for (name, kind) in names {
-            // Git writes ORIG_HEAD, FETCH_HEAD, MERGE_AUTOSTASH, BISECT_EXPECTED_REV and more so.
-            // Another file with such a name is text.
+            // Git names its state files so: ORIG_HEAD, FETCH_HEAD, MERGE_AUTOSTASH,
+            // BISECT_EXPECTED_REV and others. Any other file with such a name is scanned like one.
             let name = name.to_string_lossy();
             let is_state = name
                 .bytes()
@@ -282,7 +282,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Git reads a shared index only as far as an index uses it, and not at all without one.
+    /// Adds a shared index's objects as hidden: git reads only what an index uses of it, if any.
     fn shared_index(&mut self, place: &VolumePath) {
         let others = std::mem::take(&mut self.named.seen);
         self.one_index(place, "delete it, if no index rests on it");
@@ -304,8 +304,8 @@ impl Reader<'_> {
             if length > LARGEST_INDEX {
                 return Err(io::Error::other("it is larger than any well-formed one"));
             }
-            // Nothing was ever staged here.
             self.stop.read(length)?;
+            // Nothing was ever staged here.
             if length == 0 {
                 Ok(None)
             } else {
@@ -318,7 +318,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Reads a file, and returns whether it is there.
+    /// Reads a file, and returns whether it is there, even if it can't be read.
     fn file(
         &mut self,
         place: &VolumePath,
@@ -338,7 +338,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Reads every file below a directory, and returns which were there.
+    /// Reads every file below a directory, and returns those that were there.
     fn below(
         &mut self,
         directory: &VolumePath,
@@ -348,8 +348,8 @@ impl Reader<'_> {
         let mut files = reach::files_below(directory, self.stop)
             .inspect_err(|error| self.failed(directory, error, "see that it can be read"))
             .ok()?;
-        // A lock is no ref, and no ref may have such a name. What an unfinished write will name is
-        // named elsewhere, too.
+        // A lock file is skipped: no ref may have such a name. What an unfinished write will name
+        // is named elsewhere, too.
         files.all.retain(|file| {
             !file
                 .relative()
@@ -377,8 +377,8 @@ fn at(directory: &VolumePath, name: &str) -> VolumePath {
         .expect("a name that was listed stays inside")
 }
 
-/// Lines of `ID NAME`, and after a tag its peeled `^ID`. A line about a ref that is also loose is
-/// what it named once.
+/// Reads lines of `ID NAME`, and after a tag its peeled `^ID`. A line about a ref that is also
+/// loose is outdated, and skipped.
 fn packed(file: File, loose: &HashSet<Vec<u8>>, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     let mut counts = true;
     lines::each(file, NAMES, stop, |line| {
@@ -400,7 +400,7 @@ fn packed(file: File, loose: &HashSet<Vec<u8>>, ids: &mut Ids, stop: &Stop) -> i
     })
 }
 
-/// An id, or the name of another ref.
+/// Reads an id, or the name of another ref, which adds nothing.
 fn reference(file: File, ids: &mut Ids, _stop: &Stop) -> io::Result<()> {
     let text = openat::content(file, REF)?;
     if text.starts_with(b"ref:") {
@@ -409,7 +409,7 @@ fn reference(file: File, ids: &mut Ids, _stop: &Stop) -> io::Result<()> {
     ids.push(text.get(..40).and_then(id).ok_or_else(|| nonsense(&text))?)
 }
 
-/// Lines of `OLD NEW`, and who moved it, when and why. Git skips malformed lines as well.
+/// Reads lines of `OLD NEW`, then who moved it, when and why. Like git, it skips malformed lines.
 fn log(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     lines::each(file, 82, stop, |line| {
         if let [old @ .., b' '] = line
@@ -424,7 +424,7 @@ fn log(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     })
 }
 
-/// Every run of forty hexadecimal digits: git and tools write these files in many forms.
+/// Adds every run of forty hexadecimal digits: git and tools write these files in many forms.
 fn scan(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     let mut file = io::BufReader::with_capacity(64 << 10, file);
     let (mut run, mut many) = ([0; 40], 0);

@@ -1,11 +1,11 @@
 //! Measures what deleting files and trees would free.
 //!
-//! A file counts if all of its links are within what is measured: deleting one link of several
-//! frees nothing. Blocks count, not lengths, so sparse files are right; a directory counts with its
-//! own blocks. No link is followed and no other mount entered. Errors are returned, not skipped.
+//! A file counts only if all of its links are within what is measured: deleting one link of several
+//! frees nothing. Blocks count, not lengths, so sparse files are measured correctly; a directory
+//! counts with its own blocks. No link is followed and no other mount entered. Errors are returned.
 //!
 //! Every directory is a task of its own in the caller's rayon pool, opened from its parent. Its own
-//! stat is taken once it is open, which saves a look-up of its name.
+//! stat is taken after opening it, which saves a look-up of its name.
 
 use crate::facts::cache::{Shared, Size};
 use crate::fs::openat;
@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Any of these in a directory makes it a repo or a worktree.
 const REPO: [&[u8]; 3] = [b".git", b".hg", b".jj"];
-/// All of these together do so, too.
+/// All of these together make it a bare repo.
 const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
 
 /// Measures what deleting all of `paths` would free. Missing paths and other file systems count as
@@ -45,12 +45,12 @@ fn first_problem<T>(what: T, problems: Vec<String>) -> io::Result<T> {
         .map_or(Ok(what), |problem| Err(io::Error::other(problem)))
 }
 
-/// The same, relative to the open `root`, with the files that have links elsewhere. If
-/// `may_hold_repos`, somebody may have put a git repo or a worktree into it: that is work, and not
+/// Measures the same, opened from `root`, and returns the files that have links elsewhere, too. If
+/// `may_hold_repos`, a git repo or worktree in it is an error: it is somebody's work, and not
 /// regenerable.
 ///
 /// # Errors
-/// As [`size`]; there is a repo somewhere in it.
+/// As [`size`]; or such a repo is somewhere in it.
 pub fn measure(
     root: &OwnedFd,
     paths: &[VolumePath],
@@ -77,8 +77,8 @@ pub fn repo_among(paths: &[VolumePath], stop: &Stop) -> io::Result<Option<PathBu
     first_problem(repos.into_iter().min(), problems)
 }
 
-/// Measures everything below `root`, as far as there is time, with a line for each unreadable
-/// directory, which counts as nothing. `lost+found` belongs to the file system, and is left out.
+/// Measures everything below `root` until it is time to stop, with a line for each unreadable
+/// directory, which counts as nothing. The file system's own `lost+found` is left out.
 ///
 /// # Errors
 /// The root itself can't be listed.
@@ -98,8 +98,8 @@ fn children(root: &Arc<Path>) -> io::Result<Vec<VolumePath>> {
     Ok(entries)
 }
 
-/// The same by part, in one walk: each of `places` without the deeper ones in it, and every other
-/// entry of the root.
+/// Measures the same by part, in one walk: each of `places` without the deeper ones in it, and
+/// every other entry of the root.
 ///
 /// # Errors
 /// As [`standing`].
@@ -155,7 +155,7 @@ pub struct Part {
     pub place: VolumePath,
     /// What deleting it would free.
     pub size: Size,
-    /// Bytes of files that have links elsewhere, too.
+    /// Bytes of files that also have links elsewhere.
     pub shared_bytes: u64,
 }
 
@@ -166,12 +166,12 @@ type Parts = BTreeMap<PathBuf, Mutex<Sum>>;
 struct Measured {
     size: Size,
     shared: Vec<Shared>,
-    /// Directories that contain a `.git`.
+    /// Directories that are repos or worktrees.
     repos: Vec<PathBuf>,
     problems: Vec<String>,
 }
 
-/// The sum, which counts only directories unless `whole`.
+/// Measures `places`. Only directories count unless `whole`.
 fn sum_up(
     root: Option<&OwnedFd>,
     places: &[VolumePath],
@@ -203,7 +203,7 @@ fn sum_up(
 
 /// What is measured, and where it is counted.
 struct Walk<'a> {
-    /// Where places are opened from; if none, from their own root.
+    /// The directory that places are opened from; if none, each from its own root.
     root: Option<&'a OwnedFd>,
     places: &'a [VolumePath],
     sum: &'a Mutex<Sum>,
@@ -211,7 +211,7 @@ struct Walk<'a> {
     parts: Option<&'a Parts>,
 }
 
-/// A directory that was read, and the names of its directories, which are measured next.
+/// A directory that was read, and the names of its subdirectories, which are measured next.
 struct Listed<'a> {
     place: &'a VolumePath,
     device: u64,
@@ -232,7 +232,7 @@ impl<'a> Walk<'a> {
         rayon::scope(|scope| spread(scope, 0..self.places.len(), begin));
     }
 
-    /// Returns the sum that counts a place whose parent is counted in `outer`.
+    /// Returns the sum in which a place counts: its own, or `outer`, that of its parent.
     fn sum_of(&self, place: &Path, outer: &'a Mutex<Sum>) -> &'a Mutex<Sum> {
         self.parts
             .and_then(|parts| parts.get(place))
@@ -265,7 +265,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Measures a directory, and spawns tasks for those in it.
+    /// Measures a directory, and spawns tasks for its subdirectories.
     fn folder(
         &'a self,
         scope: &Scope<'a>,
@@ -343,7 +343,7 @@ fn measure_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<C
             .zip(BARE)
             .for_each(|(seen, part)| *seen |= text == part);
         match entry.file_type() {
-            // It is measured when it is open.
+            // It is measured once it is open.
             FileType::Directory => {
                 below.push(name.to_owned());
                 continue;
@@ -375,7 +375,7 @@ fn blocks(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0)
 }
 
-/// What it takes by itself, without its contents and whatever its number of links.
+/// Returns what it takes by itself, without its contents and whatever its number of links.
 pub fn of_one(stat: &Stat) -> Size {
     Size::of_blocks(blocks(stat))
 }
@@ -384,7 +384,7 @@ fn lock(sum: &Mutex<Sum>) -> std::sync::MutexGuard<'_, Sum> {
     sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The path relative to the volume's root.
+/// Returns the path relative to the volume's root.
 fn plain(place: &VolumePath, below: &Path) -> PathBuf {
     place.relative().join(below).components().collect()
 }
@@ -392,7 +392,7 @@ fn plain(place: &VolumePath, below: &Path) -> PathBuf {
 /// The sum so far.
 #[derive(Default)]
 struct Sum {
-    /// When to stop: the sum is not wanted any more.
+    /// When to stop measuring.
     stop: Option<Stop>,
     size: Size,
     /// Files with several links, by device and inode.
@@ -436,7 +436,7 @@ impl Sum {
         self.size += Size::of_blocks(blocks);
     }
 
-    /// Returns whether it is time to stop.
+    /// Adds another sum, and returns whether it is time to stop.
     fn merge(&mut self, other: Self, place: &VolumePath, below: &Path) -> bool {
         if other.is_repo {
             self.repos.push(plain(place, below));
@@ -461,7 +461,7 @@ impl Sum {
         ));
     }
 
-    /// Counts a file with several links once, if all of them were seen. Returns the others, in
+    /// Counts each file with several links once, if all of them were seen. Returns the others, in
     /// order.
     fn count_linked(&mut self) -> Vec<Shared> {
         let mut shared = Vec::new();

@@ -1,4 +1,4 @@
-//! A tree's index, as far as it matters: which blobs it names, and for which files it vouches.
+//! The parts of a tree's index that matter: blobs that it names, and files that it vouches for.
 //!
 //! An agent may have written it, so its flags are ignored, except for what a sparse checkout leaves
 //! out on purpose. It vouches only for a file that can't have changed since, and no entry is left
@@ -19,13 +19,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes. No well-formed index is larger, and it would be read into memory whole.
+/// Bytes. No well-formed index is larger, and it is read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
 
 /// Bytes that a parsed entry takes besides its path.
 const AN_ENTRY: usize = 288;
-/// Checks that git, libgit2 and we see the same names, before git2 reads the first one. A write to
-/// this very file meanwhile is not seen.
+/// Checks that git, libgit2 and treewarden see the same names, before git2 reads the first one. If
+/// somebody writes to this very file in between, that goes unnoticed.
 fn prove_names(index: impl io::Read, length: u64) -> io::Result<()> {
     super::roots::index::prove_names(index, length).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => io::Error::other(format!(
@@ -35,15 +35,15 @@ fn prove_names(index: impl io::Read, length: u64) -> io::Result<()> {
     })
 }
 
-/// A tree's index, as far as it matters.
+/// The parts of a tree's index that matter.
 pub(super) struct Staged {
     pub(super) entries: BTreeMap<PathBuf, IndexEntry>,
     pub(super) conflicts: bool,
     /// Directories that are one entry each in a sparse index.
     directories: Vec<(Vec<u8>, Oid)>,
-    /// It builds on a shared index in a file of its own.
+    /// Whether it builds on a shared index in another file.
     pub(super) split: bool,
-    /// When the index was written: a file written in the same moment may differ unseen.
+    /// When the index was written: a later write to a file in the same moment would not show.
     written: (i64, u32),
     held: Held,
 }
@@ -144,9 +144,9 @@ impl Staged {
             .map(|entry| entry.id)
     }
 
-    /// Whether the index vouches for a file: it recorded this very state, and not in the moment in
-    /// which the file was written. Its flags (`assume-unchanged`, `skip-worktree`) are an agent's
-    /// word and don't count.
+    /// Returns whether the index vouches for a file: it recorded this very state, and was written
+    /// later than the file. Its flags (`assume-unchanged`, `skip-worktree`) are an agent's word and
+    /// don't count.
     pub(super) fn vouches(&self, entry: &IndexEntry, stamp: &Stamp) -> bool {
         let same = |time: &git2::IndexTime, (seconds, nanos): (i64, u32)| {
             i64::from(time.seconds()) == (seconds & 0xffff_ffff)
@@ -160,7 +160,7 @@ impl Staged {
     }
 }
 
-/// Whether the index has a part that libgit2 doesn't know.
+/// Returns whether libgit2 failed at a part that it doesn't support: a sparse or split index.
 fn is_beyond_libgit2(error: &git2::Error) -> bool {
     let message = error.message();
     message.contains("extension")
@@ -170,7 +170,7 @@ fn is_beyond_libgit2(error: &git2::Error) -> bool {
 }
 
 /// Returns the entries of an index, merged with the shared one beside it, and whether there is a
-/// shared one. The file is read once: what an agent writes meanwhile belongs to another index.
+/// shared one. The file is read once: what an agent writes meanwhile isn't mixed in.
 fn whole(
     admin: &VolumePath,
     file: File,
@@ -205,9 +205,9 @@ fn whole(
     Ok((own.upon(base)?, true))
 }
 
-/// Where an index is from.
+/// The repo and the commit that an index belongs to.
 pub struct IndexOrigin<'a> {
-    /// The repo that has the objects that it names.
+    /// The repo that contains the objects it names.
     pub repo: &'a Repository,
     /// The worktree's HEAD.
     pub head: Option<&'a Commit<'a>>,
@@ -217,8 +217,8 @@ pub struct IndexOrigin<'a> {
 
 impl IndexOrigin<'_> {
     /// Returns the files that an index names by stage, as a rescue stores them. `open` reads them
-    /// by way of libgit2. A directory that is one entry in a sparse index is expanded, unless HEAD
-    /// has the same one. A rescue can't contain a split index.
+    /// with libgit2. A directory that is one entry in a sparse index is expanded, unless HEAD has
+    /// the same one. A rescue can't contain a split index.
     ///
     /// # Errors
     /// It is malformed.
@@ -274,7 +274,7 @@ fn named(mut entry: IndexEntry) -> (PathBuf, IndexEntry) {
     (tree::path_of(std::mem::take(&mut entry.path)), entry)
 }
 
-/// The entry of a file that a sparse checkout leaves out.
+/// Returns the entry of a file that a sparse checkout leaves out.
 fn left_out(mode: u32, id: Oid, path: &Path) -> IndexEntry {
     let zero = || IndexTime::new(0, 0);
     let path = path.as_os_str().as_encoded_bytes().to_vec();
@@ -297,7 +297,7 @@ fn left_out(mode: u32, id: Oid, path: &Path) -> IndexEntry {
 
 const SKIP_WORKTREE: u16 = 1 << 14;
 
-/// Whether it is `skip-worktree`: a sparse checkout leaves the file out on purpose.
+/// Returns whether it is `skip-worktree`: a sparse checkout leaves the file out on purpose.
 pub(super) fn is_sparse(entry: &IndexEntry) -> bool {
     entry.flags_extended & SKIP_WORKTREE != 0
 }
@@ -323,8 +323,8 @@ mod tests {
                 b"a.ts",
             ]
             .concat();
-            // So long that libgit2 finds the whole of such an entry, and the name ends at the first
-            // NUL.
+            // Long enough that libgit2 finds all of the entry as claimed, though the name ends at
+            // the first NUL.
             let bytes = [
                 head,
                 vec![0; 6],

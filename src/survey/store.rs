@@ -1,8 +1,8 @@
-//! The object store in numbers, and what a crashed git left in it.
+//! The size of the object store, and what a crashed git left in it.
 //!
-//! It counts what git itself would count, and lists lock and temporary files by exact name only:
-//! never `*.lock`, since somebody else's file may have that suffix. Whether a leftover is old
-//! enough is decided in `plan`.
+//! It counts what git itself would count. Locks are listed by exact name, since somebody else's
+//! file may end in `.lock` too; only among refs and reflogs is the suffix enough, for no ref may
+//! have it. Whether a leftover is old enough is decided in `plan`.
 
 use super::go_on;
 use crate::facts::cache::Size;
@@ -40,7 +40,7 @@ const LOCKS: [&str; 12] = [
 ];
 const TREE_LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
 /// Prefixes of packs, their companions, commit-graphs and loose objects while they are written;
-/// `.tmp-` is that of `git repack`, and libgit2's have its name in them.
+/// `.tmp-` is that of `git repack`, and libgit2's contain its name.
 const TEMPORARY: [&str; 11] = [
     "tmp_pack_",
     "tmp_idx_",
@@ -56,8 +56,8 @@ const TEMPORARY: [&str; 11] = [
 ];
 /// Companions of a pack, which are worth nothing without it.
 const BESIDE_A_PACK: [&str; 4] = ["idx", "rev", "mtimes", "bitmap"];
-/// Locks that a run's git never takes in the repo itself, so they are an agent's. One may be held
-/// for an hour, with an editor open.
+/// Locks that a run's git never takes in the repo itself, so they are an agent's, who may hold one
+/// for an hour with an editor open.
 const NEVER_OURS: [&str; 5] = [
     "index.lock",
     "config.lock",
@@ -65,13 +65,13 @@ const NEVER_OURS: [&str; 5] = [
     "gc.pid.lock",
     "maintenance.lock",
 ];
-/// Where only treewarden writes: a lock there, under the repo's lock, is a crashed run's.
+/// Only treewarden writes here, so under the repo's lock a lock file here is a crashed run's.
 const OURS: [&str; 2] = ["refs/treewarden", "logs/refs/treewarden"];
-/// Refs that only a run makes, while it repacks.
+/// Refs that an earlier version created while it repacked.
 const SHIELD: &str = "treewarden/shield";
 
 /// Counts the store and lists leftovers, with their age by `clock`. `killed` is when a run that was
-/// killed was at work.
+/// killed here noted that it was at work.
 ///
 /// # Errors
 /// A directory can't be read.
@@ -135,7 +135,7 @@ impl StoreCounter<'_> {
         self.packs(&objects.join("pack"))
     }
 
-    /// Inspects many entries in parallel, because on a network each one waits.
+    /// Inspects many entries in parallel, because each one takes a round trip on a network.
     fn each(
         &mut self,
         entries: &[DirEntry],
@@ -222,7 +222,7 @@ impl StoreCounter<'_> {
             if name.starts_with("pack-") {
                 self.store.pack_bytes = self.store.pack_bytes.saturating_add(metadata.len());
             }
-            // A killed git leaves a pack in parts: they come and go one by one.
+            // A killed git may leave some of a pack's files, since they come and go one by one.
             if let Some((stem, ending)) = name.split_once('.')
                 && stem.starts_with("pack-")
                 && BESIDE_A_PACK.contains(&ending)
@@ -239,13 +239,13 @@ impl StoreCounter<'_> {
             if has(stem, "keep") || has(stem, "mtimes") {
                 continue;
             }
-            // Promised objects have packs of their own: the first of them is not one too many.
+            // Promised objects need a pack of their own, so the first of these isn't counted.
             let is_first = has(stem, "promisor") && !std::mem::replace(&mut promised, true);
             self.store.packs = self.store.packs.saturating_add(u64::from(!is_first));
             if metadata.len() > largest {
                 largest = metadata.len();
-                // Git touches a pack whenever somebody writes an object that is in it already, but
-                // not its index.
+                // Git touches a pack, but not its index, whenever somebody writes an object that it
+                // contains already.
                 let index = found(std::fs::symlink_metadata(
                     directory.join(format!("{stem}.idx")),
                 ))?
@@ -272,7 +272,7 @@ impl StoreCounter<'_> {
         Ok(())
     }
 
-    /// Finds the locks of reflogs, which are named like refs; no ref may have such a name.
+    /// Finds the locks of reflogs. Those are named like refs, so none ends in `.lock` itself.
     fn log_locks(&mut self, logs: &Path) -> io::Result<()> {
         for entry in walkdir::WalkDir::new(logs).follow_links(false) {
             go_on(Some(self.stop))?;
@@ -342,7 +342,7 @@ impl StoreCounter<'_> {
             } else {
                 kind
             };
-            // A row names it, too.
+            // Twice: a row names it, too.
             self.held.path(path)?;
             self.held.path(path)?;
             self.leftovers.push(Leftover { place, age, kind });
@@ -352,7 +352,7 @@ impl StoreCounter<'_> {
 }
 
 impl StoreCounter<'_> {
-    /// Whether a lock is that of a run's own git.
+    /// Returns whether a lock is that of a run's own git.
     fn is_own(&self, path: &Path, written: DateTime<Utc>) -> bool {
         let name = path.strip_prefix(self.git_dir.path()).unwrap_or(path);
         let never = NEVER_OURS.iter().any(|never| name.ends_with(never));

@@ -2,8 +2,8 @@
 //!
 //! Git's own view is not trusted here: flags in the index (`assume-unchanged`, `skip-worktree`),
 //! ignore rules and `status.showUntrackedFiles` hide edits that would be lost with the tree. The
-//! walk goes by descriptor, follows no link and enters no other mount. Nothing is disposable on the
-//! repo's own word.
+//! walk goes by descriptor, follows no link and enters no other mount. Nothing counts as disposable
+//! because the repo says so.
 
 use super::{go_on, regenerable};
 use crate::facts::worktree::MadeAgain;
@@ -22,22 +22,22 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Deeper than any tool nests its directories. A deeper one is not walked, so the tree stays.
+/// The deepest directory that is walked: no tool nests so deep. If one is deeper, the tree stays.
 const DEEPEST: usize = 256;
 /// Bytes of the longest path that the kernel accepts, without the final zero.
 const PATH_MAX: usize = 4095;
 /// Bytes that a listed name takes besides its own.
 const A_NAME: usize = 48;
-/// Bytes. Larger files are hashed in pieces, and no longer than the run lasts.
+/// Bytes. Larger files are hashed in pieces, so that this can stop with the run.
 const AT_ONCE: u64 = 64 << 20;
-/// Characters of a path that a reason names.
+/// Characters of a path that a reason shows, at most.
 const NAMED: usize = 200;
 
 /// A jj workspace is also recorded by jj, with commits that git may not know.
 const JJ: &str = "it is a jj workspace: run `jj workspace forget` in it and delete its .jj, then it is like any other";
 
-/// Whether a tree's root is a jj workspace: its `.jj` has a working copy, and a repo or the path to
-/// one.
+/// Returns whether a tree's root is a jj workspace: its `.jj` has a working copy, and a repo or the
+/// path to one.
 fn is_jj(root: BorrowedFd<'_>) -> bool {
     ["repo", "working_copy"]
         .iter()
@@ -47,18 +47,18 @@ fn is_jj(root: BorrowedFd<'_>) -> bool {
 /// The files of a tree.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Files and links by their path in the tree. Those that are equal in two listings did not
+    /// Files and links by their path in the tree. One with an equal stamp in two listings did not
     /// change between them.
     pub files: BTreeMap<PathBuf, Stamp>,
     /// Directories by their path in the tree, with their permission bits.
     pub directories: BTreeMap<PathBuf, u32>,
-    /// Regenerable directories: not walked.
+    /// Regenerable directories: not walked, unless for somebody's files ([`Rules::whole`]).
     pub regenerable: Vec<PathBuf>,
-    /// `.git` files below the tree's own, not yet judged: each is a nested repo's, or a copy's.
+    /// `.git` files below the root, not yet judged: of nested repos, submodules or copies.
     pub pointers: Vec<PathBuf>,
     /// What a git tree can't contain: nested repos, FIFOs, other mounts.
     pub blockers: Vec<String>,
-    /// The first file that we may not read, and why: nobody can rescue it.
+    /// The first file that treewarden may not read, and why: no rescue can contain it.
     pub unreadable: Option<String>,
     /// Files in the registration that are not git's, by their path there.
     pub registration: BTreeMap<PathBuf, Stamp>,
@@ -67,7 +67,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Whether both contain the same work, wherever they are. Regenerable directories don't count.
+    /// Returns whether both contain the same work, wherever they are, regenerable files aside.
     pub fn same_work(&self, other: &Self) -> bool {
         (
             &self.files,
@@ -83,8 +83,8 @@ impl Listing {
     }
 }
 
-/// What distinguishes a file's content from that of another time without reading it. Git's index
-/// records the same.
+/// A file's metadata, which shows whether its content may have changed, without reading it. Git's
+/// index records the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// `st_mode`, with the kind.
@@ -100,12 +100,12 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Whether it is a symbolic link.
+    /// Returns whether it is a symbolic link.
     pub fn is_link(&self) -> bool {
         FileType::from_raw_mode(self.mode) == FileType::Symlink
     }
 
-    /// The mode that git records for it.
+    /// Returns the mode that git records for it.
     pub fn git_mode(&self) -> u32 {
         match (self.is_link(), self.mode & 0o100) {
             (true, _) => 0o120_000,
@@ -130,14 +130,14 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
     }
 }
 
-/// How a tree is listed.
+/// The rules for listing a tree.
 pub struct Rules<'a> {
-    /// Whether git tracks this path, or something below it: such a file is never regenerable, nor
-    /// such a directory as a whole, whatever the operator says.
+    /// Whether git tracks this path, or something below it: then neither this file nor this
+    /// directory as a whole is regenerable, whatever the operator says.
     pub tracked: &'a dyn Fn(&Path) -> bool,
     /// The operator's rules about regenerable paths.
     pub made_again: &'a [MadeAgain],
-    /// Whether regenerable directories are walked, for what in them is somebody's.
+    /// Whether regenerable directories are walked, to list somebody's files in them.
     pub whole: bool,
     /// When to stop.
     pub stop: &'a Stop,
@@ -166,7 +166,7 @@ pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
     };
     walk.directory(top, Path::new(""), 0, None)?;
     let named = walk.regenerable.len();
-    // Somebody's files in one of them may contain another one.
+    // A directory of somebody's in one of them may contain another one.
     let mut next = 0_usize;
     while let Some(path) = walk.regenerable.get(next).filter(|_| rules.whole).cloned() {
         walk.look_through(place, &path).map_err(|error| {
@@ -198,7 +198,7 @@ pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
 }
 
 struct Walk<'a> {
-    /// The most bytes of a path in the tree with which the kernel accepts the whole path.
+    /// The most bytes of a path in the tree, since the kernel limits the length of the whole path.
     longest: usize,
     rules: &'a Rules<'a>,
     files: Vec<(PathBuf, Stamp)>,
@@ -215,13 +215,13 @@ struct Walk<'a> {
 struct Entry<'a> {
     parent: BorrowedFd<'a>,
     name: &'a OsStr,
-    /// Its path in the tree, and how deep the directory stands.
+    /// Its path in the tree, and the depth of the directory.
     path: &'a Path,
     depth: usize,
 }
 
 impl Walk<'_> {
-    /// Lists a directory. If git tracks nothing in it, `above` is its parent with its name there:
+    /// Lists a directory. If git tracks nothing in it, `above` is its parent, and its name there:
     /// then it may be a tool's.
     fn directory(
         &mut self,
@@ -242,7 +242,7 @@ impl Walk<'_> {
             self.regenerable.push(path.to_owned());
             return Ok(());
         }
-        // In the order of paths, so that nothing has to be sorted.
+        // In the order of paths, so that nothing has to be sorted later.
         names.sort_unstable();
         let directory = entries.fd()?;
         for name in names.iter().filter(|name| !openat::is_dots(name)) {
@@ -270,12 +270,12 @@ impl Walk<'_> {
             depth,
         } = entry;
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        // Whatever it is, its path is kept, or why it can't be.
+        // The listing or a blocker will contain its path.
         self.held.path(path)?;
         match FileType::from_raw_mode(stat.st_mode) {
             _ if name == ".git" && depth == 0 => {}
             FileType::RegularFile if name == ".git" => self.pointers.push(path.to_owned()),
-            // In any spelling: git accepts no path with such a part.
+            // In upper or lower case: git accepts no path with such a part.
             _ if name.eq_ignore_ascii_case(".git") => self.block(path, "is a nested repo"),
             _ if path.as_os_str().len() > self.longest => {
                 self.block(path, "is reached by a path that is too long to be opened");
@@ -294,8 +294,8 @@ impl Walk<'_> {
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
             FileType::Directory => {
                 match openat::below(parent, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
-                    // The kernel also reports a mount of the same file system, which has the same
-                    // device.
+                    // The kernel also refuses a mount of the same file system, which has the same
+                    // device number.
                     Err(Errno::XDEV) => self.block(path, "is another mount"),
                     opened => self.below(entry, opened?, &stat)?,
                 }
@@ -305,7 +305,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether a file or link is made again by a tool, and git tracks none there.
+    /// Returns whether a file or link is regenerable, and git doesn't track it.
     fn is_made(&self, entry: Entry<'_>, stat: &Stat) -> bool {
         regenerable::recognise_file(entry.parent, entry.name, stat, self.rules.made_again)
             && !(self.rules.tracked)(entry.path)
@@ -371,7 +371,7 @@ impl Walk<'_> {
     }
 }
 
-/// A path for a reason, shortened if it would fill a screen.
+/// Formats a path for a reason, shortened if it would fill a screen.
 fn shortened(path: &Path) -> String {
     let path = path.to_string_lossy();
     match path.char_indices().nth(NAMED) {
@@ -380,8 +380,8 @@ fn shortened(path: &Path) -> String {
     }
 }
 
-/// Why a file can't be read; none if it can. The kernel is asked only if the file's mode doesn't
-/// show it.
+/// Returns why a file can't be read; none if it can. The kernel is asked only if the file's mode
+/// doesn't show it.
 fn unreadable(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Option<io::Error> {
     if let Some(why) = anothers(stat.st_uid) {
         return Some(why);
@@ -400,8 +400,8 @@ fn unreadable(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Option<io::E
         .map(io::Error::from)
 }
 
-/// Why this user's file is not read: root may read everybody's files, and a rescue would hand them
-/// to whoever may read the repo. For others the kernel decides.
+/// Returns why this user's file is not read: root may read everybody's files, and a rescue would
+/// hand them to whoever may read the repo. If we aren't root, the kernel decides.
 pub fn anothers(user: u32) -> Option<io::Error> {
     let me = rustix::process::geteuid();
     let told = || {
@@ -413,9 +413,9 @@ pub fn anothers(user: u32) -> Option<io::Error> {
         .then(|| io::Error::new(io::ErrorKind::PermissionDenied, told()))
 }
 
-/// Whether the file server still has these files as they were listed. A stat alone may be as old as
-/// an NFS client's cache: seconds to a minute, in which another machine wrote. Costs two round
-/// trips per file, on the current rayon pool.
+/// Returns whether the file server still has these files as they were listed. A stat alone may come
+/// from an NFS client's cache, seconds to a minute old, and another machine may have written since.
+/// Costs two round trips per file, on the current rayon pool.
 ///
 /// # Errors
 /// A file can't be inspected.
@@ -456,7 +456,7 @@ pub fn hash(place: &VolumePath, file: &Path, stamp: &Stamp, stop: &Stop) -> io::
             .map_err(io::Error::other);
     }
     let open = openat::file(&place)?;
-    // It may have grown since it was listed: then it is another file.
+    // If its length has changed since it was listed, it is another file, and `sha1::blob` fails.
     if stamp.size > AT_ONCE || open.metadata()?.len() != stamp.size {
         return sha1::blob(stamp.size, open.take(stamp.size.saturating_add(1)), stop);
     }
@@ -475,7 +475,7 @@ pub fn link_target(place: &VolumePath) -> io::Result<Vec<u8>> {
     Ok(rustix::fs::readlinkat(parent, name, Vec::new())?.into_bytes())
 }
 
-/// Makes a path of git's bytes.
+/// Converts git's bytes to a path.
 pub fn path_of(bytes: impl Into<Vec<u8>>) -> PathBuf {
     std::ffi::OsString::from_vec(bytes.into()).into()
 }

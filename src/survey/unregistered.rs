@@ -1,4 +1,4 @@
-//! What stands in the worktree roots and no registration names: it is reported, and left alone.
+//! Directories in the worktree roots that no registration names: reported, and left alone.
 
 use crate::config::policy;
 use crate::facts::worktree::{Unregistered, UnregisteredKind};
@@ -8,11 +8,11 @@ use rayon::prelude::*;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-/// How Superset calls a tree that it is about to delete.
+/// The prefix by which Superset names a tree that it is about to delete.
 const RUNNERS_TRASH: &str = ".superset-delete-";
 
-/// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then
-/// it is simply not mentioned, and never touched.
+/// Returns the directories in the worktree roots that aren't `known` trees. One that can't be read
+/// is left out. None of them is ever touched.
 pub(super) fn directories(
     policy: &policy::Repo,
     git_dir: &VolumePath,
@@ -25,13 +25,13 @@ pub(super) fn directories(
         .flat_map(|glob| matches(policy.place.root(), glob))
         .collect();
     let known: HashSet<&Path> = known.iter().map(PathBuf::as_path).collect();
-    // What is in a tree is that tree's; only in one that stands where trees do, for a registration
-    // may name any directory.
+    // What is in a known tree belongs to that tree. Trees outside the roots don't count, for a
+    // registration may name any directory.
     let inside = |path: &Path| {
         path.ancestors()
             .any(|above| known.contains(above) && places.contains(above))
     };
-    // A directory in whose depth one stands is a part of a branch's name.
+    // A directory above a known tree is a part of a branch's name.
     let around = |path: &Path| known.iter().any(|tree| tree.starts_with(path));
     let trashed = |path: &Path| {
         path.iter().any(|part| {
@@ -55,8 +55,8 @@ pub(super) fn directories(
     )
 }
 
-/// Where roots reach to different depths, one may stand in another: what is in a lost tree is
-/// that tree's, but a lost tree in a plain directory is what there is to tell of the directory.
+/// Leaves out what is inside another finding, if roots differ in depth. What is in a tree belongs
+/// to the tree; of a plain directory with a tree in it, only the tree is reported.
 fn outermost(all: Vec<Unregistered>) -> Vec<Unregistered> {
     let trees: Vec<PathBuf> = all
         .iter()
@@ -82,7 +82,7 @@ fn is_tree(kind: UnregisteredKind) -> bool {
     matches!(kind, UnregisteredKind::Dangling | UnregisteredKind::Foreign)
 }
 
-/// Directories below `root` that the glob matches, no deeper than it is long.
+/// Returns the directories below `root` that the glob matches, no deeper than its components.
 fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     let depth = glob.split('/').count();
     let Ok(pattern) = globset::GlobBuilder::new(glob)
@@ -118,7 +118,7 @@ fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     all
 }
 
-/// The directories in a directory; none where it can't be listed.
+/// Returns the directories in a directory; none if it can't be listed.
 fn directories_in(above: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(above)
         .into_iter()
@@ -137,7 +137,7 @@ fn kind_of(git_dir: &VolumePath, path: &Path) -> Option<UnregisteredKind> {
         Ok(_) => {
             let text = String::from_utf8(openat::read(&git_file, 64 << 10).ok()?).ok()?;
             let admin = Path::new(text.trim_end().strip_prefix("gitdir: ")?);
-            // A registration of ours that leads elsewhere, or nowhere, is mended like one that is
+            // If our registration points elsewhere, or nowhere, the remedy is the same as if it is
             // gone.
             let foreign = admin.is_dir() && !admin.starts_with(git_dir.path());
             Some(if foreign {

@@ -41,7 +41,7 @@ const IN_PROGRESS: [(&str, &str); 8] = [
     ("sequencer", "cherry-pick or revert"),
     ("NOTES_MERGE_WORKTREE", "merge of notes"),
 ];
-/// Somebody is writing the file of that name, or died while writing it.
+/// Locks of files that somebody is writing, or died while writing.
 const LOCKS: [&str; 2] = [INDEX_LOCK, "HEAD.lock"];
 /// The lock that git may hold for as long as somebody edits a commit message.
 pub(super) const INDEX_LOCK: &str = "index.lock";
@@ -78,7 +78,7 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
             tree.state =
                 state(context, &mut tree, &listed).unwrap_or_else(|error| unknown("look", &error));
             if matches!(tree.state, State::Looked(_)) && (context.due)(&tree) {
-                look_whole(context, &mut tree)
+                look_whole(context, &mut tree, &listed)
                     .unwrap_or_else(|error| tree.state = unknown("look", &error));
             }
             tree
@@ -91,8 +91,8 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
     }
 }
 
-/// Distinguishes an odd tree from a failing file system: the tree stays either way, but the remedy
-/// differs.
+/// Distinguishes a malformed tree from a failing file system: the tree stays either way, but the
+/// remedy differs.
 fn unknown(what: &str, error: &io::Error) -> State {
     let cause = doubt::told(what, error);
     if doubt::failed(error) {
@@ -134,8 +134,8 @@ fn registration(
     Ok(tree)
 }
 
-/// Whether a registered tree was there at the last run, and whether its place is empty now. A
-/// guess, for counting: what is unknown counts as being there.
+/// Returns whether a registered tree was there at the last run, and whether it went missing since.
+/// A guess, for counting: what is unknown counts as being there.
 pub fn went_missing(admin: &VolumePath, trashed: &HashSet<VolumePath>) -> (bool, bool) {
     let place = place(admin)
         .ok()
@@ -162,7 +162,7 @@ fn commit_of(repo: &Repository, branch: &str) -> io::Result<Option<Oid>> {
     }
 }
 
-/// Whether the lock's reason names a process that is known to be dead.
+/// Returns the lock if its reason names a process that is known to be dead.
 fn dead_lock(
     context: &Context<'_>,
     tree: &Worktree,
@@ -192,7 +192,7 @@ fn in_progress(
         .map(|(_, what)| *what)
         .collect();
     for name in LOCKS {
-        // An old one was left by a crashed git: it is cleared in the same run.
+        // A stale one was left by a crashed git: it is cleared in the same run.
         let Some(stat) = listed.stat(name)? else {
             continue;
         };
@@ -220,7 +220,7 @@ pub fn activity(admin: &VolumePath, stop: &Stop) -> io::Result<DateTime<Utc>> {
     Ok(active(&Listed::of(admin)?, stop)?.0)
 }
 
-/// The same, and whether HEAD's reflog records a commit.
+/// Returns the same, and whether HEAD's reflog records a commit.
 fn active(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     let (mut newest, worked) = log_time(listed, stop)?;
     for name in ACTIVE {
@@ -241,7 +241,7 @@ fn log_time(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     };
     let data = log.metadata()?;
     let Moves { last, worked } = moves::read(log, stop)?;
-    // An expiry that leaves no line writes the file, too: it is a sign of our own repack, not of
+    // An expiry that leaves no line also writes the file. That is a sign of our own repack, not of
     // anybody's work.
     let Some(moved) = last else {
         return Ok((DateTime::UNIX_EPOCH, worked));
@@ -263,7 +263,7 @@ fn written(stat: &rustix::fs::Stat) -> DateTime<Utc> {
     moment(stat.st_mtime, stat.st_mtime_nsec as u32)
 }
 
-/// Converts a time. One that is out of range counts as just now.
+/// Converts a time. One that is out of range becomes the latest, so the tree counts as active.
 fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, nanos).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
@@ -271,9 +271,9 @@ fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
 /// A worktree whose registration was read.
 struct Registered<'a> {
     context: &'a Context<'a>,
-    /// What its admin directory lists.
+    /// The listing of its admin directory.
     listed: &'a Listed,
-    /// Where the tree should stand.
+    /// Where the tree should be.
     place: VolumePath,
     head: Option<Oid>,
 }
@@ -311,7 +311,7 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     registered.look(tree)
 }
 
-/// Where the tree should stand, or why it may not stand there.
+/// Returns where the tree should be, or why it may not be there.
 fn place_on_volume(context: &Context<'_>, tree: &Worktree) -> Result<VolumePath, String> {
     let place = VolumePath::new(context.place.root(), &tree.path).map_err(|_| {
         format!(
@@ -327,15 +327,15 @@ fn place_on_volume(context: &Context<'_>, tree: &Worktree) -> Result<VolumePath,
     }
 }
 
-/// Whether what the admin directory says settles it, without a look at the tree.
+/// Returns whether the admin directory alone shows that the tree stays.
 fn is_settled(context: &Context<'_>, tree: &Worktree) -> bool {
     (tree.locked.is_some() && tree.dead_lock.is_none())
         || !tree.in_progress.is_empty()
         || tree.active > context.look_before
 }
 
-/// Whether the `.git` file of a tree, which is at `stands` by now, points back to this admin
-/// directory from where it `stood`.
+/// Returns whether the `.git` file of a tree that was moved from `stood` to `stands` points back to
+/// this admin directory, read from its old place.
 ///
 /// # Errors
 /// It can't be read.
@@ -347,7 +347,7 @@ pub fn leads_back(stands: &VolumePath, stood: &VolumePath, admin: &VolumePath) -
 }
 
 impl Registered<'_> {
-    /// Looks at what the tree holds.
+    /// Inspects the tree's contents.
     fn look(self, tree: &mut Worktree) -> io::Result<State> {
         let context = self.context;
         tree.worked_in = tree.worked_in
@@ -373,8 +373,8 @@ impl Registered<'_> {
         Ok(State::Looked(Box::new(contents)))
     }
 
-    /// ENOENT alone proves little on NFS: the nearest directory above must be readable, and must
-    /// not list it.
+    /// Returns the state of a missing tree. ENOENT alone proves little on NFS: the nearest
+    /// directory above must be readable, and must not list it.
     fn missing(&self, tree: &Worktree) -> io::Result<State> {
         let mut below = self.place.relative();
         while let Some(above) = below.parent() {
@@ -394,8 +394,8 @@ impl Registered<'_> {
                                 .to_owned(),
                         ))
                     } else if names.is_empty() && below != self.place.relative() {
-                        // Not only the tree is gone, but the directory of trees with it, and
-                        // nothing else is left: a mount point looks so.
+                        // Not only the tree is gone but also its parent, and nothing else is left:
+                        // this is what a mount point looks like if nothing is mounted.
                         Ok(State::Unknown(format!(
                             "`{}` is empty: is something not mounted there?",
                             above.display()
@@ -409,7 +409,7 @@ impl Registered<'_> {
         Err(io::Error::other("not even the volume's root can be read"))
     }
 
-    /// The tree is gone: what would be lost with its registration?
+    /// Returns the state of a tree that is gone: what would be lost with its registration.
     fn gone(&self, tree: &Worktree) -> io::Result<State> {
         let context = self.context;
         if let Some(modules) = nested::held(&tree.admin, self.listed, context.stop)? {
@@ -419,7 +419,7 @@ impl Registered<'_> {
         }
         let trashed = context.around.trashed.contains(&self.place);
         let unreached = self.unreached(tree)?;
-        // What a run took to the trash was rescued with its index.
+        // A tree that a run moved to the trash was rescued with its index.
         let known = Known::of(context.stop, context.objects, context.repo, tree)?;
         let staged = (!trashed && known.holds_staged_work())
             || !known.registration(&mut context.stop.hold())?.is_empty();

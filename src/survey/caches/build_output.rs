@@ -1,7 +1,7 @@
 //! Build output as a cache: the regenerable directories of worktrees that nobody used lately.
 //!
-//! The worktrees' survey found the directories; nothing is listed here. Each is as old as its
-//! worktree's last activity. It may go only under its repo's lock, so the unit names its tree.
+//! The survey of worktrees found the directories; nothing is listed here. Each is as old as its
+//! tree's last activity. It is evicted only under its repo's lock, so the unit names its tree.
 
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Tree, Unit, UsedFrom};

@@ -1,10 +1,10 @@
 //! The survey of the configured caches: which units they contain, and when each was last used.
 //!
-//! A unit (`docs/design/caches.md#units`) is the smallest thing that can vanish in one step while
-//! its tool goes on working. `ecosystems` knows the layouts; [`sizing`] measures the few units that
-//! may go. Listing must stay cheap: it reads no file contents (except npm's index, which alone
-//! shows what goes together), takes a size only if the stat for the last use shows it, and stats
-//! only what the last use needs.
+//! A unit (`docs/design/caches.md#units`) is the smallest thing that can be removed in one step
+//! without breaking its tool. `ecosystems` knows the layouts; [`sizing`] measures the few units
+//! that may be evicted. Listing must stay cheap: it reads no file contents (except npm's index,
+//! which alone shows what belongs together), takes a size only if the stat for the last use shows
+//! it, and stats only what the last use needs.
 
 mod build_output;
 pub mod sizing;
@@ -62,7 +62,7 @@ fn survey_one(policy: &policy::Cache, idle: &[IdleTree], inspection: Inspection<
     }
 }
 
-/// A cache of which only the policy is known.
+/// Returns a cache of which only the policy is known.
 fn empty(policy: &policy::Cache) -> Cache {
     Cache {
         name: policy.name.clone(),

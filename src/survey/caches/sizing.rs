@@ -1,5 +1,5 @@
-//! Measures units in parallel: only those that may go, so that the cost follows what is evicted. A
-//! unit whose size is known from its listing isn't measured again.
+//! Measures units in parallel: only those that may be evicted, so that the cost follows what is
+//! evicted. If the listing already showed a unit's size, it isn't measured again.
 //!
 //! A unit that can't be measured is left out with a problem line, because what evicting it frees
 //! would be a guess.
@@ -20,7 +20,7 @@ use std::io;
 ///
 /// Once the run is to stop, nothing more is measured.
 pub fn measure(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
-    // They are all on one volume.
+    // All units are on one volume.
     let Some(root) = units
         .iter()
         .flat_map(|unit| &unit.paths)
@@ -55,8 +55,8 @@ pub fn measure(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
     (units, problems)
 }
 
-/// Measures every unit of the caches that have a reserve or a budget, because what may go there
-/// depends on the total.
+/// Measures every unit of the caches that have a reserve or a budget, because what may be evicted
+/// there depends on the total.
 pub fn measure_whole(caches: &mut [Cache], stop: &Stop) {
     for cache in caches
         .iter_mut()
@@ -68,10 +68,10 @@ pub fn measure_whole(caches: &mut [Cache], stop: &Stop) {
     }
 }
 
-/// Why nobody can say what a unit's going frees.
+/// Why it is unknown how much evicting a unit frees.
 #[derive(Debug, thiserror::Error)]
 enum Unmeasured {
-    /// Whether it is build output and nothing else can't be told.
+    /// It is unknown whether it contains only build output.
     #[error("failed to look into `{unit}`: {cause}")]
     Look {
         /// The unit.
@@ -79,7 +79,7 @@ enum Unmeasured {
         /// Why.
         cause: io::Error,
     },
-    /// It holds somebody's own.
+    /// It contains something that its tool didn't make.
     #[error("{0}, so it stays")]
     Own(String),
     /// It can't be measured.
@@ -100,8 +100,8 @@ fn measure_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, Unme
         {
             return Err(Unmeasured::Own(own));
         }
-        // Tools own the layouts of the other kinds. Into these people put repos of their own, and
-        // worktrees may be there.
+        // The layouts of the other kinds belong to their tools. Into these, people put repos of
+        // their own, and worktrees may be there.
         let may_hold_repos =
             ecosystems::layout(unit.kind).is_none_or(|layout| layout.stands != Stands::InDirectory);
         let (size, shared) =

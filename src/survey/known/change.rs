@@ -2,19 +2,18 @@
 
 use std::fmt;
 
-/// How a file differs, in the order of the words: of a file that differs in several ways, the first
-/// is told.
+/// How a file differs. If it differs in several ways, the first in this order is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::survey) enum Change {
     /// Another mode.
     Mode,
-    /// It is gone.
+    /// It is missing from the tree.
     Deleted,
-    /// Another content.
+    /// Other content.
     Modified,
-    /// It stands in the registration, and git didn't put it there.
+    /// It is in the registration, but git didn't put it there.
     NotGits,
-    /// The index has another one.
+    /// The index differs from HEAD.
     Staged,
     /// HEAD doesn't have it.
     Untracked,

@@ -13,8 +13,8 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 impl Known {
-    /// Lists the tree at `place`, whose registration was listed already, without regenerable
-    /// directories. A directory with tracked files is never regenerable.
+    /// Lists the tree at `place` without regenerable directories. Its registration was already
+    /// listed. A directory with tracked files is never regenerable.
     ///
     /// # Errors
     /// As [`tree::list`].
@@ -29,8 +29,8 @@ impl Known {
         Ok(listing)
     }
 
-    /// Lists the tree at `place` with somebody's files in regenerable directories: all that would
-    /// be lost with it.
+    /// Lists the tree at `place`, with somebody's files in regenerable directories: everything that
+    /// would be lost with it.
     ///
     /// # Errors
     /// As [`tree::list`].
@@ -40,7 +40,7 @@ impl Known {
         Ok(listing)
     }
 
-    /// The same without its registration.
+    /// Lists the same without the registration. Regenerable directories are walked only if `whole`.
     ///
     /// # Errors
     /// As [`tree::list`].
@@ -65,8 +65,8 @@ impl Known {
         registration::somebodys(&self.admin, &Listed::of(&self.admin)?, held)
     }
 
-    /// Whether git tracks this path or something below it: paths are sorted, so what is below
-    /// follows directly.
+    /// Checks whether git tracks this path or something below it. Paths are sorted, so what is
+    /// below follows directly.
     fn tracks(&self, directory: &Path) -> bool {
         let after = (Bound::Included(directory), Bound::Unbounded);
         let committed = self
@@ -86,7 +86,7 @@ impl Known {
             .any(|path| path.starts_with(directory))
     }
 
-    /// Returns the files of a listing that name packages.
+    /// Returns the files of a listing that name packages: those at the root, and tracked ones.
     pub(in crate::survey) fn lock_files(&self, listing: &Listing) -> Vec<LockFile> {
         let at_root = |path: &Path| path.parent() == Some(Path::new(""));
         let files = listing

@@ -1,6 +1,6 @@
 //! The files of a tree whose content HEAD doesn't have, and their size: what a rescue would write.
 //!
-//! A file counts even if a filter would make it from a blob that is there: a rescue stores files
+//! A file counts even if a filter would make it from an existing blob: a rescue stores files
 //! unfiltered.
 
 use super::super::{go_on, tree};

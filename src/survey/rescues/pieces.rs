@@ -1,5 +1,5 @@
-//! What of a rescue is restored: files and directories, each proven to stay in the tree and out of
-//! any `.git`.
+//! The parts of a rescue that are restored: files and directories, each proven to stay in the tree
+//! and out of any `.git`.
 
 use super::{Held, odd};
 use git2::Oid;
@@ -27,8 +27,8 @@ pub struct Pieces {
     pub directories: BTreeMap<PathBuf, u32>,
 }
 
-/// Permission bits that are restored. A set-id bit would lend the rights of whoever restores the
-/// file to whoever wrote it.
+/// Permission bits that are restored. A set-id bit would give whoever wrote the file the rights of
+/// whoever restores it.
 const BITS: u32 = 0o1777;
 const LINK: u32 = 0o120_000;
 const SUBMODULE: u32 = 0o160_000;
@@ -62,7 +62,7 @@ impl Held {
         }
     }
 
-    /// The files and links at or below `path`, with their permission bits.
+    /// Returns the files and links at or below `path`, with their permission bits.
     fn files_below(&self, path: &Path) -> io::Result<Vec<Piece>> {
         let modes: BTreeMap<&Path, u32> = self
             .manifest
@@ -75,8 +75,8 @@ impl Held {
             let mode = |usual| Some(modes.get(name.as_path()).copied().unwrap_or(usual));
             let mode = match kind {
                 LINK => None,
-                // A submodule that was never filled: its empty directory is in the manifest, if it
-                // stood there.
+                // A submodule that was never checked out. The manifest has its empty directory, if
+                // there was one.
                 SUBMODULE => continue,
                 executable if executable & 0o100 != 0 => mode(0o755),
                 _ => mode(0o644),
@@ -90,7 +90,7 @@ impl Held {
         Ok(files)
     }
 
-    /// The directories at or below `path`, and those above `files`, with their permission bits.
+    /// Returns the directories at or below `path`, and those above these and `files`, with modes.
     fn directories_with(&self, path: &Path, files: &[Piece]) -> io::Result<BTreeMap<PathBuf, u32>> {
         let modes: BTreeMap<&Path, u32> = self
             .manifest
@@ -118,10 +118,10 @@ impl Held {
             .collect())
     }
 
-    /// What comes back into the registration.
+    /// Returns the files and directories to restore into the registration.
     ///
     /// # Errors
-    /// Something would not stay in it.
+    /// A path leads out of it, or into a `.git`.
     pub fn registered(&self) -> io::Result<Pieces> {
         let mut pieces = Pieces::default();
         for (name, &(kind, blob)) in &self.registration {
@@ -142,8 +142,8 @@ impl Held {
     }
 }
 
-/// Checks that a path stays in the tree, and out of any `.git`: no rescue of treewarden has
-/// another.
+/// Checks that a path stays in the tree and out of any `.git`, as all paths in treewarden's rescues
+/// do.
 fn proven(path: &Path) -> io::Result<PathBuf> {
     let fine = |part: Component<'_>| matches!(part, Component::Normal(name) if !name.eq_ignore_ascii_case(".git") && !name.is_empty());
     let whole = path.components().collect::<PathBuf>();

@@ -1,9 +1,9 @@
 //! The objects that an index names: staged files, cached trees, and the versions of resolved
 //! conflicts.
 //!
-//! Our own code reads it: libgit2 knows no split and no sparse index, and allocates what a header
-//! promises. An agent may have written it. A part that isn't understood is an error, and then
-//! nothing is dropped.
+//! Our own code reads it: libgit2 supports neither split nor sparse indexes, and allocates what a
+//! header claims, which an agent may have written. A part that isn't understood is an error, and
+//! then nothing is dropped.
 
 use super::{Ids, Named};
 use std::io::{self, BufRead, Read};
@@ -12,9 +12,9 @@ use std::io::{self, BufRead, Read};
 const LONGEST_PATH: u64 = 64 << 10;
 /// Bytes of an id.
 const ID: usize = 20;
-/// The end of an index: the sum of everything before it.
+/// Bytes of the checksum of everything before it, at the end of an index.
 const SUM: u64 = 20;
-/// The mode of an entry whose id is no object of this repo: a submodule's commit.
+/// The mode of a submodule's entry, which names a commit of another repo.
 const SUBMODULE: u32 = 0o160_000;
 /// The bits of an entry's flags for the length of its name; all are set if it is that long or
 /// longer.
@@ -23,8 +23,8 @@ const LENGTH: u16 = 0xfff;
 /// The shared index that an index builds on (`git update-index --split-index`), if any.
 pub(super) type Shared = Option<[u8; ID]>;
 
-/// Adds all objects that an index of `length` bytes names. Git itself sees its entries and its
-/// trees.
+/// Adds all objects that an index of `length` bytes names, and returns its shared index. Git itself
+/// sees the entries and the cached trees.
 ///
 /// # Errors
 /// It is malformed, or has an unknown part.
@@ -53,7 +53,7 @@ pub(super) fn ids(file: impl Read, length: u64, named: &mut Named) -> io::Result
                 shared = Some(base).filter(|base| *base != [0; ID]);
             }
             // An extension that begins with a capital is optional; the known ones name nothing that
-            // must stay. `sdir` says that whole directories are entries: these were read above.
+            // must stay. `sdir` says that some entries are directories: these were read above.
             b"sdir" | [b'A'..=b'Z', ..] => {}
             _ => return Err(odd("has a part that treewarden doesn't know")),
         }
@@ -62,8 +62,8 @@ pub(super) fn ids(file: impl Read, length: u64, named: &mut Named) -> io::Result
     Ok(shared)
 }
 
-/// Checks that each name is as long as its entry says. If they differ, libgit2 ends the name at a
-/// NUL, git after that length, and git2 reads on to it in foreign memory.
+/// Checks that each name is as long as its entry says. If not, libgit2 ends the name at its NUL and
+/// git at the stated length, and git2 reads that many bytes, beyond the name's memory.
 ///
 /// # Errors
 /// They differ, or the index is malformed.
@@ -85,7 +85,7 @@ struct Index<R> {
     file: io::BufReader<R>,
     /// Bytes read so far.
     at: u64,
-    /// The offset of the closing sum.
+    /// The offset of the checksum.
     end: u64,
     /// The length of the last name.
     name: u64,
@@ -134,7 +134,7 @@ impl<R: Read> Index<R> {
         Ok(u16::from_be_bytes(self.bytes()?))
     }
 
-    /// Takes the bytes before the next `stop`, and that byte.
+    /// Reads up to the next `stop`, and returns the bytes before it.
     fn until(&mut self, stop: u8) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         let most = LONGEST_PATH.min(self.end.saturating_sub(self.at));
@@ -165,7 +165,7 @@ impl<R: Read> Index<R> {
         let _owner_and_size: [u8; 12] = self.bytes()?;
         let id = self.bytes::<ID>()?;
         let flags = self.short()?;
-        // More flags follow.
+        // Extended flags follow.
         if flags & 0x4000 != 0 {
             if version < 3 {
                 return Err(odd("has an entry that its version doesn't know"));
@@ -173,7 +173,7 @@ impl<R: Read> Index<R> {
             self.short()?;
         }
         if version == 4 {
-            // How much of the previous name is dropped, and the rest of the name.
+            // How many bytes of the previous name are dropped, and the rest of the name.
             let left_out = self.varint()?;
             let kept = self
                 .name
@@ -193,8 +193,8 @@ impl<R: Read> Index<R> {
         Ok((mode, id))
     }
 
-    /// Reads a number like an offset in a pack: seven bits a byte, and each but the last counts one
-    /// more.
+    /// Reads a number encoded like an offset in a pack: seven bits a byte, and one is added before
+    /// each further byte.
     fn varint(&mut self) -> io::Result<u64> {
         let [mut byte] = self.bytes()?;
         let mut value = u64::from(byte & 0x7f);
@@ -364,8 +364,8 @@ mod tests {
                 "{length}"
             );
         }
-        // In version 4 with what it takes from the previous name: here all but 130 bytes, a length
-        // that takes two bytes.
+        // In version 4 the length includes what is taken from the previous name: here all but 130
+        // bytes, a number that takes two bytes.
         let long = [&[b'a'; 200][..], b".ts"].concat();
         let mut first = entry(0o100_644, 1, &long, 4, false);
         first[60..62].copy_from_slice(&203_u16.to_be_bytes());

@@ -86,7 +86,7 @@ fn every_place_that_names_an_object_is_read() {
     for (name, text) in &files {
         place.write(name, text);
     }
-    // None of these is an object's name, or they are nobody's work.
+    // These name no object, or are nobody's work.
     for (name, text) in [
         (
             "refs/remotes/origin/HEAD",

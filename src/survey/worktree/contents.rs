@@ -7,6 +7,8 @@ use crate::facts::worktree::{Contents, State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use crate::survey::context::Context;
 use crate::survey::known::{Change, Known};
+use crate::survey::nested;
+use crate::survey::registration::Listed;
 use crate::survey::tree::Listing;
 use chrono::{DateTime, Utc};
 use std::io;
@@ -44,9 +46,13 @@ pub(super) fn contents(
     Ok((contents, newest))
 }
 
-/// Inspects all of a tree whose time has come: somebody's files in regenerable directories count,
+/// Inspects the whole of a tree that is due: somebody's files in regenerable directories count,
 /// too.
-pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Result<()> {
+pub(super) fn look_whole(
+    context: &Context<'_>,
+    tree: &mut Worktree,
+    listed: &Listed,
+) -> io::Result<()> {
     let known = Known::of(context.stop, context.objects, context.repo, tree)?;
     let State::Looked(contents) = &mut tree.state else {
         return Ok(());
@@ -54,7 +60,6 @@ pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Resu
     let Some(place) = contents.place.clone() else {
         return Ok(());
     };
-    contents.blockers.clear();
     let unsaved = contents.stashed || !contents.unreached.is_empty();
     let comparison = Comparison {
         context,
@@ -63,11 +68,14 @@ pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Resu
         listing: &known.list(&place)?,
     };
     let newest = comparison.note(unsaved, contents)?;
+    contents
+        .blockers
+        .extend(nested::held(&tree.admin, listed, context.stop)?);
     tree.active = tree.active.max(newest);
     Ok(())
 }
 
-/// A tree's record and its files, to be compared.
+/// What git recorded for a tree, and its files, to be compared.
 struct Comparison<'a> {
     context: &'a Context<'a>,
     known: &'a Known,
@@ -76,8 +84,8 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Notes in `contents` what of the listing is work, and what can't be rescued; tells when the
-    /// newest of the work was written.
+    /// Notes in `contents` which files of the listing are work, and what can't be rescued. Returns
+    /// when the newest of the work was written.
     fn note(&self, unsaved: bool, contents: &mut Contents) -> io::Result<DateTime<Utc>> {
         let Self {
             context,
@@ -105,7 +113,7 @@ impl Comparison<'_> {
         Ok(newest)
     }
 
-    /// When the newest dirty file was written, or any file came.
+    /// Returns when the newest dirty file was written or any file arrived, whichever is later.
     fn newest(&self, dirty: &[(PathBuf, Change)]) -> DateTime<Utc> {
         let listing = self.listing;
         let newest = dirty
@@ -113,16 +121,16 @@ impl Comparison<'_> {
             .filter_map(|(path, _)| listing.files.get(path))
             .chain(listing.registration.values());
         let newest = newest.map(|stamp| stamp.mtime).max();
-        // Whoever unpacks an archive or moves a file here may bring its old time along; when it
-        // came is what the kernel alone writes down. That also moves when a file is linked, chmoded
-        // or restored, which only makes the tree stay longer; nothing of ours moves it.
+        // A file that is unpacked from an archive or moved here may keep its old mtime; only its
+        // ctime, which nobody can set, shows when it came. Linking, chmod and restoring move that
+        // too, which only makes the tree stay longer; treewarden itself never does.
         let came = listing
             .files
             .values()
             .map(|stamp| stamp.ctime)
             .max()
             .filter(|_| !self.context.around.touched);
-        // A time beyond what can be told hides every other file's: then nobody knows how idle the
+        // A time that is out of range outranks every other file's: then it is unknown how idle the
         // tree is.
         newest
             .max(came)
