@@ -3,8 +3,8 @@
 
 use std::process::ExitCode;
 
-/// A run's many threads hand memory to each other, for which the system's allocator kept half as
-/// much again.
+/// A run's many threads pass memory to each other. With the system's allocator, the run kept half
+/// as much again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -14,8 +14,8 @@ fn main() -> ExitCode {
         treewarden::survey::memory::limit(),
     ));
     // mimalloc asks for huge pages, and the kernel zeroes 2 MiB for the first byte of each: a
-    // quarter of a survey's processor time, and most of its memory. A kernel that has none refuses,
-    // which does no harm. Children inherit the setting.
+    // quarter of a survey's processor time, and most of its memory. A kernel without huge pages
+    // refuses this call, which does no harm. Children inherit the setting.
     rustix::thread::disable_transparent_huge_pages(true).ok();
     treewarden::cli::main()
 }

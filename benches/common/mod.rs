@@ -1,8 +1,8 @@
-//! Side by side: several ways to do one thing, in one run, round by round.
+//! Compares several ways to do one thing, in one run, round by round.
 //!
-//! Within a round everyone works on a world made anew for him, in an order that moves on by one
-//! each round, so that a machine that gets slower is slow for all. What counts is the ratio within
-//! each round. It must never be used as a timed test: it tells figures, and its reader judges them.
+//! In each round every way works on a new world, in an order that moves on by one each round, so
+//! that a machine that gets slower is slow for all. What counts is the ratio within each round. It
+//! must never be used as a timed test: it prints figures, and its reader judges them.
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses its part")]
 
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 /// A way to do it: its name, and what is timed.
 pub(crate) struct Way<'a, World> {
-    /// As the table calls it.
+    /// Its name in the table.
     pub(crate) name: &'a str,
-    /// The work, on a world made by the contest's `prepare`.
+    /// The work, on a world from the contest's `prepare`.
     pub(crate) run: Box<dyn FnMut(&mut World) + 'a>,
 }
 
 impl<'a, World> Way<'a, World> {
-    /// A way with a name.
+    /// Returns a way with a name.
     pub(crate) fn new(name: &'a str, run: impl FnMut(&mut World) + 'a) -> Self {
         Self {
             name,
@@ -26,7 +26,7 @@ impl<'a, World> Way<'a, World> {
     }
 }
 
-/// How one way fared.
+/// The result of one way.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     /// The way's name.

@@ -1,8 +1,8 @@
-//! What both benches of trees need: where they work, the settings of the environment, and programs,
-//! ours and others'.
+//! What several benches need: a place to work, settings from the environment, and programs, ours
+//! and others'.
 //!
 //! Each contestant is a process of its own, ours too: the bench starts itself again. It must never
-//! pass over a contestant that failed.
+//! skip a contestant that failed.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
-/// A setting from the environment, or its default.
+/// Returns a setting from the environment, or its default.
 pub(crate) fn setting<T: FromStr<Err: Debug>>(name: &str, default: T) -> T {
     std::env::var(name).map_or(default, |text| text.parse().expect("a setting is a number"))
 }
 
-/// A new directory for the bench's work, in `BENCH_FOLDER` or else in cargo's target directory: a
-/// disk, not memory.
+/// Creates a directory for the bench's work, in `BENCH_FOLDER` or else in cargo's target directory:
+/// a disk, not memory.
 pub(crate) fn directory() -> tempfile::TempDir {
     let default = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let base = std::env::var_os("BENCH_FOLDER").map_or(default, PathBuf::from);
@@ -27,7 +27,7 @@ pub(crate) fn directory() -> tempfile::TempDir {
         .expect("a folder to work in")
 }
 
-/// Whether a program stands on the `PATH`; says where to get it when it doesn't.
+/// Returns whether a program is on the `PATH`, and prints where to get it if it isn't.
 pub(crate) fn is_there(program: &str, from: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let there = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
@@ -37,7 +37,7 @@ pub(crate) fn is_there(program: &str, from: &str) -> bool {
     there
 }
 
-/// Runs a program to its end, and gives what it said.
+/// Runs a program to its end, and returns its standard output.
 #[expect(clippy::disallowed_methods, reason = "the contestants are programs")]
 pub(crate) fn run(program: impl AsRef<Path>, arguments: &[&str], path: &Path) -> String {
     let done = Command::new(program.as_ref())
@@ -64,13 +64,13 @@ pub(crate) fn ourselves(work: &str, path: &Path) -> String {
     )
 }
 
-/// What the bench was started for: to be a contestant on a path, or else to hold the contest.
+/// Returns the path to work on as the contestant; none if the bench is to hold the contest.
 pub(crate) fn asked(work: &str) -> Option<PathBuf> {
     let mut arguments = std::env::args_os().skip(1);
     (arguments.next()? == work).then(|| arguments.next().expect("a path").into())
 }
 
-/// As many threads as a night has for the network.
+/// Returns a pool with as many threads as a run has for the network.
 pub(crate) fn io_pool() -> rayon::ThreadPool {
     let threads = setting("BENCH_THREADS", treewarden::config::policy::IO_THREADS);
     rayon::ThreadPoolBuilder::new()
@@ -79,7 +79,7 @@ pub(crate) fn io_pool() -> rayon::ThreadPool {
         .expect("threads start")
 }
 
-/// The most memory that this process ever had, in MiB.
+/// Returns the most memory that this process ever had, in MiB.
 pub(crate) fn peak_memory() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status
@@ -93,7 +93,7 @@ pub(crate) fn peak_memory() -> f64 {
         / 1024.0
 }
 
-/// What the server was asked for, most first.
+/// Lists what the server was asked for, the most frequent first.
 pub(crate) fn calls<Call: Debug>(calls: BTreeMap<Call, u64>) -> impl Display {
     let mut calls: Vec<_> = calls.into_iter().filter(|(_, count)| *count > 0).collect();
     calls.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

@@ -1,8 +1,8 @@
 //! A made-up tree shaped like what fills a volume: packages in `node_modules`, npm's and pnpm's
 //! stores, crates, git objects.
 //!
-//! The same number of entries makes the same tree, but for which of two equal files is the link. It
-//! must never be made in a directory that is not empty.
+//! The same number of entries creates the same tree, except for which of two equal files is the
+//! link. It must never be created in a directory that is not empty.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
@@ -14,10 +14,10 @@ use std::path::Path;
 /// Two packages, with what pnpm and npm stored of each, a crate, and git objects.
 const ENTRIES_OF_A_PART: usize = 125;
 
-/// Makes a tree of about so many entries in `root`.
+/// Creates a tree of about so many entries in `root`.
 ///
 /// # Errors
-/// The disk is full, or something stands there already.
+/// The disk is full, or something is there already.
 pub(crate) fn make(root: &Path, entries: usize) -> io::Result<()> {
     let parts = entries / ENTRIES_OF_A_PART;
     for byte in 0..=u8::MAX {
@@ -36,7 +36,7 @@ pub(crate) fn make(root: &Path, entries: usize) -> io::Result<()> {
     })
 }
 
-/// Files in one directory, and nothing else.
+/// Creates files in one directory, and nothing else.
 ///
 /// # Errors
 /// As [`make`].
@@ -46,7 +46,7 @@ pub(crate) fn wide(root: &Path, files: usize) -> io::Result<()> {
         .try_for_each(|number| fs::write(root.join(format!("{:016x}", scattered(number))), b""))
 }
 
-/// A chain of directories, so many deep, each with so many files.
+/// Creates a chain of directories, so many deep, each with so many files.
 ///
 /// # Errors
 /// As [`make`].
@@ -74,7 +74,7 @@ pub(crate) fn deep(root: &Path, levels: usize, files: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// A package: 4 directories and 14 files, of which every fourth is a link into pnpm's store.
+/// Creates a package: 4 directories, 14 files, every fourth of them a link into pnpm's store.
 fn package(root: &Path, number: usize) -> io::Result<()> {
     let top = root.join(format!(
         "trees/tree-{}/node_modules/package-{number}",
@@ -100,7 +100,7 @@ fn package(root: &Path, number: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Three files of npm's cache, each in a directory of two levels that few others are in.
+/// Creates three files of npm's cache, each two directories down, where few others are.
 fn stored(root: &Path, number: usize) -> io::Result<()> {
     (0..3).try_for_each(|blob| {
         let hash = scattered(number * 3 + blob + 77_777_777);
@@ -114,7 +114,7 @@ fn stored(root: &Path, number: usize) -> io::Result<()> {
     })
 }
 
-/// A crate: 6 directories and 40 files.
+/// Creates a crate: 6 directories and 40 files.
 fn unpacked_crate(root: &Path, number: usize) -> io::Result<()> {
     let top = root.join(format!("cargo/registry/src/index/crate-{number}"));
     for directory in ["src/imp/unix", "tests", "benches"] {
@@ -129,7 +129,7 @@ fn unpacked_crate(root: &Path, number: usize) -> io::Result<()> {
     })
 }
 
-/// Twenty-four loose objects.
+/// Creates twenty-four loose objects.
 fn objects(root: &Path, number: usize) -> io::Result<()> {
     (0..24).try_for_each(|object| {
         let hash = scattered(number * 24 + object + 55_555_555);
@@ -140,7 +140,7 @@ fn objects(root: &Path, number: usize) -> io::Result<()> {
     })
 }
 
-/// Mostly a block, now and then several.
+/// Writes a file, mostly of a block, now and then of several.
 fn write(path: &Path, random: u64) -> io::Result<()> {
     static TEXT: [u8; 20_000] = [b'x'; 20_000];
     let most = if random.is_multiple_of(8) {
@@ -155,7 +155,7 @@ fn write(path: &Path, random: u64) -> io::Result<()> {
     )
 }
 
-/// A number that follows from `number`, and looks random.
+/// Returns a number that depends only on `number`, and looks random.
 fn scattered(number: usize) -> u64 {
     fastrand::Rng::with_seed(number as u64).u64(..)
 }

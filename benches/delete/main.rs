@@ -1,12 +1,12 @@
-//! Deletes a tree, side by side with `rm -rf` and `find -delete`: on the local disk, and on a file
-//! server that takes its time for each call.
+//! Deletes a tree, side by side with `rm -rf` and `find -delete`: on the local disk, and on a slow
+//! file server.
 //!
 //! `cargo bench --bench delete`. `DELETE_ENTRIES` (100000) are on the local disk,
 //! `DELETE_REMOTE_ENTRIES` (10000) on the server, whose calls take `DELETE_DELAY` (500) µs;
 //! `DELETE_ROUNDS` (5) and `DELETE_REMOTE_ROUNDS` (3); `DELETE_FILES` (1000000) are deleted once
-//! more by each, all in one directory and as a chain of 20,000 directories, and ours tells how much
-//! memory it took; `BENCH_FOLDER` is where the trees are made, `BENCH_THREADS` how many threads
-//! ours has. Whatever is left is an error. It must never delete anything that it did not make.
+//! more by each, all in one directory and as a chain of 20,000 directories, and ours reports its
+//! memory; `BENCH_FOLDER` is where the trees are created, `BENCH_THREADS` how many threads ours
+//! has. Whatever is left is an error. It must never delete anything that it did not create.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -37,7 +37,7 @@ use treewarden::apply::trash::Trash;
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
 
-/// What is in the volume's trash when a night ends.
+/// A trash entry of the volume, as at the end of a run.
 const BIN: &str = ".treewarden/trash/bin";
 
 /// The contestants; the first is ours.
@@ -137,7 +137,7 @@ fn main() {
     }
 }
 
-/// A volume with a tree in its trash.
+/// Creates a volume with a tree in its trash.
 #[expect(
     clippy::disallowed_methods,
     reason = "what the bench made it clears away"
@@ -157,7 +157,7 @@ fn ways<'a>(asked: &'a RefCell<BTreeMap<&'static str, String>>) -> Vec<Way<'a, W
                 let bin = world.root.join(BIN);
                 match (program, arguments) {
                     ("", _) => print!("{}", ourselves("empty", &world.root)),
-                    // It wants its path first.
+                    // `find` wants its path first.
                     ("find", [action]) => drop(run(
                         "find",
                         &[bin.to_str().expect("text")],
@@ -176,7 +176,7 @@ fn ways<'a>(asked: &'a RefCell<BTreeMap<&'static str, String>>) -> Vec<Way<'a, W
     WAYS.map(way).into()
 }
 
-/// As the night does it.
+/// Empties the trash as a run does.
 fn empty(root: &Arc<Path>) {
     let state = VolumePath::new(root, Path::new(".treewarden")).expect("it is inside");
     let trash = Trash::of(&state).expect("the trash is there");

@@ -2,11 +2,11 @@
 //! write.
 //!
 //! `cargo bench --bench evict`, as root: each turn mounts a volume of its own. `EVICT_UNITS`
-//! (50000) units with twenty files each, in the mean, on `EVICT_ON` (`ext4` in a file, or `tmpfs`),
-//! `EVICT_ROUNDS` (3) rounds. A first night on a million units of one or two files (`EVICT_SMALL`,
-//! 0 for none) tells the memory it took. `EVICT_UNDER` is a command that treewarden runs under,
-//! such as `perf record`. It must never pass for a test: what it fails on are wrong results, not
-//! slow ones.
+//! (50000) units with twenty files each, on average, on `EVICT_ON` (`ext4` in a file, or `tmpfs`),
+//! `EVICT_ROUNDS` (3) rounds. A first run on a million units of one or two files (`EVICT_SMALL`, 0
+//! for none) reports the memory it took. `EVICT_UNDER` is a command that treewarden runs under,
+//! such as `perf record`. It must never be taken for a test: it fails on wrong results, not on slow
+//! ones.
 
 #![allow(
     clippy::disallowed_methods,
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use world::{Shape, Volume};
 
-/// What a user would write: by access time, until enough is gone, and then the empty directories.
+/// What a user would write: by access time, until enough is freed, then the empty directories.
 const SCRIPT: &str = include_str!("script.sh");
 
 fn main() {
@@ -51,7 +51,7 @@ fn main() {
             Way::new("treewarden run --only evict", |volume: &mut Volume| {
                 judged(volume, 105, treewarden);
             }),
-            // It doesn't reckon with the directories, which have blocks of their own on ext4.
+            // It doesn't count the directories, which have blocks of their own on ext4.
             Way::new("find | sort | awk | rm", |volume: &mut Volume| {
                 judged(volume, 125, script);
             }),
@@ -69,7 +69,7 @@ fn main() {
     }
 }
 
-/// A fifth of the bytes has to go, and at most so many per cent of that.
+/// Evicts a fifth of the bytes, and checks that at most `most` per cent of that is freed.
 fn judged(volume: &Volume, most: u64, evict: impl FnOnce(&Volume, u64)) {
     let (before, _) = volume.level();
     let wanted = before / 5;

@@ -1,9 +1,9 @@
-//! A volume of its own, full of package caches: laid out as the tools lay them out, each unit last
-//! used on a day of its own.
+//! A volume full of package caches: laid out as the tools lay them out, each unit last used on a
+//! day of its own.
 //!
-//! What stands in a file is made up, but for the bytes that the survey reads: npm's index, and the
-//! ends of pip's bodies. It must never stand anywhere but on a file system mounted for it alone:
-//! the marks are shares of the whole, and the neighbours would count.
+//! Files have made-up content, except for the bytes that the survey reads: npm's index, and the
+//! ends of pip's bodies. It must never be anywhere but on a file system mounted for it alone: the
+//! watermarks are shares of the whole, and other files would count.
 
 #![allow(
     clippy::disallowed_methods,
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-/// A mounted volume; gone with its file system at the end.
+/// A mounted volume. Dropping it unmounts its file system.
 pub(crate) struct Volume {
     /// Where it is mounted.
     pub(crate) root: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// A thousand units and twenty files in each, in the mean, for each of `thousands`.
+    /// Returns a thousand units with twenty files each, on average, for each of `thousands`.
     pub(crate) fn mixed(thousands: usize) -> Self {
         Self {
             npm: 200 * thousands,
@@ -52,7 +52,7 @@ impl Shape {
         }
     }
 
-    /// A thousand units of one or two small files, for each of `thousands`.
+    /// Returns a thousand units of one or two small files, for each of `thousands`.
     pub(crate) fn small(thousands: usize) -> Self {
         Self {
             npm: 150 * thousands,
@@ -64,12 +64,12 @@ impl Shape {
         }
     }
 
-    /// All of them.
+    /// Returns the number of units.
     pub(crate) fn units(self) -> usize {
         self.npm + self.pip + self.uv + self.cargo + self.go + self.go_build
     }
 
-    /// Their files.
+    /// Returns the number of their files.
     pub(crate) fn files(self) -> usize {
         2 * (self.npm + self.pip)
             + self.uv * (WHEEL + 1)
@@ -79,7 +79,7 @@ impl Shape {
     }
 }
 
-/// Makes one unit below the caches; its number gives it its name.
+/// Creates one unit below the caches, named after its number.
 type Make = fn(&Path, &mut Rng, usize);
 
 /// Files of an unpacked wheel, crate and module.
@@ -88,7 +88,7 @@ const CRATE: usize = 28;
 const MODULE: usize = 24;
 
 impl Volume {
-    /// Makes the volume in `within`, on `tmpfs` or on an `ext4` in a file.
+    /// Creates the volume in `within`, on `tmpfs` or on an `ext4` in a file.
     pub(crate) fn make(within: &Path, on: &str, shape: Shape) -> Self {
         let directory = tempfile::tempdir_in(within).unwrap();
         let root = directory.path().join("volume");
@@ -141,11 +141,11 @@ impl Volume {
                 );
             });
         }
-        // Or whoever comes next waits for the disk to take in what was made.
+        // Otherwise the first way would wait for the disk to write this.
         rustix::fs::syncfs(File::open(&self.root).unwrap()).unwrap();
     }
 
-    /// Bytes in use, and of all, as the marks count them.
+    /// Returns the bytes in use, and in all, as the watermarks count them.
     pub(crate) fn level(&self) -> (u64, u64) {
         let stat = rustix::fs::statvfs(&self.root).unwrap();
         (
@@ -154,7 +154,7 @@ impl Volume {
         )
     }
 
-    /// The config with which treewarden frees that many bytes here.
+    /// Writes a config with which treewarden frees that many bytes here, and returns its path.
     pub(crate) fn config(&self, to_free: u64) -> PathBuf {
         let (used, all) = self.level();
         let share = |bytes: u64| 100.0 * bytes as f64 / all as f64;
@@ -191,7 +191,7 @@ fn sh(program: &str, arguments: &[&str], last: &Path) {
     );
 }
 
-/// The unit's last use: 2 to 200 days ago.
+/// Returns a unit's last use: 2 to 200 days ago.
 fn used(rng: &mut Rng) -> SystemTime {
     SystemTime::now() - Duration::from_secs(rng.u64(2 * 86_400..200 * 86_400))
 }
@@ -218,7 +218,7 @@ fn hex(rng: &mut Rng, digits: usize) -> String {
         .collect()
 }
 
-/// `count` files in a tree of a handful of directories, which are as old as they are.
+/// Writes `count` files in a handful of directories, which are as old as the files.
 fn tree(directory: &Path, first: &str, count: usize, rng: &mut Rng, at: SystemTime) {
     put(&directory.join(first), &some(rng), at);
     let below: Vec<PathBuf> = ["src", "src/deep", "tests"]
@@ -232,7 +232,7 @@ fn tree(directory: &Path, first: &str, count: usize, rng: &mut Rng, at: SystemTi
             at,
         );
     }
-    // Where the first file stands, too: one young directory in a wheel would keep it.
+    // The first file's directory, too: one young directory in a wheel would keep it.
     let first = directory.join(first);
     for directory in below
         .iter()

@@ -1,10 +1,10 @@
-//! Tends a repo that grows day by day, with treewarden and with git's own ways, and reads it
-//! afterwards.
+//! Maintains a repo that grows day by day, with treewarden and with git's own commands, and reads
+//! it afterwards.
 //!
-//! `cargo bench --bench gc`. `GC_COMMITS` (20000) commits to begin with, `GC_NIGHTS` (5) nights
-//! after days of 2,000 loose objects and 20 small packs. Counted are processor time and bytes
-//! written, of the program and all that it starts: load does not change them. It must never pass
-//! for a test: what it fails on is a program that failed, or a repo that is not whole.
+//! `cargo bench --bench gc`. `GC_COMMITS` (20000) commits to begin with, `GC_NIGHTS` (5) runs, each
+//! after a day of 2,000 loose objects and 20 small packs. It counts the processor time and the
+//! bytes written by the program and all that it starts, which load does not change. It must never
+//! be taken for a test: it fails only if a program failed, or a repo is not whole.
 
 #![allow(
     clippy::disallowed_methods,
@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// A way to tend a repo.
+/// A way to maintain a repo.
 type Tend = fn(&Place);
 
-/// Where a way has its own copy of the repo.
+/// A way's own copy of the repo.
 struct Place {
     volume: PathBuf,
     config: PathBuf,
@@ -147,7 +147,7 @@ fn treewarden(place: &Place) {
     place.treewarden(&["run", "--only", "gc"]);
 }
 
-/// What programs took.
+/// What programs used.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     /// Seconds, of the user and of the system.
@@ -159,7 +159,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// Of all that was started and ended so far.
+    /// Returns the cost of all that was started and ended so far.
     fn of_children() -> Self {
         let usage =
             nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();

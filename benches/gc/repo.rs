@@ -1,6 +1,6 @@
-//! A repo that grows from day to day, made with real git: the same one whoever tends it.
+//! A repo that grows from day to day, created with real git: the same one for every way.
 //!
-//! It must never depend on the machine's own git config, nor on the day it is made on.
+//! It must never depend on the machine's own git config, nor on the day on which it is created.
 
 use fastrand::Rng;
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ pub(crate) struct Repo {
 }
 
 impl Repo {
-    /// A repo of so many commits, in one pack.
+    /// Creates a repo of so many commits, in one pack.
     pub(crate) fn make(checkout: &Path, commits: usize) -> Self {
         std::fs::create_dir_all(checkout).unwrap();
         run(git(&checkout.join(".git")).args(["init", "-q", "-b", "main"]));
@@ -45,7 +45,7 @@ impl Repo {
         repo
     }
 
-    /// A copy in another place, which grows in the same way.
+    /// Copies it to another place, where it grows in the same way.
     pub(crate) fn copy(&self, checkout: &Path) -> Self {
         run(Command::new("cp")
             .arg("-a")
@@ -59,8 +59,8 @@ impl Repo {
         }
     }
 
-    /// A day's growth: so many small packs, as fetches leave them, and commits whose objects are
-    /// loose, as agents make them.
+    /// Adds a day's growth: so many small packs, as fetches leave them, and commits with loose
+    /// objects, as agents create them.
     pub(crate) fn grow(&mut self, packs: usize, loose_commits: usize) {
         for _ in 0..packs {
             self.import(8, 1);
@@ -68,7 +68,7 @@ impl Repo {
         self.import(loose_commits, 1_000_000);
     }
 
-    /// Commits that change a line of some files each: a commit, some trees, and the files.
+    /// Adds commits that each change a line of some files: a commit, some trees, and the files.
     fn import(&mut self, commits: usize, unpack_limit: usize) {
         let mut text = String::new();
         for number in 0..commits {
@@ -124,12 +124,12 @@ impl Repo {
     }
 }
 
-/// Fifty bytes.
+/// Returns fifty bytes.
 fn line(rng: &mut Rng) -> String {
     (0..49).map(|_| rng.alphanumeric()).chain(['\n']).collect()
 }
 
-/// Git on this repo, without anybody's config.
+/// Returns git for this repo, without anybody's config.
 pub(crate) fn git(git_dir: &Path) -> Command {
     let mut command = Command::new("git");
     command
@@ -140,7 +140,7 @@ pub(crate) fn git(git_dir: &Path) -> Command {
     command
 }
 
-/// Runs it, to success.
+/// Runs it; it must succeed.
 pub(crate) fn run(command: &mut Command) {
     let status = command.status().unwrap();
     assert!(status.success(), "{command:?}: {status}");

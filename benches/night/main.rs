@@ -1,10 +1,10 @@
-//! An idle night against the script that a user would write, and against `git maintenance run` in
-//! each repo: on the local disk, and on a file server that takes its time for each call.
+//! Times an idle run against the script that a user would write, and against `git maintenance run`
+//! in each repo: on the local disk, and on a slow file server.
 //!
 //! `cargo bench --bench night`. `NIGHT_REPOS` (100), `NIGHT_TREES` of each (5), `NIGHT_TRACKED`
-//! files (200) and `NIGHT_INSTALLED` files in `node_modules` of each tree (400) make the volume, in
-//! `BENCH_FOLDER`; `NIGHT_ROUNDS` (3). On the server there are `NIGHT_REMOTE_REPOS` (10), and a
-//! call takes `NIGHT_DELAY` (500) µs. It must never run on a volume that it didn't make.
+//! files (200) and `NIGHT_INSTALLED` files in `node_modules` of each tree (400) make up the volume,
+//! in `BENCH_FOLDER`; `NIGHT_ROUNDS` (3). On the server there are `NIGHT_REMOTE_REPOS` (10), and a
+//! call takes `NIGHT_DELAY` (500) µs. It must never run on a volume that it didn't create.
 
 #![expect(clippy::disallowed_methods, reason = "the ways are other programs")]
 
@@ -71,7 +71,7 @@ fn main() {
     );
 }
 
-/// A night, and in how many repos nothing was looked at.
+/// Makes a run, and returns how many repos it skipped as unchanged.
 fn treewarden(volume: &Volume) -> usize {
     let report = volume.config.with_extension("json");
     run(Command::new(env!("CARGO_BIN_EXE_treewarden"))
@@ -86,14 +86,14 @@ fn treewarden(volume: &Volume) -> usize {
         .count()
 }
 
-/// What changed a moment ago is not trusted to stay as it is.
+/// Makes a run after a pause: what changed a moment ago is not taken as unchanged.
 fn the_night_before<Server>(volume: &Volume, serve: &impl Fn() -> Server) {
     let _server = serve();
     std::thread::sleep(Duration::from_secs(3));
     treewarden(volume);
 }
 
-/// `serve` is called before each round's ways, and what it gives is dropped after them.
+/// `serve` is called before each way, and its result is dropped after it.
 fn nights<Server>(volume: &Volume, title: &str, rounds: usize, serve: impl Fn() -> Server) {
     {
         let _server = serve();
@@ -112,7 +112,7 @@ fn nights<Server>(volume: &Volume, title: &str, rounds: usize, serve: impl Fn() 
             .for_each(|repo| volume::git(&repo, &["maintenance", "run", "--quiet"]));
     };
     let prepare = |way: &str| {
-        // The others change what ours has seen.
+        // The others change what our last run recorded.
         if way == "treewarden" {
             the_night_before(volume, &serve);
         }

@@ -1,7 +1,7 @@
 //! A volume as agents leave it: repos with a history, worktrees with `node_modules`, an npm cache
 //! beside them.
 //!
-//! Everything is made with the real git. It must never be made where something stands already.
+//! All of it comes from the real git. It must never be created where something exists already.
 
 #![expect(
     clippy::disallowed_methods,
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-/// How large.
+/// Its size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     /// Repos.
@@ -56,9 +56,9 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
-    /// Makes it in `folder`. Each worktree has a commit of its own, and all but one a file that is
-    /// in no commit. Of a repo's worktrees one is idle for five days, one, with all work saved on
-    /// its branch, for three, and the others were worked in today: none is due.
+    /// Creates it in `directory`. Each worktree has a commit of its own, and all but one a file
+    /// that is in no commit. Of a repo's worktrees one is idle for five days, one, with all work
+    /// saved on its branch, for three, and the others were worked in today: none is due.
     pub(crate) fn make(directory: &Path, shape: Shape) -> Self {
         let root = directory.join("volume");
         fs::create_dir_all(root.join("caches/npm")).expect("the volume is made");
@@ -93,18 +93,18 @@ impl Volume {
             volume.add_trees(&place);
         }
         run(Command::new("rm").arg("-rf").arg(&pattern));
-        // Or whoever comes first waits for the disk to take in what was made.
+        // Otherwise the first way would wait for the disk to write this.
         rustix::fs::syncfs(fs::File::open(&volume.root).expect("it was made"))
             .expect("the disk takes it in");
         volume
     }
 
-    /// All checkouts.
+    /// Returns all checkouts.
     pub(crate) fn repos(&self) -> impl Iterator<Item = PathBuf> {
         (0..self.shape.repos).map(|number| self.root.join(format!("repo{number:04}")))
     }
 
-    /// All worktrees.
+    /// Returns all worktrees.
     pub(crate) fn trees(&self) -> impl Iterator<Item = PathBuf> {
         let numbers = 0..self.shape.trees;
         self.repos().flat_map(move |repo| {
@@ -175,7 +175,7 @@ impl Volume {
                 fs::hard_link(self.root.join("store").join(installed(file)), path)
                     .expect("a file is linked");
             }
-            // What npm leaves there, and what the directory is known by.
+            // What npm leaves there, by which the directory is recognised.
             if self.shape.installed > 0 {
                 let packages = (0..=self.shape.installed / PACKAGE)
                     .map(|number| format!("\"node_modules/package{number:03}\": {{}}"));
@@ -210,9 +210,9 @@ impl Volume {
     }
 }
 
-/// A volume behind a file server that takes its time for each call.
+/// A volume behind a slow file server.
 pub(crate) struct Served {
-    /// The volume, as it stands where the server is mounted.
+    /// The volume, at the path where the server is mounted.
     pub(crate) volume: Volume,
     backing: PathBuf,
     mountpoint: PathBuf,
@@ -220,10 +220,10 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Makes it in `folder`. A call takes `delay` µs.
+    /// Creates it in `directory`. A call takes `delay` µs.
     pub(crate) fn make(directory: &Path, shape: Shape, delay: u64) -> Self {
         let [backing, mountpoint] = ["backing", "server"].map(|name| directory.join(name));
-        // Made where the server will be mounted, since git writes absolute paths.
+        // Created where the server will be mounted, since git writes absolute paths.
         let volume = Volume::make(&mountpoint, shape);
         fs::rename(&mountpoint, &backing)
             .and_then(|()| fs::create_dir(&mountpoint))
@@ -236,7 +236,7 @@ impl Served {
         }
     }
 
-    /// Mounts it, with nothing in the kernel's caches, until what it gives is dropped.
+    /// Mounts it, with nothing in the kernel's caches, until the result is dropped.
     pub(crate) fn mount(&self) -> Mounted {
         let manners = Manners {
             cache: Duration::from_mins(1),
@@ -251,14 +251,13 @@ impl Served {
 /// Files of a package.
 const PACKAGE: usize = 20;
 
-/// The path of an installed file in `node_modules`, and in the store that all trees have it from,
-/// as with pnpm.
+/// Returns the path of an installed file in `node_modules`, and in the store that all trees link
+/// to, as with pnpm.
 fn installed(file: usize) -> String {
     format!("package{:03}/lib/file{}.js", file / PACKAGE, file % PACKAGE)
 }
 
-/// Makes all that stands there `days` old, the lines of reflogs too; what is installed stays as it
-/// is.
+/// Makes all files there `days` old, including the lines of reflogs, except in `node_modules`.
 fn age(directory: &Path, days: u64) {
     let then = SystemTime::now() - Duration::from_hours(24 * days);
     let seconds = then
@@ -294,7 +293,7 @@ fn age(directory: &Path, days: u64) {
     }
 }
 
-/// Runs git there, as an agent whom no config of this machine bothers.
+/// Runs git there, without any config of this machine.
 pub(crate) fn git(place: &Path, arguments: &[&str]) {
     let author = [
         ("GIT_AUTHOR_NAME", "A"),

@@ -1,8 +1,8 @@
 //! A made-up fleet: registries whose packages get releases, repos whose lock files follow them, and
 //! the jobs of every day.
 //!
-//! Every number is a plausible one, named and explained where it stands. It must never use anything
-//! but its seed.
+//! Every number is a plausible one, named and explained where it is used. Nothing but the seed must
+//! ever have an influence.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -38,10 +38,10 @@ impl Default for Shape {
     }
 }
 
-/// A registry, by what its packages measure and how many a repo's lock file names.
+/// A registry: the size and release pace of its packages, and how many a repo's lock file names.
 ///
-/// Weights and paces are measured: `benches/README.md` says how. Nobody could be asked how many
-/// packages a lock file names.
+/// Weights and paces are measured: `benches/README.md` says how. How many packages a lock file
+/// names is not.
 struct Registry {
     /// Median and spread (of the logarithm) of a package's bytes.
     weight: (f64, f64),
@@ -58,7 +58,7 @@ const REGISTRIES: [Registry; 4] = [
         pace: (15.0, 1.5),
         names: 600.0,
     },
-    // With what is unpacked of it, which measures seven times as much.
+    // With the unpacked files, which are seven times as large.
     Registry {
         weight: (280e3, 1.3),
         pace: (69.0, 1.0),
@@ -69,7 +69,7 @@ const REGISTRIES: [Registry; 4] = [
         pace: (60.0, 1.5),
         names: 70.0,
     },
-    // Not measured: as the crates, unpacked too.
+    // Not measured: taken from crates, which are unpacked, too.
     Registry {
         weight: (280e3, 1.3),
         pace: (69.0, 1.0),
@@ -106,7 +106,7 @@ struct Package {
 
 struct Repo {
     registry: usize,
-    /// Package to the version locked.
+    /// Each package, and the version that is locked.
     lock: Vec<(usize, Unit)>,
     /// Jobs a day while it is worked on.
     busy: f64,
@@ -157,7 +157,7 @@ impl Fleet {
         Self { days, weights }
     }
 
-    /// That part of all bytes that the jobs need.
+    /// Returns that part of all bytes that the jobs need.
     pub(crate) fn room(&self, part: f64) -> u64 {
         let needed: BTreeSet<Unit> = self
             .days
@@ -183,7 +183,7 @@ fn packages(
 ) -> Vec<Package> {
     let mut package = |rng: &mut Rng, rank: usize| {
         let weight = log_normal(rng, registry.weight.0, registry.weight.1);
-        // The long tail moves five times as slowly.
+        // The long tail is released up to five times as slowly.
         let pace = log_normal(
             rng,
             registry.pace.0 * (1.0 + 4.0 * rank as f64 / shape.packages as f64),
@@ -235,8 +235,8 @@ fn repo(rng: &mut Rng, rank: usize, registries: &[Vec<Package>]) -> Repo {
     }
 }
 
-/// A repo's day: it rests for weeks or is worked on; issues begin, each in a tree; some change what
-/// is locked.
+/// Simulates a repo's day. It is idle for weeks or is worked on; issues begin, each in a tree; some
+/// change what is locked.
 fn work(
     rng: &mut Rng,
     day: u32,
@@ -246,7 +246,7 @@ fn work(
     jobs: &mut Vec<Job>,
 ) {
     let packages = &registries[repo.registry];
-    // Worked on for three weeks, at rest for two, on average.
+    // Worked on for three weeks, idle for two, on average.
     if rng.f64() < if repo.active { 1.0 / 21.0 } else { 1.0 / 14.0 } {
         repo.active = !repo.active;
     }
@@ -268,7 +268,7 @@ fn work(
         repo.busy * 0.03
     };
     for _ in 0..poisson(rng, busy) {
-        // Three jobs of four go on in a tree that stands; the others begin an issue.
+        // Three jobs of four continue in an existing tree; the others begin an issue.
         if repo.trees.is_empty() || rng.f64() < 0.25 {
             let tree = issue(rng, day, repo, packages);
             repo.trees.push(tree);
@@ -283,7 +283,7 @@ fn work(
 
 fn issue(rng: &mut Rng, day: u32, repo: &Repo, packages: &[Package]) -> Tree {
     let mut lock = repo.lock.clone();
-    // One of six is an experiment: it tries packages, popular or not, and seldom stays.
+    // One of six is an experiment: it tries packages, popular or not, and is seldom merged.
     let experiment = rng.f64() < 0.16;
     if experiment {
         for _ in 0..rng.usize(1..12) {
@@ -300,7 +300,7 @@ fn issue(rng: &mut Rng, day: u32, repo: &Repo, packages: &[Package]) -> Tree {
     }
 }
 
-/// A package's rank by Zipf's law.
+/// Returns a package's rank by Zipf's law.
 fn popular(rng: &mut Rng, packages: usize) -> usize {
     ((packages as f64).powf(rng.f64()) as usize)
         .saturating_sub(1)

@@ -1,8 +1,8 @@
-//! Replays months of a fleet's nights under several eviction policies, and counts the bytes that
-//! jobs had to fetch again.
+//! Replays months of a fleet's runs under several eviction policies, and counts the bytes that jobs
+//! had to fetch again.
 //!
 //! `cargo bench --bench policy` prints the tables that `benches/README.md` explains. Nothing here
-//! touches a disk: the fleet is made up, from a seed, and the same for every policy. It fails when
+//! touches a disk: the fleet is made up, from a seed, and the same for every policy. It fails if
 //! treewarden's own policy is worse than promised. It must never let a policy see the future; only
 //! the optimum may.
 
@@ -22,7 +22,7 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 /// first.
 const ROOMS: [f64; 3] = [0.6, 0.4, 0.3];
 
-/// The promise: bytes fetched, against the optimum's and against those of LRU by write time.
+/// The promise: bytes fetched, at most, as ratios to those of the optimum and of LRU by write time.
 const AT_MOST: (f64, f64) = (1.5, 0.7);
 
 fn main() -> ExitCode {
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Over all fleets.
+/// Returns the sum over all fleets.
 fn sum(fleets: &[Fleet; 3], rooms: [u64; 3], policy: Policy) -> Outcome {
     let outcomes = fleets
         .par_iter()

@@ -1,7 +1,7 @@
 //! treewarden's own choice: the program's ledger and plan, fed with the replay's days.
 //!
-//! A night sees what the real one sees: the lock files of the default branches and the trees that
-//! stand, and each unit's last use. It must never rank units by itself.
+//! A run here sees what a real one sees: the lock files of the default branches and the existing
+//! trees, and each unit's last use. It must never rank units by itself.
 
 use crate::fleet::{Day, Fleet, Unit};
 use crate::replay::Standing;
@@ -18,12 +18,12 @@ use treewarden::state::ledger::Ledger;
 
 const HOUR: i64 = 3600;
 
-/// What the nights remember.
+/// What the runs remember.
 #[derive(Default)]
 pub(crate) struct Ours(Ledger);
 
 impl Ours {
-    /// A night looks at every repo's lock files.
+    /// Surveys every repo's lock files, as a run does.
     pub(crate) fn looks(&mut self, day: u32, events: &Day) {
         let mut repos: BTreeMap<usize, Vec<&[Unit]>> = BTreeMap::new();
         for (repo, units) in &events.named {
@@ -59,8 +59,8 @@ impl Ours {
         self.0 = std::mem::take(&mut self.0).tidied(&enrolled, night(day));
     }
 
-    /// What goes tonight, in order; `used` is the day of a unit's last use, as far as its time
-    /// stamps tell.
+    /// Returns what the day's run evicts, in order. `used` returns the day of a unit's last use, as
+    /// far as its time stamps show it.
     pub(crate) fn order(
         &self,
         day: u32,
@@ -130,12 +130,12 @@ fn content(units: &[Unit]) -> String {
     format!("lock {:x}", hasher.finish())
 }
 
-/// When a day's jobs run.
+/// Returns when a day's jobs run.
 fn noon(day: u32) -> DateTime<Utc> {
     night(day) - chrono::TimeDelta::hours(14)
 }
 
-/// When a day's night runs: at two in the morning.
+/// Returns when a day's treewarden run starts: at two in the morning.
 fn night(day: u32) -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000 + i64::from(day) * 24 * HOUR, 0)
         .expect("a time of this century")

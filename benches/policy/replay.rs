@@ -1,28 +1,28 @@
-//! A volume under a policy, night after night.
+//! Replays a volume under a policy, run after run.
 //!
-//! By day jobs fetch what isn't there; at night, above the high mark, units go in the policy's
-//! order until the low mark is reached. It must never evict by day, never more than down to the
-//! mark, and never hold more than the volume's room: what a full one can't keep is fetched all the
-//! same.
+//! By day jobs fetch what is missing. At night, above the high watermark, units are evicted in the
+//! policy's order until the low watermark is reached. It must never evict by day, never go below
+//! the watermark, and never keep more than the volume has room for: what doesn't fit is fetched all
+//! the same.
 
 use crate::fleet::{Day, Fleet, Unit};
 use crate::ours::Ours;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-/// The marks of `config/treewarden.yaml`.
+/// The watermarks of `config/treewarden.yaml`.
 const HIGH: f64 = 0.85;
 const LOW: f64 = 0.75;
 
-/// Who says what goes first.
+/// What decides the order of eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
-    /// The offline optimum, Belady's: what is needed again last goes first. It alone sees the
+    /// Belady's offline optimum: what is needed again last is evicted first. Only this one sees the
     /// future.
     Optimum,
     /// treewarden's own plan and ledger.
     Treewarden,
-    /// The same where the mount keeps no access times.
+    /// The same on a mount that keeps no access times.
     TreewardenNoAtime,
     /// What was read longest ago.
     AtimeLru,
@@ -58,10 +58,10 @@ impl Policy {
     }
 }
 
-/// What a replay came to.
+/// The result of a replay.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Outcome {
-    /// Bytes fetched for the first time: no policy can help it.
+    /// Bytes fetched for the first time, which no policy can avoid.
     pub(crate) first: u64,
     /// Bytes fetched again.
     pub(crate) again: u64,
@@ -69,7 +69,7 @@ pub(crate) struct Outcome {
     pub(crate) hits: u64,
     /// Units that a job had to fetch.
     pub(crate) misses: u64,
-    /// Nights on which something went.
+    /// Runs that evicted something.
     pub(crate) nights: u64,
 }
 
@@ -80,7 +80,7 @@ impl Outcome {
     }
 }
 
-/// A unit that stands in the cache; days.
+/// A unit in the cache; days.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Standing {
     pub(crate) written: u32,
@@ -88,7 +88,7 @@ pub(crate) struct Standing {
     first_written: u32,
 }
 
-/// The fleet's days on a volume of `room` bytes.
+/// Replays the fleet's days on a volume of `room` bytes.
 pub(crate) fn replay(fleet: &Fleet, policy: Policy, room: u64) -> Outcome {
     let mut outcome = Outcome::default();
     let mut volume = Volume {
@@ -196,7 +196,7 @@ fn share(room: u64, part: f64) -> u64 {
     (room as f64 * part) as u64
 }
 
-/// The days on which each unit is needed.
+/// Returns the days on which each unit is needed.
 fn needs(fleet: &Fleet) -> HashMap<Unit, Vec<u32>> {
     let mut needs: HashMap<Unit, Vec<u32>> = HashMap::new();
     for (day, events) in (0..).zip(&fleet.days) {
@@ -210,7 +210,7 @@ fn needs(fleet: &Fleet) -> HashMap<Unit, Vec<u32>> {
     needs
 }
 
-/// The next of these days after `day`.
+/// Returns the next of these days after `day`.
 fn next(days: &[u32], day: u32) -> u32 {
     days.get(days.partition_point(|needed| *needed <= day))
         .copied()

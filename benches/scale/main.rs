@@ -1,11 +1,11 @@
-//! How long a night takes on a fleet that no machine here could hold, by simulation from measured
-//! costs: over one pod and over many.
+//! Simulates how long a run takes on a fleet that no machine here could hold, from measured costs:
+//! on one pod and on many.
 //!
 //! `cargo bench --bench scale`, a second. Each pod has its shard of the repos, by the program's own
-//! rendezvous hash, and goes through the stages of a night; what they ask the file server comes out
-//! of one budget of calls a second. Every cost is a constant below, with where it comes from;
-//! `SCALE_SERVER` (50000) is the server's calls a second, `SCALE_CALL` (500) the µs that one takes.
-//! It must never be taken for a measurement.
+//! rendezvous hash, and goes through the stages of a run. All pods share one budget of file server
+//! calls a second. Every cost is a constant below, with its source; `SCALE_SERVER` (50000) is the
+//! server's calls a second, `SCALE_CALL` (500) the µs that one takes. It must never be taken for a
+//! measurement.
 
 #[path = "../common/other.rs"]
 mod other;
@@ -17,23 +17,23 @@ use treewarden::plan::shard::Shard;
 /// caches.
 const REPOS: usize = 10_000;
 const TREES: f64 = 10.0;
-/// One repo in so many was worked in that day, and has one tree that goes.
+/// One repo in so many was worked in that day, and has one tree to reap.
 const WORKED_IN: usize = 5;
 const FILES_OF_A_TREE: f64 = 9_000.0;
 /// Files in a directory, as in `node_modules` here (`benches/README.md#scan`).
 const FILES_A_DIRECTORY: f64 = 8.0;
-/// Cache units, the files of each, and the part of the units that a night evicts.
+/// Cache units, the files of each, and the part of the units that a run evicts.
 const UNITS: f64 = 5_000_000.0;
 const FILES_OF_A_UNIT: f64 = 20.0;
 const EVICTED: f64 = 0.02;
 
-/// Calls for a repo that rests, and for each of its trees: measured on the FUSE server
+/// Calls for an unchanged repo, and for each of its trees: measured on the FUSE server
 /// (`benches/README.md#night`).
 const REST: (f64, f64) = (70.0, 14.0);
-/// Calls for a repo that is looked at, and for each tree: measured there
+/// Calls for a repo that is surveyed, and for each tree: measured there
 /// (`benches/README.md#verdicts`).
 const LOOK: (f64, f64) = (200.0, 195.0);
-/// Seconds of a core for a repo that is looked at (two processes of git), and for a day's repack
+/// Seconds of a core for a repo that is surveyed (two processes of git), and for a day's repack
 /// (`benches/README.md#gc`).
 const CPU: f64 = 0.03 + 1.0;
 /// Calls to delete a file, and a directory: a name each, and the directory's listing
@@ -52,7 +52,7 @@ struct Work {
     cpu: f64,
 }
 
-/// The stages of a night, in their order; the last is the evictor's alone, when all others are
+/// The stages of a run, in their order. The last is done by one pod alone, when all others are
 /// done.
 const STAGES: [&str; 4] = ["rest", "look, repack", "reap", "evict"];
 
@@ -128,9 +128,9 @@ fn evict() -> f64 {
     UNITS * LIST_UNIT + UNITS * EVICTED * delete(FILES_OF_A_UNIT)
 }
 
-/// In small steps of time: every pod asks as fast as its threads can, and the server shares out
-/// what it has. Writes down when each pod ended each stage, and gives the seconds in which the
-/// server had no more to give.
+/// Simulates in small steps of time: every pod makes calls as fast as its threads can, and the
+/// server shares out its capacity. Records when each pod ended each stage, and returns the seconds
+/// in which the server was at its limit.
 fn simulate(shards: &[[Work; 3]], server: f64, call: f64, ends: &mut [Vec<f64>]) -> f64 {
     const STEP: f64 = 0.1;
     let (mut left, mut at) = (shards.to_vec(), vec![0; shards.len()]);

@@ -1,11 +1,11 @@
-//! Asks what a volume holds, side by side with `du`, `pdu`, `dua` and `gdu`: on the local disk,
-//! warm, and on a file server that takes its time for each call.
+//! Measures what a volume contains, side by side with `du`, `pdu`, `dua` and `gdu`: on the local
+//! disk, warm, and on a slow file server.
 //!
 //! `cargo bench --bench scan`. `SCAN_ENTRIES` (300000) are on the local disk, `SCAN_REMOTE_ENTRIES`
-//! (20000) on the server, whose calls take `SCAN_DELAY` (500) µs; `SCAN_ROUNDS` (7) and
-//! `SCAN_REMOTE_ROUNDS` (3); `BENCH_FOLDER` is where the trees are made, `BENCH_THREADS` how many
-//! threads ours has; `BENCH_BEFORE` is an earlier build of this bench, whose way is timed, too. Who
-//! answers something else than `du` is an error, for ours. It must never leave a mount behind.
+//! (20000) on the server, which takes `SCAN_DELAY` (500) µs per call; `SCAN_ROUNDS` (7) and
+//! `SCAN_REMOTE_ROUNDS` (3); `BENCH_FOLDER` is where the trees are created, `BENCH_THREADS` how
+//! many threads ours has; `BENCH_BEFORE` is an earlier build of this bench, which is timed, too. If
+//! ours disagrees with `du`, that is an error. It must never leave a mount behind.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -32,7 +32,7 @@ use std::time::Duration;
 use treewarden::fs::stop::Stop;
 use treewarden::survey::size;
 
-/// Where a contestant looks, and the server below it.
+/// What a contestant measures, and the server below it.
 struct World {
     root: PathBuf,
     server: Option<Mounted>,
@@ -96,7 +96,7 @@ fn main() {
             Duration::from_mins(1),
             remote,
         ),
-        // Here some take minutes.
+        // Some contestants take minutes here.
         ("nothing cached", Duration::ZERO, remote / 10),
     ];
     for (caches, cache, count) in settings {
@@ -135,7 +135,7 @@ fn main() {
     }
 }
 
-/// Ours first, and then the others.
+/// Returns our way first, and then the others.
 fn ways<'a>(
     others: &[(&'a str, &'a str, &'a [&'a str])],
     asked: &'a mut BTreeMap<String, String>,
@@ -163,7 +163,7 @@ fn ways<'a>(
     std::iter::once(ours).chain(others).collect()
 }
 
-/// As the night does it.
+/// Measures as a run does.
 fn measure(root: &Arc<Path>) {
     let (size, problems) = other::io_pool()
         .install(|| size::standing(root, &Stop::never()))
@@ -172,7 +172,7 @@ fn measure(root: &Arc<Path>) {
     println!("{}", size.bytes);
 }
 
-/// The same sum, but for the root's own blocks.
+/// Checks that the sum is that of `du`, except for the root's own blocks.
 fn same_as_du(root: &Path) {
     use std::os::unix::fs::MetadataExt;
     let du: u64 = run("du", &["-s", "--block-size=1"], root)

@@ -1,11 +1,11 @@
-//! What becomes of each worktree, against `git status` in each of them, one after another: on the
-//! local disk, and on a file server that takes its time for each call.
+//! Times treewarden's verdicts on all worktrees against `git status` in each of them, one after
+//! another: on the local disk, and on a slow file server.
 //!
 //! `cargo bench --bench verdicts`. `VERDICTS_REPOS` (10), `VERDICTS_TREES` of each (50),
 //! `VERDICTS_TRACKED` files (200) and `VERDICTS_INSTALLED` files in `node_modules` of each tree
-//! (2,000), all of them idle for three days, so that each has to be looked at; `VERDICTS_ROUNDS`
+//! (2,000), all of them idle for three days, so that each has to be surveyed; `VERDICTS_ROUNDS`
 //! (3). On the server there are `VERDICTS_REMOTE_REPOS` (2) with as many trees, and a call takes
-//! `VERDICTS_DELAY` (500) µs. It must never count a night in which a repo rested.
+//! `VERDICTS_DELAY` (500) µs. It must never count a run that skipped a repo as unchanged.
 
 #![expect(clippy::disallowed_methods, reason = "the ways are other programs")]
 
@@ -65,7 +65,7 @@ fn main() {
     );
 }
 
-/// A dry run keeps nothing in mind, so each of them looks.
+/// Makes a dry run, which records nothing, so that the next one surveys everything again.
 fn look(volume: &Volume) {
     run(Command::new(env!("CARGO_BIN_EXE_treewarden"))
         .args(["run", "--dry-run", "--output", "/dev/null", "--config"])

@@ -319,8 +319,8 @@ fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
         ReportFormat::Text => to.write_all(text::render(report, look).as_bytes()),
         ReportFormat::Json => json::write(report, to),
         ReportFormat::Html => {
-            // A refused run says what is wrong with the volume; that there are no past runs to be
-            // seen is part of it.
+            // A refused run reports what is wrong with the volume, which is also why there are no
+            // past runs.
             let read = journal::read(&journal::file(&policy.volume.state))
                 .inspect_err(|error| tracing::warn!("{error}"));
             let journal = read.unwrap_or_default();
@@ -376,7 +376,7 @@ fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     bar.finish_and_clear();
     print(&text::render(&demo.report, Look::of_stdout()))?;
     print(&demo.look_around())?;
-    // The sample has a repo that must be refused: the demo went well all the same.
+    // The sample has a repo that must be refused, which is no failure of the demo.
     Ok(if demo.report.run.outcome == RunOutcome::Refused {
         3
     } else {
@@ -468,8 +468,8 @@ fn start_logs(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(level.into())
         .from_env_lossy();
-    // A reader of the logs that has gone (`2>&1 | head`) must not end the run: by default a failed
-    // log line is a loud complaint.
+    // The run must not end because the reader of its logs has (`2>&1 | head`): by default a failed
+    // log line is itself reported on standard error.
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

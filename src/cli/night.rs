@@ -24,7 +24,7 @@ pub(super) fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8
     );
     let bar = progress();
     let give_up = |mut hung: HungRun<'_>| {
-        // What tells of it may hang as well.
+        // Notifying others may hang as well.
         let _ends = std::thread::Builder::new().spawn(|| {
             std::thread::sleep(LAST_WORDS);
             std::process::exit(STOPPED);
@@ -33,7 +33,7 @@ pub(super) fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8
         complain(&failed(
             hung.report.run.reason.as_deref().unwrap_or("it hung"),
         ));
-        // The report first: the journal stands on the volume, which may be what hangs.
+        // The report comes first: the journal is on the volume, which may be what hangs.
         if let Err(exit) = write(policy, &hung.report, pass) {
             complain(&exit);
         }
@@ -47,8 +47,8 @@ pub(super) fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8
 
 /// Writes the report of a run that is over, and tells others of it.
 fn tell(policy: &Policy, pass: &Pass, mut report: RunReport, stop: &Stop) -> Result<u8, Exit> {
-    // A file has the report before anybody is told of it, and again with what could not be told; a
-    // stream takes it once.
+    // A file gets the report before anybody is notified, and again with the notifications that
+    // failed. A stream gets it once.
     let file = pass.output.as_deref().is_some_and(|path| !is_stream(path));
     let mut written = if file {
         write(policy, &report, pass)

@@ -1,6 +1,6 @@
-//! `--shard`, and what an Indexed Job says in its place.
+//! `--shard`, and the environment of an Indexed Job, which can replace it.
 //!
-//! Half an answer is refused: a pod that took itself for the only one would block all others.
+//! A count without an index is refused: a pod that took itself for the only one would block all.
 
 use super::{Exit, usage};
 use crate::plan::shard::Shard;

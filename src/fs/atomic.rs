@@ -1,12 +1,12 @@
 //! Atomic writes of our own files in the state directory: a crash leaves the old file or the new
 //! one, never half of one.
 //!
-//! Agents can write there too: a link of either kind in a file's place would have us write over
-//! what it leads to, a FIFO would wait for ever, and a directory that is swapped for a link would
-//! lead us out of the volume. So the directory is opened beneath the volume's root, following no
-//! link, and all steps of one change go by that descriptor. Only regular files are opened, and a
-//! file that a reader may have open is replaced, not changed. What the operator names outside of
-//! the volume is written by [`outside`].
+//! Agents can write there too: through a link of either kind in a file's place we would overwrite
+//! what it leads to, a FIFO would block for ever, and a directory swapped for a link would lead us
+//! out of the volume. So the directory is opened below the volume's root, following no link, and
+//! all steps of one change use that descriptor. Only regular files are opened, and a file that a
+//! reader may have open is replaced, not changed. Files that the operator names outside of the
+//! volume are written by [`outside`].
 
 pub mod outside;
 
@@ -22,18 +22,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Who may read and write a new file, less what the umask says.
+/// The mode of a new file, before the umask.
 const ANYBODY: Mode = Mode::from_raw_mode(0o666);
-/// Whoever may look into the directory may read a draft that was put there.
+/// The mode of a draft: whoever can access its directory may read it.
 const READABLE: Mode = Mode::from_raw_mode(0o644);
 const NO_FILE: &str = "it is no file of its own; remove it";
 
-/// Opens a file of ours with these flags. If they say so, it is made, and emptied only by whoever
-/// opened it: a file is not known to be ours before it is open.
+/// Opens a file of ours with these flags, which may create it but not truncate it: a file is not
+/// known to be ours before it is open.
 ///
 /// # Errors
-/// `InvalidData` when it is no regular file, has other names, or is reached through a link; else
-/// whatever the kernel says.
+/// `InvalidData` if it is no regular file, has other names, or is reached through a link; or any
+/// error of the kernel.
 pub fn open(place: &VolumePath, flags: OFlags) -> io::Result<File> {
     debug_assert!(!flags.contains(OFlags::TRUNC), "nobody's file yet");
     let (directory, name) = openat::parent(place).map_err(|error| told(&error))?;
@@ -51,12 +51,12 @@ pub fn open(place: &VolumePath, flags: OFlags) -> io::Result<File> {
 /// Reads a file of ours of at most `cap` bytes.
 ///
 /// # Errors
-/// As [`open`]; `InvalidData` when it is larger.
+/// As [`open`]; `InvalidData` if it is larger.
 pub fn read(place: &VolumePath, cap: u64) -> io::Result<Vec<u8>> {
     openat::content(open(place, OFlags::RDONLY)?, cap)
 }
 
-/// A file that is a regular one and has no other name.
+/// Returns the file if it is a regular one with no other name.
 fn own(file: File) -> io::Result<File> {
     let seen = file.metadata()?;
     if seen.is_file() && seen.nlink() <= 1 {
@@ -66,7 +66,7 @@ fn own(file: File) -> io::Result<File> {
     }
 }
 
-/// The error with what to do about it, if something stands where a file of ours should.
+/// Adds what to do about an error, if something else is in the place of a file of ours.
 fn told(error: &io::Error) -> io::Error {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     match Errno::from_io_error(error) {
@@ -82,7 +82,7 @@ fn told(error: &io::Error) -> io::Error {
 /// Creates a file with these bytes.
 ///
 /// # Errors
-/// `AlreadyExists`, or it can't be written; then there is none.
+/// `AlreadyExists`, or it can't be written and doesn't exist, or it may not survive a crash.
 pub fn create(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
     let (directory, name) = holder(place)?;
     let mut draft = Draft::below(directory, READABLE)?;
@@ -90,7 +90,7 @@ pub fn create(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
     draft.file.sync_all()?;
     draft.put_where_none_is(name)?;
     let directory = draft.directory.try_clone()?;
-    // Where it was linked, its other name goes before the directory is synced.
+    // If it was linked, its other name is removed before the directory is synced.
     drop(draft);
     Ok(rustix::fs::fsync(directory)?)
 }
@@ -98,7 +98,7 @@ pub fn create(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
 /// Replaces a file by these bytes, or creates it.
 ///
 /// # Errors
-/// It can't be written; then the old one stands.
+/// It can't be written and the old file is unchanged, or the new one may not survive a crash.
 pub fn replace(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
     let (directory, name) = holder(place)?;
     let mut draft = Draft::below(directory, READABLE)?;
@@ -109,21 +109,21 @@ pub fn replace(place: &VolumePath, bytes: &[u8]) -> io::Result<()> {
     Ok(rustix::fs::fsync(directory)?)
 }
 
-/// A file on its way to its place. It goes with the value, unless it is put there.
+/// A temporary file to be moved to its place. It is removed on drop, unless it was put there.
 #[derive(Debug)]
 pub struct Draft {
     directory: OwnedFd,
-    /// Nobody could plant anything at a name that nobody knew.
+    /// Random, so that nobody can plant anything at it.
     name: String,
     file: File,
     is_put: bool,
 }
 
 impl Draft {
-    /// A new one in a directory on the volume, which anybody may read once it is in its place.
+    /// Creates one in a directory on the volume. Anybody may read it.
     ///
     /// # Errors
-    /// It can't be made.
+    /// It can't be created.
     pub fn readable(directory: &VolumePath) -> io::Result<Self> {
         Self::below(
             openat::dir(directory).map_err(|error| told(&error))?,
@@ -131,10 +131,10 @@ impl Draft {
         )
     }
 
-    /// The same for our own user alone.
+    /// Creates one that only our own user may read.
     ///
     /// # Errors
-    /// It can't be made.
+    /// It can't be created.
     pub fn private(directory: &VolumePath) -> io::Result<Self> {
         let private = Mode::RUSR | Mode::WUSR;
         Self::below(
@@ -155,24 +155,24 @@ impl Draft {
         })
     }
 
-    /// What is written goes there.
+    /// Returns the file to write to.
     pub fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// Puts it in place of the file that is there, if one is. Nobody waits for the disk.
+    /// Moves it to `place`, over any file there. Doesn't wait for the disk.
     ///
     /// # Errors
-    /// The old one stands.
+    /// It can't be moved, and the old file is unchanged.
     pub fn put(self, place: &VolumePath) -> io::Result<()> {
         let (directory, name) = openat::parent(place).map_err(|error| told(&error))?;
         self.rename(directory, name)
     }
 
-    /// The same, and waits until it is on the disk.
+    /// Does the same, and waits until it is on the disk.
     ///
     /// # Errors
-    /// The old one stands, or the new one may not outlive a crash.
+    /// The old file is unchanged, or the new one may not survive a crash.
     pub fn put_durably(self, place: &VolumePath) -> io::Result<()> {
         let (directory, name) = holder(place)?;
         self.file.sync_all()?;
@@ -187,12 +187,12 @@ impl Draft {
         Ok(())
     }
 
-    /// NFS knows no rename that spares what is there, but a link does.
+    /// Moves it to a free name. NFS has no rename that spares an existing file, but a link does.
     fn put_where_none_is(&mut self, name: &OsStr) -> io::Result<()> {
         let (directory, draft) = (&self.directory, self.name.as_str());
         match rustix::fs::renameat_with(directory, draft, directory, name, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                // The draft's name goes with the value.
+                // The draft's own name is removed when it is dropped.
                 rustix::fs::linkat(directory, draft, directory, name, AtFlags::empty())?;
             }
             moved => {
@@ -214,16 +214,16 @@ impl Drop for Draft {
     }
 }
 
-/// A file in a directory on the volume that has no name, and goes with its descriptor.
+/// Returns a file without a name in a directory on the volume. It is gone when it is closed.
 ///
 /// # Errors
-/// It can't be made.
+/// It can't be created.
 pub fn nameless(directory: &VolumePath) -> io::Result<File> {
     let private = Mode::RUSR | Mode::WUSR;
     let directory = openat::dir(directory).map_err(|error| told(&error))?;
     let flags = OFlags::TMPFILE | OFlags::RDWR;
     match openat::make(&directory, Path::new("."), flags, private) {
-        // NFS, among others, has none such.
+        // NFS, among others, doesn't support this.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
             Draft::below(directory, private)?.file.try_clone()
         }
@@ -242,10 +242,10 @@ pub fn json(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
     buffer.flush()
 }
 
-/// Makes a directory if it is missing; its parents exist.
+/// Creates a directory if it is missing; its parents exist.
 ///
 /// # Errors
-/// Something else stands there, or it can't be made or looked at.
+/// Something else is there, or it can't be created or inspected.
 pub fn make_directory(place: &VolumePath) -> io::Result<()> {
     match make_new_directory(place) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -263,18 +263,18 @@ pub fn make_directory(place: &VolumePath) -> io::Result<()> {
     }
 }
 
-/// Makes a directory where nothing is; those above it are there.
+/// Creates a directory at a free name; its parents exist.
 ///
 /// # Errors
-/// `AlreadyExists`, or it can't be made.
+/// `AlreadyExists`, or it can't be created.
 pub fn make_new_directory(place: &VolumePath) -> io::Result<()> {
     let (directory, name) = openat::parent(place).map_err(|error| told(&error))?;
     let mode = Mode::RWXU | Mode::RWXG | Mode::RWXO;
     Ok(rustix::fs::mkdirat(directory, name, mode)?)
 }
 
-/// Waits until the names in the directory that holds `place` are on the disk: a new name is there
-/// only when its directory is.
+/// Waits until the names in the directory that contains `place` are on the disk: a new name is
+/// durable only once its directory is.
 ///
 /// # Errors
 /// The directory can't be opened or synced.
@@ -282,7 +282,7 @@ pub fn sync_directory(place: &VolumePath) -> io::Result<()> {
     Ok(rustix::fs::fsync(holder(place)?.0)?)
 }
 
-/// Opens the directory that holds `place`, so that it can be synced, too, and gives its name there.
+/// Opens the directory that contains `place`, also to sync it, and returns the name in it.
 fn holder(place: &VolumePath) -> io::Result<(OwnedFd, &OsStr)> {
     let (directory, name) = openat::parent(place).map_err(|error| told(&error))?;
     let flags = OFlags::DIRECTORY | OFlags::RDONLY;
@@ -338,14 +338,14 @@ mod tests {
         assert!(make_directory(&place("detour/new")).is_err());
         assert!(nameless(&place("detour")).is_err() && Draft::readable(&place("detour")).is_err());
         make_directory(&place("folder")).unwrap();
-        // What has another name elsewhere is replaced, not written over.
+        // A file that has another name elsewhere is replaced, not overwritten.
         replace(&place("hard"), b"new").unwrap();
         replace(&place("soft"), b"new").unwrap();
         assert_eq!(
             [at("victim"), at("hard"), at("soft")].map(|path| fs::read_to_string(path).unwrap()),
             ["precious", "new", "new"]
         );
-        // Nothing but a file is replaced by one.
+        // Only a file is replaced by one.
         let refused = replace(&place("folder"), b"new").unwrap_err().to_string();
         assert!(refused.contains("; remove it"), "{refused}");
         create(&place("folder/new"), b"new").unwrap();

@@ -1,8 +1,8 @@
-//! One memory budget for all that is read of a repo, by us and by libgit2, because agents may have
-//! written anything.
+//! One memory budget for everything that is read of a repo, by us and by libgit2, because agents
+//! may have written anything.
 //!
-//! Memory is drawn from the budget before it is used. Over it, the repo or its tree is refused by
-//! name. It counts bytes, not files: one name may be as long as a path.
+//! Memory is drawn from the budget before it is used. If the budget is exceeded, the repo or its
+//! tree is refused by name. It counts bytes, not files: one name may be as long as a path.
 
 use crate::fs::humanize;
 use std::io;
@@ -11,7 +11,7 @@ use treewarden_unsafe::{Account, Entered};
 
 /// Bytes drawn at once: each draw is a synchronised operation.
 const AT_ONCE: usize = 64 << 10;
-/// Bytes that a kept path takes besides its own, with what is kept about it and room to grow.
+/// Bytes that a kept path takes besides its text, for what is kept about it and room to grow.
 const A_PATH: usize = 192;
 
 /// A memory budget; unlimited by default.
@@ -19,14 +19,14 @@ const A_PATH: usize = 192;
 pub struct Budget(Option<&'static Account>);
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// Returns a budget of so many bytes.
     pub fn of(bytes: u64) -> Self {
         Self(Some(Account::open(
             usize::try_from(bytes).unwrap_or(usize::MAX),
         )))
     }
 
-    /// An empty account of this budget.
+    /// Returns an empty account of this budget.
     pub fn held(self) -> Held {
         Held {
             of: self,
@@ -40,17 +40,17 @@ impl Budget {
         Account::enter(self.0)
     }
 
-    /// How often more was requested than there was.
+    /// Returns how often more was requested than there was.
     pub fn refusals(self) -> usize {
         self.0.map_or(0, Account::refusals)
     }
 
-    /// Its bytes; none if it is unlimited.
+    /// Returns its bytes; none if it is unlimited.
     pub fn most(self) -> Option<u64> {
         self.0.map(|account| account.most() as u64)
     }
 
-    /// The message for whoever needs more.
+    /// Returns the message for whoever needs more.
     pub fn exceeded(self) -> String {
         let most = humanize::bytes(self.most().unwrap_or(u64::MAX));
         format!(
@@ -107,7 +107,7 @@ impl Held {
         self.used = self.used.saturating_add(other.used);
     }
 
-    /// Reduces the count to so many.
+    /// Reduces the count to at most so many.
     pub fn only(&mut self, bytes: usize) {
         if let (Some(account), Some(free)) = (self.of.0, self.drawn.checked_sub(bytes)) {
             account.give_back(free);
@@ -116,7 +116,7 @@ impl Held {
         self.used = self.used.min(bytes);
     }
 
-    /// The bytes that are counted.
+    /// Returns the bytes that are counted.
     pub fn bytes(&self) -> usize {
         self.used
     }

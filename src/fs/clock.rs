@@ -32,15 +32,15 @@ pub fn of_server(stamp: SystemTime) -> DateTime<Utc> {
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// Whether the volume was made to look old by touching its files. Then the change times that the
-/// kernel records, which nobody can set back, are no sign that somebody was at work.
+/// Returns whether the volume was made to look old by touching its files. If so, the change times
+/// that the kernel records, which nobody can set back, are no sign of work.
 pub fn is_touched() -> bool {
     SAMPLE.load(Ordering::Relaxed)
         || (cfg!(debug_assertions) && std::env::var_os(TOUCHED).is_some())
 }
 
-/// Whether a test also touches files between two runs: then change times show nothing about what a
-/// run recorded before either.
+/// Returns whether a test also touches files between two runs. If so, change times show nothing
+/// about what an earlier run recorded either.
 pub fn is_touched_again() -> bool {
     cfg!(debug_assertions) && std::env::var_os(TOUCHED).is_some_and(|value| value == "again")
 }
@@ -50,7 +50,7 @@ pub(crate) fn is_a_sample() {
     SAMPLE.store(true, Ordering::Relaxed);
 }
 
-/// Whether the clock is moved ahead: then no runs were missed.
+/// Returns whether the clock is moved ahead. If so, no runs were missed.
 pub fn is_moved() -> bool {
     given(AHEAD) != TimeDelta::zero()
 }

@@ -1,8 +1,8 @@
 //! Sizes, ages, counts and lists as people say them.
 //!
-//! Here, in the lowest room, because every room tells people something. A text that goes into a
-//! report's data says it exactly ([`bytes`], [`span`], [`plural`]); a page says it short ([`size`],
-//! [`age`], [`count`]). No program reads them back.
+//! In the lowest room, because every room writes text for people. Text in a report's data is exact
+//! ([`bytes`], [`span`], [`plural`]); text on a page is short ([`size`], [`age`], [`count`]). No
+//! program reads it back.
 
 use bytesize::ByteSize;
 use chrono::TimeDelta;
@@ -15,8 +15,8 @@ const WEEK: u64 = 7 * DAY;
 const MONTH: u64 = 30 * DAY;
 const YEAR: u64 = 365 * DAY;
 
-/// The units of an age, each with the age from which the next one is used: about two of that, so
-/// that rounding down never hides much.
+/// The units of an age, each with the age from which the next larger unit is used: two of that
+/// unit, so that rounding down never hides much.
 const UNITS: [(u64, u64, &str); 6] = [
     (2 * MINUTE, 1, "second"),
     (2 * HOUR, MINUTE, "minute"),
@@ -26,16 +26,16 @@ const UNITS: [(u64, u64, &str); 6] = [
     (2 * YEAR, MONTH, "month"),
 ];
 
-/// A size to a tenth of its unit: `3.0 MiB`.
+/// Formats a size to a tenth of its unit: `3.0 MiB`.
 pub fn bytes(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 
-/// A size, short: `1.2 GiB`, `34 MiB`, `148 GiB`.
+/// Formats a size briefly: `1.2 GiB`, `34 MiB`, `148 GiB`.
 pub fn size(bytes: u64) -> String {
     let exact = format!("{:.1}", ByteSize(bytes).display().iec());
     match exact.split_once('.') {
-        // A third digit before the point makes the one behind it noise; so does a zero.
+        // After three digits the one behind the point is noise; a zero is, too.
         Some((whole, rest)) if whole.len() > 2 || rest.starts_with('0') => {
             format!("{:.0}", ByteSize(bytes).display().iec())
         }
@@ -43,7 +43,7 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// An age, in the one unit that a person would choose: `42 seconds`, `3 days`, `5 weeks`.
+/// Formats an age in the one unit that a person would choose: `42 seconds`, `3 days`, `5 weeks`.
 pub fn age(seconds: u64) -> String {
     if seconds == 0 {
         return "no time".to_owned();
@@ -55,7 +55,7 @@ pub fn age(seconds: u64) -> String {
     count(seconds.checked_div(unit).unwrap_or_default(), name)
 }
 
-/// An age in the units of a config: `59 minutes`, `23 hours`, `30 days`, rounded down.
+/// Formats an age in the units of a config, rounded down: `59 minutes`, `23 hours`, `30 days`.
 pub fn span(age: TimeDelta) -> String {
     let (number, unit) = match (age.num_days(), age.num_hours()) {
         (0, 0) => (age.num_minutes(), "minute"),
@@ -65,7 +65,7 @@ pub fn span(age: TimeDelta) -> String {
     plural(u64::try_from(number).unwrap_or(0), unit)
 }
 
-/// The same, short and exact, in days from the third on: `24 h`, `7 d`.
+/// Formats it briefly and exactly, in days from the third on: `24 h`, `7 d`.
 pub fn short_span(age: Duration) -> String {
     let whole = |unit| age.as_secs().checked_div(unit).unwrap_or_default();
     match age.as_secs() {
@@ -75,7 +75,7 @@ pub fn short_span(age: Duration) -> String {
     }
 }
 
-/// How long something took: `0.4 s`, `41 s`, `12 min`, `1 h 5 min`; nothing for what took no time.
+/// Formats how long something took: `0.4 s`, `41 s`, `12 min`, `1 h 5 min`; empty below 0.05 s.
 pub fn took(seconds: f64) -> String {
     match seconds {
         s if s < 0.05 => String::new(),
@@ -91,12 +91,12 @@ pub fn took(seconds: f64) -> String {
     }
 }
 
-/// A share: `88 %`.
+/// Formats a fraction: `88 %`.
 pub fn percent(fraction: f64) -> String {
     format!("{:.0} %", fraction * 100.0)
 }
 
-/// A number with its thousands set apart: `1,204`.
+/// Formats a number with its thousands set apart: `1,204`.
 pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut grouped = String::new();
@@ -109,12 +109,12 @@ pub fn number(n: u64) -> String {
     grouped
 }
 
-/// A number and what it counts: `1 pack`, `9 packs`, `1,204 entries`.
+/// Formats a number and what it counts: `1 pack`, `9 packs`, `1,204 entries`.
 pub fn count(n: u64, noun: &str) -> String {
     format!("{} {}", number(n), noun_of(n, noun))
 }
 
-/// The same with its digits as they are, for a report's data: `1204 commits`.
+/// Does the same without setting thousands apart, for a report's data: `1204 commits`.
 pub fn plural(n: u64, noun: &str) -> String {
     format!("{n} {}", noun_of(n, noun))
 }
@@ -127,7 +127,7 @@ fn noun_of(n: u64, noun: &str) -> String {
     }
 }
 
-/// The first few of many: `a, b, c and 11 more`. One name is not hidden: that would save nothing.
+/// Lists the first few of many: `a, b, c and 11 more`. Omitting only one would save nothing.
 pub fn few(names: &[String], at_most: usize) -> String {
     match names.split_at_checked(at_most) {
         Some((some, more)) if more.len() > 1 => {
@@ -137,7 +137,7 @@ pub fn few(names: &[String], at_most: usize) -> String {
     }
 }
 
-/// Those that are named of so many, in a report's data: `a, b and 3 more`.
+/// Lists the `named` ones of `all`, for a report's data: `a, b and 3 more`.
 pub fn of_all(named: &[String], all: usize) -> String {
     let some = named.join(", ");
     match all.saturating_sub(named.len()) {
@@ -146,7 +146,7 @@ pub fn of_all(named: &[String], all: usize) -> String {
     }
 }
 
-/// A list as it is said: `a`, `a and b`, `a, b and c`.
+/// Joins a list as in prose: `a`, `a and b`, `a, b and c`.
 pub fn and(names: &[String]) -> String {
     match names {
         [] => String::new(),

@@ -1,10 +1,9 @@
-//! The file system beneath everything else: places proven to be on the volume, opening and walking
-//! beneath them, replacing a file atomically, and what reading may cost. It is the lowest room, so
-//! the words for sizes, ages and lists stand here, too.
+//! The file system layer: paths proven to be on the volume, opening and walking below them,
+//! replacing a file atomically, and what reading may cost. It is the lowest room, so it also has
+//! the words for sizes, ages and lists.
 //!
-//! It relies on nothing else of ours. If the kernel allows it, a path is resolved in one call that
-//! follows no link and enters no other mount (`openat2`), so that what an agent swaps meanwhile
-//! leads nowhere.
+//! It relies on nothing else of ours. The kernel resolves a path in one call that follows no link
+//! and enters no other mount (`openat2`), so that a directory swapped by an agent leads nowhere.
 
 #![cfg_attr(
     not(test),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The kernel's number of NFS, which identifies it even without a list of mounts.
 const NFS: rustix::fs::FsWord = 0x6969;
 
-/// Options by which locks stay on this machine: of NFS, of SMB, of Lustre and OCFS2.
+/// Options that keep locks on this machine: of NFS, of SMB, of Lustre and OCFS2.
 const LOCAL: [&str; 6] = [
     "nolock",
     "local_lock=all",
@@ -21,7 +21,7 @@ const LOCAL: [&str; 6] = [
     "localflocks",
 ];
 
-/// File systems whose locks hold for all machines, by the kernel's names.
+/// File systems with locks that apply to all machines, by the kernel's names.
 const SHARED: [&str; 9] = [
     "nfs", "nfs4", "cifs", "smb3", "ceph", "gfs2", "ocfs2", "lustre", "gpfs",
 ];
@@ -45,7 +45,7 @@ pub struct Mount {
 pub struct Facts {
     /// Its line in the list of mounts; none if it isn't listed.
     pub mount: Option<Mount>,
-    /// Whether the file system says of itself that it is NFS.
+    /// Whether `statfs` reports NFS.
     pub nfs: bool,
 }
 
@@ -59,7 +59,7 @@ pub struct Judged {
     pub found: Result<String, MountTrouble>,
 }
 
-/// What of a mount must be mended, and how.
+/// What is wrong with a mount, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MountTrouble {
     /// An option keeps locks on this machine.
@@ -85,7 +85,7 @@ pub enum MountTrouble {
     /// `nocto`.
     #[error("with `nocto` a file just opened may be an old one; mount without it")]
     Nocto,
-    /// What others did is seen after so many seconds.
+    /// Other machines' changes become visible only after so many seconds.
     #[error(
         "what others did is seen up to {0} s late; mount with actimeo={STALE} or less, or without"
     )]
@@ -158,7 +158,7 @@ impl Mount {
             .find(|option| wanted.contains(option))
     }
 
-    /// The largest of these options' numbers.
+    /// Returns the largest of these options' numbers.
     fn number(&self, names: &[&str]) -> Option<u32> {
         let value = |option: &String| {
             option
@@ -176,8 +176,8 @@ impl Mount {
     }
 }
 
-/// Whether no other machine can be at work there: it is no network file system, as far as the
-/// kernel knows. A FUSE server's files may be anybody's.
+/// Returns whether no other machine can be at work there: it is no network file system, as far as
+/// the kernel knows. A FUSE server may serve other machines, too.
 pub fn is_local(facts: &Facts) -> bool {
     let remote = |kind: &str| {
         SHARED.contains(&kind)
@@ -191,8 +191,8 @@ pub fn is_local(facts: &Facts) -> bool {
             .is_some_and(|mount| !remote(&mount.kind))
 }
 
-/// Why locks taken here keep nobody out who is on another machine; none where they do, or where
-/// that is the operator's to know.
+/// Returns why locks taken here don't exclude other machines; none if they do, or if only the
+/// operator can know.
 pub fn local_locks(facts: &Facts) -> Option<MountTrouble> {
     match &facts.mount {
         Some(mount) if SHARED.contains(&mount.kind.as_str()) => mount
@@ -208,11 +208,11 @@ pub fn local_locks(facts: &Facts) -> Option<MountTrouble> {
 ///
 /// | option | judged |
 /// | --- | --- |
-/// | `nolock`, `local_lock=all` or `flock` | locks stay on this machine: nothing destructive is done |
+/// | `nolock`, `local_lock=all` or `flock` | locks stay on this machine: no destructive work |
 /// | `local_lock=posix` | good: ours is flock |
 /// | version 3 | works; but a machine that dies keeps its locks until it is back |
 /// | `soft`, `softerr` | an error when the server is slow: `check` reports it |
-/// | `actimeo` and the like above a minute, `nocto` | other machines' changes are seen late: `check` reports it |
+/// | `actimeo` etc. above a minute, `nocto` | changes are seen late: `check` reports it |
 /// | `noac` | good, and slow |
 pub fn judge(facts: &Facts) -> Vec<Judged> {
     let mut judged = vec![Judged {
@@ -257,7 +257,7 @@ fn locks(facts: &Facts) -> Result<String, MountTrouble> {
     })
 }
 
-/// Whether this machine's kernel answers by itself, without waiting for another machine.
+/// Returns whether this machine's kernel answers by itself, without waiting for another machine.
 pub fn answers_itself(facts: &Facts) -> bool {
     let elsewhere = |kind: &str| {
         SHARED.contains(&kind)
@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(unescaped("a\\134b\\011c\\04"), Path::new("a\\b\tc\\04"));
     }
 
-    /// What is to be mended, by the kind and the options of a mount; `!` marks a refused lock.
+    /// What is to be fixed, by the kind and the options of a mount; `!` marks a refused lock.
     #[test]
     fn each_option_has_its_judgement() {
         let cases = [

@@ -25,7 +25,7 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY
 const LISTED: usize = 1 << 20;
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-/// Opens the volume's root itself, which is the operator's and may be reached by a link.
+/// Opens the volume's root itself, which is the operator's and may be reached through a link.
 ///
 /// # Errors
 /// Any error of `open`.
@@ -86,8 +86,7 @@ pub fn content(file: File, cap: u64) -> io::Result<Vec<u8>> {
             format!("{length} bytes are more than the {cap} expected here"),
         ));
     }
-    // A byte more than it should need: then the second read finds the end, without room for a
-    // third.
+    // One byte more than needed, so that the second read finds the end and the buffer needn't grow.
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(
         usize::try_from(length)
@@ -147,8 +146,7 @@ pub fn open(place: &VolumePath, flags: OFlags) -> Result<OwnedFd, Errno> {
 /// Any error of the kernel.
 pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let open = |flags| make(&base, path, flags, Mode::empty());
-    // To list or read what is ours moves no access time: a local disk would write down each of
-    // them.
+    // Listing and reading must not change access times: a local disk would write each change.
     if flags.contains(OFlags::PATH) {
         return open(flags);
     }
@@ -159,19 +157,19 @@ pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Err
     }
 }
 
-/// The same for what is written to: a file that the flags have made gets `mode`, which is empty
-/// where they don't.
+/// Does the same for writing. A file that the flags create gets `mode`, which is empty if they
+/// create none.
 ///
 /// # Errors
-/// Whatever the kernel says.
+/// Any error of the kernel.
 pub fn make(base: impl AsFd, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let flags = flags | OFlags::CLOEXEC;
     retry_on_intr(|| rustix::fs::openat2(base.as_fd(), path, flags, mode, resolve))
 }
 
-/// What a directory lists, without `.` and `..`. The type may be [`FileType::Unknown`]: some file
-/// systems don't say.
+/// Returns a directory's entries, without `.` and `..`. The type may be [`FileType::Unknown`]: some
+/// file systems don't report it.
 ///
 /// # Errors
 /// Any error of the kernel.
@@ -228,12 +226,12 @@ impl Listed {
         Ok(Self { folder, names })
     }
 
-    /// The names in it, in no order.
+    /// Returns the names in it, in no order.
     pub fn names(&self) -> impl Iterator<Item = &OsStr> {
         self.names.iter().map(OsString::as_os_str)
     }
 
-    /// Whether it lists `name`, or the directory that a path below it begins with.
+    /// Returns whether it lists `name`, or the directory that a path below it begins with.
     pub fn holds(&self, name: &str) -> bool {
         self.names
             .contains(OsStr::new(name.split('/').next().unwrap_or(name)))
@@ -251,7 +249,7 @@ impl Listed {
         self.stat_of(OsStr::new(name))
     }
 
-    /// The same for one of its names.
+    /// Returns the metadata of one of its names, without following it; none if it is gone.
     ///
     /// # Errors
     /// Any error of the kernel.
@@ -289,8 +287,8 @@ impl Listed {
         self.file(path)?.map(|file| content(file, cap)).transpose()
     }
 
-    /// The same for a file that should be there, listed or not: a listing may miss what is renamed
-    /// meanwhile.
+    /// Does the same for a file that should exist, listed or not: a listing may miss a file that is
+    /// renamed meanwhile.
     ///
     /// # Errors
     /// As [`read`].
@@ -299,7 +297,7 @@ impl Listed {
     }
 }
 
-/// Converts a file's time, which may be any.
+/// Converts a file's time, which may be out of range.
 pub fn time(stamp: SystemTime) -> DateTime<Utc> {
     let (seconds, nanos) = match stamp.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => (i64::try_from(since.as_secs()).ok(), since.subsec_nanos()),
@@ -321,12 +319,12 @@ pub fn time(stamp: SystemTime) -> DateTime<Utc> {
         .unwrap_or(far)
 }
 
-/// Whether a listed name is `.` or `..`, which every listing contains.
+/// Returns whether a listed name is `.` or `..`, which every listing contains.
 pub fn is_dots(name: &CStr) -> bool {
     name == c"." || name == c".."
 }
 
-/// The cause in words that say what to do about it.
+/// Returns an error's cause in words for people.
 pub fn cause(errno: Errno) -> String {
     match errno {
         Errno::LOOP => "it is reached through a symbolic link, which is never followed".into(),

@@ -1,8 +1,8 @@
 //! The scratch directories of shadows and of the caller's git, and those that killed runs and
 //! commands left.
 //!
-//! Each contains a file that its run keeps locked for as long as it lives: if nobody locks it, the
-//! run crashed. Directories of other users and of living runs are not cleared.
+//! Each contains a file that its run keeps locked as long as it lives: if it isn't locked, the run
+//! crashed. Directories of other users and of living runs are not cleared.
 
 use crate::fs::openat;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,8 +18,8 @@ const SHADOW: &str = "treewarden-shadow-";
 const CALLER: &str = "treewarden-caller-";
 /// The file whose lock shows that the owner lives. Git has no file of this name.
 const ALIVE: &str = "treewarden-alive";
-/// A younger directory without that file is just being made; an older one was left by an earlier
-/// version.
+/// A younger directory without that file is still being created; an older one was left by an
+/// earlier version.
 const YOUNG: TimeDelta = TimeDelta::hours(24);
 
 /// A scratch directory, removed when the value is dropped.
@@ -29,26 +29,26 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes one for a shadow.
+    /// Creates one for a shadow.
     ///
     /// # Errors
-    /// There is no room.
+    /// Scratch space can't be written.
     pub fn shadow() -> io::Result<Self> {
         Self::new(SHADOW)
     }
 
-    /// Makes one for the caller's git.
+    /// Creates one for the caller's git.
     ///
     /// # Errors
-    /// There is no room.
+    /// Scratch space can't be written.
     pub fn caller() -> io::Result<Self> {
         Self::new(CALLER)
     }
 
     fn new(prefix: &str) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
-        // The file gets its name only once it is locked, or a run that clears at this moment would
-        // take the directory for a dead one's.
+        // The file gets its name only once it is locked: otherwise a run that clears at this moment
+        // would take the directory for a crashed run's.
         let unnamed = directory.path().join("treewarden-born");
         let alive = File::create_new(&unnamed)?;
         rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive)?;
@@ -59,14 +59,14 @@ impl Scratch {
         })
     }
 
-    /// Its path.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 }
 
-/// Clears what runs that were killed before `now` left, as far as possible. Returns how many were
-/// removed.
+/// Removes what killed runs left, as far as possible, and returns how many directories these were.
+/// Their age is measured at `now`.
 pub fn clear(now: DateTime<Utc>) -> usize {
     let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
         return 0;

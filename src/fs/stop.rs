@@ -1,5 +1,5 @@
-//! When to stop: a signal or the deadline, asked between items and while git runs. And what a repo
-//! may cost until then: memory, and bytes that are read.
+//! When to stop: at a signal or the deadline, checked between items and while git runs. Also what a
+//! repo may cost until then: memory, and bytes that are read.
 //!
 //! A destructive step that began is finished, unless it reads for too long.
 
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 const NAP: Duration = Duration::from_millis(50);
 /// Bytes that a step may read before it counts as too long: some seconds.
 const LONG: u64 = 2 << 30;
-/// Bytes that are read of one repo's files in a pass, at most: some minutes of a processor, and
-/// more than anybody's work. A sparse file may have any length.
+/// The most bytes that are read of one repo's files in a pass: some minutes of a processor, and
+/// more than any real repo has. A sparse file may have any length.
 const READS: u64 = 256 << 30;
 
 /// When to stop, shared by all threads of a run.
@@ -30,7 +30,7 @@ pub struct Stop {
     reads: Arc<AtomicU64>,
     /// A step that began is finished, unless it reads for too long.
     began_step: bool,
-    /// How often anybody asked since it is time to stop.
+    /// How often any thread asked since it was time to stop.
     heard: Arc<AtomicU64>,
 }
 
@@ -48,8 +48,8 @@ impl Stop {
         }
     }
 
-    /// The same for one repo, with a memory budget and a limit on reading that is larger than any
-    /// well-formed repo.
+    /// Returns the same for one repo, with a memory budget and a limit on reading that is larger
+    /// than any well-formed repo.
     #[must_use]
     pub fn within(&self, budget: Budget) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Stop {
         }
     }
 
-    /// The same without the limit on reading, for what has a limit of its own.
+    /// Returns the same without the limit on reading, for work that has its own limit.
     #[must_use]
     pub fn freely(&self) -> Self {
         Self {
@@ -68,13 +68,13 @@ impl Stop {
         }
     }
 
-    /// The same signals, with a time of its own.
+    /// Returns a stop for the same signals, with its own time limit.
     #[must_use]
     pub fn anew(&self, limit: Duration) -> Self {
         Self::after(limit, self.signalled.clone())
     }
 
-    /// The same, but after `limit` at the latest.
+    /// Returns the same, but after `limit` at the latest.
     #[must_use]
     pub fn at_most(&self, limit: Duration) -> Self {
         Self {
@@ -84,12 +84,12 @@ impl Stop {
         }
     }
 
-    /// Never stops, for a command whose caller waits for its end.
+    /// Returns one that never stops, for a command with a caller who waits for its end.
     pub fn never() -> Self {
         Self::after(Duration::from_hours(876_600), Arc::default())
     }
 
-    /// The same within a step that is to be finished: it stops only if that would take long.
+    /// Returns the same for a step that is to be finished: it stops only if that reads too long.
     #[must_use]
     pub fn for_a_step(&self) -> Self {
         Self {
@@ -114,13 +114,13 @@ impl Stop {
         Ok(flag)
     }
 
-    /// Why it is time to stop; none if it isn't.
+    /// Returns why it is time to stop; none if it isn't.
     pub fn reached(&self) -> Option<&'static str> {
         self.asked().filter(|_| !self.began_step)
     }
 
-    /// Whether it is time to stop, and then how often anybody has asked since: whoever works asks
-    /// again within minutes.
+    /// Returns how often any thread has asked since it was time to stop; none if it isn't. A thread
+    /// that works asks again within minutes.
     pub fn heard(&self) -> Option<u64> {
         self.due().map(|_| self.heard.load(Ordering::Relaxed))
     }
@@ -131,12 +131,12 @@ impl Stop {
         })
     }
 
-    /// A sign of life within a step that is to be finished.
+    /// Records a sign of life within a step that is to be finished.
     pub fn beat(&self) {
         self.asked();
     }
 
-    /// Why it is time to stop, without asking for anybody.
+    /// Returns why it is time to stop, without counting as a thread that asks.
     pub fn due(&self) -> Option<&'static str> {
         if self.signalled.load(Ordering::Relaxed) {
             Some("a signal asked to stop")
@@ -150,7 +150,7 @@ impl Stop {
     /// Returns an error once it is time to stop.
     ///
     /// # Errors
-    /// It is.
+    /// It is time to stop.
     pub fn go_on(&self) -> io::Result<()> {
         self.reached()
             .map_or(Ok(()), |why| Err(io::Error::other(why)))
@@ -179,7 +179,7 @@ impl Stop {
             .map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
-    /// The memory budget.
+    /// Returns the memory budget.
     pub fn budget(&self) -> Budget {
         self.budget
     }
@@ -189,12 +189,12 @@ impl Stop {
         self.budget.held()
     }
 
-    /// The time limit.
+    /// Returns the time limit.
     pub fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// Whether three quarters of that time are over: what is to be done last must begin.
+    /// Returns whether three quarters of that time are over, so that the last work must begin.
     pub fn is_late(&self) -> bool {
         self.began.elapsed().saturating_mul(4) >= self.limit.saturating_mul(3)
     }

@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 /// A path below the volume's root: relative, not empty, without `.` or `..`.
 ///
-/// Nobody can make one without the proof, so nobody can plan or delete what has none:
+/// None can be created without the proof, so nothing unproven can be planned or deleted:
 ///
 /// ```compile_fail,E0451
 /// let root = std::sync::Arc::from(std::path::Path::new("/data"));
-/// let passwords = treewarden::fs::volume_path::VolumePath { root, relative: "../etc/shadow".into() };
+/// use treewarden::fs::volume_path::VolumePath;
+/// let passwords = VolumePath { root, relative: "../etc/shadow".into() };
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumePath {
@@ -32,7 +33,7 @@ pub struct Outside {
     root: PathBuf,
 }
 
-/// So that a walk, which meets I/O errors at every step, needs no word for this one.
+/// Lets a walk, which meets I/O errors at every step, return this error, too.
 impl From<Outside> for io::Error {
     fn from(outside: Outside) -> Self {
         Self::other(outside)
@@ -54,7 +55,7 @@ impl VolumePath {
         } else {
             path
         };
-        // No byte more than the path has: a run has a million of them in memory.
+        // Allocated exactly, because a run has a million of them in memory.
         let mut relative = PathBuf::with_capacity(rest.as_os_str().len());
         for component in rest.components() {
             match component {
@@ -73,17 +74,17 @@ impl VolumePath {
         }
     }
 
-    /// The volume's root.
+    /// Returns the volume's root.
     pub fn root(&self) -> &Arc<Path> {
         &self.root
     }
 
-    /// The path relative to the root.
+    /// Returns the path relative to the root.
     pub fn relative(&self) -> &Path {
         &self.relative
     }
 
-    /// The absolute path.
+    /// Returns the absolute path.
     pub fn path(&self) -> PathBuf {
         self.root.join(&self.relative)
     }
@@ -94,7 +95,7 @@ impl VolumePath {
     /// [`Outside`] if `name` climbs with `..`.
     pub fn join(&self, name: impl AsRef<Path>) -> Result<Self, Outside> {
         let name = name.as_ref();
-        // A listed name is one component: its parents need not be proven again.
+        // A listed name is one component, so the path above it need not be proven again.
         if name.components().eq([Component::Normal(name.as_os_str())]) {
             let mut relative = PathBuf::with_capacity(
                 self.relative

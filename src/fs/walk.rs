@@ -1,7 +1,7 @@
 //! Walks trees that somebody else made, on many threads and in little memory.
 //!
-//! If every call waits on the network, a walk is as fast as it has calls under way. Descriptors and
-//! tasks are bounded, however deep or wide a tree is.
+//! If every call waits on the network, a walk is as fast as the number of calls under way.
+//! Descriptors and tasks are bounded, however deep or wide a tree is.
 
 use crate::fs::openat;
 use rayon::Scope;
@@ -15,20 +15,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of a directory's listing to request at once: most fit, and a server that fills them is
-/// asked less often.
+/// Bytes of a directory's listing to request at once: most listings fit, and larger ones take fewer
+/// calls.
 pub const LISTING: usize = 64 << 10;
-/// Of the 1024 descriptors that a process may have at least, half are left for everything else.
+/// Half of the 1024 descriptors that a process may have at least. The rest is for everything else.
 const ANCHORS: usize = 512;
 /// Bytes of the longest path that the kernel resolves.
 const LONGEST: usize = 4096;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// An open directory: what is in it is opened from here, so that the kernel resolves a name and not
+/// An open directory. Its entries are opened from here, so that the kernel resolves a name and not
 /// a whole path.
 ///
-/// Anchors are counted in the whole process: none should be made while they [are
+/// Anchors are counted in the whole process: none should be created while they [are
 /// scarce](Self::are_scarce).
 pub struct Anchor {
     directory: OwnedFd,
@@ -43,7 +43,7 @@ impl Anchor {
         Self { directory, depth }
     }
 
-    /// Whether as many are open as may be.
+    /// Returns whether as many are open as may be.
     pub fn are_scarce() -> bool {
         HELD.load(Ordering::Relaxed) >= ANCHORS
     }
@@ -51,8 +51,8 @@ impl Anchor {
     /// Opens this directory or one below it; `path` begins with this one's path.
     ///
     /// # Errors
-    /// As [`openat::below`]; `ENAMETOOLONG` if no path can name it, though descriptors lead there:
-    /// a tree that deep is nobody's work.
+    /// As [`openat::below`]; `ENAMETOOLONG` if the path is too long for the kernel, though
+    /// descriptors lead there: no well-formed tree is that deep.
     pub fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let path = path.as_os_str().as_bytes();
         if path.len() > LONGEST {
@@ -81,9 +81,9 @@ impl Drop for Anchor {
     }
 }
 
-/// Does the work of these numbers on any free thread.
+/// Runs `work` for each of these numbers on any free thread.
 ///
-/// Half of the rest is given away each time, and what is given away first waits longest: so each
+/// Half of the rest is handed out each time, and what is handed out first waits longest. So each
 /// thread goes down before it goes on, and few tasks wait.
 pub fn spread<'a>(
     scope: &Scope<'a>,
@@ -116,7 +116,7 @@ pub(crate) mod testing {
     use super::{ANCHORS, Anchor};
     use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-    /// Anchors are counted in the whole process, and so are the tests that hold all of them.
+    /// Anchors are counted in the whole process, so a test that uses all of them runs alone.
     static ALL: RwLock<()> = RwLock::new(());
 
     /// Opens so many anchors that they are scarce.

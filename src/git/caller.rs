@@ -2,12 +2,12 @@
 //!
 //! Whoever calls `enroll` or `worktree add` fetches with their own rights: their environment and
 //! git config apply (credential helpers, ssh keys, proxies, `insteadOf`, filters such as git-lfs).
-//! A repo's config, which any agent may have written, doesn't: like a run's git, this one works on
-//! a shadow git dir, and whatever a config of `.git` could make it run (`core.sshCommand`,
+//! A repo's config, which any agent may have written, doesn't: this git works on a private git dir
+//! ([`super::private`]), and nothing that a config in `.git` could make it run (`core.sshCommand`,
 //! `remote.*.uploadpack`, `ext::` behind an `insteadOf`, `credential.helper`, `core.gitProxy`,
-//! `core.fsmonitor`, filters, hooks) is never read. Landlock can't confine it, because a credential
-//! helper may need anything. It never prompts, for nobody answers, and no secret of an address is
-//! shown.
+//! `core.fsmonitor`, filters, hooks) is ever read. Landlock can't confine it, because a credential
+//! helper may need anything. By default it doesn't prompt, because nobody would answer. Secrets in
+//! addresses are never shown.
 
 use super::{GitError, read_all, supervise};
 use crate::fs::stop::Stop;
@@ -38,16 +38,16 @@ const LOCAL: [&str; 16] = [
     "GIT_WORK_TREE",
 ];
 
-/// Variables that win over the caller's config: a prompt would wait for ever (ssh asks the terminal
-/// unless told otherwise), and the caller's defaults may choose a format that the run doesn't know.
+/// Variables that are set unless the caller set them: a prompt would wait for ever (ssh asks the
+/// terminal by default), and the caller's config may choose a ref format that a run doesn't know.
 const ENVIRONMENT: [(&str, &str); 3] = [
     ("GIT_TERMINAL_PROMPT", "0"),
     ("SSH_ASKPASS_REQUIRE", "force"),
     ("GIT_DEFAULT_REF_FORMAT", "files"),
 ];
 
-/// The same as settings. Submodules are other repos whose addresses are in the content, so they are
-/// not fetched.
+/// Settings that override any config. Submodules are other repos with addresses from the fetched
+/// content, so they are not fetched.
 const SETTINGS: [(&str, &str); 7] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -61,7 +61,7 @@ const SETTINGS: [(&str, &str); 7] = [
 /// Lines of git's error message that are reported.
 const LINES: usize = 6;
 
-/// The caller's git, ready to work.
+/// The caller's git, set up for one directory.
 pub struct Caller<'a> {
     directory: &'a Path,
     places: Vec<(&'static str, OsString)>,
@@ -71,8 +71,8 @@ pub struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    /// Git in the directory `folder`; every command is ended after `limit`, or when the caller is
-    /// to stop.
+    /// Returns the caller's git for `directory`. Each command is ended after `limit`, or when the
+    /// caller is to stop.
     pub fn new(directory: &'a Path, stop: &'a Stop, limit: Duration) -> Self {
         let settings = SETTINGS
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -93,7 +93,7 @@ impl<'a> Caller<'a> {
         self
     }
 
-    /// Adds settings, which win over any config.
+    /// Adds settings, which override any config.
     #[must_use]
     pub fn with(mut self, settings: impl IntoIterator<Item = (String, String)>) -> Self {
         self.settings.extend(settings);
@@ -103,7 +103,7 @@ impl<'a> Caller<'a> {
     /// Runs a command to its end and returns its standard output.
     ///
     /// # Errors
-    /// [`GitError`]: not started, failed, or ended early. No secret of an address is in it.
+    /// [`GitError`]: not started, failed, or ended early. It contains no secret of an address.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Vec<u8>, GitError> {
         let file = || tempfile::tempfile().map_err(GitError::Start);
         let (mut out, mut err) = (file()?, file()?);
@@ -132,8 +132,8 @@ impl<'a> Caller<'a> {
         read_all(&mut out).map_err(GitError::Start)
     }
 
-    /// The settings as variables, after those of the caller: an environment is visible only to its
-    /// owner, while arguments are visible to all.
+    /// Returns the settings as variables, numbered after the caller's: an environment is visible
+    /// only to its owner, while arguments are visible to all.
     fn numbered(&self) -> Vec<(String, String)> {
         let given = std::env::var("GIT_CONFIG_COUNT")
             .ok()
@@ -156,8 +156,8 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// The end of git's output, because the cause is often before the last line; without progress and
-/// secrets.
+/// Returns the last lines of git's output without hints, warnings and secrets. The cause is often
+/// before the last line.
 fn told(err: &mut File) -> String {
     let text = read_all(err).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).replace('\r', "\n");
@@ -173,8 +173,8 @@ fn told(err: &mut File) -> String {
     lines.rchunks(LINES).next().unwrap_or_default().join("; ")
 }
 
-/// The line without what precedes the host of an address, or follows its question mark. Git hides
-/// passwords too, but not every helper does.
+/// Returns the line without user names and passwords before the host of an address, and without its
+/// query. Git hides passwords too, but not every helper does.
 fn hidden(line: &str) -> String {
     let mut parts = line.split("://");
     let mut text = parts.next().unwrap_or_default().to_owned();

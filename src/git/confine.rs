@@ -1,9 +1,9 @@
 //! The sandbox of git processes, enforced by the kernel: Landlock (Linux 5.13 and newer).
 //!
-//! The shadow git dir gives git nothing foreign to obey. If anything slips through all the same, or
-//! is swapped while git runs, the sandbox stops it: git can change its own repo and its scratch
-//! space, read the objects it borrows and the system's own files, start nothing but git, and reach
-//! no network. A thread that enters it can't leave, so it does nothing else.
+//! The shadow git dir gives git no foreign config or hooks to obey. If anything slips through, or
+//! is swapped while git runs, the sandbox stops it: git can change only its own repo and its
+//! scratch space, read only the objects it borrows and the system's own files, start only git, and
+//! reach no network. A thread that enters the sandbox can't leave it, so it does nothing else.
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset,
@@ -27,7 +27,7 @@ const LIBRARIES: [&str; 6] = [
     "/usr/libexec",
     "/nix/store",
 ];
-/// What any program may want to know of the system.
+/// System files that any program may read.
 const SYSTEM: [&str; 5] = [
     "/usr/share",
     "/etc",
@@ -46,7 +46,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// A scratch directory alone.
+    /// Returns access to a scratch directory alone.
     ///
     /// # Errors
     /// It can't be opened.
@@ -87,13 +87,13 @@ impl Reach {
     }
 }
 
-/// Whether this kernel confines git.
+/// Returns whether this kernel confines git.
 pub fn held() -> bool {
     let tried = std::thread::spawn(|| Reach::default().enter());
     matches!(tried.join(), Ok(Ok(true)))
 }
 
-/// The machine's own files, opened once.
+/// Returns the machine's own files, opened once, and the rights to each.
 fn machine() -> impl Iterator<Item = (BorrowedFd<'static>, &'static BitFlags<AccessFs>)> {
     use std::os::fd::AsFd;
     static MACHINE: OnceLock<Vec<(PathFd, BitFlags<AccessFs>)>> = OnceLock::new();
@@ -113,7 +113,7 @@ fn machine() -> impl Iterator<Item = (BorrowedFd<'static>, &'static BitFlags<Acc
             .map(|place| (place, run));
         let places = places.chain(SYSTEM.map(|place| (place.into(), look)));
         let places = places.chain([("/dev/null".into(), look | AccessFs::WriteFile)]);
-        // What this machine doesn't have isn't needed.
+        // A path that this machine doesn't have isn't needed.
         places
             .filter_map(|(place, rights)| Some((PathFd::new(place).ok()?, rights)))
             .collect()
@@ -124,7 +124,7 @@ fn machine() -> impl Iterator<Item = (BorrowedFd<'static>, &'static BitFlags<Acc
         .map(|(place, rights)| (place.as_fd(), rights))
 }
 
-/// The git on the path, with its links resolved.
+/// Returns the git on the `PATH`, with links resolved.
 fn git_program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)

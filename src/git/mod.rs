@@ -1,9 +1,9 @@
 //! The one door to the git program.
 //!
-//! Git runs on a shadow git dir (see [`crate::git::shadow`]) with an environment of our own making,
-//! in a process group of its own, confined to its repo (see [`crate::git::confine`]), under a time
-//! limit; it dies with its parent. Only to ask a remote, the caller's own git is used instead, with
-//! the caller's environment: see [`caller`]. Neither sees the config that a repo's agents wrote.
+//! Git runs on a shadow git dir (see [`crate::git::shadow`]) with a fixed environment, in its own
+//! process group, confined to its repo (see [`crate::git::confine`]) and under a time limit, and it
+//! dies with its parent. Only fetches and checkouts use the caller's own git and environment: see
+//! [`caller`]. Neither sees the config that a repo's agents wrote.
 
 #![cfg_attr(
     not(test),
@@ -28,10 +28,11 @@ pub mod private;
 pub mod sha1;
 pub mod shadow;
 
-/// The oldest git whose `repack --cruft` and `--geometric` this was measured with.
+/// The oldest git with which `repack --cruft` and `--geometric` were measured.
 pub const OLDEST: (u32, u32) = (2, 39);
 
-/// What git may not read, ask or start: `docs/design/git.md#hostile-repos`, step 4.
+/// Variables that keep git from reading foreign config, prompting and starting other programs:
+/// `docs/design/git.md#hostile-repos`, step 4.
 const ENVIRONMENT: [(&str, &str); 16] = [
     ("HOME", "/nonexistent"),
     ("LC_ALL", "C"),
@@ -51,7 +52,7 @@ const ENVIRONMENT: [(&str, &str); 16] = [
     ("GIT_EDITOR", "/bin/false"),
 ];
 
-/// Settings that win over any config: same place, step 4; the ages are those of
+/// Settings that override any config: same place, step 4. The ages are those of
 /// `docs/design/git.md#grace`.
 const SETTINGS: [&str; 11] = [
     "core.hooksPath=/dev/null",
@@ -67,7 +68,7 @@ const SETTINGS: [&str; 11] = [
     "core.fsync=all",
 ];
 
-/// Git, ready to work on one git dir.
+/// Git, set up for one git dir.
 pub struct Git<'a> {
     git_dir: &'a Path,
     reach: &'a Reach,
@@ -82,7 +83,7 @@ pub enum GitError {
     /// It could not be started.
     #[error("failed to start git: {0}; install git {major}.{minor} or newer", major = OLDEST.0, minor = OLDEST.1)]
     Start(#[source] io::Error),
-    /// It answered with an error.
+    /// It exited with an error.
     #[error("failed to run `git {command}`: {status}: {message}")]
     Failed {
         /// The subcommand and its arguments.
@@ -103,7 +104,7 @@ pub enum GitError {
 }
 
 impl<'a> Git<'a> {
-    /// Git on the git dir `git_dir`, confined to `reach`; every command is ended after `limit`, or
+    /// Returns a git for `git_dir`, confined to `reach`. Each command is ended after `limit`, or
     /// when the run stops.
     pub fn new(git_dir: &'a Path, reach: &'a Reach, stop: &'a Stop, limit: Duration) -> Self {
         Self {
@@ -138,8 +139,8 @@ impl<'a> Git<'a> {
         read_all(&mut out).map_err(GitError::Start)
     }
 
-    /// Runs a command to its end with its standard output in a file. Only that file and scratch
-    /// space are written.
+    /// Runs a command to its end and writes its standard output to `out`. Nothing else is written
+    /// except scratch space.
     ///
     /// # Errors
     /// As [`Git::run`].
@@ -149,9 +150,9 @@ impl<'a> Git<'a> {
             .map(drop)
     }
 
-    /// Runs a command that changes the repo. If git can't open a directory, or delete a lock file,
-    /// it sometimes goes on and reports success: then its complaint is the failure. A complaint
-    /// about what it merely does without, such as a malformed commit-graph, is none.
+    /// Runs a command that changes the repo. If git can't open a directory or delete a lock file,
+    /// it sometimes continues and reports success, so such a message counts as a failure. A message
+    /// about something that git can do without, such as a malformed commit-graph, doesn't.
     ///
     /// # Errors
     /// As [`Git::run`].
@@ -261,7 +262,7 @@ impl<'a> Git<'a> {
     }
 }
 
-/// The arguments for people.
+/// Returns the arguments as text for messages.
 fn words<S: AsRef<OsStr>>(args: &[S]) -> String {
     let words: Vec<_> = args
         .iter()
@@ -270,8 +271,8 @@ fn words<S: AsRef<OsStr>>(args: &[S]) -> String {
     words.join(" ")
 }
 
-/// Runs git to its end, or until its time is up; `prepare` sets everything but its arguments, and
-/// `complaint` extracts the message of a failure.
+/// Runs git to its end, or until its time is up. `prepare` sets everything except its arguments,
+/// and `complaint` returns the message of a failure.
 fn supervise<S: AsRef<OsStr>>(
     args: &[S],
     prepare: impl FnOnce(&mut Command) -> io::Result<()> + Send,
@@ -281,8 +282,8 @@ fn supervise<S: AsRef<OsStr>>(
 ) -> Result<ExitStatus, GitError> {
     let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
     let command = words(&args);
-    // Confinement is for a thread's whole life, and a child dies with the thread that started it.
-    // So each child has a thread of its own.
+    // Confinement lasts as long as a thread, and a child dies with the thread that started it. So
+    // each child gets its own thread.
     let child = || {
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
         let mut git = Command::new("git");
@@ -316,14 +317,14 @@ fn wait(
     let pid = Pid::from_child(&child);
     let ended = watch(pid, stop, limit)
         .unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
-    // The group: git's own children must not go on when the lock is gone, nor when git itself
-    // crashed. Usually they have ended. Nobody has waited for git yet, so its number is still its
-    // own.
+    // Kill the whole group: git's own children must not continue when the lock is released, nor
+    // after a crash of git. Usually they have ended. Git has not been waited for yet, so its
+    // process id can't have been reused.
     let _may_be_gone = rustix::process::kill_process_group(pid, Signal::KILL);
     Ok((child.wait()?, ended))
 }
 
-/// Why the child must be ended; none if it ended by itself.
+/// Returns why the child must be ended; none if it ended by itself.
 fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     let began = Instant::now();
@@ -333,7 +334,7 @@ fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
     };
     loop {
         match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&tick)) {
-            // A signal handler ran in this thread: whether to stop is asked below.
+            // Timed out, or a signal handler ran: whether to stop is asked below.
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -354,8 +355,8 @@ fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Git's complaint, or else the end of its output: enough to understand, short enough for a row.
-/// Advice comes after the complaint.
+/// Returns git's last error messages, or else the last lines of its output: enough to understand,
+/// short enough for a row of the report. Git prints its hints after the errors.
 fn tail(file: &mut File) -> String {
     let text = read_all(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

@@ -1,11 +1,11 @@
 //! A private git dir, which the caller's git obeys.
 //!
-//! Config, HEAD, refs, `shallow` and alternates are in a scratch directory that is nobody else's,
-//! outside of the volume: agents write everywhere on the volume, also in the state directory, while
-//! git works. Large data stays on the volume and is reached through descriptors (`/proc/PID/fd/N`),
+//! Config, HEAD, refs, `shallow` and alternates are in a private scratch directory outside the
+//! volume, because agents can write anywhere on the volume while git works, even in the state
+//! directory. Large data stays on the volume and is reached through descriptors (`/proc/PID/fd/N`),
 //! so that no planted link leads git elsewhere: fetched packs go to one directory, and a repo's
-//! objects are read from theirs, as data. So nothing in it links to a path on the volume, and git
-//! sees no other alternates file.
+//! objects are read from their directories, as data. So nothing here links to a path on the volume,
+//! and git sees no other alternates file.
 
 use super::GitError;
 use super::caller::Caller;
@@ -22,8 +22,8 @@ use std::time::Duration;
 const CONFIG: &str =
     "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tlogAllRefUpdates = false\n";
 
-/// Settings that win over the caller's config: everything fetched is one pack, and the index is of
-/// the plain kind.
+/// Settings that override the caller's config: everything fetched becomes one pack, and the index
+/// has the plain format.
 const SETTINGS: [(&str, &str); 8] = [
     ("fetch.unpackLimit", "1"),
     ("fetch.writeCommitGraph", "false"),
@@ -54,10 +54,10 @@ pub struct Private {
 }
 
 impl Private {
-    /// Makes a new one, whose packs go to the directory `packs`.
+    /// Creates one that stores its packs in the directory `packs`.
     ///
     /// # Errors
-    /// There is no scratch space.
+    /// Scratch space can't be written.
     pub fn new(packs: OwnedFd) -> io::Result<Self> {
         let scratch = Scratch::caller()?;
         let mut private = Self {
@@ -99,7 +99,7 @@ impl Private {
             if !is_loose && name != "pack" {
                 continue;
             }
-            // Another directory of the same name later on is not used.
+            // The descriptor keeps this directory: one that takes its name later is not used.
             if let Some(directory) = found(
                 openat::below(objects, Path::new(&name), OFlags::PATH | OFlags::DIRECTORY)
                     .map_err(Into::into),
@@ -118,8 +118,8 @@ impl Private {
         )
     }
 
-    /// Returns a path by which other processes can open a descriptor's directory, whatever becomes
-    /// of its name.
+    /// Keeps a directory open, and returns a path by which other processes can open it, even if its
+    /// name changes.
     fn hold(&mut self, directory: OwnedFd) -> PathBuf {
         let path = PathBuf::from(format!(
             "/proc/{}/fd/{}",
@@ -130,11 +130,11 @@ impl Private {
         path
     }
 
-    /// Gives git the existing refs, so that it asks only for what is new, and the commits at which
-    /// history was cut off.
+    /// Writes the existing refs, so that git fetches only what is new, and the commits at which
+    /// history is cut off.
     ///
     /// # Errors
-    /// There is no room.
+    /// Scratch space can't be written.
     pub fn know(&self, refs: &[Ref], shallow: Option<&[u8]>) -> io::Result<()> {
         let lines: Vec<String> = refs
             .iter()
@@ -146,15 +146,15 @@ impl Private {
         })
     }
 
-    /// The directory in which git-lfs looks for large files before it fetches them. It trusts what
-    /// it finds there.
+    /// Returns the directory in which git-lfs looks for large files before it fetches them. It
+    /// trusts what it finds there.
     pub fn large_files(&self) -> PathBuf {
         self.git_dir().join("lfs/objects")
     }
 
-    /// Moves git-lfs's directory to `room`, with what it fetched; none if there is none. It stays
-    /// in its default place until then: git-lfs would take a setting for it for one of a remote in
-    /// a directory, too.
+    /// Moves git-lfs's directory into `room`, and returns the path of what it fetched; none if it
+    /// fetched nothing. Until then the directory stays in its default place: git-lfs would apply a
+    /// setting for it to a remote in a directory, too.
     ///
     /// # Errors
     /// It can't be moved.
@@ -164,7 +164,7 @@ impl Private {
             .map(|()| taken.join("objects")))
     }
 
-    /// The caller's git here.
+    /// Returns the caller's git for this git dir and the worktree `tree`.
     pub fn caller<'a>(&'a self, tree: &'a Path, stop: &'a Stop, limit: Duration) -> Caller<'a> {
         let settings = SETTINGS.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let caller = Caller::new(tree, stop, limit).with(settings);
@@ -173,8 +173,8 @@ impl Private {
             .place("GIT_WORK_TREE", tree)
     }
 
-    /// Returns all refs, sorted by name; if requested, with what tags peel to, for which each tag
-    /// is read.
+    /// Returns all refs, sorted by name. With `peeled`, also what annotated tags peel to, for which
+    /// git reads each tag.
     ///
     /// # Errors
     /// [`GitError`].
@@ -231,7 +231,7 @@ impl Private {
         Ok(loose)
     }
 
-    /// Returns the mode of a new directory, by the caller's own umask.
+    /// Returns the mode that the caller's umask gives to a new directory.
     ///
     /// # Errors
     /// The scratch directory is gone.

@@ -1,6 +1,6 @@
 //! SHA-1 of data that is too large for memory: git names objects by it, and ends its files with it.
 //!
-//! SHA-1 is broken as a protection, but good enough to show that a disk returned what it was given.
+//! SHA-1 is broken as a protection, but good enough to check what a disk returns.
 
 use crate::fs::stop::Stop;
 use git2::Oid;
@@ -33,7 +33,7 @@ pub fn blob(size: u64, mut content: impl Read, stop: &Stop) -> io::Result<Oid> {
     Oid::from_bytes(hash.finish().as_ref()).map_err(io::Error::other)
 }
 
-/// The hash of some bytes.
+/// Returns the hash of some bytes.
 pub fn of(bytes: &[u8]) -> Vec<u8> {
     ring::digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes)
         .as_ref()

@@ -3,8 +3,8 @@
 //!
 //! Agents write `.git`, and git's own security page says that running git in an untrusted `.git` is
 //! not safe. So the real config is data, parsed and never obeyed. Git and git2 see a directory in
-//! scratch space whose entries are links to the real ones (`docs/design/git.md#hostile-repos`),
-//! without `hooks/` and `info/`. A repo that isn't what it should be gets none.
+//! scratch space that contains links to the real entries (`docs/design/git.md#hostile-repos`),
+//! without `hooks/` and `info/`. A repo that isn't well-formed gets no shadow.
 
 use crate::fs::budget::Budget;
 use crate::fs::openat::{self, found};
@@ -46,7 +46,7 @@ const LINKED: [&str; 13] = [
     "REBASE_HEAD",
 ];
 
-/// libgit2 syncs loose objects and refs because of the first key, git because of `core.fsync`.
+/// libgit2 syncs loose objects and refs because of `fsyncObjectFiles`, git because of `core.fsync`.
 /// Names that are dangerous only on other systems (`git~1`) are fine in a rescue.
 const CONFIG: &str = "[core]
 \trepositoryformatversion = 0
@@ -57,27 +57,27 @@ const CONFIG: &str = "[core]
 \tprotectHFS = false
 ";
 
-/// A name that no repo's own config can have taken, and an address where nobody is.
+/// A remote name that no repo uses, with an address that doesn't exist.
 const PROMISOR: &str = "[remote \"treewarden-promisor\"]
 \tpromisor = true
 \turl = /dev/null/nowhere
 ";
 
-/// Bytes. HEAD is one line, and no well-formed config or alternates file is larger.
+/// Bytes. HEAD is one line, and no well-formed config or alternates file is larger than the cap.
 const SMALL: u64 = 4096;
 const CONFIG_CAP: u64 = 1 << 20;
 
-/// A repo's git dir, proven to be one, behind its shadow.
+/// A repo's git dir, proven to be well-formed, and its shadow.
 pub struct Shadow {
     scratch: Scratch,
     git_dir: VolumePath,
     lenders: Vec<VolumePath>,
     theirs: config::Theirs,
     reach: Reach,
-    /// Loose objects that may not be whole, and about which git did not complain.
+    /// Loose objects that may not be whole, and about which git reported no error.
     doubtful: Vec<String>,
     handles: Mutex<Vec<git2::Repository>>,
-    /// The memory that may be used for it.
+    /// The repo's memory budget.
     budget: Budget,
 }
 
@@ -92,7 +92,7 @@ pub enum Refusal {
         /// Why.
         cause: io::Error,
     },
-    /// It is not what it should be.
+    /// It is not well-formed.
     #[error("{0}")]
     Odd(String),
     /// What git wrote there is missing or changed.
@@ -103,7 +103,7 @@ pub enum Refusal {
     Git(#[from] GitError),
 }
 
-/// Whether every loose object of a store without a shadow is whole, so that libgit2 may read there.
+/// Returns whether a store without a shadow has only whole loose objects: libgit2 may read it.
 pub fn is_whole(objects: &VolumePath, stop: &Stop) -> bool {
     let loose = prove::prove_objects(objects, stop).ok();
     loose.is_some_and(|loose| {
@@ -114,7 +114,7 @@ pub fn is_whole(objects: &VolumePath, stop: &Stop) -> bool {
 }
 
 impl Shadow {
-    /// Proves that `checkout/.git` is a well-formed git dir, and makes its shadow in scratch space.
+    /// Proves that `checkout/.git` is a well-formed git dir, and creates its shadow.
     ///
     /// # Errors
     /// [`Refusal`] says what is wrong and what helps.
@@ -173,7 +173,7 @@ impl Shadow {
         Ok(())
     }
 
-    /// Refuses a git-crypt repo; `also` is a commit that is about to matter.
+    /// Refuses a git-crypt repo. `also` is one more commit to check.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -208,7 +208,7 @@ impl Shadow {
     }
 
     /// Tells git that objects may be missing here, because a remote has promised them. The remote
-    /// that git is given doesn't exist.
+    /// in the shadow's config doesn't exist.
     fn is_partial(&self) -> io::Result<()> {
         std::fs::write(
             self.scratch.path().join("config"),
@@ -216,12 +216,12 @@ impl Shadow {
         )
     }
 
-    /// Whether the repo's own config says that objects may be missing.
+    /// Returns whether the repo's own config says that objects may be missing.
     pub fn is_promised(&self) -> bool {
         self.theirs.promisor
     }
 
-    /// The directories of objects that it borrows, directly or through others.
+    /// Returns the object directories that it borrows from, directly or through others.
     pub fn alternates(&self) -> &[VolumePath] {
         &self.lenders
     }
@@ -286,8 +286,8 @@ impl Shadow {
         }
     }
 
-    /// Returns the first loose object of the repo's own that exists as a file and that git doesn't
-    /// find.
+    /// Returns the first of the repo's own doubtful loose objects that exists as a file but that
+    /// git doesn't find.
     ///
     /// # Errors
     /// Git could not be asked.
@@ -316,7 +316,7 @@ impl Shadow {
             .map(ToOwned::to_owned))
     }
 
-    /// Git's message about the shadow, with the real paths.
+    /// Returns git's message about the shadow, with the real paths.
     fn real(&self, message: &str) -> String {
         message.replace(
             &self.scratch.path().display().to_string(),
@@ -324,7 +324,7 @@ impl Shadow {
         )
     }
 
-    /// Git's complaint about the shadow, with the real paths.
+    /// Turns git's error about the shadow into a refusal, with the real paths.
     fn complaint(&self, error: GitError, name: &str, what: &str, remedy: &str) -> Refusal {
         let GitError::Failed { message, .. } = error else {
             return error.into();
@@ -339,15 +339,15 @@ impl Shadow {
         ))
     }
 
-    /// Git on this repo.
+    /// Returns a git for this repo.
     pub fn git<'a>(&'a self, stop: &'a Stop, limit: Duration) -> Git<'a> {
         Git::new(self.scratch.path(), &self.reach, stop, limit)
     }
 
-    /// Returns the directories of objects that the repo borrows, as they were proven.
+    /// Returns descriptors of the object directories that the repo borrows from, as proven.
     ///
     /// # Errors
-    /// There is no descriptor left.
+    /// No descriptor is left.
     pub fn lenders(&self) -> io::Result<Vec<OwnedFd>> {
         self.reach.reads.iter().map(OwnedFd::try_clone).collect()
     }
@@ -382,8 +382,8 @@ impl Shadow {
         Ok(done)
     }
 
-    /// Closes the kept handles. They keep packs open, which would stay on NFS when a repack deletes
-    /// them.
+    /// Closes the kept handles. They keep packs open, and NFS keeps an open file that a repack
+    /// deletes.
     pub fn close(&self) {
         self.handles().clear();
     }
@@ -392,9 +392,9 @@ impl Shadow {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs work that changes the repo by way of libgit2, in a thread that can read the volume and
-    /// change only this repo: a directory that somebody replaces by a link meanwhile leads nowhere.
-    /// An error of the confinement itself is the repo's failure.
+    /// Runs work that changes the repo through libgit2, in a thread that can read the volume and
+    /// change only this repo: if somebody replaces a directory by a link meanwhile, it leads
+    /// nowhere. If the confinement fails, that is the repo's failure.
     ///
     /// # Errors
     /// [`Refusal::Unreadable`]: the kernel refused the confinement, and the work was not begun.
@@ -424,7 +424,7 @@ impl Shadow {
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// The real git dir.
+    /// Returns the real git dir.
     pub fn git_dir(&self) -> &VolumePath {
         &self.git_dir
     }

@@ -196,7 +196,9 @@ impl Rule {
             "text" => self.text = Some(Text::Set),
             // `crlf` is the older name of `text`. Even if it is set, the file counts as `-text`:
             // then a checkout changes nothing.
-            "-text" | "binary" | "crlf" | "-crlf" | "crlf=input" => self.text = Some(Text::Unset),
+            "-text" | "binary" | "text=input" | "crlf" | "-crlf" | "crlf=input" => {
+                self.text = Some(Text::Unset);
+            }
             "text=auto" => self.text = Some(Text::Auto),
             "!text" => self.text = Some(Text::Unspecified),
             "eol=crlf" => self.eol = Some(Eol::Crlf),

@@ -319,10 +319,27 @@ fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> 
     }
     match one(git_dir, Path::new("HEAD"))? {
         Named::Object(id) => drop(refs.insert("HEAD".to_owned(), id)),
-        Named::Ref(branch) if !refs.contains_key(&branch) => unborn(git_dir, &branch)?,
-        _ => {}
+        Named::Ref(branch) => prove_branch(git_dir, &refs, branch)?,
+        Named::Nothing => {}
     }
     Ok(refs)
+}
+
+/// Checks that the branch of HEAD exists or is unborn. It may be an alias, a ref that names
+/// another one: git follows these as deep.
+fn prove_branch(git_dir: &VolumePath, refs: &Refs, mut branch: String) -> io::Result<()> {
+    const DEEPEST: usize = 5;
+    for _ in 0..DEEPEST {
+        if refs.contains_key(&branch) || !branch.starts_with("refs/") {
+            break;
+        }
+        match one(git_dir, Path::new(&branch))? {
+            Named::Ref(next) => branch = next,
+            Named::Object(_) => break,
+            Named::Nothing => return unborn(git_dir, &branch),
+        }
+    }
+    Ok(())
 }
 
 /// Returns the names of the loose refs.

@@ -82,7 +82,7 @@ impl Read {
             let (name, size) = (rest.take(4)?, rest.number()?);
             let mut part = Bytes(rest.take(usize::try_from(size).map_err(|_| cut())?)?);
             match name {
-                b"link" => read.shared = part.shared()?,
+                b"link" => read.shared = part.shared(held)?,
                 // Directories that are one entry each: these are among the entries.
                 b"sdir" | [b'A'..=b'Z', ..] => {}
                 _ => return Err(odd("has a part that treewarden doesn't know")),
@@ -272,12 +272,12 @@ impl<'a> Bytes<'a> {
         Ok(value)
     }
 
-    fn shared(&mut self) -> io::Result<Option<Shared>> {
+    fn shared(&mut self, held: &mut Held) -> io::Result<Option<Shared>> {
         let sum = Oid::from_bytes(self.take(ID)?).map_err(io::Error::other)?;
         let [deleted, replaced] = if self.0.is_empty() {
             Default::default()
         } else {
-            [self.bitmap()?, self.bitmap()?]
+            [self.bitmap(held)?, self.bitmap(held)?]
         };
         Ok((!sum.is_zero()).then(|| Shared {
             sum: sum.to_string(),
@@ -288,7 +288,7 @@ impl<'a> Bytes<'a> {
 
     /// Returns the set bits of a compressed bitmap (EWAH): a run of equal words is one word with a
     /// count, and literal words follow.
-    fn bitmap(&mut self) -> io::Result<Vec<usize>> {
+    fn bitmap(&mut self, held: &mut Held) -> io::Result<Vec<usize>> {
         let bits = usize::try_from(self.number()?).map_err(|_| cut())?;
         let words = usize::try_from(self.number()?).map_err(|_| cut())?;
         let mut rest = Bytes(self.take(words.checked_mul(8).ok_or_else(cut)?)?);
@@ -307,13 +307,16 @@ impl<'a> Bytes<'a> {
                 if end.min(bits) > most {
                     return Err(odd("names more files than any well-formed one"));
                 }
-                set.extend(at..end.min(bits));
+                let run = at..end.min(bits);
+                held.more(run.len().saturating_mul(size_of::<usize>()))?;
+                set.extend(run);
             }
             at = end;
             for _ in 0..word >> 33 {
                 let literal = u64::from_be_bytes(rest.array()?);
                 let end = at.checked_add(64).ok_or_else(cut)?;
                 let is_set = |(_, bit): &(usize, u32)| literal.unbounded_shr(*bit) & 1 == 1;
+                held.more(64 * size_of::<usize>())?;
                 set.extend(
                     (at..end.min(bits))
                         .zip(0..)

@@ -8,7 +8,10 @@
 
 use crate::facts::repo::LeftoverKind;
 use crate::fs::mount;
+use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
+use rustix::io::Errno;
+use rustix::process::Pid;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -89,16 +92,18 @@ impl Processes {
     /// the kernel reused it.
     pub fn is_dead(&self, of: &VolumePath, pid: u32) -> Option<bool> {
         let found = self.of(of);
-        found.all.then(|| !found.numbers.contains(&pid))
+        found
+            .all
+            .then(|| !found.numbers.contains(&pid) && is_unknown(pid))
     }
 
     /// Returns what an `index.lock` may be, by the processes in its tree. `git commit -a` and `git
     /// commit FILE` hold it while their editor is open, possibly for hours, and are in the tree
     /// meanwhile. Every other lock is held only for a write.
-    pub fn index_lock(&self, place: &VolumePath, tree: &Path) -> LeftoverKind {
-        match VolumePath::new(place.root(), tree) {
+    pub fn index_lock(&self, lock: &VolumePath, tree: &Path) -> LeftoverKind {
+        match VolumePath::new(lock.root(), tree) {
             Ok(tree) if self.at_work(&tree).is_some() => LeftoverKind::HeldLock,
-            Ok(_) if self.see_all(place) => LeftoverKind::Lock,
+            Ok(_) if self.see_all(lock) && is_inspectable(lock) => LeftoverKind::Lock,
             _ => LeftoverKind::UnseenLock,
         }
     }
@@ -226,6 +231,19 @@ fn shows_all(root: &Path) -> bool {
     first && mount::of(root).is_ok_and(|facts| mount::is_local(&facts))
 }
 
+/// Checks with the kernel that no process has this number: `/proc` may hide those of other users.
+fn is_unknown(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
+}
+
+/// Checks whether the files of the process that made the lock are visible: those of another user's
+/// are to root alone.
+fn is_inspectable(lock: &VolumePath) -> bool {
+    let me = rustix::process::geteuid();
+    me.is_root() || openat::stat(lock).is_ok_and(|stat| stat.st_uid == me.as_raw())
+}
+
 /// Returns the process and its ancestors.
 fn callers(own: u32) -> HashSet<u32> {
     std::iter::successors(Some(own), |&pid| parent(pid).filter(|&parent| parent > 1))
@@ -289,7 +307,26 @@ mod tests {
     }
 
     #[test]
-    fn whoever_works_in_a_tree_is_seen_and_told() {
+    fn a_process_that_proc_hides_is_not_dead() {
+        let top = tempfile::tempdir().unwrap();
+        let place = VolumePath::new(&top.path().into(), Path::new("")).unwrap();
+        let hidden = Found {
+            all: true,
+            ..Found::default()
+        };
+        let processes = Processes {
+            but_callers: false,
+            found: Arc::new(OnceLock::from(hidden)),
+        };
+        #[expect(clippy::disallowed_methods, reason = "somebody has to die")]
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let dead = [std::process::id(), child.id()].map(|pid| processes.is_dead(&place, pid));
+        assert_eq!(dead, [Some(false), Some(true)]);
+    }
+
+    #[test]
+    fn a_tree_with_a_process_in_it_is_at_work() {
         let top = tempfile::tempdir().unwrap();
         let root: Arc<Path> = top.path().into();
         let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();

@@ -30,21 +30,29 @@ pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
     Ok(admins)
 }
 
-/// Returns the git dir or admin directory of the checkout that has the branch, or will have it
-/// again when its rebase ends.
+/// Returns the git dir or admin directory of the checkout that has the branch, or will have or
+/// move it when its rebase or bisect ends.
 ///
 /// # Errors
 /// The registry or a HEAD can't be read.
 pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePath>> {
+    // The name that a bisect began at is the only short one.
+    let short = branch.strip_prefix("refs/heads/").unwrap_or(branch);
     for directory in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
-        for name in ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"] {
+        for (name, branch) in [
+            ("HEAD", branch),
+            ("rebase-merge/head-name", branch),
+            ("rebase-apply/head-name", branch),
+            ("rebase-merge/update-refs", branch),
+            ("BISECT_START", short),
+        ] {
             let text = found(openat::read(
                 &directory.join(name).map_err(io::Error::other)?,
                 64 << 10,
             ))?
             .unwrap_or_default();
-            let text = text.trim_ascii();
-            if text.strip_prefix(b"ref: ").unwrap_or(text) == branch.as_bytes() {
+            let mut lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+            if lines.any(|line| line.strip_prefix(b"ref: ").unwrap_or(line) == branch.as_bytes()) {
                 return Ok(Some(directory));
             }
         }

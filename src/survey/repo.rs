@@ -141,7 +141,7 @@ impl RepoSurvey<'_> {
                 .iter()
                 .find(|tree| lock.place.relative().starts_with(tree.admin.relative()));
             let tree = tree.map_or(checkout.path(), |tree| tree.path.clone());
-            lock.kind = self.around.processes.index_lock(checkout, &tree);
+            lock.kind = self.around.processes.index_lock(&lock.place, &tree);
         }
     }
 

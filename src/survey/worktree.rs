@@ -198,10 +198,8 @@ fn in_progress(
         };
         let age = context.clock.signed_duration_since(written(&stat));
         let kind = if name == INDEX_LOCK {
-            context
-                .around
-                .processes
-                .index_lock(context.place, &tree.path)
+            let lock = tree.admin.join(name)?;
+            context.around.processes.index_lock(&lock, &tree.path)
         } else {
             LeftoverKind::Lock
         };

@@ -2,10 +2,11 @@
 //! all unreachable objects are kept.
 
 use super::support::repo::Repo;
+use super::support::snapshot::snapshot;
 use super::support::{World, age_all, git, remove, try_git, write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use treewarden::report::{self, GcAction};
+use treewarden::report::{self, GcAction, RepoOutcome};
 
 /// A repo with a branch that others borrow from and that is then deleted: nothing in the lender
 /// reaches its commit any more.
@@ -402,4 +403,37 @@ fn a_list_that_names_itself_a_thousand_times_holds_up_nobody() {
     let began = std::time::Instant::now();
     world.night();
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}
+
+/// Git would take the store's own objects for a lender's, and a repack would drop them all.
+#[test]
+fn a_store_that_borrows_from_itself_is_left_alone() {
+    let world = World::new();
+    let repos = ["acme/alone", "acme/one", "acme/other"].map(|name| world.repo(name));
+    for repo in &repos {
+        for number in 0..4 {
+            repo.commit(60.0, &format!("{number}.ts"), "x\n");
+            repo.git(&["repack", "-q", "-d"]);
+        }
+        age_all(&repo.git_dir("objects"), 30.0);
+    }
+    let [alone, one, other] = &repos;
+    for (borrower, lender) in [(alone, alone), (one, other), (other, one)] {
+        let line = format!("{}\n", lender.git_dir("objects").display());
+        lend(&borrower.git_dir(""), &line);
+    }
+    let stores = || repos.each_ref().map(|repo| snapshot(&repo.git_dir("objects")));
+    let before = stores();
+    let report = world.pass(1, &["run"]);
+    for row in &report.repos {
+        let why = row.reason.as_deref().unwrap_or_default();
+        assert!(
+            matches!(row.outcome, RepoOutcome::Refused) && why.contains("leads back"),
+            "{row:#?}"
+        );
+    }
+    assert!(stores() == before, "a store has changed");
+    for repo in &repos {
+        assert_eq!(repo.fsck(), "");
+    }
 }

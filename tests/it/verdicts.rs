@@ -924,6 +924,10 @@ const SUBMODULES: Group = Group {
             at.git(&["submodule", "--quiet", "update", "--init"]);
             at.git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
         }),
+        ("file-in-its-place", DIRTY, |at| {
+            remove(&at.path("sub"));
+            at.write("sub", "mine\n");
+        }),
         ("emptied-with-a-commit", BLOCKED, |at| {
             at.git(&["submodule", "--quiet", "update", "--init"]);
             let sub = at.path("sub");

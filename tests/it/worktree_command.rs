@@ -199,6 +199,9 @@ fn what_can_not_be_added_is_told_and_nothing_is_made() {
         &rebasing.admin.join("rebase-merge/head-name"),
         "refs/heads/rebasing\n",
     );
+    let bisecting = shop.tree("bisecting");
+    bisecting.git(&["checkout", "-q", "--detach"]);
+    write(&bisecting.admin.join("BISECT_START"), "bisecting\n");
     shop.git(&["fetch", "-q"]);
     let lock = world.at(".treewarden/locks/acme__shop.lock");
     let state = || {
@@ -211,7 +214,7 @@ fn what_can_not_be_added_is_told_and_nothing_is_made() {
     };
     let _warm = added(&world, &["warm"]);
     let before: (BTreeMap<_, _>, Vec<String>) = state();
-    let cases: [(&[&str], i32, &[&str]); 23] = [
+    let cases: [(&[&str], i32, &[&str]); 24] = [
         (&["acme/none", "x"], 2, &["no repo `acme/none`"]),
         (
             &["acme/shop", "a/b"],
@@ -276,6 +279,11 @@ fn what_can_not_be_added_is_told_and_nothing_is_made() {
             &["acme/shop", "x", "--branch", "rebasing"],
             1,
             &["`rebasing` is checked out at"],
+        ),
+        (
+            &["acme/shop", "x", "--branch", "bisecting"],
+            1,
+            &["`bisecting` is checked out at"],
         ),
         (
             &["acme/shop", "x", "--from", "nowhere"],
@@ -740,8 +748,17 @@ fn a_tree_goes_by_the_nights_own_verdict_and_rescue() {
     );
     drop(held);
 
-    // A tree deleted by hand: its registration is dropped, after a rescue of what only it has.
+    // A tree deleted by hand in the middle of a rebase: its state is only in its registration.
     let gone = shop.tree("gone");
+    write(&gone.admin.join("rebase-merge/x"), "x");
+    remove(&gone.path);
+    said(
+        &drop_tree(&world, &["gone", "--rescue"]),
+        1,
+        &["stays", "rebase under way"],
+    );
+    remove(&gone.admin.join("rebase-merge"));
+    // And one whose registration is dropped, after a rescue of what only it has.
     remove(&gone.path);
     said(&drop_tree(&world, &["gone"]), 0, &["removed"]);
     let gone = shop.detached("gone-with-work");

@@ -1,8 +1,8 @@
 //! libgit2's allocations, counted for the repo that they are made for, and refused above its limit.
 //!
 //! libgit2 allocates whatever a repo's files ask for: an index of some megabytes becomes a
-//! gigabyte. It handles a failed allocation as any other error. The owner is noted before each
-//! piece, because a piece may be freed in another thread, and after its repo's turn.
+//! gigabyte. It handles a failed allocation like any other error. A header before each piece names
+//! its owner, because a piece may be freed in another thread, and after its repo is done.
 
 use libc::{c_char, c_int, c_void};
 use std::cell::Cell;
@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
-/// Bytes that a thread counts before it updates the account: a counter shared by many threads costs
+/// Bytes that a thread counts before it updates the account: a counter shared by many threads slows
 /// each of them.
 const BATCH: isize = 64 << 10;
 
@@ -24,7 +24,7 @@ pub struct Account {
 
 impl Account {
     /// Opens an account of so many bytes. It is never closed, because libgit2 may keep a piece of
-    /// it to the end: a run opens some for each repo.
+    /// it until the process ends. A run opens a few for each repo.
     #[must_use]
     pub fn open(most: usize) -> &'static Self {
         Box::leak(Box::new(Self {
@@ -34,25 +34,25 @@ impl Account {
         }))
     }
 
-    /// The limit in bytes.
+    /// Returns the limit in bytes.
     #[must_use]
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// The counted bytes; each thread may have a few more.
+    /// Returns the counted bytes. Each thread may have a few more.
     #[must_use]
     pub fn held(&self) -> usize {
         usize::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// How often more was requested.
+    /// Returns how often more was requested.
     #[must_use]
     pub fn refusals(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Counts so many bytes; false if fewer are left, and then none is counted.
+    /// Counts so many bytes. Returns false and counts none if fewer are left.
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
         let bytes = isize::try_from(bytes).unwrap_or(isize::MAX / 2);
@@ -76,8 +76,8 @@ impl Account {
         );
     }
 
-    /// From now on, libgit2's allocations in this thread count for this account, or for none, until
-    /// the result is dropped.
+    /// Counts libgit2's allocations in this thread for this account, or for none, until the result
+    /// is dropped.
     #[must_use]
     pub fn enter(account: Option<&'static Self>) -> Entered {
         settle();
@@ -103,9 +103,9 @@ impl Drop for Entered {
 }
 
 thread_local! {
-    // Neither needs to be dropped, so both are available while a thread ends.
+    // Neither has a destructor, so both are available while a thread ends.
     static MINE: Cell<Option<&'static Account>> = const { Cell::new(None) };
-    /// What this thread counted for that account and has not added yet.
+    /// Bytes that this thread counted for that account and has not added yet.
     static UNTOLD: Cell<isize> = const { Cell::new(0) };
 }
 
@@ -117,7 +117,7 @@ fn settle() {
     }
 }
 
-/// The header before each piece. It is as long as pieces are aligned.
+/// The header before each piece. It is 16 bytes long, so that pieces stay aligned to that.
 #[repr(C, align(16))]
 struct Header {
     owner: Option<&'static Account>,
@@ -171,8 +171,8 @@ unsafe extern "C" fn resize(
     }
     let owner = MINE.get();
     // SAFETY: a piece that came from here has its header before it, which was written, and both are
-    // one block of `realloc`'s. That aligns blocks for anything up to 16 bytes, so the header fits,
-    // and what follows it is aligned alike. On failure the old block stands as it was.
+    // one block of `realloc`. That aligns blocks for anything up to 16 bytes, so the header fits,
+    // and what follows it is aligned, too. On failure the old block is unchanged.
     unsafe {
         let old = if old.is_null() {
             null_mut()
@@ -199,7 +199,7 @@ unsafe extern "C" fn free(piece: *mut c_void) {
     if piece.is_null() {
         return;
     }
-    // SAFETY: as in `resize`; nobody uses it any more.
+    // SAFETY: as in `resize`; nobody uses the piece any more.
     unsafe {
         let header = piece.cast::<Header>().sub(1);
         let Header { owner, bytes } = header.read();
@@ -217,7 +217,7 @@ struct Allocator {
 }
 
 /// Makes libgit2 allocate here, and cache no more than so many bytes of objects for all repos. Must
-/// be called before anything else of libgit2: what it allocated elsewhere must not be freed here.
+/// be called before any other use of libgit2: what it allocated elsewhere must not be freed here.
 ///
 /// # Panics
 /// libgit2 doesn't know how to set a size.

@@ -1,7 +1,7 @@
 //! The few calls that Rust can't prove safe, each behind a safe function that says why it is.
 //!
-//! treewarden itself forbids unsafe code, so an audit for that reads only this file and
-//! `account.rs`. A call belongs here only if no well-kept crate has it.
+//! treewarden itself forbids unsafe code, so an audit of it reads only this file and `account.rs`.
+//! A call belongs here only if no well-maintained crate has it.
 
 use rustix::process::Signal;
 use std::io::{self, PipeReader, PipeWriter};
@@ -14,7 +14,7 @@ mod account;
 pub use account::{Account, Entered, count_libgit2};
 
 /// Limits the memory of the child, and of each of its children, to so many bytes: a larger request
-/// ends with an error. Files that are mapped for reading are not counted.
+/// fails. Files that are mapped for reading are not counted.
 pub fn limit_memory(command: &mut Command, bytes: u64) {
     let ask = move || {
         let limit = rustix::process::Rlimit {
@@ -30,10 +30,10 @@ pub fn limit_memory(command: &mut Command, bytes: u64) {
     unsafe { command.pre_exec(ask) };
 }
 
-/// Puts the child into a process group of its own, and makes the kernel kill it when the thread
-/// that starts it ends: a child must not work on when its parent's lock is gone. That call doesn't
-/// reach the child's own children, so those get a pipe that nobody writes to: when its other end,
-/// the result's, closes, their whole group gets SIGIO, and that ends them.
+/// Puts the child into its own process group, and makes the kernel kill it when the thread that
+/// starts it ends: a child must not keep working when its parent's lock is gone. That doesn't reach
+/// the child's own children, so they inherit a pipe that nobody writes to. When its other end, the
+/// result, is dropped, the whole group gets SIGIO, which ends it.
 ///
 /// # Errors
 /// There is no descriptor left for the pipe.
@@ -45,7 +45,7 @@ pub fn die_with_parent(command: &mut Command) -> io::Result<Lifeline> {
     };
     let ask = move || {
         rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())?;
-        // SAFETY: they take and give plain numbers, and the descriptor is open.
+        // SAFETY: they take and return plain numbers, and the descriptor is open.
         let asked = unsafe {
             libc::signal(libc::SIGIO, libc::SIG_DFL) != libc::SIG_ERR
                 && libc::fcntl(theirs.as_raw_fd(), libc::F_SETOWN, -libc::getpid()) == 0
@@ -58,14 +58,14 @@ pub fn die_with_parent(command: &mut Command) -> io::Result<Lifeline> {
         }
     };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes
-    // system calls and allocates nothing: all kinds of error are plain numbers.
+    // system calls and allocates nothing: every error in it is a plain number.
     unsafe { command.process_group(0).pre_exec(ask) };
     die_alone_with_parent(command);
     Ok(lifeline)
 }
 
 /// Makes the kernel kill the child when the thread that starts it ends. It stays in our process
-/// group, as a program at a terminal must, and its own children go on.
+/// group, as a program at a terminal must, and its own children live on.
 pub fn die_alone_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
     let ask = move || {
@@ -94,7 +94,7 @@ impl Lifeline {
     /// # Errors
     /// The kernel refuses; then they die.
     pub fn let_live(self) -> io::Result<()> {
-        // On the pipe's end itself, which the children share.
+        // This changes the pipe's end itself, which the children share.
         Ok(rustix::fs::fcntl_setfl(
             &self.theirs,
             rustix::fs::OFlags::empty(),
@@ -122,10 +122,10 @@ pub fn forget_machine_config() {
     });
 }
 
-/// Makes mimalloc return unused memory at once: each of a run's many threads keeps some for itself.
+/// Makes mimalloc return unused memory at once: otherwise each of a run's many threads keeps some.
 pub fn give_back_at_once() {
-    // `mi_option_purge_delay` of mimalloc 2 is between two that have a name here:
-    // `eager_commit_delay` and `use_numa_nodes`.
+    // The bindings don't name `mi_option_purge_delay` of mimalloc 2. It is between two that they
+    // name: `eager_commit_delay` and `use_numa_nodes`.
     const PURGE_DELAY: libmimalloc_sys::mi_option_t =
         libmimalloc_sys::mi_option_eager_commit_delay + 1;
     const { assert!(PURGE_DELAY + 1 == libmimalloc_sys::mi_option_use_numa_nodes) }

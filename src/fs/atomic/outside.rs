@@ -1,9 +1,9 @@
-//! The same for files that the operator names outside of the volume: metrics, the termination log,
-//! a report, a secret's address.
+//! Opens and replaces files that the operator names outside of the volume: metrics, the termination
+//! log, a report, a secret's address.
 //!
-//! Their directories are the operator's, who may reach them by a link, so they are opened by their
-//! paths. What lies on the volume is not for this file: there any directory on the way may be
-//! swapped for a link, and the forms that take a [`VolumePath`] notice that.
+//! The operator owns their directories, and may reach them through a link, so they are opened by
+//! their paths. Files on the volume don't belong here: there any directory on the way may be
+//! swapped for a link, and only the functions that take a [`VolumePath`] notice that.
 //!
 //! [`VolumePath`]: crate::fs::volume_path::VolumePath
 
@@ -14,10 +14,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Opens a file as `options` say. A link in its place is not followed.
+/// Opens a file with these options. A link in its place is not followed.
 ///
 /// # Errors
-/// `InvalidData` when it is no regular file or has other names; else whatever `open` says.
+/// `InvalidData` if it is no regular file or has other names; or any error of `open`.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     own(options
@@ -25,15 +25,15 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
         .open(path)?)
 }
 
-/// Puts a file with these bytes in place of the one that is there, if one is.
+/// Replaces a file by one with these bytes, or creates it.
 ///
 /// # Errors
-/// It can't be written; then the old one stands.
+/// It can't be written and the old file is unchanged, or the new one may not survive a crash.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, |file| file.write_all(bytes))
 }
 
-/// The same with what `write` writes, for what need not be held as a whole.
+/// Does the same with what `write` writes, which need not be in memory as a whole.
 ///
 /// # Errors
 /// As [`replace`]; `write` failed.
@@ -45,7 +45,7 @@ pub fn replace_with(
         .parent()
         .filter(|directory| !directory.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    // Whoever may look into the directory may read it, as with any other file there.
+    // Whoever can access the directory may read it, like any other file there.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     let mut file = tempfile::Builder::new()
         .permissions(mode)

@@ -1,7 +1,7 @@
 //! Blobs read in pieces: a file of a gigabyte must not take a gigabyte of memory.
 //!
-//! libgit2 reads an object whole, or maps it whole; so does git, except for large ones with a file
-//! of their own. A blob is exactly as long as its header claims; fewer or more bytes are an error.
+//! libgit2 reads or maps an object whole, and so does git, except for large loose ones. Callers
+//! check a blob's hash, so fewer or more bytes than its header claims are an error.
 
 use super::Shadow;
 use crate::fs::openat::{self, found};
@@ -41,7 +41,7 @@ impl Shadow {
     /// Opens a blob of this repo.
     ///
     /// # Errors
-    /// There is none of that name, or it can't be read.
+    /// There is no such blob, or it can't be read.
     pub fn blob(&self, repo: &Repository, id: Oid, stop: &Stop) -> io::Result<Blob<'static>> {
         if let Some(loose) = self.loose(id)? {
             return Ok(loose);
@@ -75,7 +75,7 @@ impl Shadow {
         })
     }
 
-    /// The same, if it has a file of its own in the store.
+    /// Opens a blob that is loose; none if it isn't.
     fn loose(&self, id: Oid) -> io::Result<Option<Blob<'static>>> {
         let name = id.to_string();
         let place = self
@@ -101,7 +101,7 @@ impl Shadow {
                 format!("{id} is no file, or damaged; see `git fsck`"),
             )
         })?;
-        // One byte more would show that it is longer than it claims.
+        // One byte more than claimed, so that a reader notices a blob that is too long.
         Ok(Some(Blob {
             size,
             rest: Box::new(content.take(size.saturating_add(1))),

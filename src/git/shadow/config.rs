@@ -1,12 +1,12 @@
 //! The repo's own config: data to judge, never to obey.
 //!
-//! Only lines that every reader of git's format understands alike are read here. For all others git
-//! is asked, in a process that costs more than the rest of a small repo's survey. Includes are not
-//! followed.
+//! Only lines that every reader of git's format understands in the same way are read here. If there
+//! are others, git is asked, in a process that costs more than the rest of a small repo's survey.
+//! Includes are not followed.
 
 use super::{Refusal, crypt};
 
-/// Extensions whose repos we can maintain without obeying them.
+/// Extensions that need not be obeyed to maintain a repo.
 const KNOWN_EXTENSIONS: [&str; 4] = [
     "extensions.worktreeconfig",
     "extensions.noop",
@@ -14,12 +14,12 @@ const KNOWN_EXTENSIONS: [&str; 4] = [
     "extensions.partialclone",
 ];
 
-/// Bytes of section names over all entries of a well-formed config, at most.
+/// The most bytes that the section names of all entries take together in a well-formed config.
 const LARGEST: usize = 64 << 20;
 
-/// Whether its entries could take more memory than anybody has: each repeats the name of its
-/// section, and a megabyte of config can give a long one to a hundred thousand keys. A line has no
-/// more than one key, and a section's name is at the beginning of its line.
+/// Returns whether its entries could take more memory than there is: each repeats the name of its
+/// section, and a megabyte of config can have a hundred thousand keys in a section with a long
+/// name. A line has at most one key, and a section's name is at the beginning of its line.
 pub(super) fn is_endless(config: &[u8]) -> bool {
     let lines = || {
         config
@@ -36,7 +36,7 @@ pub(super) fn is_endless(config: &[u8]) -> bool {
 }
 
 /// Returns the entries as `git config --null --list` would, each as `key\nvalue`; none if a line
-/// isn't plain: with quotes, comments, backslashes, tabs or other control characters in it, or no
+/// isn't plain: if it has quotes, comments, backslashes, tabs or other control characters, or no
 /// `=`.
 pub(crate) fn plain(config: &[u8]) -> Option<Vec<String>> {
     let text = std::str::from_utf8(config).ok()?;
@@ -66,7 +66,7 @@ pub(crate) fn plain(config: &[u8]) -> Option<Vec<String>> {
     Some(entries)
 }
 
-/// Returns `core` or `remote "origin"`, as it precedes a key.
+/// Returns a section as it precedes a key: `core`, or `remote.origin` for `remote "origin"`.
 fn header(name: &str) -> Option<String> {
     let Some((name, rest)) = name.split_once(' ') else {
         return is_name(name).then(|| name.to_ascii_lowercase());
@@ -89,21 +89,21 @@ fn is_name(text: &str) -> bool {
 pub(crate) struct Theirs {
     /// Objects may be missing, because a remote has promised to have them (`git clone --filter`).
     pub promisor: bool,
-    /// Its `gc.*` keys and their values, in order. What is between two dots is unchanged, the rest
-    /// in lower case.
+    /// Its `gc.*` keys and their values, in order. A name between two dots is unchanged, the rest
+    /// is in lower case.
     pub gc: Vec<(String, String)>,
-    /// The files that it includes, on whatever condition, as they are named.
+    /// The files that it includes, under any condition, as it names them.
     pub includes: Vec<String>,
 }
 
-/// Reads entries, each `key\nvalue`.
+/// Refuses entries, each `key\nvalue`, that change the meaning of objects. Gathers the others.
 pub(super) fn judge<'a>(entries: impl Iterator<Item = &'a str>) -> Result<Theirs, Refusal> {
     let entries: Vec<&str> = entries.collect();
     entries.iter().try_for_each(|entry| judge_entry(entry))?;
     Ok(gather(entries.into_iter()))
 }
 
-/// The same for a file that can't change the meaning of objects.
+/// Gathers entries of a file that can't change the meaning of objects.
 pub(super) fn gather<'a>(entries: impl Iterator<Item = &'a str>) -> Theirs {
     let mut theirs = Theirs::default();
     for entry in entries {
@@ -159,7 +159,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    /// Git's reading of the config; none if git rejects it.
+    /// Returns git's reading of the config; none if git rejects it.
     fn by_git(config: &[u8]) -> Option<Vec<String>> {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::write(scratch.path().join("theirs"), config).unwrap();

@@ -1,8 +1,8 @@
-//! Recognises git-crypt repos, whose files are plain in a checkout and encrypted in the store, by a
-//! filter.
+//! Recognises git-crypt repos, in which a filter keeps files plain in a checkout and encrypted in
+//! the store.
 //!
-//! Nobody may edit such files from a worktree: without the key and the filter, which the shadow
-//! never has, plain text would be committed. Enrolling checks it, and so does every run, because a
+//! Such files must not be edited from a worktree: without the key and the filter, which the shadow
+//! lacks, plain text would be committed. Enrolling checks this, and so does every run, because a
 //! repo may become one later. The filter is never run, and attributes are read at any depth.
 
 use super::{CONFIG_CAP, Refusal, SMALL, Shadow, at, unreadable};
@@ -20,15 +20,15 @@ pub(crate) const WORDS: &str =
     "encrypted files must not be edited from a worktree; take the repo out of the config";
 /// The beginning of an encrypted blob.
 const HEADER: &[u8] = b"\0GITCRYPT\0";
-/// The filter and the diff driver of git-crypt; for other keys than the first, the key's name
-/// follows a dash.
+/// The filter and the diff driver of git-crypt. For a key other than the default, a dash and its
+/// name follow.
 const DRIVERS: [&str; 2] = ["filter=git-crypt", "diff=git-crypt"];
 /// Bytes. Git reads no larger attributes file.
 const ATTRIBUTES_CAP: u64 = 100 << 20;
 /// Distinct directories in the commits that are read; a well-formed repo has fewer.
 const MOST_DIRECTORIES: usize = 2_000_000;
 
-/// Whether it is a git-crypt key of the repo's own config, in lower case.
+/// Returns whether `key`, in lower case, is a key of git-crypt's in the repo's own config.
 pub(super) fn is_key(key: &str) -> bool {
     ["filter.git-crypt", "diff.git-crypt"]
         .iter()
@@ -37,10 +37,10 @@ pub(super) fn is_key(key: &str) -> bool {
 
 /// Refuses a git-crypt repo.
 ///
-/// Its signs are git-crypt's own directory in the git dir, and its drivers in the git dir's
-/// attributes or those of any directory of the commits that matter: the main checkout's, the
-/// upstream's default branch's, the worktrees', and `also`. An unreadable file is no sign; the
-/// survey reports it.
+/// The signs are git-crypt's own directory in the git dir, and its drivers in the git dir's
+/// attributes or in those of any directory of these commits: the HEADs of the main checkout and the
+/// worktrees, the upstream's default branch, and `also`. An unreadable file is no sign; the survey
+/// reports it.
 pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(), Refusal> {
     let refuse = |what: String| {
         Err(Refusal::Odd(format!(
@@ -78,8 +78,8 @@ pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(
     }
 }
 
-/// Returns the heads that matter, each once. Worktrees are read in parallel, because on a network
-/// each file is waited for.
+/// Returns the commits of those HEADs and branches, each once. Worktrees are read in parallel,
+/// because each read waits for the network.
 fn heads(shadow: &Shadow) -> HashSet<Oid> {
     let named = [
         "HEAD",
@@ -163,7 +163,7 @@ fn attributes(repo: &Repository, blob: Oid) -> bool {
             .is_ok_and(|blob| names_driver(blob.content()))
 }
 
-/// Whether a line gives a driver of git-crypt to a pattern, or to a macro.
+/// Returns whether a line assigns a driver of git-crypt to a pattern or to a macro.
 pub(crate) fn names_driver(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text);
     let lines = text
@@ -173,12 +173,12 @@ pub(crate) fn names_driver(text: &[u8]) -> bool {
     attributes.any(|attribute| DRIVERS.iter().any(|driver| attribute.starts_with(driver)))
 }
 
-/// Whether a file that begins so was checked out as stored, which is encrypted.
+/// Returns whether a file that begins like this was checked out encrypted, as it is stored.
 pub fn is_encrypted(begin: &[u8]) -> bool {
     begin.starts_with(HEADER)
 }
 
-/// Why a tree with such a file is refused.
+/// Returns why a tree with such a file is refused.
 pub fn encrypted(file: &Path) -> String {
     format!(
         "`{}` is encrypted, so this is a git-crypt repo: {WORDS}",

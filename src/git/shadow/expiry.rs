@@ -1,7 +1,7 @@
-//! How long a repo's own config keeps things.
+//! How long a repo's own config keeps unreachable objects and reflogs.
 //!
-//! All files that git would read are read, as data: those of the worktrees, too, and includes
-//! inside the volume. An unreadable file means that nothing may go.
+//! All config files that git would read are read as data, including those of the worktrees and
+//! includes inside the volume. If one can't be read, nothing expires.
 
 use super::{CONFIG_CAP, Refusal, Shadow, at, config, unreadable};
 use crate::fs::openat::{self, found};
@@ -13,13 +13,13 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-/// Config files that are read, at most: a repo has one per worktree, and few include any.
+/// The most config files that are read: a repo has one per worktree, and few include others.
 const INCLUDES: usize = 1000;
 
 impl Shadow {
     /// Returns the `gc.*` keys of the repo's own config, of its worktrees' and of their includes
-    /// inside the volume, as data. For an unreadable include the worst is assumed: that nothing
-    /// ever expires.
+    /// inside the volume, as data. If a file can't be read, or is included from outside the volume,
+    /// nothing ever expires.
     ///
     /// # Errors
     /// The file system doesn't answer, or it is time to stop.
@@ -52,7 +52,7 @@ impl Shadow {
                     included.extend(theirs.includes.iter().map(|name| include(&place, name)));
                 }
                 Err(Refusal::Git(error @ GitError::Ended { .. })) => return Err(error.into()),
-                // The file system doesn't answer. If it is no file, asking again doesn't help.
+                // The file system doesn't answer. A link is no file: asking again doesn't help.
                 Err(Refusal::Unreadable { path, cause })
                     if Errno::from_io_error(&cause).is_some_and(|errno| errno != Errno::LOOP) =>
                 {
@@ -71,7 +71,7 @@ impl Shadow {
         Ok(settings)
     }
 
-    /// Where the configs of the checkout alone, and of each of its worktrees alone, would stand.
+    /// Returns the paths where the checkout and each worktree may have a config of its own.
     fn worktree_configs(&self) -> Vec<VolumePath> {
         let trees = at(&self.git_dir, "worktrees");
         let admins = openat::dir(&trees)
@@ -84,7 +84,7 @@ impl Shadow {
             .collect()
     }
 
-    /// What a file of that form says; nothing where there is none.
+    /// Returns what a config file says; nothing if it is missing.
     fn settings_of(&self, place: &VolumePath, stop: &Stop) -> Result<config::Theirs, Refusal> {
         let Some(text) =
             found(openat::read(place, CONFIG_CAP)).map_err(unreadable(&place.to_string()))?
@@ -116,7 +116,7 @@ impl Shadow {
     }
 }
 
-/// What is assumed of a file that can't be read.
+/// Returns the settings that are assumed for a file that can't be read.
 fn never() -> [(String, String); 3] {
     [
         "gc.pruneexpire",
@@ -126,8 +126,12 @@ fn never() -> [(String, String); 3] {
     .map(|key| (key.to_owned(), "never".to_owned()))
 }
 
-/// The file that the config `from` includes by that name; none for one outside the volume.
+/// Returns the file that the config `from` includes by that name; none if it is outside the volume,
+/// as anybody's home is (`~/x`).
 fn include(from: &VolumePath, name: &str) -> Option<VolumePath> {
+    if name.starts_with('~') {
+        return None;
+    }
     let directory = from.path().parent().map(Path::to_owned).unwrap_or_default();
     VolumePath::new(from.root(), &directory.join(name)).ok()
 }

@@ -1,8 +1,8 @@
 //! Loose objects, read to their end before libgit2 reads them.
 //!
-//! On a truncated one, as a crash or a full disk leaves it, libgit2 1.9 would loop for ever (its
-//! issue 7342), and with it the run. Objects that are certainly whole pass here, many at a time;
-//! git judges all others.
+//! libgit2 1.9 loops for ever on a truncated object, such as a crash or a full disk leaves (its
+//! issue 7342), and the run would hang with it. Objects that are certainly whole pass here, many at
+//! a time; git checks all others.
 
 use crate::fs::budget::Held;
 use crate::fs::openat;
@@ -23,7 +23,7 @@ const INPUT: usize = 16 << 10;
 const OUTPUT: usize = 64 << 10;
 /// Bytes inflated between two checks whether to stop: a small file can contain any length of zeros.
 const ASK_EVERY: u64 = 16 << 20;
-/// Objects per task: without waiting each takes some microseconds, and a reader takes memory.
+/// Objects per task: on a fast disk each takes some microseconds, and a reader takes memory.
 const A_TASK: usize = 16;
 
 /// The loose objects of one object directory.
@@ -32,14 +32,14 @@ pub(super) struct Loose {
     pub(super) objects: VolumePath,
     /// Their ids.
     pub(super) ids: Vec<String>,
-    /// What these take of the repo's memory.
+    /// What they take of the repo's memory budget.
     pub(super) held: Held,
 }
 
 impl Loose {
-    /// Returns the objects that may not be whole. Beside a multi-pack-index, which no run writes,
-    /// these are all objects: git judges it with the first object that it looks up. Works in the
-    /// caller's rayon pool. Once it is time to stop, the rest is doubtful.
+    /// Returns the objects that may not be whole: beside a multi-pack-index, which no run writes,
+    /// all of them, because git checks it when it looks up the first. Works in the caller's rayon
+    /// pool. Once it is time to stop, the remaining objects count as doubtful.
     ///
     /// # Errors
     /// The directory can't be opened.
@@ -97,8 +97,8 @@ impl Reader {
         }
     }
 
-    /// Whether its header has a kind and a length, and it inflates to exactly that length and ends
-    /// with the right sum.
+    /// Returns whether the header has a kind and a length, and the content inflates to exactly that
+    /// length and ends with the right checksum.
     fn whole(&mut self, mut file: impl Read, stop: &Stop) -> io::Result<bool> {
         self.inflate.reset(true);
         let (mut promised, mut asked) = (None, 0);
@@ -142,7 +142,7 @@ impl Reader {
     }
 }
 
-/// The length of an object with this beginning, including the header: `blob 12`, and a NUL.
+/// Returns an object's length by its beginning, including the header: `blob 12`, and a NUL.
 fn length(begin: &[u8]) -> Option<u64> {
     let end = begin.iter().take(32).position(|&byte| byte == 0)?;
     let mut words = begin.get(..end)?.splitn(2, |&byte| byte == b' ');
@@ -171,7 +171,7 @@ mod tests {
         Reader::new().whole(bytes, &Stop::never()).unwrap_or(false)
     }
 
-    /// Zeros without end, for an object that promises more than anybody has.
+    /// An endless object of zeros, which claims to be longer than any disk.
     struct Endless(ZlibEncoder<Vec<u8>>, usize);
 
     impl Read for Endless {

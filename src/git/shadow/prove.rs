@@ -1,8 +1,8 @@
 //! Proves that a git dir is well-formed before git or git2 reads it.
 //!
-//! There are no links that git would follow, no FIFO that it would wait for, nothing that leads
-//! elsewhere; the same for the object directories it borrows from. Every file is inspected before
-//! it is opened, and a config is only data.
+//! It has no links that git would follow, no FIFO that git would wait for, and nothing that leads
+//! elsewhere. The same is proven of the object directories that it borrows from. Every file is
+//! inspected before it is opened, and a config is only data.
 
 use super::loose::Loose;
 use super::{CONFIG_CAP, Refusal, SMALL};
@@ -21,15 +21,15 @@ use std::path::{Component, Path};
 pub(super) struct Proven {
     /// The text of HEAD.
     pub(super) head: Vec<u8>,
-    /// The directories of objects that it borrows, directly or through others.
+    /// The object directories that it borrows from, directly or through others.
     pub(super) lenders: Vec<VolumePath>,
     /// Loose objects, its own and borrowed ones.
     pub(super) loose: Vec<Loose>,
 }
 
-/// Bytes of files that git and libgit2 read into memory whole, at most in a well-formed repo: half
-/// a million packed refs, a reflog of 400,000 moves, an index of four million files; a ref is one
-/// line.
+/// The most bytes, in a well-formed repo, of files that git and libgit2 read into memory whole:
+/// half a million packed refs, a reflog of 400,000 moves, an index of four million files. A ref is
+/// one line.
 const LARGEST: [(&str, u64); 3] = [
     ("packed-refs", 32 << 20),
     ("shallow", CONFIG_CAP),
@@ -41,7 +41,7 @@ const INDEX_CAP: u64 = 512 << 20;
 /// The depth to which git follows alternates of alternates.
 const LENDERS_DEEP: usize = 5;
 
-/// A fixed name below a place, which can't climb.
+/// Returns the path of a fixed name below `place`, which can't lead upwards.
 pub(super) fn at(place: &VolumePath, name: &str) -> VolumePath {
     place.join(name).expect("a fixed name stays inside")
 }
@@ -53,8 +53,8 @@ pub(super) fn unreadable(path: &str) -> impl Fn(io::Error) -> Refusal {
     }
 }
 
-/// Files and directories of a git dir, and whether it is none without them. The git dir itself is
-/// the first.
+/// Files and directories of a git dir, and whether each is required. The first is the git dir
+/// itself.
 const SHAPE: [(&str, FileType, bool); 13] = [
     ("", FileType::Directory, true),
     ("objects", FileType::Directory, true),
@@ -71,10 +71,10 @@ const SHAPE: [(&str, FileType, bool); 13] = [
     ("objects/info/alternates", FileType::RegularFile, false),
 ];
 
-/// Bytes that an entry of a directory counts for among those that are read: so even names without
-/// end have one.
+/// Bytes that a directory entry counts for among those that are read, so that an endless listing
+/// reaches the limit, too.
 const AN_ENTRY: u64 = 4096;
-/// Bytes that an id takes while it is held, twice while lists are joined.
+/// Bytes that an id takes in memory, counted twice because lists are joined.
 const AN_ID: usize = 128;
 
 /// Proves the shape of a well-formed git dir.
@@ -91,7 +91,7 @@ pub(super) fn prove(git_dir: &VolumePath, stop: &Stop) -> Result<Proven, Refusal
     prove_refs(git_dir, stop)?;
     let own = at(git_dir, "objects");
     let mut lenders = Vec::new();
-    prove_lenders(&own, LENDERS_DEEP, &mut lenders)?;
+    prove_lenders(&own, &own, LENDERS_DEEP, &mut lenders)?;
     let loose = [&own]
         .into_iter()
         .chain(&lenders)
@@ -104,7 +104,7 @@ pub(super) fn prove(git_dir: &VolumePath, stop: &Stop) -> Result<Proven, Refusal
     })
 }
 
-/// Proves that what is called `name` in the git dir is a `wanted`, and not too large.
+/// Proves that the entry `name` of the git dir has the type `wanted`, and is not too large.
 fn prove_entry(
     git_dir: &VolumePath,
     name: &str,
@@ -168,8 +168,8 @@ fn prove_owner(git_dir: &VolumePath) -> Result<(), Refusal> {
     )))
 }
 
-/// Proves that HEAD names a branch or a commit: for git a directory with any other HEAD is no repo
-/// at all.
+/// Proves that HEAD names a branch or a commit, and returns its text. Git doesn't recognise a
+/// directory with any other HEAD as a repo.
 fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
     let head = openat::read(&at(git_dir, "HEAD"), SMALL)
         .map_err(unreadable(&format!("{git_dir}/HEAD")))?;
@@ -184,9 +184,10 @@ fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
     )))
 }
 
-/// Proves that borrowed objects are inside the volume, and so are the lenders' own alternates: else
-/// a repack could be led to another tenant's.
+/// Proves that the object directories it borrows from are inside the volume, and so are those that
+/// they borrow from. Otherwise a repack could be led to another tenant's objects.
 fn prove_lenders(
+    own: &VolumePath,
     objects: &VolumePath,
     deep: usize,
     lenders: &mut Vec<VolumePath>,
@@ -202,8 +203,8 @@ fn prove_lenders(
         .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
     {
         let path = Path::new(OsStr::from_bytes(line));
-        // Git reads past a carriage return, libgit2 takes what follows for another directory; git
-        // stops at a NUL, and reads a quoted line as a string in C.
+        // Git keeps a carriage return, while libgit2 takes what follows for another directory. Git
+        // stops at a NUL, and reads a quoted line as a C string.
         let plain = !line.contains(&b'\r') && !line.contains(&0) && !line.starts_with(b"\"");
         let lender = Some(path)
             .filter(|_| plain)
@@ -217,16 +218,27 @@ fn prove_lenders(
         let stands = found(openat::dir(&lender))
             .map_err(unreadable(&lender.to_string()))?
             .is_some();
+        if stands && is_same(&lender, own).map_err(unreadable(&lender.to_string()))? {
+            return Err(Refusal::Odd(format!(
+                "`{list}` leads back to the repo's own objects; delete that line"
+            )));
+        }
         if stands && deep > 0 && !lenders.contains(&lender) {
             lenders.push(lender.clone());
-            prove_lenders(&lender, deep.saturating_sub(1), lenders)?;
+            prove_lenders(own, &lender, deep.saturating_sub(1), lenders)?;
         }
     }
     Ok(())
 }
 
-/// Resolves a line: a path, absolute or relative to its object directory. Lexically, because no
-/// link is on the way.
+/// Checks whether both are the same directory.
+fn is_same(one: &VolumePath, other: &VolumePath) -> io::Result<bool> {
+    let [one, other] = [openat::stat(one)?, openat::stat(other)?];
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// Resolves a line: a path, absolute or relative to its object directory. This is lexical: a link
+/// on the way is refused when the path is opened.
 fn from(objects: &VolumePath, line: &Path) -> Option<VolumePath> {
     if line.is_absolute() {
         return VolumePath::new(objects.root(), line).ok();
@@ -243,8 +255,8 @@ fn from(objects: &VolumePath, line: &Path) -> Option<VolumePath> {
 }
 
 /// Proves that refs, reflogs and registrations are plain files in plain directories: a FIFO would
-/// hang git and libgit2 alike, a link would lead them astray. Each registration costs a dozen round
-/// trips, so they are inspected in parallel.
+/// hang git and libgit2, and a link would lead them elsewhere. Each registration costs a dozen
+/// round trips, so they are inspected in parallel.
 fn prove_refs(git_dir: &VolumePath, stop: &Stop) -> Result<(), Refusal> {
     prove_files(&at(git_dir, "refs"), None, stop, |_| SMALL)?;
     prove_files(&at(git_dir, "logs"), None, stop, |_| LOG_CAP)?;
@@ -257,7 +269,7 @@ fn prove_refs(git_dir: &VolumePath, stop: &Stop) -> Result<(), Refusal> {
     proofs.into_iter().collect()
 }
 
-/// The names in a directory, none if it is missing, and what they take of the repo's memory.
+/// Returns the names in a directory, if it exists, and what they take of the memory budget.
 fn names(directory: &VolumePath, stop: &Stop) -> io::Result<(Vec<OsString>, Held)> {
     let mut held = stop.hold();
     let mut names = Vec::new();
@@ -273,7 +285,8 @@ fn names(directory: &VolumePath, stop: &Stop) -> io::Result<(Vec<OsString>, Held
     Ok((names, held))
 }
 
-/// Proves all files below `top`, except one directory in it: none is larger than its name allows.
+/// Proves that all below `top`, except its entry `but`, are plain files or directories, and that no
+/// file is larger than its name allows.
 fn prove_files(
     top: &VolumePath,
     but: Option<&str>,
@@ -317,7 +330,7 @@ fn prove_files(
     Ok(())
 }
 
-/// Proves that a worktree's `commondir`, which tells git where its refs are, is this git dir.
+/// Proves that a worktree has plain admin files, and a `commondir` that names this git dir.
 fn prove_registration(
     git_dir: &VolumePath,
     trees: &VolumePath,
@@ -327,7 +340,7 @@ fn prove_registration(
     let admin = trees
         .join(name)
         .map_err(|error| Refusal::Odd(error.to_string()))?;
-    // Repos of submodules are skipped: git doesn't read them either, and a tree with some stays.
+    // Submodules' repos are skipped: git doesn't read them either, and a tree that has any is kept.
     prove_files(&admin, Some("modules"), stop, |name| {
         if name == "index" { INDEX_CAP } else { LOG_CAP }
     })?;
@@ -336,7 +349,7 @@ fn prove_registration(
     else {
         return Ok(());
     };
-    // By components: libgit2 writes the whole path, with a trailing slash.
+    // Compared by component: libgit2 writes the whole path, with a trailing slash.
     let named = Path::new(OsStr::from_bytes(text.trim_ascii_end())).components();
     if !named.clone().eq(Path::new("../..").components()) && !named.eq(git_dir.path().components())
     {
@@ -347,10 +360,10 @@ fn prove_registration(
     Ok(())
 }
 
-/// Proves that an index doesn't promise more entries than it has room for, because git allocates
-/// them all at once. A worktree's index is judged with its tree.
+/// Proves that an index doesn't claim more entries than it has room for, because git allocates them
+/// all at once. A worktree's index is checked with its tree.
 fn prove_index(index: &VolumePath) -> Result<(), Refusal> {
-    /// An entry's times, ids and flags, without its name.
+    /// Bytes of an entry's times, ids and flags, without its name.
     const ENTRY: u64 = 62;
     let Ok(mut file) = openat::file(index) else {
         return Ok(());
@@ -377,7 +390,7 @@ fn prove_index(index: &VolumePath) -> Result<(), Refusal> {
 fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
     use std::os::unix::fs::FileTypeExt;
     let kind = entry.file_type();
-    // A socket is git's file system monitor's; opening it fails, and nothing waits.
+    // A socket belongs to git's file system monitor. Opening it fails, and nothing waits.
     if kind.is_file() || kind.is_dir() || kind.is_socket() {
         return Ok(());
     }
@@ -387,9 +400,9 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
     )))
 }
 
-/// Proves the objects: with a link in place of an object directory a repack would delete what
-/// another repo needs, and no well-formed store has a link or a FIFO in place of an object or a
-/// pack. Returns the loose objects, whose 256 directories are listed in parallel.
+/// Proves that a store has no link or FIFO in place of a directory, an object or a pack: with a
+/// link in place of an object directory, a repack would delete what another repo needs. Returns the
+/// loose objects. Their 256 directories are listed in parallel.
 pub(super) fn prove_objects(objects: &VolumePath, stop: &Stop) -> Result<Loose, Refusal> {
     let (directories, _held) = names(objects, stop).map_err(unreadable(&objects.to_string()))?;
     let proofs: Vec<_> = directories
@@ -450,7 +463,7 @@ fn prove_object_directory(
     Ok((ids, held))
 }
 
-/// Makes an id of `ab/cdef...`.
+/// Returns the id of an object at `ab/cdef...`; none if the path is another.
 fn loose_id(path: &Path) -> Option<String> {
     let (shard, name) = (
         path.parent()?.file_name()?.to_str()?,

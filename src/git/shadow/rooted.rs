@@ -1,10 +1,11 @@
-//! A sanitised git dir for the hand that writes packs: besides what git finds by itself, it has
-//! refs to what only our own reader found.
+//! A sanitised git dir for the hand that writes packs: besides the refs that git finds by itself,
+//! it has refs to what only our own reader found.
 //!
-//! Git can't follow the reflogs through a link, nor what an operation put aside. Here `packed-refs`
-//! is a copy with more in it, in scratch space: nothing is written into the repo, whose agents list
-//! their refs. It can also make a view of objects with only what is to stay. Both are only for
-//! commands that write no refs, and go when they are dropped.
+//! Git doesn't follow the reflogs through a link, and doesn't see what an operation put aside. Here
+//! `packed-refs` is a copy with more refs, in scratch space: nothing is written into the repo,
+//! where agents would see it among their refs. This file also creates a view of only those objects
+//! that are to stay. Both are only for commands that write no refs, and are removed when they are
+//! dropped.
 
 use super::{CONFIG, LINKED, PROMISOR, Shadow};
 use crate::fs::openat::{self, found};
@@ -17,18 +18,19 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Links that this one lacks: `packed-refs` is a copy, and refs replace the others.
+/// Links that this one lacks: `packed-refs` is a copy, refs replace the reflogs, and no command
+/// that runs here uses `gc.pid`.
 const OURS: [&str; 3] = ["packed-refs", "logs", "gc.pid"];
 
-/// See the module.
+/// The sanitised git dir with more refs: see the module.
 pub struct Rooted<'a> {
     shadow: &'a Shadow,
     scratch: TempDir,
 }
 
 impl Shadow {
-    /// Returns the same repo with refs of ours to `tips`, ids in hexadecimal; each must exist.
-    /// `promisor` says that objects may be missing.
+    /// Returns the same repo with refs of ours to `tips`: ids in hexadecimal, each of which must
+    /// exist. `promisor` says that other objects may be missing.
     ///
     /// # Errors
     /// The repo's refs can't be read, or scratch space can't be written.
@@ -54,7 +56,7 @@ impl Shadow {
             symlink(self.git_dir.path().join(name), to.join(name))?;
         }
         self.share_indexes(to)?;
-        // Without a first line that says so, git takes the file for unsorted.
+        // The copy has no header line, so git doesn't expect it to be sorted.
         let mut refs = BufWriter::new(File::create(to.join("packed-refs"))?);
         let theirs = self.git_dir.join("packed-refs")?;
         if let Some(theirs) = found(openat::file(&theirs))? {
@@ -88,7 +90,7 @@ impl Shadow {
         Ok(())
     }
 
-    /// The same in this one: few commands read an index.
+    /// Does the same in this shadow, for the few commands that read an index.
     ///
     /// # Errors
     /// The git dir can't be listed, or scratch space can't be written.
@@ -96,8 +98,8 @@ impl Shadow {
         self.share_indexes(self.scratch.path())
     }
 
-    /// Returns a view of the objects in its packs of these names (`pack-...`), all objects that are
-    /// loose now, and what it borrows: what is left when other packs are gone.
+    /// Returns a view of what is left when other packs are gone: the objects in the packs of these
+    /// names (`pack-...`), all loose objects, and what it borrows.
     ///
     /// # Errors
     /// Scratch space can't be written.
@@ -136,7 +138,7 @@ impl Shadow {
 }
 
 impl Rooted<'_> {
-    /// Git on this git dir.
+    /// Returns a git for this git dir.
     pub fn git<'a>(&'a self, stop: &'a Stop, limit: Duration) -> Git<'a> {
         Git::new(self.scratch.path(), &self.shadow.reach, stop, limit)
     }

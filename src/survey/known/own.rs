@@ -4,7 +4,7 @@
 //! unfiltered.
 
 use super::super::{go_on, tree};
-use super::Known;
+use super::{Known, SUBMODULE};
 use super::change::Change;
 use crate::facts::rescue::Own;
 use crate::fs::volume_path::VolumePath;
@@ -35,6 +35,8 @@ impl Known {
         for (path, stamp) in &listing.files {
             go_on(Some(&self.stop))?;
             let same = match recorded.at(path) {
+                // A submodule's commit is not in this repo.
+                Some(&(SUBMODULE, _)) => false,
                 // If the size differs the content differs, whatever a filter made of it.
                 Some(&(_, blob))
                     if self.objects.size(repo, blob)? != stamp.size

@@ -266,7 +266,7 @@ fn borrowers() -> Vec<Case> {
         ),
         // This is just what `git clone --shared` writes.
         borrow("borrows-from-a-tenant", FINE, "", "{lender}objects\n"),
-        Case::new("borrows-itself", FINE, "", |evil| {
+        Case::new("borrows-itself", refused(), "leads back", |evil| {
             write(
                 &evil.git_dir("objects/info/alternates"),
                 format!("{}\n", evil.git_dir("objects").display()),

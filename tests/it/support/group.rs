@@ -47,8 +47,7 @@ impl Group {
         Ok(group)
     }
 
-    /// Returns a shell that enters the group and becomes the program, which finds its limit as in a
-    /// pod.
+    /// Returns a shell that enters the group and becomes the program, limited as in a pod.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("sh");
         command

@@ -337,8 +337,7 @@ impl World {
         path.strip_prefix(&self.root).unwrap_or(path).display()
     }
 
-    /// Returns the fate of every tree in the report: `REPO PATH` → `reap landed merged`, `keep
-    /// recent`, ...
+    /// Returns each tree's fate: `REPO PATH` → `reap landed merged`, `keep recent`, ...
     pub(crate) fn fates(&self, report: &RunReport) -> BTreeMap<String, String> {
         let mut fates = BTreeMap::new();
         for repo in &report.repos {

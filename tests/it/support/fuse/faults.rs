@@ -33,7 +33,7 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// Returns a fault by which every call fails with this error.
+    /// Makes every call fail with this error.
     pub(crate) fn of(error: Errno) -> Self {
         Self {
             error,
@@ -45,8 +45,7 @@ impl Fault {
         }
     }
 
-    /// Returns a fault by which the server vanishes at the first matching call: from then on every
-    /// call fails.
+    /// Makes the server vanish at the first matching call: from then on every call fails.
     pub(crate) fn outage() -> Self {
         Self {
             spreads: true,
