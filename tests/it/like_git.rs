@@ -168,7 +168,7 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
         );
         world.enrol(&recipe.directory.replace("__", "/"), recipe.settings);
         let mut directories = vec![recipe.directory.clone()];
-        for enrolled in ["b", "c"].map(|suffix| format!("{}{suffix}", recipe.directory)) {
+        for enrolled in ["b", "c", "o"].map(|suffix| format!("{}{suffix}", recipe.directory)) {
             if world.at(&enrolled).is_dir() {
                 world.enrol(&enrolled.replace("__", "/"), "");
                 directories.push(enrolled);
@@ -234,9 +234,13 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
                 .find(|(_, _, directories)| directories.contains(&directory))
                 .unwrap()
                 .0;
-            // A run leaves repos of an unknown format alone.
+            // A run leaves repos of an unknown format alone, and those that borrow from themselves.
+            let is_circle = repo
+                .reason
+                .as_deref()
+                .is_some_and(|why| why.contains("leads back"));
             if beyond_gc.contains(&directory)
-                || (repo.outcome == Outcome::Refused && recipe.is_unknown_to_us())
+                || (repo.outcome == Outcome::Refused && (recipe.is_unknown_to_us() || is_circle))
             {
                 excused = true;
                 continue;
