@@ -79,13 +79,16 @@ pub fn read(place: &VolumePath, cap: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// `InvalidData` if it is larger.
 pub fn content(file: File, cap: u64) -> io::Result<Vec<u8>> {
-    let length = file.metadata()?.len();
-    if length > cap {
-        return Err(io::Error::new(
+    let fits = |length: u64| {
+        if length <= cap {
+            return Ok(length);
+        }
+        Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("{length} bytes are more than the {cap} expected here"),
-        ));
-    }
+        ))
+    };
+    let length = fits(file.metadata()?.len())?;
     // One byte more than needed, so that the second read finds the end and the buffer needn't grow.
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(
@@ -93,7 +96,9 @@ pub fn content(file: File, cap: u64) -> io::Result<Vec<u8>> {
             .unwrap_or_default()
             .saturating_add(1),
     )?;
-    file.take(cap).read_to_end(&mut bytes)?;
+    // It may have grown meanwhile.
+    file.take(cap.saturating_add(1)).read_to_end(&mut bytes)?;
+    fits(bytes.len() as u64)?;
     Ok(bytes)
 }
 
@@ -383,6 +388,14 @@ mod tests {
         assert!(found(read(&at("none"), 10)).unwrap().is_none());
         assert_eq!(parent(&at("real/alias")).unwrap().1, "alias");
         assert!(stat(&at("real/alias")).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_grows_past_its_cap_is_refused() {
+        // Files of procfs are empty until they are read.
+        let grown = File::open("/proc/self/status").unwrap();
+        let error = content(grown, 10).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]
