@@ -20,11 +20,11 @@ pub(super) static BUNDLERS: Ecosystem = Ecosystem {
 static FILES: [MadeFile; 2] = [
     MadeFile {
         may_be: |name| [".eslintcache", ".stylelintcache", ".prettiercache"].contains(&name),
-        is_one: |parent, name| shows(parent, name, is_flat_cache),
+        is_one: |parent, name, _| shows(parent, name, is_flat_cache),
     },
     MadeFile {
         may_be: |name| name == "next-env.d.ts",
-        is_one: |parent, name| {
+        is_one: |parent, name, _| {
             shows(parent, name, |bytes| {
                 contains(bytes, "This file should not be edited")
             })

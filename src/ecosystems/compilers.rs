@@ -11,6 +11,7 @@ use super::ecosystem::Ecosystem;
 use super::made_file::{MadeFile, beginning, contains, shows};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::FileType;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -18,7 +19,7 @@ pub(super) static COMPILERS: Ecosystem = Ecosystem {
     output: &OUTPUT,
     files: &[MadeFile {
         may_be: |name| name.ends_with(".tsbuildinfo"),
-        is_one: |parent, name| {
+        is_one: |parent, name, _| {
             shows(parent, name, |bytes| {
                 beginning(bytes).starts_with('{') && contains(bytes, "\"version\"")
             })
@@ -53,27 +54,31 @@ fn is_mapped(parent: BorrowedFd<'_>, name: &str) -> bool {
 }
 
 fn holds_map(folder: &OwnedFd, depth: usize, left: &mut usize) -> bool {
-    let Ok(entries) = listed(folder) else {
+    let Ok(mut entries) = listed(folder) else {
         return false;
     };
-    let map = |(name, kind): &(std::ffi::OsString, FileType)| {
+    // Sorted first: the file system's order must not decide which entries are searched.
+    entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    entries.truncate(*left);
+    *left = left.saturating_sub(entries.len());
+    let stands = |of: &str| {
+        let found = entries.binary_search_by(|(name, _)| name.as_os_str().cmp(OsStr::new(of)));
+        found.is_ok()
+    };
+    let map = |(name, kind): &(OsString, FileType)| {
         let of = name.to_str().and_then(|name| name.strip_suffix(".map"));
-        *kind == FileType::RegularFile
-            && of.is_some_and(|of| entries.iter().any(|(other, _)| other == of))
+        *kind == FileType::RegularFile && of.is_some_and(stands)
     };
     if entries.iter().any(map) {
         return true;
     }
-    let Some(rest) = left.checked_sub(entries.len()).filter(|_| depth > 0) else {
-        return false;
-    };
-    *left = rest;
     let mut below = entries
         .iter()
-        .filter(|(_, kind)| *kind == FileType::Directory);
+        .filter(|(_, kind)| depth > 0 && *kind == FileType::Directory);
     below.any(|(name, _)| {
-        open_directory(folder.as_fd(), name)
-            .is_ok_and(|below| holds_map(&below, depth.saturating_sub(1), left))
+        *left > 0
+            && open_directory(folder.as_fd(), name)
+                .is_ok_and(|below| holds_map(&below, depth.saturating_sub(1), left))
     })
 }
 
@@ -188,6 +193,23 @@ fn has_source(directory: &Directory, path: &str, name: &str, sources: &[String])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ecosystems::testing::Field;
+
+    #[test]
+    fn of_many_entries_only_the_first_are_searched_for_a_map() {
+        let field = Field::new();
+        field.file("p/package.json", 1);
+        for number in 0..MOST {
+            field.file(&format!("p/dist/{number:05}.map"), 1);
+        }
+        for name in ["x.js", "x.js.map"] {
+            field.file(&format!("p/dist/{name}"), 1);
+        }
+        let parent = std::fs::File::open(field.at("p").path()).unwrap();
+        assert!(!is_mapped(parent.as_fd(), "dist"));
+        field.file("p/dist/00007", 1);
+        assert!(is_mapped(parent.as_fd(), "dist"));
+    }
 
     #[test]
     fn an_option_is_read_from_a_config_with_comments() {

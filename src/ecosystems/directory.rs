@@ -51,8 +51,8 @@ impl Trouble {
         self.0.take().map_or(Ok(()), Err)
     }
 
-    /// Returns what was found, or notes the operating system's error. "Not there" and "of another
-    /// kind" are answers, not errors.
+    /// Returns what was found, or notes the error. "Not there" and "of another kind" are answers,
+    /// not errors.
     fn but<T, E: Into<io::Error>>(&self, found: Result<T, E>) -> Option<T> {
         let answers = [
             Errno::NOENT,
@@ -62,12 +62,11 @@ impl Trouble {
             Errno::NXIO,
             Errno::NAMETOOLONG,
         ];
-        let met =
-            |error: E| Errno::from_io_error(&error.into()).filter(|met| !answers.contains(met));
         found
             .map_err(|error| {
-                if let Some(met) = met(error) {
-                    self.0.set(Some(met.into()));
+                let error: io::Error = error.into();
+                if Errno::from_io_error(&error).is_none_or(|met| !answers.contains(&met)) {
+                    self.0.set(Some(error));
                 }
             })
             .ok()
@@ -147,20 +146,22 @@ impl Directory {
                 .all(|name| self.holds(name))
     }
 
-    /// Reads a tool's note at a relative path; none if there is no readable one.
+    /// Reads a tool's note at a relative path; none if there is no readable one, or a file that is
+    /// larger than any note.
     pub(crate) fn note(&self, path: &str) -> Option<Vec<u8>> {
         let file = self
             .trouble
             .but(open(self.folder.as_fd(), Path::new(path)))?;
-        let length = self.trouble.but(file.metadata())?.len().min(NOTE_CAP);
+        let length = self.trouble.but(file.metadata())?.len();
+        if length > NOTE_CAP {
+            return None;
+        }
         let has_room = self.held.borrow_mut().more(
             usize::try_from(length)
                 .unwrap_or(usize::MAX)
                 .saturating_mul(UNDERSTOOD),
         );
-        has_room
-            .map_err(|error| self.trouble.0.set(Some(error)))
-            .ok()?;
+        self.trouble.but(has_room)?;
         self.trouble.but(openat::content(file, NOTE_CAP))
     }
 
@@ -298,7 +299,8 @@ pub(crate) fn open(parent: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::other("it is no regular file"))
+        // "Of another kind", as the kernel says of a socket.
+        Err(Errno::NXIO.into())
     }
 }
 

@@ -39,7 +39,7 @@ pub enum Parse {
 /// isn't installed. Read line by line, both would pass for a lock file that names nothing.
 ///
 /// # Errors
-/// The text is malformed. The message quotes nothing of JSON, but may quote a value of TOML.
+/// The text is malformed. The message quotes nothing of it.
 pub fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, LockFileError> {
     let text = text(bytes);
     if text.contains('\0') {
@@ -74,9 +74,13 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Parses TOML. The message has no excerpt of the text, but may quote a value of a wrong type.
+/// Parses TOML. The message has only the number of the line: the parser's own quotes values.
 pub(super) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, LockFileError> {
-    toml::from_str(text).map_err(|error| LockFileError::Toml(error.message().to_owned()))
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let newlines = before.unwrap_or_default().matches('\n').count();
+        LockFileError::Toml(newlines.saturating_add(1))
+    })
 }
 
 /// Parses JSON. The message has only the number of the line.

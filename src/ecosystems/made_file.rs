@@ -2,6 +2,7 @@
 //! contents, because anybody may give a file that name.
 
 use super::directory::read;
+use crate::fs::stop::Stop;
 use rustix::fd::BorrowedFd;
 use std::borrow::Cow;
 use std::path::Path;
@@ -10,8 +11,9 @@ use std::path::Path;
 pub struct MadeFile {
     /// Whether a file of that name may be one. No other file is read.
     pub(crate) may_be: fn(&str) -> bool,
-    /// Whether the file of that name in `parent` is one. False on an error.
-    pub(crate) is_one: fn(BorrowedFd<'_>, &str) -> bool,
+    /// Whether the file of that name in `parent` is one. False for a link, on an error, and if the
+    /// run is to stop.
+    pub(crate) is_one: fn(BorrowedFd<'_>, &str, &Stop) -> bool,
 }
 
 /// Returns whether the file can be read and its contents show that a tool wrote it.

@@ -58,14 +58,14 @@ enum DeliveryError {
     /// The Pushgateway accepted no metrics.
     #[error("failed to push the metrics to alerts.pushgateway: {0}; the next run pushes its own")]
     Push(SendError),
-    /// The Pushgateway did not drop the metrics of a shard that no longer exists.
+    /// The Pushgateway did not drop the metrics of shards that no longer exist.
     #[error(
         "failed to drop the metrics of {whose} from alerts.pushgateway: {cause}; the next run tries again"
     )]
     Drop {
-        /// The shard.
+        /// The shards.
         whose: String,
-        /// Why.
+        /// Why not those of the first.
         cause: SendError,
     },
     /// Alertmanager accepted no alerts.

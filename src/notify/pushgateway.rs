@@ -4,10 +4,11 @@
 //! the config leaves no series behind. A run that doesn't know the earlier ones uses POST, which
 //! keeps the metrics that it can't know.
 
+use super::http::SendError;
 use super::{DeliveryError, http, volume};
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
-use crate::report::{RunReport, nights};
+use crate::report::{RunReport, nights, words};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -21,7 +22,8 @@ pub(super) struct Metrics<'a> {
 }
 
 impl Metrics<'_> {
-    /// Pushes the metrics, and drops those of shards that no longer exist.
+    /// Pushes the metrics, and drops those of shards that no longer exist. If one group can't be
+    /// dropped, the others still are, unless time is over.
     pub(super) fn push(&self, base: &str, stop: &Stop) -> Result<(), DeliveryError> {
         let message = http::Message {
             method: if self.past.is_some() {
@@ -34,21 +36,30 @@ impl Metrics<'_> {
             body: self.text,
         };
         http::send(&message, stop).map_err(DeliveryError::Push)?;
+        let (mut whose, mut first) = (Vec::new(), None);
         for shard in nights::outdated(self.report, self.past.unwrap_or_default()) {
-            let message = http::Message {
-                method: http::Method::Delete,
-                url: &self.url(base, shard),
-                content_type: "text/plain",
-                body: "",
+            let Err(cause) = self.drop_group(base, shard, stop) else {
+                continue;
             };
-            http::send(&message, stop).map_err(|cause| {
-                let whose = shard.map_or("a night without shards".to_owned(), |shard| {
-                    format!("shard {shard}")
-                });
-                DeliveryError::Drop { whose, cause }
-            })?;
+            let name = shard.map(|shard| format!("shard {shard}"));
+            whose.push(name.unwrap_or("a night without shards".to_owned()));
+            first = first.or(Some(cause));
+            if stop.reached().is_some() {
+                break;
+            }
         }
-        Ok(())
+        let whose = words::and(&whose);
+        first.map_or(Ok(()), |cause| Err(DeliveryError::Drop { whose, cause }))
+    }
+
+    fn drop_group(&self, base: &str, shard: Option<&str>, stop: &Stop) -> Result<(), SendError> {
+        let message = http::Message {
+            method: http::Method::Delete,
+            url: &self.url(base, shard),
+            content_type: "text/plain",
+            body: "",
+        };
+        http::send(&message, stop)
     }
 
     /// Returns the group's address.

@@ -11,11 +11,14 @@ use std::collections::BTreeSet;
 /// A shard that begins later than this after the others ended belongs to another run.
 const APART: TimeDelta = TimeDelta::hours(1);
 
-/// Groups runs, oldest first. A run that is no shard is a group of its own.
+/// Groups runs, oldest first. A run that is no shard is a group of its own, and may have ended
+/// between two shards: it is refused only while one is at work.
 pub fn nights(runs: Vec<RunReport>) -> Vec<Vec<RunReport>> {
     let mut nights: Vec<Vec<RunReport>> = Vec::new();
     for run in runs {
-        match nights.last_mut() {
+        let own = shard(&run);
+        let comparable = |night: &&mut Vec<RunReport>| own.is_none() || night.iter().any(is_shard);
+        match nights.iter_mut().rfind(comparable) {
             Some(night) if belongs(&run, night) => night.push(run),
             _ => nights.push(vec![run]),
         }
@@ -32,6 +35,10 @@ fn belongs(run: &RunReport, night: &[RunReport]) -> bool {
         && night
             .iter()
             .any(|other| run.run.started <= other.run.finished + APART)
+}
+
+fn is_shard(run: &RunReport) -> bool {
+    shard(run).is_some()
 }
 
 fn shard(run: &RunReport) -> Option<Shard> {
@@ -151,6 +158,11 @@ mod tests {
         assert_eq!(
             told(&[("0/3", 0, 5), ("1/3", 0, 9), ("2/3", 6, 12)]),
             ["3 shards: 3 in 12"]
+        );
+        // A small plain run came between two shards.
+        assert_eq!(
+            told(&[("0/2", 0, 5), ("", 5, 6), ("1/2", 6, 9)]),
+            ["2 shards: 2 in 9", "plain: 1 in 1"]
         );
         // The same shard twice, another number of shards, or a day in between: another run.
         assert_eq!(

@@ -9,7 +9,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
-use crate::report::{self, ReasonName};
+use crate::report::{self, ReasonName, RepoOutcome};
 use crate::run::Options;
 use crate::run::mode::Mode;
 use crate::run::watchdog::SoFar;
@@ -114,6 +114,17 @@ impl RepoResult {
             short_of_space: false,
             left: Vec::new(),
         }
+    }
+
+    /// Returns why a later pass over the repo did nothing, if somebody should know. A busy repo is
+    /// no failure, and if time was over, the whole run is interrupted.
+    pub(super) fn went_wrong(&self, stop: &Stop) -> Option<&str> {
+        let wrong = match self.row.outcome {
+            RepoOutcome::Failed => true,
+            RepoOutcome::Refused => stop.reached().is_none(),
+            RepoOutcome::Maintained | RepoOutcome::Planned | RepoOutcome::Busy => false,
+        };
+        self.row.reason.as_deref().filter(|_| wrong)
     }
 
     /// Returns the trees that are idle and stay: their build output may be evicted. The rows

@@ -5,6 +5,7 @@ use super::context::{RepoResult, RunContext};
 use super::unchanged::{self, CachedSurvey};
 use crate::config::policy;
 use crate::facts::repo::Missing;
+use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::report::{RepoOutcome, TreeOutcome};
 use crate::survey;
@@ -145,15 +146,29 @@ pub(super) fn repack_again<'a>(
     let again = |mut job: DoneJob<'a>| {
         if job.result.short_of_space {
             let again = context.maintain(job.policy);
-            if again.row.outcome == RepoOutcome::Maintained {
-                job.result.row.gc = again.row.gc;
-                job.result.row.failures.extend(again.row.failures);
-                context.so_far.row(&job.result.row);
-            }
+            add_repack(&mut job.result, again, context.stop);
+            context.so_far.row(&job.result.row);
         }
         job
     };
     jobs.into_par_iter().map(again).collect()
+}
+
+/// Adds a late repack to the result of the earlier passes. If it didn't happen, the row still says
+/// that there was no room, and a failure says why not.
+fn add_repack(result: &mut RepoResult, again: RepoResult, stop: &Stop) {
+    let wrong = again
+        .went_wrong(stop)
+        .map(|why| format!("failed to repack it once there was room: {why}"));
+    result.left.extend(again.left);
+    let (row, again) = (&mut result.row, again.row);
+    row.failures.extend(again.failures);
+    row.failures.extend(wrong);
+    if again.outcome == RepoOutcome::Maintained {
+        let first = std::mem::replace(&mut row.gc, again.gc);
+        row.gc.before = first.before;
+        row.gc.stale_locks.splice(0..0, first.stale_locks);
+    }
 }
 
 impl DoneJob<'_> {
@@ -165,5 +180,69 @@ impl DoneJob<'_> {
             .iter()
             .filter(|tree| tree.outcome == TreeOutcome::Planned)
             .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{GcAction, RunReport};
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    /// Returns a repo's result after a pass with this outcome, and nothing else in its row.
+    fn pass(outcome: RepoOutcome, why: Option<&str>) -> RepoResult {
+        let text = include_str!("../../fuzz/seeds/journal/night.jsonl");
+        let night: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let mut row = night.repos.into_iter().next().unwrap();
+        (row.outcome, row.reason) = (outcome, why.map(str::to_owned));
+        row.failures.clear();
+        row.gc.reason = "but it needs 2 GiB free".to_owned();
+        row.gc.stale_locks = vec!["first.lock".into()];
+        row.gc.before.loose_objects = 9;
+        RepoResult::of(row)
+    }
+
+    #[test]
+    fn a_late_repack_adds_to_what_the_first_pass_did() {
+        let mut result = pass(RepoOutcome::Maintained, None);
+        result.left = vec!["first".to_owned()];
+        let mut again = pass(RepoOutcome::Maintained, None);
+        again.left = vec!["second".to_owned()];
+        again.row.failures = vec!["a step failed".to_owned()];
+        (again.row.gc.action, again.row.gc.reason) = (GcAction::Full, "9 packs".to_owned());
+        again.row.gc.stale_locks = vec!["second.lock".into()];
+        again.row.gc.before.loose_objects = 4;
+        add_repack(&mut result, again, &Stop::never());
+        let gc = &result.row.gc;
+        assert_eq!((gc.action, gc.reason.as_str()), (GcAction::Full, "9 packs"));
+        let locks = ["first.lock", "second.lock"].map(PathBuf::from);
+        assert_eq!(gc.stale_locks, locks);
+        assert_eq!(gc.before.loose_objects, 9);
+        assert_eq!(result.left, ["first", "second"]);
+        assert_eq!(result.row.failures, ["a step failed"]);
+    }
+
+    #[test]
+    fn a_late_repack_that_fails_is_told_and_one_that_is_not_due_is_not() {
+        let told = |outcome, why, stop: &Stop| {
+            let mut result = pass(RepoOutcome::Maintained, None);
+            add_repack(&mut result, pass(outcome, why), stop);
+            assert_eq!(result.row.outcome, RepoOutcome::Maintained);
+            assert_eq!(result.row.gc.reason, "but it needs 2 GiB free");
+            result.row.failures
+        };
+        let why = Some("its config is malformed");
+        for outcome in [RepoOutcome::Failed, RepoOutcome::Refused] {
+            assert_eq!(
+                told(outcome, why, &Stop::never()),
+                ["failed to repack it once there was room: its config is malformed"],
+                "{outcome:?}"
+            );
+        }
+        assert_eq!(told(RepoOutcome::Busy, why, &Stop::never()), [""; 0]);
+        // The whole run is interrupted.
+        let over = Stop::after(Duration::ZERO, Arc::default());
+        assert_eq!(told(RepoOutcome::Refused, why, &over), [""; 0]);
     }
 }

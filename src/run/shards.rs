@@ -2,14 +2,16 @@
 //! for all.
 //!
 //! The last shard waits for the others, up to three quarters of its time, then empties the trash
-//! and evicts. Only the locks show who is at work. It surveys the others' repos itself, since any
-//! agent could forge a note about them. A shard changes nothing in a repo that isn't its own.
+//! and evicts. Only the locks show who is at work; the journal only shows when this run can have
+//! begun. It surveys the others' repos itself, since any agent could forge a note about them. A
+//! shard changes nothing in a repo that isn't its own.
 
 use crate::config::policy::{self, Policy};
 use crate::fs::volume_path::VolumePath;
 use crate::lock::{self, Holder, LockError, Seen};
 use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
+use crate::report::{RunOutcome, journal};
 use crate::run::Options;
 use crate::run::context::{RepoResult, RunContext};
 use crate::run::mode::Mode;
@@ -56,13 +58,7 @@ pub fn split<'a>(
 /// # Errors
 /// A lock can't be read.
 pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError> {
-    // Runs are a day apart, and no shard of this run began earlier than a whole run ago.
-    let longest =
-        chrono::TimeDelta::from_std(context.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
-    let since = context
-        .now
-        .checked_sub_signed(longest)
-        .unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let since = since(context, shard);
     loop {
         let states = shard
             .others()
@@ -76,6 +72,25 @@ pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError>
         }
         context.stop.sleep(LOOK_AGAIN);
     }
+}
+
+/// Returns a time before which no shard of this run ended: a whole run ago or, if that is later,
+/// the end of the last shard's previous run, because that one waited for the others. If it was
+/// interrupted, this may be a second try of the same run, for which the others ended before.
+fn since(context: &RunContext<'_>, last: Shard) -> DateTime<Utc> {
+    let longest =
+        chrono::TimeDelta::from_std(context.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
+    let earliest = context
+        .now
+        .checked_sub_signed(longest)
+        .unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let name = last.to_string();
+    // If the journal can't be read, writing this run to it reports that.
+    let past = journal::read(&journal::file(&context.policy.volume.state)).unwrap_or_default();
+    let previous = past.runs.iter().rfind(|run| {
+        run.run.shard.as_ref() == Some(&name) && run.run.outcome != RunOutcome::Interrupted
+    });
+    previous.map_or(earliest, |run| run.run.finished.max(earliest))
 }
 
 /// Returns a shard's state. Its lock file is written when it begins, and when it ends.

@@ -44,9 +44,10 @@ pub(super) fn is_signed<'a>(
             .is_some()
 }
 
-/// Checks by name and contents whether a tool wrote an untracked file among the sources.
-pub(super) fn is_made_file(parent: BorrowedFd<'_>, name: &str) -> bool {
-    let is_it = |file: &MadeFile| (file.may_be)(name) && (file.is_one)(parent, name);
+/// Checks by name and contents whether a tool wrote an untracked file among the sources. False for
+/// a link, on an error, and if the run is to stop.
+pub(super) fn is_made_file(parent: BorrowedFd<'_>, name: &str, stop: &Stop) -> bool {
+    let is_it = |file: &MadeFile| (file.may_be)(name) && (file.is_one)(parent, name, stop);
     ecosystems::made_files().any(is_it)
 }
 

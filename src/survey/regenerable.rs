@@ -13,7 +13,6 @@ use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{FileType, Stat};
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::path::PathBuf;
@@ -78,18 +77,17 @@ pub fn is_signed(parent: BorrowedFd<'_>, name: &OsStr, names: &[CString]) -> boo
     })
 }
 
-/// Returns whether the file or link `name` is one that a tool writes among the sources, or
-/// regenerable by the operator's rules.
+/// Returns whether the file or link `name` is regenerable by the operator's rules, or a file that a
+/// tool writes among the sources.
 pub fn recognise_file(
     parent: BorrowedFd<'_>,
     name: &OsStr,
-    stat: &Stat,
     made_again: &[MadeAgain],
+    stop: &Stop,
 ) -> bool {
     let Some(name) = name.to_str() else {
         return false;
     };
-    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     let beside = |said: &MadeAgain| {
         said.name == name
             && said.holds.is_none()
@@ -98,7 +96,7 @@ pub fn recognise_file(
                 .as_ref()
                 .is_some_and(|sign| holds(parent, &[sign]))
     };
-    (is_file && accounts::is_made_file(parent, name)) || made_again.iter().any(beside)
+    accounts::is_made_file(parent, name, stop) || made_again.iter().any(beside)
 }
 
 /// Returns whether one of the operator's rules covers a directory, and its signs are there.
@@ -201,6 +199,7 @@ pub fn own_among(
 mod tests {
     use super::*;
     use crate::ecosystems::testing::Field;
+    use crate::fs::budget::Budget;
     use std::fs::File;
 
     fn sees(field: &Field, path: &str) -> bool {
@@ -479,7 +478,33 @@ mod tests {
             &'static [&'static str],
             &'static [&'static str],
         );
-        let table: [Row; 8] = [
+        let table: [Row; 11] = [
+            (
+                &[
+                    "pyproject.toml",
+                    "dist/My.own-pkg-1.0.tar.gz",
+                    "dist/my_own_pkg-1.0-py3-none-any.whl",
+                ],
+                "dist",
+                &[],
+                &[],
+            ),
+            (
+                &[
+                    "pyproject.toml",
+                    "dist/my-pkg-1.0.tar.gz",
+                    "dist/my-pkg-2.0.tar.gz",
+                ],
+                "dist",
+                &["my-pkg-1.0.tar.gz", "my-pkg-2.0.tar.gz"],
+                &[],
+            ),
+            (
+                &["pyproject.toml", "dist/my-data.tar.gz"],
+                "dist",
+                &["my-data.tar.gz"],
+                &[],
+            ),
             (
                 &[".venv/pyvenv.cfg", ".venv/src/pkg/.git/HEAD"],
                 ".venv",
@@ -579,6 +604,43 @@ mod tests {
                 "{files:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_unknown() {
+        let field = Field::new();
+        let site = "p/.venv/lib/python3.11/site-packages";
+        let record = format!("{site}/x-1.dist-info/RECORD");
+        let hash = "A".repeat(43);
+        let lines = format!("x.py,sha256={hash},1\nx-1.dist-info/RECORD,,\n");
+        field.file("p/.venv/pyvenv.cfg", 9);
+        std::fs::write(field.file(&record, 9).path(), lines).unwrap();
+        field.age(&record, 9);
+        // Changed after the install, so it has to be read.
+        field.file(&format!("{site}/x.py"), 1);
+        let venv = field.at("p/.venv");
+        let found = look_through(&venv, &[], &Stop::never()).unwrap();
+        let edited = PathBuf::from("lib/python3.11/site-packages/x.py");
+        assert_eq!(found.somebodys, [edited]);
+        // As much as may be read of a repo in a run.
+        let spent = Stop::never().within(Budget::default());
+        spent.read(256 << 30).unwrap();
+        let why = look_through(&venv, &[], &spent).unwrap_err().to_string();
+        assert!(why.starts_with("there is more to be read"), "{why}");
+    }
+
+    #[test]
+    fn what_is_no_note_is_not_read_and_no_error() {
+        let field = Field::new();
+        field.file("p/package.json", 1);
+        let large = field.file("p/node_modules/.package-lock.json", 1).path();
+        let large = File::options().write(true).open(large).unwrap();
+        large.set_len(17 << 20).unwrap();
+        // A directory in place of the manifest.
+        field.file("p/node_modules/a/package.json/x", 1);
+        let modules = field.at("p/node_modules");
+        let found = look_through(&modules, &[], &Stop::never()).unwrap();
+        assert_eq!(found.somebodys, [PathBuf::from("a")]);
     }
 
     #[test]

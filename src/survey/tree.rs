@@ -280,7 +280,7 @@ impl Walk<'_> {
             _ if path.as_os_str().len() > self.longest => {
                 self.block(path, "is reached by a path that is too long to be opened");
             }
-            FileType::RegularFile | FileType::Symlink if self.is_made(entry, &stat) => {}
+            FileType::RegularFile | FileType::Symlink if self.is_made(entry) => {}
             kind @ (FileType::RegularFile | FileType::Symlink) => {
                 if kind == FileType::RegularFile && self.unreadable.is_none() {
                     self.unreadable = unreadable(parent, name, &stat)
@@ -306,9 +306,10 @@ impl Walk<'_> {
     }
 
     /// Returns whether a file or link is regenerable, and git doesn't track it.
-    fn is_made(&self, entry: Entry<'_>, stat: &Stat) -> bool {
-        regenerable::recognise_file(entry.parent, entry.name, stat, self.rules.made_again)
-            && !(self.rules.tracked)(entry.path)
+    fn is_made(&self, entry: Entry<'_>) -> bool {
+        let rules = self.rules;
+        regenerable::recognise_file(entry.parent, entry.name, rules.made_again, rules.stop)
+            && !(rules.tracked)(entry.path)
     }
 
     fn below(&mut self, entry: Entry<'_>, directory: OwnedFd, stat: &Stat) -> io::Result<()> {

@@ -13,7 +13,8 @@ use treewarden::report::journal;
 use treewarden::report::look::Look;
 use treewarden::report::trends::trends;
 use treewarden::report::{
-    Asked, Level, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, history, text,
+    Asked, Level, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, VerdictName, history,
+    html, text,
 };
 
 pub(crate) fn golden(name: &str, is: &str) {
@@ -328,6 +329,28 @@ fn no_line_ends_in_blanks_and_none_is_wider_than_its_words_need() {
         text.lines().all(|line| line.chars().count() <= 100),
         "{text}"
     );
+}
+
+#[test]
+fn nobody_decided_that_a_tree_that_could_not_be_read_should_go() {
+    let mut report = nights::rich();
+    let tree = report
+        .repos
+        .iter_mut()
+        .flat_map(|repo| &mut repo.worktrees)
+        .find(|tree| tree.verdict == VerdictName::Unknown)
+        .unwrap();
+    tree.outcome = TreeOutcome::Failed(tree.reasons[0].clone());
+    let text = text::render(&report, Look::PLAIN);
+    assert!(
+        text.contains("worktrees/data__etl/parquet: could not be read, see below"),
+        "{text}"
+    );
+    let page = html::render(&report, &[], 0);
+    assert!(page.contains("could not be read: failed to stat"), "{page}");
+    for told in [text, page] {
+        assert_eq!(told.matches("should have gone").count(), 1, "{told}");
+    }
 }
 
 #[test]

@@ -345,6 +345,27 @@ fn a_shard_that_never_begins_or_never_ends_is_not_waited_for_for_ever() {
     ended(slow, 0);
 }
 
+/// Their lock files were written within the time that a run may take, but for the run before.
+#[test]
+fn a_run_soon_after_another_waits_for_its_own_shards() {
+    let world = World::new();
+    fleet(&world, 6);
+    for index in [0, 1] {
+        world.pass(0, &["run", "--shard", &shard(index, 2).to_string()]);
+    }
+    let last = start(&world, shard(1, 2), &["--deadline", "60s"]);
+    std::thread::sleep(Duration::from_secs(2));
+    let first = world.pass(0, &["run", "--shard", "0/2"]);
+    let last = ended(last, 0);
+    assert!(
+        first.run.finished < last.run.finished,
+        "{:?} and {:?}",
+        first.run,
+        last.run
+    );
+    assert_eq!(last.failures, [""; 0]);
+}
+
 #[test]
 fn an_indexed_job_needs_no_argument() {
     let world = World::new();

@@ -552,6 +552,52 @@ fn shards_that_nights_no_longer_have_leave_the_pushgateway() {
 }
 
 #[test]
+fn a_shard_that_can_not_leave_the_pushgateway_keeps_no_other_there() {
+    let gateway = Listener::answering(&[202, 202, 202, 202, 202, 400, 202]);
+    let world = World::new();
+    world.repo("acme/shop");
+    world.set("alerts", &format!("pushgateway: '{}'", gateway.url()));
+    let reports = ["0/3", "1/3", "2/3", "0/2", "1/2"]
+        .map(|shard| world.pass(0, &["run", "--shard", shard]));
+    assert_eq!(
+        reports[4].notes,
+        [
+            "failed to drop the metrics of shard 0/3 from alerts.pushgateway: it answered 400, and so took nothing; look into its own log; the next run tries again"
+        ]
+    );
+    let dropped = gateway
+        .heard()
+        .iter()
+        .filter(|heard| heard.what.starts_with("DELETE "))
+        .count();
+    assert_eq!(dropped, 3);
+}
+
+#[test]
+fn shards_on_one_machine_share_the_textfile() {
+    let world = World::new();
+    world.repo("acme/shop");
+    world.repo("acme/api");
+    let textfile = world.beside("treewarden.prom");
+    world.set("alerts", &format!("textfile: {}", textfile.display()));
+    let ran = |typed: &[&str]| {
+        world.pass(0, &[&["run"], typed].concat());
+        let text = fs::read_to_string(&textfile).unwrap();
+        let help = |line: &&str| line.starts_with("# HELP treewarden_failures ");
+        assert_eq!(text.lines().filter(help).count(), 1, "{text}");
+        text.lines()
+            .filter(|line| line.starts_with("treewarden_failures{"))
+            .map(|line| line.split("shard=").nth(1).unwrap_or("plain").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let [one, two] = ["\"0/2\"} 0.0", "\"1/2\"} 0.0"];
+    assert_eq!(ran(&["--shard", "0/2"]), [one]);
+    assert_eq!(ran(&["--shard", "1/2"]), [two, one]);
+    assert_eq!(ran(&["--shard", "0/2"]), [one, two]);
+    assert_eq!(ran(&[]), ["plain"]);
+}
+
+#[test]
 fn who_is_only_busy_is_asked_again_and_who_refuses_is_not() {
     let gateway = Listener::answering(&[503, 500, 200]);
     assert_eq!(

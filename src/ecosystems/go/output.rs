@@ -5,11 +5,12 @@ use crate::ecosystems::account::{Opinion, Says, Tool, opinion};
 use crate::ecosystems::directory::{Directory, beside, ends_with, folder, holds};
 use crate::ecosystems::directory::{listed, open, read};
 use crate::ecosystems::made_file::MadeFile;
+use crate::fs::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -33,7 +34,7 @@ pub(super) static OUTPUT: [Tool; 2] = [
 /// A program without an extension, or a test's program, beside the `go.mod`.
 pub(super) const PROGRAM: MadeFile = MadeFile {
     may_be: |name| !name.contains('.') || ends_with(name, &["test", "exe"]),
-    is_one: |parent, name| is_large_program(parent, name) && is_program(parent, name),
+    is_one: |parent, name, stop| is_large_program(parent, name) && is_program(parent, name, stop),
 };
 
 /// Bytes. The smallest program that Go links is larger.
@@ -113,7 +114,8 @@ fn programs() -> Opinion {
             && module().is_some_and(|module| {
                 directory
                     .file(name)
-                    .is_some_and(|file| is_built(file, &module))
+                    .and_then(|file| directory.read(is_built(file, &module, directory.stop())))
+                    .unwrap_or(false)
             }))
         .into()
     })
@@ -130,7 +132,7 @@ fn is_large_program(parent: BorrowedFd<'_>, name: &str) -> bool {
 }
 
 /// Returns whether a file beside a `go.mod` is a program of its module.
-fn is_program(parent: BorrowedFd<'_>, name: &str) -> bool {
+fn is_program(parent: BorrowedFd<'_>, name: &str, stop: &Stop) -> bool {
     let module = || {
         read(parent.as_fd(), Path::new("go.mod"))
             .ok()
@@ -138,7 +140,9 @@ fn is_program(parent: BorrowedFd<'_>, name: &str) -> bool {
     };
     holds(parent, &["go.mod"])
         && module().is_some_and(|module| {
-            open(parent, Path::new(name)).is_ok_and(|file| is_built(file, &module))
+            open(parent, Path::new(name))
+                .and_then(|file| is_built(file, &module, stop))
+                .unwrap_or(false)
         })
 }
 
@@ -150,7 +154,10 @@ fn module(go_mod: &str) -> Option<String> {
 }
 
 /// Returns whether the program names the module as its own. It may be large: it is read in pieces.
-fn is_built(mut file: File, module: &str) -> bool {
+///
+/// # Errors
+/// It can't be read, or the run is to stop.
+fn is_built(mut file: File, module: &str, stop: &Stop) -> io::Result<bool> {
     let told = format!("\nmod\t{module}\t");
     let overlap = told.len().max(BUILD_INFO.len());
     let mut piece = Vec::with_capacity(AT_ONCE);
@@ -160,22 +167,49 @@ fn is_built(mut file: File, module: &str) -> bool {
         // The searched bytes may begin at the end of the previous piece.
         piece.drain(..piece.len().saturating_sub(overlap));
         let more = AT_ONCE.saturating_sub(piece.len()) as u64;
-        let Ok(count) = file.by_ref().take(more).read_to_end(&mut piece) else {
-            return false;
-        };
+        // All of a piece counts, because all of it is searched: the module's name may be long.
+        stop.read(AT_ONCE as u64)?;
+        let count = file.by_ref().take(more).read_to_end(&mut piece)?;
         let bytes = piece.as_slice();
         if std::mem::take(&mut first)
             && ![&b"\x7fELF"[..], b"MZ", &[0xcf, 0xfa, 0xed, 0xfe]]
                 .iter()
                 .any(|magic| bytes.starts_with(magic))
         {
-            return false;
+            return Ok(false);
         }
         let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
         info = info || holds(BUILD_INFO);
         named = named || holds(told.as_bytes());
         if (info && named) || count == 0 {
-            return info && named;
+            return Ok(info && named);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ecosystems::testing::Field;
+    use std::fs::{Permissions, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_program_is_read_until_the_run_is_to_stop() {
+        let field = Field::new();
+        let go_mod = field.file("p/go.mod", 1).path();
+        write(go_mod, "module acme.example/shop\n").unwrap();
+        let server = field.file("p/server", 1).path();
+        let told = b"\nmod\tacme.example/shop\t(devel)\n";
+        write(&server, [&b"\x7fELF"[..], BUILD_INFO, told].concat()).unwrap();
+        let file = File::options().write(true).open(&server).unwrap();
+        file.set_len(3 << 20).unwrap();
+        set_permissions(&server, Permissions::from_mode(0o755)).unwrap();
+        let parent = File::open(field.at("p").path()).unwrap();
+        let is_one = |stop: &Stop| (PROGRAM.is_one)(parent.as_fd(), "server", stop);
+        assert!(is_one(&Stop::never()));
+        assert!(!is_one(&Stop::after(Duration::ZERO, Arc::default())));
     }
 }

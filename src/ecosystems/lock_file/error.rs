@@ -17,9 +17,9 @@ pub enum LockFileError {
     /// put anything there.
     #[error("line {0} is no JSON of its form")]
     Json(usize),
-    /// It is not TOML, or not of the expected form, in the parser's words.
-    #[error("{0}")]
-    Toml(String),
+    /// This line is not TOML, or not of the expected form. Its text isn't quoted either.
+    #[error("line {0} is no TOML of its form")]
+    Toml(usize),
     /// The survey of a repo takes in no more new packages than this.
     #[error("more than {0} packages are too many for one night")]
     TooManyNew(usize),

@@ -5,6 +5,7 @@
 
 use crate::ecosystems::hex::is_hex;
 use crate::ecosystems::lister::Entry;
+use crate::ecosystems::lock_file::LockFileError;
 use crate::facts::package::{Package, hex_of_base64};
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
@@ -106,7 +107,9 @@ impl Index {
 }
 
 fn contents(text: &[u8]) -> io::Result<Vec<Content>> {
-    let sheet: Sheet = serde_json::from_slice(text)?;
+    // The parser's message would quote what an agent wrote.
+    let sheet: Sheet = serde_json::from_slice(text)
+        .map_err(|error| io::Error::other(LockFileError::Json(error.line())))?;
     let mut contents: Vec<Content> = sheet
         .files
         .get("package.json")
@@ -149,6 +152,8 @@ mod tests {
         );
         assert_eq!(contents(sheet.as_bytes()).unwrap(), [plain, runs]);
         assert!(contents(b"{\"files\": {}}").unwrap().is_empty());
+        let why = contents(b"{\"files\": \"a secret\"}").unwrap_err();
+        assert_eq!(why.to_string(), "line 1 is no JSON of its form");
         for bad in ["", "[]x", "{\"files\": 1}", "{\"files\": {\"a\": {}}}"] {
             assert!(contents(bad.as_bytes()).is_err(), "{bad}");
         }

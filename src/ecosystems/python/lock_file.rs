@@ -123,7 +123,13 @@ mod tests {
         let pylock =
             "lock-version = \"1.0\"\n[[packages]]\nname = \"attrs\"\nversion = \"25.1.0\"\n";
         assert_eq!(locked(pylock).unwrap(), release("attrs", "25.1.0"));
-        assert!(locked("[[package]]\nname = 3\n").is_err());
+        for odd in [
+            "version = 1\npackage = \"a secret\"\n",
+            "[[package]]\nname = 3\n",
+        ] {
+            let why = locked(odd).unwrap_err().to_string();
+            assert_eq!(why, "line 2 is no TOML of its form");
+        }
     }
 
     #[test]

@@ -95,22 +95,31 @@ fn build() -> Opinion {
 
 /// Claims the archives if all of them are of one release.
 fn dist(directory: &Directory) -> Opinion {
-    let release = |name: &str| {
-        let stem = name.strip_suffix(".tar.gz").unwrap_or(name);
-        stem.splitn(3, '-')
-            .take(2)
-            .map(|part| part.replace('-', "_").to_lowercase())
-            .collect::<Vec<_>>()
-    };
-    let archives = directory
+    let releases: BTreeSet<_> = directory
         .entries()
         .iter()
         .filter_map(|(name, _)| name.to_str())
-        .filter(|name| is_archive(name));
-    let one = archives.map(release).collect::<BTreeSet<_>>().len() == 1;
+        .filter(|name| is_archive(name))
+        .map(release)
+        .collect();
+    let one = releases.len() == 1 && !releases.contains(&None);
     opinion(move |_, name, kind| {
         (!kind.is_dir() && (name == ".gitignore" || (one && is_archive(name)))).into()
     })
+}
+
+/// Returns the project and the version in an archive's name; none if there is no version in it. In
+/// a source archive's name, the project's may contain hyphens.
+fn release(archive: &str) -> Option<(String, String)> {
+    let (project, version) = if let Some(stem) = archive.strip_suffix(".tar.gz") {
+        stem.rsplit_once('-')?
+    } else {
+        let (project, rest) = archive.strip_suffix(".whl")?.split_once('-')?;
+        (project, rest.split('-').next()?)
+    };
+    let is_version = version.starts_with(|first: char| first.is_ascii_digit());
+    let project = project.replace(['-', '.'], "_").to_lowercase();
+    is_version.then(|| (project, version.to_lowercase()))
 }
 
 fn metadata() -> Opinion {

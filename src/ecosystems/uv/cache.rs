@@ -64,8 +64,11 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         *times = times.saturating_add(1);
     }
 
+    // A pointer or a link that can't be read may name any archive, so then every archive stays, and
+    // with it what points to it: without its archive a pointer frees next to nothing.
     let mut units: Vec<Unit> = pointers
         .par_iter()
+        .filter(|pointer| whole || pointer.archives.is_empty())
         .filter_map(|pointer| package(lister, pointer, &archives, &named))
         .collect();
     let lone = archives
@@ -305,9 +308,12 @@ fn of_archive(place: &VolumePath) -> Option<Package> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ecosystems::lister::{Inspection, Settings};
     use crate::ecosystems::testing::Field;
+    use crate::fs::stop::Stop;
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     /// A wheel's archive, and a link to it.
     fn archive(field: &Field, id: &str, link: &str) -> VolumePath {
@@ -433,5 +439,41 @@ mod tests {
                 .iter()
                 .all(|unit| !unit.paths.contains(&shared))
         );
+    }
+
+    #[test]
+    fn while_a_pointer_can_not_be_read_no_archive_goes() {
+        let field = Field::new();
+        archive(&field, "aa", "uv/wheels-v7/pypi/six/1-any");
+        for name in ["six/1-any", "bare/1-any"] {
+            field.file(&format!("uv/wheels-v7/pypi/{name}.http"), 9);
+        }
+        let (place, probe, stop) = (field.at("uv"), field.probe(true), Stop::never());
+        let kind = crate::ecosystems::kind("uv").unwrap();
+        let layout = crate::ecosystems::layout(kind).unwrap();
+        let names = |problem: Option<&str>| {
+            let settings = Settings {
+                name: "uv",
+                place: &place,
+                depth: 1,
+                min_age: Duration::ZERO,
+            };
+            let inspection = Inspection {
+                probe: &probe,
+                gate: &Some,
+                stop: &stop,
+            };
+            let lister = CacheLister::new(layout, settings, inspection);
+            if let Some(line) = problem {
+                lister.note(line.to_owned());
+            }
+            let mut names: Vec<String> = units(&lister).into_iter().map(|unit| unit.name).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(None), ["bare-1-any", "six-1-any"]);
+        // Nothing on a disk makes root fail to read a link.
+        let problem = "failed to read the link `uv/wheels-v7/pypi/also/1-any`: Stale file handle";
+        assert_eq!(names(Some(problem)), ["bare-1-any"]);
     }
 }

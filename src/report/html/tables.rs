@@ -225,12 +225,9 @@ fn rank(tree: &Worktree) -> u8 {
 fn kept_row(report: &RunReport, repo: &str, tree: &Worktree) -> Vec<Cell> {
     let (is, why) = match (&tree.outcome, tree.verdict) {
         (TreeOutcome::Failed(why), _) => {
-            let told = Cell::why(format!(
-                "should have gone ({}): {}",
-                tree.because,
-                tree.reasons.join("; ")
-            ))
-            .noted([why.clone()]);
+            let told = format!("{}: {}", trees::failed(tree), tree.reasons.join("; "));
+            let new = Some(why).filter(|why| !tree.reasons.contains(why));
+            let told = Cell::why(told).noted(new.cloned());
             (Cell::new("failed").toned("bad"), told)
         }
         (_, VerdictName::Unknown) => (

@@ -122,11 +122,20 @@ fn unknown_row(report: &RunReport, tree: &Worktree) -> Row {
     .into()
 }
 
+/// Says what failed about a tree: nothing was decided about one that could not be read.
+pub(in crate::report) fn failed(tree: &Worktree) -> String {
+    if tree.verdict == VerdictName::Unknown {
+        "could not be read".to_owned()
+    } else {
+        format!("should have gone ({})", tree.because)
+    }
+}
+
 fn failed_row(report: &RunReport, tree: &Worktree) -> Row {
     let why = format!(
-        "{}: should have gone ({}), see below",
+        "{}: {}, see below",
         words::below(&report.volume.root, &tree.path),
-        tree.because
+        failed(tree)
     );
     vec![
         Span::new("failed", BAD),

@@ -7,6 +7,7 @@ use crate::config::policy;
 use crate::facts::cache::Size;
 use crate::facts::rescue::Own;
 use crate::facts::worktree::{State, Worktree};
+use crate::fs::stop::Stop;
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
 use crate::report::words::plain;
@@ -36,7 +37,7 @@ impl RunContext<'_> {
         let both = if again.row.outcome == RepoOutcome::Maintained {
             joined(first, again, began)
         } else {
-            not_reaped(first, &again)
+            not_reaped(first, &again, self.stop)
         };
         self.so_far.row(&both.row);
         both
@@ -169,10 +170,14 @@ fn joined(first: RepoResult, mut again: RepoResult, began: Instant) -> RepoResul
     again
 }
 
-/// Returns the first pass's result, with the reason why nothing was reaped. If the repo was busy or
-/// refused, or time was over, the due trees stay; otherwise each of them failed.
-fn not_reaped(mut first: RepoResult, again: &RepoResult) -> RepoResult {
+/// Returns the first pass's result, with the reason why nothing was reaped. If the second pass
+/// failed, each due tree failed. Otherwise they stay: the repo was busy, or time was over, or the
+/// repo is refused by now, which is one failure.
+fn not_reaped(mut first: RepoResult, again: &RepoResult, stop: &Stop) -> RepoResult {
     let failed = again.row.outcome == RepoOutcome::Failed;
+    let refused = again.went_wrong(stop).filter(|_| !failed);
+    let refused = refused.map(|why| format!("failed to reap its due trees: {why}"));
+    first.row.failures.extend(refused);
     let why = again
         .row
         .reason
@@ -215,4 +220,43 @@ pub(super) fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
             Verdict::Reap(work) => Some((tree, work.class)),
             _ => None,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::RunReport;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// Returns what becomes of a due tree, and the repo's failures, if the second pass ends so.
+    fn told(outcome: RepoOutcome, stop: &Stop) -> (TreeOutcome, Vec<String>) {
+        let text = include_str!("../../../fuzz/seeds/journal/night.jsonl");
+        let night: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let mut row = night.repos.into_iter().next().unwrap();
+        row.failures.clear();
+        row.worktrees.truncate(1);
+        row.worktrees[0].outcome = TreeOutcome::Planned;
+        let mut again = RepoResult::of(row.clone());
+        (again.row.outcome, again.row.reason) = (outcome, Some("a hook".to_owned()));
+        let both = not_reaped(RepoResult::of(row), &again, stop).row;
+        let tree = &both.worktrees[0];
+        assert!(tree.reasons[0].ends_with("not available: a hook"));
+        (tree.outcome.clone(), both.failures)
+    }
+
+    #[test]
+    fn a_repo_that_is_refused_by_now_is_told_and_a_busy_one_is_not() {
+        let (never, over) = (Stop::never(), Stop::after(Duration::ZERO, Arc::default()));
+        let failure = vec!["failed to reap its due trees: a hook".to_owned()];
+        let failed = TreeOutcome::Failed("a hook".to_owned());
+        for (outcome, stop, expected) in [
+            (RepoOutcome::Refused, &never, (TreeOutcome::Kept, failure)),
+            (RepoOutcome::Refused, &over, (TreeOutcome::Kept, vec![])),
+            (RepoOutcome::Busy, &never, (TreeOutcome::Kept, vec![])),
+            (RepoOutcome::Failed, &never, (failed, vec![])),
+        ] {
+            assert_eq!(told(outcome, stop), expected, "{outcome:?}");
+        }
+    }
 }

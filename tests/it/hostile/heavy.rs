@@ -8,7 +8,7 @@ use super::{Case, evil::Evil};
 use flate2::{Compress, Compression, FlushCompress};
 use git2::{ObjectType, Oid, Repository};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// In the row of such a repo, or of its tree.
@@ -76,7 +76,7 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         // Names of loose objects: all ids are kept until the whole store has been checked.
         Case::new("heavy-ids", "Refused", MEMORY, |evil| {
-            ids(&evil.git_dir("objects/ab"), 300_000);
+            ids(&evil.git_dir("objects/ab"), 300_000, "");
         }),
         Case::new(
             "heavy-tree-object",
@@ -137,6 +137,15 @@ pub(super) fn slow() -> Vec<Case> {
             sparse(&evil.dirty.path.join("README.md"), ENDLESS);
             evil.age();
         }),
+        // A program of Go has its module's name somewhere in it.
+        Case::new("slow-program", "", "", |evil| program(evil, "server")),
+        Case::new("slow-programs", "", "", |evil| program(evil, "bin/server")),
+        // A source map counts only beside the file that it is a map of.
+        Case::new("slow-maps", "", "", |evil| {
+            write(&evil.dirty.path.join("package.json"), "{}\n");
+            ids(&evil.dirty.path.join("dist"), 200_000, ".map");
+            evil.age();
+        }),
         Case::new("slow-bomb", "", "", |evil| {
             let id = "1".repeat(40);
             bomb(&evil.git_dir(format!("objects/11/{}", &id[2..])), 64 << 30);
@@ -165,6 +174,17 @@ fn sparse(path: &Path, bytes: u64) {
         .unwrap()
         .set_len(bytes)
         .unwrap();
+}
+
+/// Creates an executable without an end in the directory of a `go.mod`, or in its `bin`.
+fn program(evil: &Evil<'_>, path: &str) {
+    let file = evil.dirty.path.join(path);
+    write(&evil.dirty.path.join("go.mod"), "module acme.example\n");
+    sparse(&file, ENDLESS);
+    let open = File::options().write(true).open(&file).unwrap();
+    open.write_all_at(b"\x7fELF", 0).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    evil.age();
 }
 
 /// Builds some kilobytes of trees that name 800,000 files, each by a path of the greatest length.
@@ -274,10 +294,11 @@ fn links(top: &Path, many: usize) {
     }
 }
 
-/// Creates so many loose objects as names of a few files: ext4 allows 65,000 names per file.
-fn ids(directory: &Path, many: usize) {
+/// Creates so many loose objects, or files with an extension, as names of a few files: ext4 allows
+/// 65,000 names per file.
+fn ids(directory: &Path, many: usize, extension: &str) {
     const NAMES: usize = 50_000;
-    let name = |number: usize| directory.join(format!("{number:038x}"));
+    let name = |number: usize| directory.join(format!("{number:038x}{extension}"));
     for first in (0..many).step_by(NAMES) {
         write(&name(first), "");
         for number in first + 1..many.min(first + NAMES) {
