@@ -160,7 +160,7 @@ fn git(stop: &Stop) -> Line {
         Ok(None) => bad(
             "git",
             format!(
-                "`git version` gave an answer that makes no sense; install {major}.{minor} or newer"
+                "`git version` printed no version; install {major}.{minor} or newer"
             ),
         ),
         Err(error) => bad("git", error),

@@ -101,7 +101,7 @@ fn url_from(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> UrlFrom {
         if typed.url_env.is_some() {
             notes.add(
                 &at.key("url_file"),
-                "stands beside url_env; keep one of the two",
+                "can't be combined with url_env; keep one of the two",
             );
         }
         return UrlFrom::File(path);

@@ -81,7 +81,7 @@ impl CacheResolver<'_> {
         if typed.path.is_some() {
             self.notes.add(
                 &at.key("path"),
-                "build-output stands in the worktrees and has no path; take the key out",
+                "build-output is in the worktrees and has no path; take the key out",
             );
         }
         if others.iter().any(|other| other.kind == kind) {

@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
         while let Some(Key(key)) = entries.next_key()? {
             let at = self.at.key(&key);
             if map.contains_key(&key) {
-                self.notes.add(&at, "stands more than once; keep one");
+                self.notes.add(&at, "is there more than once; keep one");
                 entries.next_value::<IgnoredAny>()?;
             } else {
                 map.insert(

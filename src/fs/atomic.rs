@@ -209,7 +209,7 @@ impl Drop for Draft {
         if !self.is_put
             && let Err(error) = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty())
         {
-            tracing::debug!(name = self.name, %error, "a draft stays");
+            tracing::debug!(name = self.name, %error, "failed to remove a temporary file");
         }
     }
 }

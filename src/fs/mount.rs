@@ -69,12 +69,12 @@ pub enum MountTrouble {
     LocalLocks(String),
     /// An NFS mount is listed as something else.
     #[error(
-        "it is NFS, and the kernel lists it as `{0}`: nobody can tell whether locks reach the server; see /proc/self/mountinfo"
+        "it is NFS, and the kernel lists it as `{0}`: it is unknown whether locks reach the server; see /proc/self/mountinfo"
     )]
     ListedAs(String),
     /// An NFS mount isn't listed.
     #[error(
-        "it is NFS, and its options aren't listed: nobody can tell whether locks reach the server; mount /proc"
+        "it is NFS, and its options aren't listed: it is unknown whether locks reach the server; mount /proc"
     )]
     Unlisted,
     /// An option gives up on a slow server.

@@ -252,7 +252,7 @@ impl Shadow {
         ];
         let listed = self.git(stop, Duration::from_secs(10)).run(&args);
         let listed = listed
-            .map_err(|error| self.complaint(error, "config", "makes no sense", "fix it by hand"))?;
+            .map_err(|error| self.complaint(error, "config", "is malformed", "fix it by hand"))?;
         let listed: Vec<_> = listed
             .split(|&byte| byte == 0)
             .map(String::from_utf8_lossy)

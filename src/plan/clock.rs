@@ -55,7 +55,7 @@ pub enum ClockDoubt {
     },
     /// The last run ended long ago.
     #[error(
-        "the clock says {}, and the last run ended at {}, more than {} days ago: the clock is ahead, or nights were missed; if it is right, `treewarden run --after-pause` goes on (`treewarden report` shows with what)",
+        "the clock says {}, and the last run ended at {}, more than {} days ago: the clock is ahead, or runs were missed; if it is right, `treewarden run --after-pause` goes on (`treewarden report` shows with what)",
         told(*now),
         told(*last),
         PAUSE.num_days()

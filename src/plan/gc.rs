@@ -113,7 +113,7 @@ impl Gc {
             return self;
         }
         self.reason = format!(
-            "{}; what nothing reaches is kept, because {why}",
+            "{}; unreachable objects are kept, because {why}",
             self.reason
         );
         self.steps.retain(|step| *step != Step::Prune);
@@ -165,7 +165,7 @@ impl Gc {
             return self;
         }
         let reason = format!(
-            "{}; a dead git left packs without an index ({}), which get one",
+            "{}; a crashed git left packs without an index ({}), which get one",
             self.reason,
             packs.len()
         );
@@ -200,7 +200,7 @@ pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Ut
         ),
         GcStrategy::GitGc => (
             GcAction::Full,
-            "the config asks for git gc every night".to_owned(),
+            "the config asks for git gc in every run".to_owned(),
             vec![Step::GitGc],
         ),
         GcStrategy::Auto => auto(store, now),
@@ -479,7 +479,7 @@ mod tests {
             assert_eq!(gc.may_be_idle, strategy == GcStrategy::GitGc);
             assert!(
                 gc.reason
-                    .ends_with("; what nothing reaches is kept, because x")
+                    .ends_with("; unreachable objects are kept, because x")
             );
         }
         let calm = gc(&Store::default(), GcStrategy::Auto, 0, now());
@@ -543,7 +543,7 @@ mod tests {
         .unwrap();
         let calm = Gc::none("calm");
         assert_eq!(calm.clone().index(Vec::new()), calm);
-        let reason = "calm; a dead git left packs without an index (1), which get one".to_owned();
+        let reason = "calm; a crashed git left packs without an index (1), which get one".to_owned();
         assert_eq!(
             calm.clone().index(vec![pack.clone()]),
             Gc {

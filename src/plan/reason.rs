@@ -257,7 +257,7 @@ impl fmt::Display for KeepReason {
             Self::InTheFuture(active) => {
                 f.write_str("last active in the future (")?;
                 if *active == DateTime::<Utc>::MAX_UTC {
-                    f.write_str("a time that can't be told")?;
+                    f.write_str("a timestamp out of range")?;
                 } else {
                     write!(f, "{}", active.format("%Y-%m-%d"))?;
                 }

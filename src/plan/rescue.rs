@@ -82,7 +82,7 @@ pub fn expired(
 
 fn by_age(rescue: &Rescue, keep: TimeDelta, now: DateTime<Utc>) -> Fate {
     match (rescue.taken, rescue.own) {
-        (None, _) => Fate::Odd("its name does not tell when it was made"),
+        (None, _) => Fate::Odd("its name has no valid time"),
         (_, None) => Fate::Odd("it can't be read"),
         (Some(taken), _) if taken > now => Fate::Odd("it is from the future"),
         (Some(taken), _) => match taken.checked_add_signed(keep) {

@@ -184,7 +184,7 @@ fn of_repo(report: &RunReport, repo: &Repo, found: &mut Vec<Trouble>) {
             found.push(failure(words::below(&report.volume.root, &tree.path), why));
         } else if tree.verdict == VerdictName::Unknown {
             let why = format!(
-                "nobody can tell what it holds, so it stays: {}",
+                "its contents are unknown, so it stays: {}",
                 tree.reasons.join("; ")
             );
             found.push(Trouble {

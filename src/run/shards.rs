@@ -115,7 +115,7 @@ fn told(states: Vec<(Shard, State)>) -> Others {
                 "shard {shard} was still at work: what it frees counts in the next run"
             )),
             State::Died(holder) => {
-                others.missing.push(format!("shard {shard} ended without a word ({holder}): the next run goes on where it was"));
+                others.missing.push(format!("shard {shard} died without releasing its lock ({holder}): the next run goes on where it was"));
             }
             State::NotBegun => {
                 others.missing.push(format!("shard {shard} did not begin: nobody looked after its repos; see why its pod did not start"));

@@ -94,7 +94,7 @@ impl Borrowers {
                 .is_err_and(|it| !is_odd(&it))
             {
                 all.unknown(format!(
-                    "nobody can tell what {name} borrows: fix it, or take it out of the config"
+                    "it is unknown from which repos {name} borrows: fix it, or take it out of the config"
                 ));
             }
         }
@@ -129,7 +129,7 @@ impl Borrowers {
             .position(|lender| lender.objects == objects);
         // A repo that was not asked about is unknown.
         let Some(place) = place else {
-            return Some("nobody looked who borrows its objects".to_owned());
+            return Some("its borrowers were not searched for".to_owned());
         };
         let borrower = found
             .borrowers
@@ -250,7 +250,7 @@ impl<'a> Walk<'a> {
         };
         if let Some(why) = self.late() {
             return self.all.unknown(format!(
-                "nobody looked to the end who borrows its objects: {why}"
+                "the search for its borrowers is incomplete: {why}"
             ));
         }
         match above

@@ -51,11 +51,11 @@ fn plain(error: &io::Error) -> (String, Option<&'static str>) {
                 Some("run `git fsck`, and restore what it names"),
             ),
             (ErrorClass::Index, _) => (
-                format!("its index makes no sense ({said})"),
+                format!("its index is malformed ({said})"),
                 Some("move the index away, then run `git reset` there"),
             ),
             (ErrorClass::Reference | ErrorClass::Invalid | ErrorClass::Repository, _) => (
-                format!("HEAD or a ref makes no sense ({said})"),
+                format!("HEAD or a ref is malformed ({said})"),
                 Some("run `git fsck`, and fix the ref that it names"),
             ),
             _ => (said.to_owned(), Some(BY_HAND)),

@@ -20,7 +20,7 @@ const FIXED: usize = 62;
 const EXTENDED: u8 = 0x40;
 
 fn odd() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the index makes no sense")
+    io::Error::new(io::ErrorKind::InvalidData, "the index is malformed")
 }
 
 fn number(rest: &mut &[u8]) -> Option<u32> {

@@ -108,7 +108,7 @@ impl Read {
             let (entry, new) = entries
                 .get_mut(position)
                 .zip(own.next())
-                .ok_or_else(|| odd("doesn't fit the one that it rests on"))?;
+                .ok_or_else(|| odd("doesn't match its shared index"))?;
             if let Some(entry) = entry {
                 // A replacement has no name of its own, which distinguishes it from an added entry.
                 *entry = IndexEntry {
@@ -120,7 +120,7 @@ impl Read {
         for position in deleted {
             *entries
                 .get_mut(position)
-                .ok_or_else(|| odd("doesn't fit the one that it rests on"))? = None;
+                .ok_or_else(|| odd("doesn't match its shared index"))? = None;
         }
         Ok(entries.into_iter().flatten().chain(own).collect())
     }

@@ -300,7 +300,7 @@ impl Known {
 
     /// Returns why a rescue can't contain the index; none if it can.
     pub(super) fn unholdable_index(&self) -> Option<String> {
-        let why = "its index is split in two, which no rescue holds; `git update-index --no-split-index` in the tree makes it one";
+        let why = "its index is split, and no rescue can contain a split index; `git update-index --no-split-index` in the tree makes it one";
         self.index.split.then(|| why.to_owned())
     }
 

@@ -125,11 +125,11 @@ const WHOLE: Duration = Duration::from_secs(10);
 pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<String>> {
     if let Some(odd) = odd_name(git_dir)? {
         return Ok(Some(format!(
-            "`{odd}` in its repo tells of something under way, or is somebody's"
+            "`{odd}` in its repo belongs to an unfinished operation, or isn't git's"
         )));
     }
     let Some(repo) = objects(git_dir, stop)? else {
-        return Ok(Some("its repo is no plain one".to_owned()));
+        return Ok(Some("its repo contains links, alternates or damaged objects".to_owned()));
     };
     let at = |name: &str| git_dir.join(name).map_err(io::Error::from);
     let (mut own, mut remote) = (reach::Ids::of(stop), reach::Ids::of(stop));
@@ -307,7 +307,7 @@ pub(super) fn submodule(
     // The tree may be in the trash by now, and a relative path was written for its old place, so
     // only the end of the path is compared.
     let Some(to) = leads_to(&pointer)? else {
-        return Ok(Some("its `.git` file makes no sense".to_owned()));
+        return Ok(Some("its `.git` file is malformed".to_owned()));
     };
     let Some(git_dir) = repos
         .into_iter()
@@ -323,7 +323,7 @@ pub(super) fn submodule(
         return Ok(Some("it is at another commit than HEAD names".to_owned()));
     }
     let Some(repo) = objects(&git_dir, stop)? else {
-        return Ok(Some("its repo is no plain one".to_owned()));
+        return Ok(Some("its repo contains links, alternates or damaged objects".to_owned()));
     };
     let known = Known::of_submodule(stop, &repo, &git_dir, head)?;
     let listing = known.listed(place, true)?;

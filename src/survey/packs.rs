@@ -160,7 +160,7 @@ impl Head {
         for (place, number) in fanout.iter_mut().zip(table.as_chunks().0) {
             let number = u32::from_be_bytes(*number);
             if number < before || number > MOST {
-                return Err(odd("makes no sense"));
+                return Err(odd("is malformed"));
             }
             before = number;
             *place = number as usize;

@@ -185,8 +185,8 @@ fn used_by(process: &Path, root: &Path) -> Vec<(PathBuf, &'static str)> {
     };
     let link = |path: &Path| std::fs::read_link(path).ok().map(PathBuf::into_os_string);
     for (name, how) in [
-        ("cwd", "stands in it"),
-        ("root", "stands in it"),
+        ("cwd", "has its working directory in it"),
+        ("root", "has its working directory in it"),
         ("exe", "runs from it"),
     ] {
         if let Some(to) = link(&process.join(name)) {
@@ -364,7 +364,7 @@ mod tests {
         assert!(
             stands
                 .as_ref()
-                .is_some_and(|told| told.ends_with("(pid N) stands in it")),
+                .is_some_and(|told| told.ends_with("(pid N) has its working directory in it")),
             "{stands:?}"
         );
         assert!(

@@ -53,7 +53,7 @@ impl RepoSurvey<'_> {
         let worktrees = self.worktrees(&repo)?;
         if let Some(why) = self.stop.reached() {
             return Err(Refusal::Odd(format!(
-                "not looked at to the end: {why}; the next run goes on here"
+                "survey stopped early: {why}; the next run goes on here"
             )));
         }
         let Times { clock, killed, .. } = self.times;

@@ -117,7 +117,7 @@ fn head_of<'a>(commit: &Commit<'a>) -> io::Result<Option<Commit<'a>>> {
 }
 
 fn odd(what: &str) -> io::Error {
-    io::Error::other(format!("it makes no sense: {what}"))
+    io::Error::other(format!("it is malformed: {what}"))
 }
 
 /// Counts the files that HEAD doesn't have, without reading any or entering equal directories.

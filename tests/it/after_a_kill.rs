@@ -243,7 +243,7 @@ fn trees_that_never_go_are_alerted_with_what_would_let_them_go() {
     let told = world.treewarden(&["report"]).out;
     let look = told.split("Needs a look:").nth(1).unwrap_or_default();
     assert!(
-        look.contains("worktrees/acme__shop/odd: nobody can tell what it holds, so it stays: ")
+        look.contains("worktrees/acme__shop/odd: its contents are unknown, so it stays: ")
             && !look.contains("class="),
         "{told}"
     );

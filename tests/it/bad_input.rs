@@ -431,7 +431,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "config-garbage",
         |repo| write(&repo.git_dir("config"), "[core\n"),
         Refused,
-        "config` makes no sense: fatal: bad config line 1 in file it",
+        "config` is malformed: fatal: bad config line 1 in file it",
     ),
     (
         "git-crypt",

@@ -376,7 +376,7 @@ c.yaml:5: eviction.high.inodes: `850%` is not above 0% and up to 100%; write a p
 c.yaml:6: eviction.low.bytes: 90% is above high (85%); set it below
 c.yaml:7: eviction.min_age: `24` is no time; write a time such as 30d, 4h or 10m
 c.yaml:9: run.repos_in_parallel: `0` is not between 1 and 1024; write a number such as 4
-c.yaml:10: run.io_threads: stands more than once; keep one
+c.yaml:10: run.io_threads: is there more than once; keep one
 c.yaml:10: run.io_threads: `-1` is no count; write a whole number such as 4
 c.yaml:13: defaults.worktrees.landed: `0s` would take a worktree the moment it is made; write a time such as 30d or 12h, or never
 c.yaml:13: defaults.worktrees.presets[0]: `afkk` is unknown; write one of afk, t3, claude, codex, cursor, grok, vibe-kanban, superset, conductor, crystal, custom, and give any other layout as a glob in roots
@@ -389,7 +389,7 @@ c.yaml:19: repos[2].name: `acme/shop` would share a lock file with `acme__shop`;
 c.yaml:22: repos[3].path: `shop/sub` lies inside repos[2].path (`shop`); give each a directory of its own, side by side
 c.yaml:24: repos[3].worktrees.rescue_max: rescue_max (3.0 GiB) is above rescue_budget (2.0 GiB); raise the budget or lower the cap
 c.yaml:26: caches[0].path: is missing; write the directory's path below volume.root, for instance caches/npm
-c.yaml:27: caches[1].path: build-output stands in the worktrees and has no path; take the key out
+c.yaml:27: caches[1].path: build-output is in the worktrees and has no path; take the key out
 c.yaml:27: caches[1].depth: is for the kind folder only; take the key out
 c.yaml:28: caches[2].kind: `maven` is unknown; write one of pip, uv, go-mod, go-build, pnpm, yarn, bun, deno, npm, cargo, folder, build-output
 c.yaml:28: caches[2].path: `shop` is also repos[2].path (`shop`); give each a directory of its own, side by side
@@ -621,7 +621,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ),
     (
         "alerts: {webhook: {url_env: A, url_file: /a}}",
-        &["3: alerts.webhook.url_file: stands beside url_env"],
+        &["3: alerts.webhook.url_file: can't be combined with url_env"],
     ),
     (
         "alerts: {webhook: {url_file: a, format: xml}}",

@@ -414,7 +414,7 @@ fn a_look_ends_when_the_run_is_to_stop() {
             .reason
             .as_ref()
             .unwrap()
-            .contains("not looked at to the end"),
+            .contains("survey stopped early"),
         "{:?}",
         report.repos[0]
     );

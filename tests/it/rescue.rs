@@ -340,3 +340,37 @@ fn names_that_windows_would_mistake_for_git_are_names() {
     assert_eq!(ran.code, 0, "{ran:?}");
     same("the restored tree", &standing(&tree.path), &files);
 }
+
+#[test]
+fn content_that_is_damaged_in_the_store_is_not_put_in_place() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("work");
+    tree.write("mine.ts", "mine\n")
+        .write("other.ts", "other\n")
+        .age(31.0);
+    let rescue = rescue_of(&world.night(), &tree);
+    let object = |name: &str| {
+        let id = shop.git(&["rev-parse", &format!("{rescue}:{name}")]);
+        shop.git_dir(format!("objects/{}/{}", &id[..2], &id[2..]))
+    };
+    let [mine, other] = ["mine.ts", "other.ts"].map(object);
+    let whole = std::fs::read(&mine).unwrap();
+    remove(&mine);
+    std::fs::copy(&other, &mine).unwrap();
+    let out = world.beside("out");
+    let to = out.to_str().unwrap();
+    let restore = || world.treewarden(&["rescue", "restore", &rescue, "mine.ts", "--to", to]);
+    let ran = restore();
+    assert!(
+        ran.code == 1 && ran.err.contains("is damaged; see `git fsck`"),
+        "{ran:?}"
+    );
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
+    remove(&mine);
+    write(&mine, whole);
+    let ran = restore();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(std::fs::read(out.join("mine.ts")).unwrap(), b"mine\n");
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
+}

@@ -279,7 +279,7 @@ fn a_shard_that_dies_is_not_waited_for_and_the_next_night_goes_on_there() {
     assert!(
         last.failures
             .iter()
-            .any(|why| why.starts_with("shard 0/3 ended without a word")),
+            .any(|why| why.starts_with("shard 0/3 died without releasing its lock")),
         "{:?}",
         last.failures
     );

@@ -482,6 +482,43 @@ fn what_is_no_note_proves_nothing_and_the_trash_is_emptied_all_the_same() {
 }
 
 #[test]
+fn what_can_not_be_read_in_the_trash_is_told_and_hinders_no_repo() {
+    let world = World::new();
+    for name in ["acme/shop", "acme/other"] {
+        world.repo(name).tree("landed").age(2.0);
+    }
+    write(&world.at("file"), "");
+    let odd = world.at(".treewarden/trash/odd/note.json");
+    let note = format!(
+        r#"{{"schema":"treewarden.taken/1","from":"{}","admin":"{}"}}"#,
+        world.at("worktrees/acme__shop/landed").display(),
+        world.at("file/admin").display()
+    );
+    write(&odd, note);
+    let report = world.pass(1, &["run"]);
+    let outcomes = report
+        .repos
+        .iter()
+        .map(|repo| (repo.name.clone(), format!("{:?}", repo.outcome)))
+        .collect();
+    same(
+        "outcomes",
+        &outcomes,
+        &map(&[("acme/other", "Maintained"), ("acme/shop", "Maintained")]),
+    );
+    assert!(
+        report.failures.len() == 1 && report.failures[0].contains("trash/odd`: "),
+        "{:?}",
+        report.failures
+    );
+    for name in ["acme__shop", "acme__other"] {
+        let landed = world.at(format!("worktrees/{name}/landed"));
+        assert!(!landed.exists(), "{name}");
+    }
+    assert!(odd.exists());
+}
+
+#[test]
 fn ballast_that_was_cut_short_is_made_whole_and_a_link_is_not_filled() {
     let world = World::new();
     let state = volume(&world).state;

@@ -725,7 +725,7 @@ fn a_tree_goes_by_the_nights_own_verdict_and_rescue() {
         ("locked", "mine"),
         ("rebasing", "rebase under way"),
         ("nested", "is a nested repo"),
-        ("unknown", "nobody can tell"),
+        ("unknown", "its contents are unknown"),
     ] {
         said(
             &drop_tree(&world, &[name, "--rescue"]),

@@ -505,7 +505,7 @@ impl Adding<'_> {
                 &start.commit.to_string(),
             ]);
             if let Err(error) = gone {
-                tracing::warn!(%error, "a branch too many");
+                tracing::warn!(%error, "failed to delete the branch of a worktree that was not created");
             }
         }
     }

@@ -110,7 +110,7 @@ impl Removal<'_> {
     fn permit(&self, verdict: &Verdict) -> Result<Going, WorkError> {
         let is_kept = !self.rescue;
         match verdict {
-            Verdict::Unknown(why) => Err(self.stays(format!("nobody can tell what is in it: {why}"))),
+            Verdict::Unknown(why) => Err(self.stays(format!("its contents are unknown: {why}"))),
             Verdict::Keep(kept) => Err(self.stays(kept.reason.to_string())),
             Verdict::Missing if self.tree.locked.is_some() => Err(self.stays("it is gone from the disk and locked; if it never comes back, run `git worktree unlock` first".to_owned())),
             Verdict::Missing if !self.tree.in_progress.is_empty() => Err(self.stays(format!(
@@ -180,7 +180,7 @@ impl Removal<'_> {
         let left = if left.is_empty() {
             ""
         } else {
-            "; some of it waits in the trash for the night"
+            "; part of it stays in the trash until the next run"
         };
         Ok(format!(
             "removed `{}`{branch}{rescued}{left}",

@@ -8,10 +8,10 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum LockFileError {
     /// It contains a zero byte.
-    #[error("it is no text")]
+    #[error("it contains a zero byte")]
     NoText,
     /// It is a pointer of git-lfs.
-    #[error("git-lfs keeps it elsewhere")]
+    #[error("it is a git-lfs pointer")]
     Lfs,
     /// This line is not JSON, or not of the expected form. Its text isn't quoted: a repo may have
     /// put anything there.
@@ -21,7 +21,7 @@ pub enum LockFileError {
     #[error("line {0} is no TOML of its form")]
     Toml(usize),
     /// The survey of a repo takes in no more new packages than this.
-    #[error("more than {0} packages are too many for one night")]
+    #[error("more than {0} packages are too many for one run")]
     TooManyNew(usize),
     /// It names this many packages, too many.
     #[error("it names {0} packages, more than any well-formed one")]

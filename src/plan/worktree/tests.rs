@@ -192,14 +192,14 @@ fn each_row_of_the_table() {
         ),
         (
             Worktree {
-                in_use: Some("node (pid 7) stands in it".into()),
+                in_use: Some("node (pid 7) has its working directory in it".into()),
                 ..tree(900, State::NotLooked)
             },
             "keep in use",
         ),
         (
             Worktree {
-                in_use: Some("node (pid 7) stands in it".into()),
+                in_use: Some("node (pid 7) has its working directory in it".into()),
                 ..tree(900, landed())
             },
             "keep in use",
@@ -384,7 +384,7 @@ fn what_a_verdict_says_in_words() {
         (tree(-1, State::NotLooked), format!("last active in the future (1972-09-28), {future}")),
         (
             Worktree { active: DateTime::<Utc>::MAX_UTC, ..tree(0, State::NotLooked) },
-            format!("last active in the future (a time that can't be told), {future}"),
+            format!("last active in the future (a timestamp out of range), {future}"),
         ),
         (Worktree { in_progress: vec!["rebase", "bisect"], ..tree(0, State::NotLooked) }, "rebase and bisect under way".to_owned()),
         (tree(0, State::NotLooked), "active too recently for any class".to_owned()),

@@ -25,7 +25,7 @@ impl fmt::Display for Change {
             Self::Mode => "has another mode",
             Self::Deleted => "is deleted",
             Self::Modified => "is modified",
-            Self::NotGits => "is somebody's, not git's",
+            Self::NotGits => "was not written by git",
             Self::Staged => "is staged",
             Self::Untracked => "is untracked",
         })

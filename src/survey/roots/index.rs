@@ -233,7 +233,7 @@ impl<R: Read> Index<R> {
                 let mode = str::from_utf8(&mode)
                     .ok()
                     .and_then(|mode| u32::from_str_radix(mode, 8).ok());
-                if mode.ok_or_else(|| odd("has a mode that makes no sense"))? != 0 {
+                if mode.ok_or_else(|| odd("has a malformed mode"))? != 0 {
                     ids.push(self.bytes()?)?;
                 }
             }

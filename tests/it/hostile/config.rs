@@ -432,7 +432,7 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["extensions.preciousObjects=true"],
         "does not know this extension",
     ),
-    (&["extensions.\u{9b}31m=\u{1b}[31m"], "makes no sense"),
+    (&["extensions.\u{9b}31m=\u{1b}[31m"], "is malformed"),
     (&["filter.git-crypt.clean={}"], "encrypted files"),
 ];
 
@@ -572,7 +572,7 @@ fn places() -> Vec<Case> {
         Case::new(
             "config-without-an-end",
             refused(),
-            "makes no sense",
+            "is malformed",
             |evil: &Evil| {
                 write(&evil.git_dir("config"), "[core]\n\tfsmonitor = \"\u{1b}[2J");
             },

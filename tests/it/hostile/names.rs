@@ -252,7 +252,7 @@ fn broken() -> Vec<Case> {
                 );
             },
         ),
-        Case::new("complaint-config", "Refused", "makes no sense", |evil| {
+        Case::new("complaint-config", "Refused", "is malformed", |evil| {
             write(&evil.git_dir("config"), format!("[core \"{EVIL}\n"));
         }),
         Case::new("complaint-object", "Failed", "damaged: ", |evil| {
