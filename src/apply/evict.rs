@@ -82,14 +82,26 @@ impl Evictor<'_> {
             if self.stop.reached().is_some() {
                 break;
             }
+            let all_units = match self.trash.bin(None) {
+                Ok(bin) => bin,
+                Err(error) if outcomes.is_empty() => return Err(error),
+                // The units of earlier batches are gone, so they have to be in the report.
+                Err(error) => {
+                    let why = format!(
+                        "failed to use the trash: {error}; look into the volume's state directory"
+                    );
+                    outcomes.extend(batch.iter().map(|_| UnitOutcome::Failed(why.clone())));
+                    continue;
+                }
+            };
             let bins = Bins {
-                all: self.trash.bin(None)?,
+                all: all_units,
                 own: Mutex::default(),
             };
             outcomes.extend(self.batch(&bins, batch));
             let own = bins.own.into_inner().expect("no eviction panics");
             for bin in own.into_iter().chain([bins.all]) {
-                let emptied = bin.empty(self.stop)?;
+                let emptied = bin.empty(self.stop);
                 all.freed += emptied.freed;
                 all.left.extend(emptied.left);
             }
@@ -230,7 +242,7 @@ impl Evictor<'_> {
                 ))),
             };
             if let Some(stays) = stays {
-                bin.empty(self.stop)?;
+                bin.empty(self.stop);
                 return Ok(stays);
             }
             gone_is_done(bin.take(&lock, path))?;

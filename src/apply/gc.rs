@@ -4,12 +4,12 @@
 //! and after decide (`docs/design/git.md#judge-by-outcome`). The plan lists the steps.
 
 use super::proof::ProofError;
-use super::reflogs::{self, Batch, Cutoffs, Reflogs};
+use super::reflogs::{self, Batch, Compared, Cutoffs, Reflogs};
 use super::repo::RepoExecutor;
 use super::trash::TrashError;
 use crate::facts::repo::Store as Counts;
+use crate::fs::humanize;
 use crate::fs::openat::{self, found};
-use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::git::{Git, GitError};
 use crate::lock::{LockError, StillHeld};
@@ -57,16 +57,9 @@ pub enum GcError {
     /// The refs could not be read.
     #[error("failed to look at the repo's refs: {}; see `git fsck`", .0.message())]
     Store(#[from] git2::Error),
-    /// The reflogs could not be compared.
-    #[error(
-        "failed to compare the reflogs after their expiry: {0}; look for missing lines with `git reflog`"
-    )]
-    Reflogs(#[source] io::Error),
-    /// Git treated a log that it couldn't read as empty.
-    #[error(
-        "git dropped young lines of the reflog `{0}`; they were put back; look after the disk, it may be failing"
-    )]
-    Emptied(VolumePath),
+    /// Git treated reflogs that it couldn't read as empty, or nobody could see whether it did.
+    #[error("{0}")]
+    Reflogs(String),
     /// Git reported success and did nothing.
     #[error(
         "failed to repack: git reported success, but {loose} loose objects and {packs} packs are still there; look for a stale lock in `.git/objects`"
@@ -257,13 +250,10 @@ fn expire(
             .collect();
         executor.lock.still_held()?;
         let done = git.change(&command).map_err(GcError::from);
-        let mended = reflogs::since(cutoffs)
-            .map_or(Ok(Vec::new()), |since| batch.put_back(since))
-            .map_err(GcError::Reflogs)?;
-        mended
-            .into_iter()
-            .next()
-            .map_or(done, |log| Err(GcError::Emptied(log)))
+        match reflogs::since(cutoffs) {
+            Some(since) => expired(done, &batch.put_back(since)),
+            None => done,
+        }
     };
     let reflogs = Reflogs {
         shadow: executor.shadow,
@@ -272,6 +262,31 @@ fn expire(
         now: executor.now,
     };
     reflogs.each_due(one)
+}
+
+/// Returns the outcome of an expiry, with what it did to the reflogs.
+fn expired(done: Result<(), GcError>, compared: &Compared) -> Result<(), GcError> {
+    let some = |logs: &[String], named: usize| {
+        humanize::of_all(logs.get(..named).unwrap_or(logs), logs.len())
+    };
+    let mut wrong = Vec::new();
+    if !compared.failed.is_empty() {
+        wrong.push(format!(
+            "failed to compare or restore reflogs after their expiry: {}; look for missing lines with `git reflog`",
+            some(&compared.failed, 1)
+        ));
+    }
+    if !compared.mended.is_empty() {
+        wrong.push(format!(
+            "git dropped young lines of reflogs: {}; they were put back; look after the disk, it may be failing",
+            some(&compared.mended, 5)
+        ));
+    }
+    if wrong.is_empty() {
+        return done;
+    }
+    wrong.extend(done.err().map(|error| error.to_string()));
+    Err(GcError::Reflogs(wrong.join("; ")))
 }
 
 /// Deletes the refs with which an earlier version kept what git doesn't see.
@@ -355,5 +370,28 @@ pub fn judge(plan: &Gc, done: &Done, before: &Counts, after: &Counts) -> Result<
             loose: after.loose_objects,
             packs: after.packs,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_expiry_did_to_reflogs_is_told_with_git_s_own_error() {
+        let names = |of: std::ops::Range<u8>| of.map(|number| format!("`{number}`")).collect();
+        let compared = Compared {
+            mended: names(0..7),
+            failed: names(7..9),
+        };
+        let git = || Err(GcError::Roots("git said so".to_owned()));
+        let told = expired(git(), &compared).unwrap_err().to_string();
+        for part in ["`7` and 1 more;", "`4` and 2 more;", "git said so"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(expired(Ok(()), &compared).is_err());
+        assert!(expired(Ok(()), &Compared::default()).is_ok());
+        let told = expired(git(), &Compared::default()).unwrap_err();
+        assert!(matches!(told, GcError::Roots(_)), "{told}");
     }
 }

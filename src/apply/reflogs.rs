@@ -6,6 +6,7 @@
 //! the only trace of a commit that was reset away would be lost. So each log is read before the
 //! expiry, and compared after it. Only a few logs are in memory at a time.
 
+use super::trash::remove_draft;
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -31,6 +32,15 @@ pub struct Batch {
     logs: Vec<(VolumePath, Vec<u8>)>,
     bytes: usize,
     held: Held,
+}
+
+/// The reflogs after an expiry, for people.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Those that had lost a young line, and were restored.
+    pub mended: Vec<String>,
+    /// Those that could not be compared or restored, and why.
+    pub failed: Vec<String>,
 }
 
 /// A line older than the first cutoff is dropped if it is reachable from the ref, a line older than
@@ -194,32 +204,39 @@ impl Batch {
         self.bytes > BYTES_AT_ONCE || self.names.len() >= AT_ONCE
     }
 
-    /// Restores each log that has lost a line of `since` or later, with all its earlier lines and
-    /// the new ones. Returns those logs.
-    ///
-    /// # Errors
-    /// A log can't be read again or written: it and the logs after it are not restored.
-    pub fn put_back(self, since: DateTime<Utc>) -> io::Result<Vec<VolumePath>> {
-        let mut mended = Vec::new();
+    /// Restores each log that has lost a line of `since` or later. One that can't be restored must
+    /// not keep the others from coming back.
+    pub fn put_back(self, since: DateTime<Utc>) -> Compared {
+        let mut compared = Compared::default();
         for (log, before) in self.logs {
-            // The log was deleted with its branch, and not by the expiry.
-            let Some(after) = found(openat::read(&log, reach::LOG_CAP))? else {
-                continue;
-            };
-            let there: HashSet<&[u8]> = lines(&after).collect();
-            let lost = |line: &&[u8]| {
-                !there.contains(line) && time_of(line).is_some_and(|time| time >= since)
-            };
-            if lines(&before).any(|line| lost(&line)) {
-                let old: HashSet<&[u8]> = lines(&before).collect();
-                let new: Vec<&[u8]> = lines(&after).filter(|line| !old.contains(line)).collect();
-                let all: Vec<&[u8]> = lines(&before).chain(new).collect();
-                write(&log, &[all.join(&b"\n"[..]), b"\n".to_vec()].concat())?;
-                mended.push(log);
+            match put_back(&log, &before, since) {
+                Ok(true) => compared.mended.push(format!("`{log}`")),
+                Ok(false) => {}
+                Err(error) => compared.failed.push(format!("`{log}`: {error}")),
             }
         }
-        Ok(mended)
+        compared
     }
+}
+
+/// Writes all lines of `before` and the new ones into the log if it has lost a line of `since` or
+/// later. Returns whether it had.
+fn put_back(log: &VolumePath, before: &[u8], since: DateTime<Utc>) -> io::Result<bool> {
+    // The log was deleted with its branch, and not by the expiry.
+    let Some(after) = found(openat::read(log, reach::LOG_CAP))? else {
+        return Ok(false);
+    };
+    let there: HashSet<&[u8]> = lines(&after).collect();
+    let lost =
+        |line: &[u8]| !there.contains(line) && time_of(line).is_some_and(|time| time >= since);
+    if !lines(before).any(lost) {
+        return Ok(false);
+    }
+    let old: HashSet<&[u8]> = lines(before).collect();
+    let new: Vec<&[u8]> = lines(&after).filter(|line| !old.contains(line)).collect();
+    let all: Vec<&[u8]> = lines(before).chain(new).collect();
+    write(log, &[all.join(&b"\n"[..]), b"\n".to_vec()].concat())?;
+    Ok(true)
 }
 
 /// Returns the lines without trailing blanks, which git doesn't write consistently.
@@ -249,10 +266,13 @@ fn write(log: &VolumePath, text: &[u8]) -> io::Result<()> {
     let mode =
         Mode::from_raw_mode(openat::stat(log)?.st_mode) & (Mode::RWXU | Mode::RWXG | Mode::RWXO);
     let mut file = File::from(rustix::fs::openat(&directory, &lock, flags, mode)?);
-    rustix::fs::fchmod(&file, mode)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    Ok(rustix::fs::renameat(&directory, &lock, &directory, name)?)
+    let mut put = || -> io::Result<()> {
+        rustix::fs::fchmod(&file, mode)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        Ok(rustix::fs::renameat(&directory, &lock, &directory, name)?)
+    };
+    put().inspect_err(|_| remove_draft(&directory, &lock))
 }
 
 #[cfg(test)]
@@ -285,15 +305,56 @@ mod tests {
         write("emptied", new.clone());
         write("expired", young.clone());
         std::fs::rename(logs.join("deleted"), top.path().join("deleted")).unwrap();
-        let mended = read
-            .put_back(DateTime::from_timestamp(200, 0).unwrap())
-            .unwrap();
-        assert_eq!(mended, [git_dir.join("logs/refs/heads/emptied").unwrap()]);
+        let compared = read.put_back(DateTime::from_timestamp(200, 0).unwrap());
+        assert_eq!(
+            (compared.mended, compared.failed),
+            (
+                vec!["`repo/.git/logs/refs/heads/emptied`".to_owned()],
+                Vec::new()
+            )
+        );
         let now = |name: &str| std::fs::read_to_string(logs.join(name)).unwrap();
         assert_eq!(
             (now("emptied"), now("expired")),
             (old.clone() + &young + &new, young)
         );
         assert_eq!(std::fs::read_dir(&logs).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_log_that_can_not_be_restored_keeps_no_other_from_coming_back() {
+        let top = tempfile::tempdir().unwrap();
+        let root: std::sync::Arc<Path> = top.path().into();
+        let log = |name: &str| VolumePath::new(&root, Path::new(name)).unwrap();
+        let young = b"young young A <a@b> 300 +0000\tcommit: young\n";
+        let read = Batch {
+            logs: ["first", "odd", "last"]
+                .map(|name| (log(name), young.to_vec()))
+                .to_vec(),
+            ..Batch::default()
+        };
+        std::fs::create_dir(log("odd").path()).unwrap();
+        for name in ["first", "last"] {
+            std::fs::write(log(name).path(), "").unwrap();
+        }
+        let compared = read.put_back(DateTime::from_timestamp(200, 0).unwrap());
+        assert_eq!(compared.mended, ["`first`", "`last`"]);
+        assert!(
+            compared.failed.len() == 1 && compared.failed[0].starts_with("`odd`: "),
+            "{:?}",
+            compared.failed
+        );
+        for name in ["first", "last"] {
+            assert_eq!(std::fs::read(log(name).path()).unwrap(), young);
+        }
+    }
+
+    #[test]
+    fn a_log_that_can_not_be_replaced_is_not_left_locked() {
+        let top = tempfile::tempdir().unwrap();
+        let log = VolumePath::new(&top.path().into(), Path::new("log")).unwrap();
+        std::fs::create_dir(log.path()).unwrap();
+        write(&log, b"text\n").unwrap_err();
+        assert!(!top.path().join("log.lock").exists());
     }
 }

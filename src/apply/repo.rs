@@ -6,7 +6,6 @@
 
 use super::rescue::{DropError, RescueError, Rescued, Unsaved, forget, rescue, supersede};
 use super::trash::{Emptied, Trash, TrashError};
-use crate::facts::cache::Size;
 use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
 use crate::fs::openat::{self, found};
@@ -42,7 +41,7 @@ pub enum StepError {
     #[error("failed to use the trash: {0}; look into the volume's state directory")]
     Io(#[from] io::Error),
     /// The tree changed after the decision.
-    #[error("somebody worked in it while it was being reaped; it stands where it stood")]
+    #[error("somebody worked in it while it was being reaped; it was put back")]
     Changed,
     /// The tree of the registration is back, or its lock changed.
     #[error("somebody locked it or brought its tree back meanwhile; its registration stays")]
@@ -52,7 +51,7 @@ pub enum StepError {
     LookAgain(#[source] io::Error),
     /// A plan asked for a tree that nobody inspected.
     #[error(
-        "failed to reap: the tree was not looked at; this is a mistake in treewarden, please report it"
+        "failed to reap: the tree was not surveyed; this is a mistake in treewarden, please report it"
     )]
     NotLooked,
 }
@@ -88,7 +87,7 @@ impl RepoExecutor<'_> {
     pub fn clear(&self, leftover: &VolumePath) -> Result<Emptied, StepError> {
         let bin = self.trash.bin(None)?;
         bin.take(self.lock, leftover)?;
-        Ok(bin.empty(self.stop)?)
+        Ok(bin.empty(self.stop))
     }
 
     /// Marks a tree as missing in its admin directory, for later runs.
@@ -230,13 +229,10 @@ impl RepoExecutor<'_> {
             unchanged.and_then(|()| Ok(bin.take(self.lock, &tree.admin).map(drop)?))
         {
             bin.give_back(&taken, place)?;
-            bin.empty(self.stop)?;
+            bin.empty(self.stop);
             return Err(error);
         }
-        Ok(bin.empty(self.stop).unwrap_or_else(|error| Emptied {
-            freed: Size::default(),
-            left: vec![error.to_string()],
-        }))
+        Ok(bin.empty(self.stop))
     }
 
     /// Drops the rescue if the tree was put back because somebody works in it, or if a missing tree
@@ -251,7 +247,7 @@ impl RepoExecutor<'_> {
                 &saved.commit.to_string(),
             )
         {
-            tracing::warn!(%error, "a rescue too many");
+            tracing::warn!(%error, "failed to delete a rescue that is no longer needed");
         }
     }
 

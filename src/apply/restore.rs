@@ -7,7 +7,7 @@
 
 use super::ownership::{directories, give, open_directory, owner_of};
 use super::staging::{StagingDir, WorkshopError, free_id};
-use super::trash::{Trash, TrashError};
+use super::trash::{Trash, TrashError, remove_draft};
 use crate::fs::humanize;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -18,7 +18,7 @@ use crate::survey::committed::Files;
 use crate::survey::extensions;
 use crate::survey::rescues::{Held, Piece, Pieces};
 use git2::{ObjectType, Oid, Repository};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -399,18 +399,20 @@ impl Writer<'_> {
 
     fn piece(&self, piece: &Piece, standing: &Standing) -> io::Result<()> {
         let parent = self.parent(&piece.path)?;
-        if matches!(standing, Standing::Nothing) {
-            return self.make(&parent, name(&piece.path), piece);
-        }
-        // Written beside it first, as a whole: a reader sees the old file or the new one.
+        // Written beside it first, as a whole: a reader sees what was there or the new file, and
+        // never damaged content.
         let beside = format!(".treewarden-{}", uuid::Uuid::new_v4());
-        self.make(&parent, OsStr::new(&beside), piece)?;
-        Ok(rustix::fs::renameat(
-            &parent,
-            &beside,
-            &parent,
-            name(&piece.path),
-        )?)
+        let (beside, name) = (OsStr::new(&beside), name(&piece.path));
+        let put = || -> io::Result<()> {
+            self.make(&parent, beside, piece)?;
+            match standing {
+                Standing::Nothing => put_where_none_is(&parent, beside, name),
+                Standing::Same | Standing::Other => {
+                    Ok(rustix::fs::renameat(&parent, beside, &parent, name)?)
+                }
+            }
+        };
+        put().inspect_err(|_| remove_draft(&parent, beside))
     }
 
     fn make(&self, parent: &OwnedFd, name: &OsStr, piece: &Piece) -> io::Result<()> {
@@ -474,6 +476,18 @@ impl Writer<'_> {
 
 fn name(path: &Path) -> &OsStr {
     path.file_name().unwrap_or_default()
+}
+
+/// Moves a draft to a free name. NFS has no rename that spares an existing file, but a link does.
+fn put_where_none_is(directory: &OwnedFd, draft: &OsStr, name: &OsStr) -> io::Result<()> {
+    match rustix::fs::renameat_with(directory, draft, directory, name, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            rustix::fs::linkat(directory, draft, directory, name, AtFlags::empty())?;
+            remove_draft(directory, draft);
+            Ok(())
+        }
+        moved => Ok(moved?),
+    }
 }
 
 fn hash(parent: &OwnedFd, name: &OsStr) -> io::Result<Oid> {

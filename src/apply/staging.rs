@@ -7,7 +7,7 @@
 //! is replaced.
 
 use super::ownership::{directories, give, owner_of};
-use super::trash::{Trash, TrashError};
+use super::trash::{Trash, TrashError, remove_draft};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -175,11 +175,14 @@ pub fn put_file(
         flags,
         Mode::RUSR | Mode::WUSR,
     )?);
-    write(&mut file)?;
-    give(&file, owner)?;
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-    file.sync_all()?;
-    Ok(rustix::fs::renameat(&directory, &beside, &directory, name)?)
+    let put = || -> io::Result<()> {
+        write(&mut file)?;
+        give(&file, owner)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+        file.sync_all()?;
+        Ok(rustix::fs::renameat(&directory, &beside, &directory, name)?)
+    };
+    put().inspect_err(|_| remove_draft(&directory, OsStr::new(&beside)))
 }
 
 /// Sets the owner and mode that a staged directory has in its final place.
@@ -302,4 +305,26 @@ pub fn free_id(git_dir: &VolumePath, place: &VolumePath) -> io::Result<String> {
         }
     }
     unreachable!("the loop returns")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_file_that_can_not_be_put_in_its_place_leaves_nothing() {
+        let top = tempfile::tempdir().unwrap();
+        fs::create_dir(top.path().join("taken")).unwrap();
+        let file = |name: &'static str| NewFile {
+            name: OsStr::new(name),
+            owner: None,
+            mode: 0o644,
+        };
+        let directory = openat::root(top.path()).unwrap();
+        put_file(&directory, file("new"), |_| Err(Errno::NOSPC.into())).unwrap_err();
+        put_file(&directory, file("taken"), |_| Ok(())).unwrap_err();
+        let left = fs::read_dir(top.path()).unwrap();
+        assert_eq!(left.count(), 1, "only what was there");
+    }
 }

@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, FileType};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -52,7 +53,7 @@ pub enum TrashError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The file system refused.
-    #[error("failed to move `{path}` to the trash: {cause}; it stands as before{}", rename::remedy(.cause))]
+    #[error("failed to move `{path}` to the trash: {cause}; it was not moved{}", rename::remedy(.cause))]
     Move {
         /// What should have been moved.
         path: VolumePath,
@@ -90,6 +91,16 @@ impl Emptied {
         self.freed += more.freed;
         self.left.extend(more.left);
         self
+    }
+
+    /// Returns the result for a trash entry that can't be read or changed: it stays.
+    fn none_of(place: &VolumePath, error: &io::Error) -> Self {
+        Self {
+            freed: Size::default(),
+            left: vec![format!(
+                "`{place}`: {error}; if it stays so, take from there what you need, then delete it"
+            )],
+        }
     }
 }
 
@@ -153,28 +164,32 @@ impl Trash {
     pub fn empty(&self, stop: &Stop) -> io::Result<Emptied> {
         let emptied = bins(&self.place)?
             .into_par_iter()
-            .map(|place| self.empty_one(place, stop));
-        emptied.try_reduce(Emptied::default, |one, other| Ok(one.add(other)))
+            .map(|mut place| {
+                // An entry that can't be read must not keep the others from being deleted.
+                self.empty_one(&mut place, stop)
+                    .unwrap_or_else(|error| Emptied::none_of(&place, &error))
+            });
+        Ok(emptied.reduce(Emptied::default, Emptied::add))
     }
 
-    fn empty_one(&self, place: VolumePath, stop: &Stop) -> io::Result<Emptied> {
-        let mut place = place;
-        if note::state(&place)?.is_plain() && !note::is_settled(&place)? && stop.reached().is_none()
-        {
-            match found(self.aside(&place)) {
-                Ok(Some(aside)) => place = aside,
+    /// Empties the entry at `place`, which it may rename.
+    fn empty_one(&self, place: &mut VolumePath, stop: &Stop) -> io::Result<Emptied> {
+        if note::state(place)?.is_plain() && !note::is_settled(place)? && stop.reached().is_none() {
+            match found(self.aside(place)) {
+                Ok(Some(aside)) => *place = aside,
                 Ok(None) => return Ok(Emptied::default()),
                 Err(_) => {}
             }
         }
-        let told = |line: String| tell_once(&place, vec![line]);
-        match note::state(&place)? {
+        let place = &*place;
+        let told = |line: String| tell_once(place, vec![line]);
+        match note::state(place)? {
             State::Plain => {
-                let stat = found(openat::stat(&place))?
+                let stat = found(openat::stat(place))?
                     .filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
                 let mut emptied = Bin::at(place.clone()).delete(stop)?;
                 if let Some(stat) = stat
-                    && found(openat::stat(&place))?.is_none()
+                    && found(openat::stat(place))?.is_none()
                 {
                     emptied.freed += Size::of_blocks(stat.st_blocks.cast_unsigned());
                 }
@@ -188,7 +203,7 @@ impl Trash {
                     taken.from
                 )))
             }
-            State::Unproven(_) if is_older(&place, KEPT)? => Bin::at(place).finish(stop),
+            State::Unproven(_) if is_older(place, KEPT)? => Ok(Bin::at(place.clone()).empty(stop)),
             State::Unproven(from) => Ok(told(format!(
                 "`{}` was taken by a run that did not finish, and its registration is gone or another's since: it is kept in `{}` for 30 days; \
                  take from there what you need, then delete it",
@@ -209,7 +224,8 @@ impl Trash {
     /// `is_right` says whether a worktree of the repo may be at a place.
     ///
     /// Anybody may have written a note. So only a directory is put back, only in a free place, and
-    /// only if the registration proves to be its own. Everything else stays in the trash.
+    /// only if the registration proves to be its own. Everything else stays in the trash, also what
+    /// can't be read, and whoever empties the trash reports it: it may be another repo's.
     ///
     /// # Errors
     /// [`TrashError`]: they stay in the trash.
@@ -221,8 +237,13 @@ impl Trash {
     ) -> Result<(), TrashError> {
         let admins = lock.place().relative().join(".git/worktrees");
         for place in bins(&self.place)? {
-            let (State::Coming(taken) | State::Registered(taken)) = note::state(&place)? else {
-                continue;
+            let taken = match note::state(&place) {
+                Ok(State::Coming(taken) | State::Registered(taken)) => taken,
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::warn!("failed to read `{place}`: {error}; it stays there");
+                    continue;
+                }
             };
             if taken.admin.relative().parent() != Some(&admins) {
                 continue;
@@ -231,12 +252,8 @@ impl Trash {
             let bin = Bin::at(place);
             let stands = bin.entry(0)?;
             if found(openat::stat(&stands))?.is_some() {
-                let git = taken
-                    .from
-                    .relative()
-                    .iter()
-                    .any(|part| part.eq_ignore_ascii_case(".git"));
-                let back = if git || !is_right(&taken.from) {
+                let is_git = |part: &OsStr| part.eq_ignore_ascii_case(".git");
+                let back = if taken.from.relative().iter().any(is_git) || !is_right(&taken.from) {
                     Err(io::Error::other("no worktree of this repo may stand there"))
                 } else {
                     rename::directory(&stands, &taken.from)
@@ -255,7 +272,7 @@ impl Trash {
                     continue;
                 }
             }
-            bin.finish(stop)?;
+            bin.empty(stop);
         }
         self.sweep(lock, stop)
     }
@@ -282,7 +299,7 @@ impl Trash {
         let bin = self.bin(None)?;
         bin.take(lock, &staging)?;
         // The next run deletes what can't be deleted now.
-        bin.empty(stop)?;
+        bin.empty(stop);
         Ok(())
     }
 }
@@ -345,25 +362,15 @@ impl Bin {
         })
     }
 
-    /// Deletes the trash entry. All of it was inspected, or its tree was put back.
-    ///
-    /// # Errors
-    /// As [`Trash::empty`].
-    pub fn empty(self, stop: &Stop) -> io::Result<Emptied> {
-        self.finish(stop)
-    }
-
-    /// Records in the note's name that the tree needs no further inspection, then deletes.
-    fn finish(self, stop: &Stop) -> io::Result<Emptied> {
-        match note::settle(&self.place) {
-            Ok(()) => self.delete(stop),
-            // Without that record, the next run could not distinguish the tree's remains from a
-            // tree that nobody inspected.
-            Err(error) => Ok(Emptied {
-                freed: Size::default(),
-                left: vec![format!("{}: {error}", self.place)],
-            }),
-        }
+    /// Deletes the trash entry. All of it was inspected, or its tree was put back. What can't be
+    /// deleted is in [`Emptied::left`].
+    pub fn empty(self, stop: &Stop) -> Emptied {
+        let place = self.place.clone();
+        // Recorded first, in the note's name: otherwise the next run could not distinguish the
+        // tree's remains from a tree that nobody inspected.
+        note::settle(&place)
+            .and_then(|()| self.delete(stop))
+            .unwrap_or_else(|error| Emptied::none_of(&place, &error))
     }
 
     fn delete(self, stop: &Stop) -> io::Result<Emptied> {
@@ -417,6 +424,13 @@ impl Bin {
         }
         found(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(io::Error::from))
             .map(drop)
+    }
+}
+
+/// Removes a draft of ours that could not be put in its place: nobody else knows it.
+pub(super) fn remove_draft(directory: impl AsFd, name: &OsStr) {
+    if let Err(error) = rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        tracing::debug!(?name, %error, "failed to remove a temporary file");
     }
 }
 

@@ -47,14 +47,37 @@ impl<'a> Deletion<'a> {
         Ok(())
     }
 
-    /// Moves a pack to the trash, and puts it back if it was touched since it was listed.
+    /// Moves a pack to the trash, and puts it back if it was touched since it was listed, or if one
+    /// of its files can't be moved.
     pub(super) fn pack(&mut self, directory: &VolumePath, pack: &Pack) -> Result<(), GcError> {
+        let mut taken = Vec::new();
+        let touched = self.take_pack(directory, pack, &mut taken);
+        if matches!(touched, Ok(false)) {
+            return Ok(());
+        }
+        // The index last: with it the files are a pack again. One that can't go back must not keep
+        // the others in the trash.
+        let mut back = Ok(());
+        for (to, from) in taken.iter().rev() {
+            back = back.and(self.bin.give_back_object(to, from));
+        }
+        back?;
+        touched.map(drop)
+    }
+
+    /// Moves a pack to the trash, and notes each file's new and old place in `taken`. Returns
+    /// whether the pack was touched since it was listed.
+    fn take_pack(
+        &mut self,
+        directory: &VolumePath,
+        pack: &Pack,
+        taken: &mut Vec<(VolumePath, VolumePath)>,
+    ) -> Result<bool, GcError> {
         let rest = pack
             .endings
             .iter()
             .map(String::as_str)
             .filter(|ending| !matches!(*ending, "idx" | "pack"));
-        let mut taken = Vec::new();
         let mut again = false;
         for ending in ["idx", "pack"].into_iter().chain(rest) {
             let from = directory
@@ -67,11 +90,7 @@ impl<'a> Deletion<'a> {
                     .is_none_or(|stat| packs::touched(&stat) != pack.touched);
             taken.push((to, from));
         }
-        // The index last: with it the files are a pack again.
-        for (to, from) in taken.iter().rev().filter(|_| again) {
-            self.bin.give_back_object(to, from)?;
-        }
-        Ok(())
+        Ok(again)
     }
 
     /// Moves a loose object to the trash, and puts it back if it was touched since the cutoff.
@@ -107,4 +126,43 @@ impl<'a> Deletion<'a> {
 /// answer from its cache by name alone.
 pub(super) fn touched(place: &VolumePath) -> io::Result<Option<Stat>> {
     found(openat::file(place).and_then(|file| Ok(rustix::fs::fstat(file)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::trash::Trash;
+    use crate::fs::clock;
+    use std::fs;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_touched_pack_goes_back_even_if_one_of_its_files_can_not_be_moved() {
+        let top = tempfile::tempdir().unwrap();
+        let root: Arc<Path> = top.path().into();
+        let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();
+        for directory in ["state/locks", "pack"] {
+            fs::create_dir_all(at(directory).path()).unwrap();
+        }
+        for ending in ["idx", "pack"] {
+            fs::write(at(&format!("pack/pack-1.{ending}")).path(), "").unwrap();
+        }
+        let (locks, repo) = (at("state/locks"), at("repo"));
+        let lock = LockedRepo::take(&locks, "acme/shop", &repo, "run", clock::now()).unwrap();
+        let bin = Trash::of(&at("state")).unwrap().bin(None).unwrap();
+        let pack = Pack {
+            stem: "pack-1".to_owned(),
+            written: (0, 0),
+            touched: 0,
+            kept: false,
+            promisor: false,
+            cruft: true,
+            // The last one is missing.
+            endings: ["idx", "pack", "mtimes"].map(str::to_owned).to_vec(),
+        };
+        let moved = Deletion::into(bin, &lock).pack(&at("pack"), &pack);
+        assert!(moved.is_err());
+        assert_eq!(fs::read_dir(at("pack").path()).unwrap().count(), 2);
+    }
 }

@@ -425,7 +425,7 @@ impl<'a> Store<'a> {
             deletion.loose(&packs::place(&self.objects, id)?, cutoff)?;
         }
         let Deletion { bin, unseen, .. } = deletion;
-        self.left.extend(bin.empty(self.executor.stop)?.left);
+        self.left.extend(bin.empty(self.executor.stop).left);
         unseen.map_or(Ok(()), |error| Err(error.into()))
     }
 

@@ -97,7 +97,7 @@ pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued, stop: &Stop
     };
     for older in equal().unwrap_or_default() {
         if let Err(error) = forget(lock, shadow, &older.name, &older.commit) {
-            tracing::warn!(%error, "two rescues hold the same");
+            tracing::warn!(%error, "failed to delete a superseded rescue");
         }
     }
 }

@@ -52,6 +52,8 @@ struct Job<'a> {
     since: Option<(i64, i64)>,
     /// Inodes of files of which we deleted a link: that moves their change time, too.
     linked: Mutex<HashSet<u64>>,
+    /// Inodes of open files that were met: what they hold isn't freed.
+    open: Mutex<HashSet<u64>>,
     place: &'a VolumePath,
     /// The top directory, to which directories nested too deep are moved.
     top: OwnedFd,
@@ -137,6 +139,7 @@ pub(super) fn empty(
         stay,
         since,
         linked: Mutex::default(),
+        open: Mutex::default(),
         place,
         top,
         lifted: Mutex::default(),
@@ -200,9 +203,11 @@ impl Job<'_> {
 
     /// Returns the result.
     fn emptied(self) -> io::Result<Emptied> {
+        // Below zero if somebody wrote to an open file since it was counted.
+        let freed = |all: AtomicU64| u64::try_from(all.into_inner().cast_signed()).unwrap_or(0);
         let freed = Size {
-            bytes: self.bytes.into_inner(),
-            inodes: self.inodes.into_inner(),
+            bytes: freed(self.bytes),
+            inodes: freed(self.inodes),
         };
         let entries = openat::list(openat::dir(self.place)?)?;
         let is_empty = entries
@@ -345,6 +350,9 @@ impl Job<'_> {
             Err(error) => return self.leave(Some(dir), name, error.into()),
             Ok(stat) => stat,
         };
+        if is_open(name) {
+            self.is_first_met(&stat);
+        }
         if self.is_new(&stat) {
             return self.keep(dir, name);
         }
@@ -362,10 +370,7 @@ impl Job<'_> {
                 }
             }
             Err(Errno::NOENT) => {}
-            // NFS gives this name to a deleted file that somebody still has open.
-            Err(Errno::BUSY) if name.to_bytes().starts_with(b".nfs") => {
-                self.leave(Some(dir), name, Hindrance::Open);
-            }
+            Err(Errno::BUSY) if is_open(name) => self.leave(Some(dir), name, Hindrance::Open),
             Err(error) => self.leave(Some(dir), name, error.into()),
         }
     }
@@ -379,20 +384,22 @@ impl Job<'_> {
         };
         #[expect(clippy::cast_possible_wrap, reason = "nanoseconds are below 10^9")]
         let written = (stat.st_mtime, stat.st_mtime_nsec as i64);
-        let linked = || {
-            stat.st_nlink > 1
-                || self
-                    .linked
-                    .lock()
-                    .expect("no deletion panics")
-                    .contains(&stat.st_ino)
-        };
+        let linked = || stat.st_nlink > 1 || self.is_linked(stat);
         changed(stat) >= since && (!linked() || written >= since)
     }
 
+    fn is_linked(&self, stat: &Stat) -> bool {
+        let linked = self.linked.lock().expect("no deletion panics");
+        linked.contains(&stat.st_ino)
+    }
+
+    fn is_first_met(&self, stat: &Stat) -> bool {
+        let mut open = self.open.lock().expect("no deletion panics");
+        open.insert(stat.st_ino)
+    }
+
     fn keep(&self, dir: &Dir, name: &CStr) {
-        // NFS gives this name to a deleted file that somebody still has open.
-        if name.to_bytes().starts_with(b".nfs") {
+        if is_open(name) {
             return self.leave(Some(dir), name, Hindrance::Open);
         }
         self.note(Kept::Written(self.path(Some(dir), name)));
@@ -440,22 +447,15 @@ impl Job<'_> {
     /// its bytes stay until it is closed.
     fn still_open(&self, dir: &Dir) {
         let files = read(&dir.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
-        for name in files
-            .iter()
-            .filter(|name| name.to_bytes().starts_with(b".nfs"))
-        {
-            let path = self.path(Some(dir), name);
-            let told = self
-                .left
-                .lock()
-                .expect("no deletion panics")
-                .iter()
-                .any(|kept| matches!(kept, Kept::Refused { path: told, .. } if *told == path));
+        for name in files.iter().filter(|name| is_open(name)) {
             if let Ok(stat) = rustix::fs::statat(&dir.anchor, name, AtFlags::SYMLINK_NOFOLLOW)
-                && !told
+                && self.is_first_met(&stat)
             {
-                self.bytes.fetch_sub(bytes(&stat), Ordering::Relaxed);
-                self.inodes.fetch_sub(1, Ordering::Relaxed);
+                // One of several links was not counted.
+                if !self.is_linked(&stat) {
+                    self.bytes.fetch_sub(bytes(&stat), Ordering::Relaxed);
+                    self.inodes.fetch_sub(1, Ordering::Relaxed);
+                }
                 self.leave(Some(dir), name, Hindrance::Open);
             }
         }
@@ -515,4 +515,9 @@ impl Job<'_> {
 
 fn bytes(stat: &Stat) -> u64 {
     Size::of_blocks(stat.st_blocks.cast_unsigned()).bytes
+}
+
+/// Checks whether NFS gave this name to a deleted file that somebody still has open.
+fn is_open(name: &CStr) -> bool {
+    name.to_bytes().starts_with(b".nfs")
 }

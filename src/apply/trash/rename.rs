@@ -74,7 +74,7 @@ fn writable(
 pub(super) fn remedy(cause: &io::Error) -> &'static str {
     match Errno::from_io_error(cause) {
         Some(Errno::XDEV) => {
-            "; it is a mount, or stands on another file system than the state folder: unmount it, or leave it out of the config"
+            "; it is a mount, or is on another file system than the state folder: unmount it, or leave it out of the config"
         }
         Some(Errno::PERM) => {
             "; it is another user's in a sticky directory, or protected: see `ls -ld` and `lsattr -d`, and run as its owner"

@@ -74,7 +74,7 @@ fn links_are_deleted_and_never_followed_and_hard_links_count_once() {
     assert!(!tree.path().exists());
     let state = VolumePath::new(&root, Path::new("state")).unwrap();
     assert_eq!(taken_from(&state), HashSet::from([tree]));
-    let emptied = bin.empty(&forever()).unwrap();
+    let emptied = bin.empty(&forever());
     assert_eq!(emptied.left, Vec::<String>::new());
     assert!(
         (1 << 20..1 << 21).contains(&emptied.freed.bytes),
@@ -211,7 +211,7 @@ fn what_is_written_after_the_look_stays_and_is_told_once() {
         .unwrap();
     fs::write(taken.path().join("old"), "more").unwrap();
     fs::hard_link(&elsewhere, root.join("again")).unwrap();
-    let left = bin.empty(&forever()).unwrap().left;
+    let left = bin.empty(&forever()).left;
     assert!(
         left.len() == 2
             && left
@@ -242,6 +242,78 @@ fn what_is_written_after_the_look_stays_and_is_told_once() {
     assert_eq!(fs::read_dir(trash.place.path()).unwrap().count(), 0);
 }
 
+fn socket(path: &Path) {
+    rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Socket, Mode::RWXU, 0).unwrap();
+}
+
+/// An agent may put anything in the trash: a socket as a note, or a note that names a registration
+/// below a file.
+#[test]
+fn what_can_not_be_read_hinders_nothing_else() {
+    let (top, root, trash) = volume();
+    let [tree, admin] = registered(&root);
+    a_moment();
+    let bin = trash.bin(Some((&tree, &admin))).unwrap();
+    bin.take(&Free, &tree).unwrap();
+    let odd = ["socket", "forged"].map(|name| trash.place.path().join(name));
+    for place in &odd {
+        fs::create_dir(place).unwrap();
+    }
+    socket(&odd[0].join("note.json"));
+    fs::write(top.path().join("file"), "").unwrap();
+    let note = format!(
+        r#"{{"schema":"treewarden.taken/1","from":"{}","admin":"{}"}}"#,
+        tree.path().display(),
+        top.path().join("file/admin").display()
+    );
+    fs::write(odd[1].join("note.json"), note).unwrap();
+
+    let [locks, repo] =
+        ["state/locks", "repo"].map(|name| VolumePath::new(&root, Path::new(name)).unwrap());
+    fs::create_dir(locks.path()).unwrap();
+    let now = crate::fs::clock::now();
+    let lock = LockedRepo::take(&locks, "acme/shop", &repo, "run", now).unwrap();
+    trash
+        .undo(&lock, &|_: &VolumePath| true, &forever())
+        .unwrap();
+    assert!(tree.path().exists());
+    trash.bin(None).unwrap();
+    for _ in 0..2 {
+        let left = trash.empty(&forever()).unwrap().left;
+        let told = |odd: &str| left.iter().any(|line| line.contains(odd));
+        assert!(
+            left.len() == 2 && told("trash/socket`") && told("trash/forged`"),
+            "{left:?}"
+        );
+        assert_eq!(fs::read_dir(trash.place.path()).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn a_bin_that_can_not_be_read_is_left() {
+    let (_top, _root, trash) = volume();
+    let bin = trash.bin(None).unwrap();
+    socket(&bin.place.path().join(note::GONE));
+    assert_eq!(bin.empty(&forever()).left.len(), 1);
+}
+
+/// Only some of them are told, and none was counted as freed.
+#[test]
+fn any_number_of_files_that_somebody_has_open_frees_nothing() {
+    let (top, root, trash) = volume();
+    let cache = VolumePath::new(&root, Path::new("cache")).unwrap();
+    fs::create_dir(cache.path()).unwrap();
+    let bin = trash.bin_since_now(&cache).unwrap();
+    let taken = bin.take(&Free, &cache).unwrap();
+    a_moment();
+    for number in 0..30 {
+        fs::write(taken.path().join(format!(".nfs{number:024}")), "open").unwrap();
+    }
+    let emptied = bin.empty(&forever());
+    assert_eq!((emptied.left.len(), emptied.freed), (20, Size::default()));
+    assert!(!top.path().join("cache").exists());
+}
+
 #[test]
 fn a_line_is_told_once_in_whatever_order_threads_come_to_it() {
     let (_top, _root, trash) = volume();
@@ -270,7 +342,7 @@ fn a_directory_that_nobody_may_write_to_can_be_taken() {
         &VolumePath::new(&root, Path::new("module@v1")).unwrap(),
     )
     .unwrap();
-    assert_eq!(bin.empty(&forever()).unwrap().left, Vec::<String>::new());
+    assert_eq!(bin.empty(&forever()).left, Vec::<String>::new());
     assert!(!module.exists());
 }
 
