@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn a_bitmap_may_hold_runs_of_words() {
         let runs = bitmap(200, &[1 | 2 << 1 | 1 << 33, 0b101]);
-        let found = Bytes(&runs).bitmap().unwrap();
+        let found = Bytes(&runs).bitmap(&mut Held::default()).unwrap();
         assert_eq!(found, (0..128).chain([128, 130]).collect::<Vec<_>>());
     }
 

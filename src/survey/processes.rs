@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn a_process_that_proc_hides_is_not_dead() {
         let top = tempfile::tempdir().unwrap();
-        let place = VolumePath::new(&top.path().into(), Path::new("")).unwrap();
+        let place = VolumePath::new(&top.path().into(), Path::new("tree")).unwrap();
         let hidden = Found {
             all: true,
             ..Found::default()

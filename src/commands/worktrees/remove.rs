@@ -13,6 +13,7 @@ use crate::facts::worktree::{State, Worktree};
 use crate::fs::clock;
 use crate::fs::stop::Stop;
 use crate::git::shadow::Shadow;
+use crate::plan::reason::KeepReason;
 use crate::plan::repo::is_stale;
 use crate::plan::worktree::{Class, Verdict, verdict};
 use crate::state::volume;

@@ -4,11 +4,11 @@
 use super::{Registered, moment};
 use crate::facts::rescue::Own;
 use crate::facts::worktree::{Contents, State, Worktree};
+use crate::fs::openat::Listed;
 use crate::fs::volume_path::VolumePath;
 use crate::survey::context::Context;
 use crate::survey::known::{Change, Known};
 use crate::survey::nested;
-use crate::survey::registration::Listed;
 use crate::survey::tree::Listing;
 use chrono::{DateTime, Utc};
 use std::io;
