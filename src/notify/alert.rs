@@ -129,7 +129,7 @@ fn details(eviction: &Eviction) -> Vec<String> {
 /// Live trees' packages were evicted: their next jobs fetch them again.
 fn evicted_in_use(report: &RunReport) -> Option<Alert> {
     let summary = format!(
-        "{} were evicted because nothing else was left",
+        "evicted because nothing else was left: {}",
         in_use(&report.eviction)?
     );
     Some(alert("EvictedInUse", Severity::Warning, &summary))

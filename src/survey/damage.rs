@@ -325,12 +325,10 @@ fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> 
     Ok(refs)
 }
 
-/// Checks that the branch of HEAD exists or is unborn. It may be an alias, a ref that names
-/// another one: git follows these as deep.
+/// Checks that HEAD's branch exists or is unborn. Like git, follows five refs that name others.
 fn prove_branch(git_dir: &VolumePath, refs: &Refs, mut branch: String) -> io::Result<()> {
-    const DEEPEST: usize = 5;
-    for _ in 0..DEEPEST {
-        if refs.contains_key(&branch) || !branch.starts_with("refs/") {
+    for _ in 0..5 {
+        if refs.contains_key(&branch) || git_dir.join(&branch).is_err() {
             break;
         }
         match one(git_dir, Path::new(&branch))? {

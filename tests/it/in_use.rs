@@ -300,7 +300,7 @@ fn what_is_in_use_goes_last_where_the_config_says_so_and_loudly() {
     assert!(
         alert
             .summary
-            .starts_with("1 unit, 1 MiB, that lock files of live trees name had to go"),
+            .starts_with("evicted because nothing else was left: 1 unit, 1 MiB, that lock files"),
         "{}",
         alert.summary
     );

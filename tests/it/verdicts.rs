@@ -924,7 +924,7 @@ const SUBMODULES: Group = Group {
             at.git(&["submodule", "--quiet", "update", "--init"]);
             at.git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
         }),
-        ("file-in-its-place", DIRTY, |at| {
+        ("file-in-its-place", BLOCKED_DIRTY, |at| {
             remove(&at.path("sub"));
             at.write("sub", "mine\n");
         }),

@@ -759,7 +759,6 @@ fn a_tree_goes_by_the_nights_own_verdict_and_rescue() {
     );
     remove(&gone.admin.join("rebase-merge"));
     // And one whose registration is dropped, after a rescue of what only it has.
-    remove(&gone.path);
     said(&drop_tree(&world, &["gone"]), 0, &["removed"]);
     let gone = shop.detached("gone-with-work");
     gone.commit("b.ts", "x");

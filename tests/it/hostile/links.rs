@@ -598,7 +598,7 @@ fn trees() -> Vec<Case> {
                 "ref: refs/heads/main\n",
             );
         }),
-        Case::new("tree-a-link", UNKNOWN, "something else", |evil| {
+        Case::new("tree-a-link", UNKNOWN, "not a directory", |evil| {
             remove(&evil.landed.path);
             symlink(
                 evil.repo.world.at("worktrees/acme__victim/landed"),
