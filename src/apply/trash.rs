@@ -162,13 +162,11 @@ impl Trash {
     /// # Errors
     /// The trash can't be read; what can't be deleted is in [`Emptied::left`].
     pub fn empty(&self, stop: &Stop) -> io::Result<Emptied> {
-        let emptied = bins(&self.place)?
-            .into_par_iter()
-            .map(|mut place| {
-                // An entry that can't be read must not keep the others from being deleted.
-                self.empty_one(&mut place, stop)
-                    .unwrap_or_else(|error| Emptied::none_of(&place, &error))
-            });
+        let emptied = bins(&self.place)?.into_par_iter().map(|mut place| {
+            // An entry that can't be read must not keep the others from being deleted.
+            self.empty_one(&mut place, stop)
+                .unwrap_or_else(|error| Emptied::none_of(&place, &error))
+        });
         Ok(emptied.reduce(Emptied::default, Emptied::add))
     }
 

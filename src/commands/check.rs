@@ -159,9 +159,7 @@ fn git(stop: &Stop) -> Line {
         ),
         Ok(None) => bad(
             "git",
-            format!(
-                "`git version` printed no version; install {major}.{minor} or newer"
-            ),
+            format!("`git version` printed no version; install {major}.{minor} or newer"),
         ),
         Err(error) => bad("git", error),
     }

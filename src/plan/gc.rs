@@ -543,7 +543,8 @@ mod tests {
         .unwrap();
         let calm = Gc::none("calm");
         assert_eq!(calm.clone().index(Vec::new()), calm);
-        let reason = "calm; a crashed git left packs without an index (1), which get one".to_owned();
+        let reason =
+            "calm; a crashed git left packs without an index (1), which get one".to_owned();
         assert_eq!(
             calm.clone().index(vec![pack.clone()]),
             Gc {

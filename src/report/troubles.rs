@@ -116,13 +116,13 @@ pub(crate) fn in_use(eviction: &Eviction) -> Option<String> {
 }
 
 fn in_use_went(report: &RunReport) -> Option<Trouble> {
-    let verb = if report.run.dry_run {
-        "will have to go"
+    let what = if report.run.dry_run {
+        "will be evicted"
     } else {
-        "had to go"
+        "evicted"
     };
     let why = format!(
-        "{} {verb}, for nothing else was left: the next jobs fetch them again. Enlarge the volume, or keep them with eviction.in_use: keep.",
+        "{what} because nothing else is left: {}. The next jobs fetch them again. Enlarge the volume, or keep them with eviction.in_use: keep.",
         in_use(&report.eviction)?
     );
     Some(Trouble {

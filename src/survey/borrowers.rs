@@ -249,9 +249,9 @@ impl<'a> Walk<'a> {
             return;
         };
         if let Some(why) = self.late() {
-            return self.all.unknown(format!(
-                "the search for its borrowers is incomplete: {why}"
-            ));
+            return self
+                .all
+                .unknown(format!("the search for its borrowers is incomplete: {why}"));
         }
         match above
             .anchor

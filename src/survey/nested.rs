@@ -129,7 +129,9 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
         )));
     }
     let Some(repo) = objects(git_dir, stop)? else {
-        return Ok(Some("its repo contains links, alternates or damaged objects".to_owned()));
+        return Ok(Some(
+            "its repo contains links, alternates or damaged objects".to_owned(),
+        ));
     };
     let at = |name: &str| git_dir.join(name).map_err(io::Error::from);
     let (mut own, mut remote) = (reach::Ids::of(stop), reach::Ids::of(stop));
@@ -323,7 +325,9 @@ pub(super) fn submodule(
         return Ok(Some("it is at another commit than HEAD names".to_owned()));
     }
     let Some(repo) = objects(&git_dir, stop)? else {
-        return Ok(Some("its repo contains links, alternates or damaged objects".to_owned()));
+        return Ok(Some(
+            "its repo contains links, alternates or damaged objects".to_owned(),
+        ));
     };
     let known = Known::of_submodule(stop, &repo, &git_dir, head)?;
     let listing = known.listed(place, true)?;

@@ -293,7 +293,8 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     };
     if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
         return Ok(State::Unknown(
-            "its place is not a directory; move that away, then run `git worktree repair`".to_owned(),
+            "its place is not a directory; move that away, then run `git worktree repair`"
+                .to_owned(),
         ));
     }
     if let Some(why) = not_ours(place, &tree.admin)? {

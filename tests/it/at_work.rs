@@ -84,7 +84,10 @@ fn a_tree_in_which_somebody_is_at_work_stays_until_he_is_gone() {
         .unwrap();
     assert_eq!(
         row.reasons,
-        [format!("sleep (pid {}) has its working directory in it", at_work[0].id())]
+        [format!(
+            "sleep (pid {}) has its working directory in it",
+            at_work[0].id()
+        )]
     );
     // `worktree remove` refuses it too, unless the caller is the process in the tree.
     let removed = world.treewarden(&["worktree", "remove", "acme/shop", "stands"]);

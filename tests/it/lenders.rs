@@ -425,7 +425,11 @@ fn a_store_that_borrows_from_itself_is_left_alone() {
         let line = format!("{}\n", lender.git_dir("objects").display());
         lend(&borrower.git_dir(""), &line);
     }
-    let stores = || repos.each_ref().map(|repo| snapshot(&repo.git_dir("objects")));
+    let stores = || {
+        repos
+            .each_ref()
+            .map(|repo| snapshot(&repo.git_dir("objects")))
+    };
     let before = stores();
     let report = world.pass(1, &["run"]);
     for row in report.repos.iter().filter(|row| row.name != "acme/free") {

@@ -432,12 +432,14 @@ fn a_run_keeps_what_git_gc_keeps() {
     let judged = sweep(0, IN_CI, NOT_YET);
     judged.tell(IN_CI);
     assert!(judged.findings.is_empty());
-    let dropped = ["git dropped something", "a run dropped something"]
-        .map(|what| judged.seen.get(what).copied().unwrap_or_default());
-    assert!(
-        dropped.iter().all(|&times| times as u64 > IN_CI / 5),
-        "{dropped:?}"
-    );
+    // On a volume with a borrower that can't be read a run keeps everything.
+    for (what, one_in) in [
+        ("git dropped something", 5),
+        ("a run dropped something", 10),
+    ] {
+        let times = judged.seen.get(what).copied().unwrap_or_default();
+        assert!(times as u64 > IN_CI / one_in, "{what}: {times}");
+    }
 }
 
 #[test]

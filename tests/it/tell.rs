@@ -557,8 +557,8 @@ fn a_shard_that_can_not_leave_the_pushgateway_keeps_no_other_there() {
     let world = World::new();
     world.repo("acme/shop");
     world.set("alerts", &format!("pushgateway: '{}'", gateway.url()));
-    let reports = ["0/3", "1/3", "2/3", "0/2", "1/2"]
-        .map(|shard| world.pass(0, &["run", "--shard", shard]));
+    let reports =
+        ["0/3", "1/3", "2/3", "0/2", "1/2"].map(|shard| world.pass(0, &["run", "--shard", shard]));
     assert_eq!(
         reports[4].notes,
         [

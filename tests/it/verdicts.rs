@@ -1403,13 +1403,8 @@ fn nothing_is_lost(repo: &Repo<'_>, report: &RunReport, before: &Before) {
 /// Checks that `worktree remove` refuses a tree that a run keeps at any age.
 fn no_command_removes(world: &World, repo: &Repo<'_>, before: &Before) {
     for rescue in [&[][..], &["--rescue"]] {
-        let ran = world.treewarden(
-            &[
-                &["worktree", "remove", &repo.name, &before.name],
-                rescue,
-            ]
-            .concat(),
-        );
+        let ran =
+            world.treewarden(&[&["worktree", "remove", &repo.name, &before.name], rescue].concat());
         assert_eq!(ran.code, 1, "{} {}: {ran:?}", repo.name, before.name);
     }
 }

@@ -4,8 +4,8 @@
 //! unfiltered.
 
 use super::super::{go_on, tree};
-use super::{Known, SUBMODULE};
 use super::change::Change;
+use super::{Known, SUBMODULE};
 use crate::facts::rescue::Own;
 use crate::fs::volume_path::VolumePath;
 use crate::survey::in_order::InOrder;
