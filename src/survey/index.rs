@@ -316,7 +316,7 @@ impl<'a> Bytes<'a> {
                 let literal = u64::from_be_bytes(rest.array()?);
                 let end = at.checked_add(64).ok_or_else(cut)?;
                 let is_set = |(_, bit): &(usize, u32)| literal.unbounded_shr(*bit) & 1 == 1;
-                held.more(64 * size_of::<usize>())?;
+                held.more(size_of::<[usize; 64]>())?;
                 set.extend(
                     (at..end.min(bits))
                         .zip(0..)
