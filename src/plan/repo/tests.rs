@@ -619,7 +619,7 @@ fn a_repack_is_as_careful_as_what_was_seen_asks_for() {
             },
             GcAction::Full,
             &keeping,
-            "is kept, because somebody borrows",
+            "are kept, because somebody borrows",
         ),
         (
             calm(),
@@ -634,7 +634,7 @@ fn a_repack_is_as_careful_as_what_was_seen_asks_for() {
             },
             GcAction::Incremental,
             &[],
-            "is kept, because somebody borrows",
+            "are kept, because somebody borrows",
         ),
         (
             Repo {
