@@ -189,6 +189,22 @@ fn a_lock_that_is_not_found_once_is_still_one() {
     all_end_well(&all, all.len());
 }
 
+/// To git a directory of packs that can't be listed is empty: it once packed loose objects alone,
+/// and the run took that for a repack.
+#[test]
+#[ignore = "slow"]
+fn packs_that_git_can_not_see_are_reported() {
+    let of_packs = |fault: &Fault| {
+        let call = &fault.point.call;
+        let looks = ["getdents64", "newfstatat"].contains(&call.name);
+        let packs = call.path.contains("acme__tools/.git/objects/pack");
+        &*call.who == "git repack" && looks && packs && !fault.lasting
+    };
+    let all: Vec<Fault> = faults().into_iter().filter(of_packs).collect();
+    assert!(all.len() >= 5, "{}", all.len());
+    all_end_well(&all, all.len());
+}
+
 /// To git that is only a warning, and it reports success. It doesn't mention an old pack, which is
 /// left for the next full repack.
 #[test]

@@ -182,8 +182,8 @@ impl<'a> Store<'a> {
         let (rolled, rest) = self.rolled_up(old)?;
         let packs = rolled.len();
         let go = self.moved(rolled, &written, &rest)?;
-        if go.is_empty() && written.is_empty() && packs > 1 {
-            // For example, git couldn't list them and didn't say so.
+        if go.is_empty() && packs > 1 {
+            // For example, git couldn't list them, packed only loose objects, and didn't say so.
             return Err(GcError::NothingDone {
                 loose: packs::loose(&self.objects)?.len() as u64,
                 packs: packs as u64,
