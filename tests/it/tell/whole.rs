@@ -144,7 +144,7 @@ fn a_shortfall_reaches_people_by_every_way() {
     let inodes = &told["InodesHigh"].1;
     assert!(
         inodes.starts_with("agents has used ")
-            && inodes.ends_with(" of its inodes after the night: soon no file can be made"),
+            && inodes.ends_with(" of its inodes after the run: soon no file can be created"),
         "{inodes}"
     );
     let firing = || -> BTreeMap<String, String> {
