@@ -256,10 +256,21 @@ fn from(objects: &VolumePath, line: &Path) -> Option<VolumePath> {
 
 /// Proves that refs, reflogs and registrations are plain files in plain directories: a FIFO would
 /// hang git and libgit2, and a link would lead them elsewhere. Each registration costs a dozen
-/// round trips, so they are inspected in parallel.
+/// round trips, so all are inspected in parallel.
 fn prove_refs(git_dir: &VolumePath, stop: &Stop) -> Result<(), Refusal> {
-    prove_files(&at(git_dir, "refs"), None, stop, |_| SMALL)?;
-    prove_files(&at(git_dir, "logs"), None, stop, |_| LOG_CAP)?;
+    let ((refs, logs), trees) = rayon::join(
+        || {
+            rayon::join(
+                || prove_files(&at(git_dir, "refs"), None, stop, |_| SMALL),
+                || prove_files(&at(git_dir, "logs"), None, stop, |_| LOG_CAP),
+            )
+        },
+        || prove_registrations(git_dir, stop),
+    );
+    refs.and(logs).and(trees)
+}
+
+fn prove_registrations(git_dir: &VolumePath, stop: &Stop) -> Result<(), Refusal> {
     let trees = at(git_dir, "worktrees");
     let (names, _held) = names(&trees, stop).map_err(unreadable(&trees.to_string()))?;
     let proofs: Vec<Result<(), Refusal>> = names
