@@ -154,7 +154,7 @@ fn no_swapped_directory_leads_a_new_checkout_out() {
 }
 
 #[test]
-#[ignore = "needs minutes: fifty rounds of each race"]
+#[ignore = "slow"]
 fn fifty_rounds_of_each_race_are_lost() {
     assert_eq!(
         (stolen(50), escaped(50, false), escaped(50, true)),
