@@ -6,7 +6,7 @@
 //! the only trace of a commit that was reset away would be lost. So each log is read before the
 //! expiry, and compared after it. Only a few logs are in memory at a time.
 
-use super::trash::remove_draft;
+use crate::fs::atomic::remove_draft;
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;

@@ -7,7 +7,8 @@
 
 use super::ownership::{directories, give, open_directory, owner_of};
 use super::staging::{StagingDir, WorkshopError, free_id};
-use super::trash::{Trash, TrashError, remove_draft};
+use super::trash::{Trash, TrashError};
+use crate::fs::atomic::{put_where_none_is, remove_draft};
 use crate::fs::humanize;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -18,7 +19,7 @@ use crate::survey::committed::Files;
 use crate::survey::extensions;
 use crate::survey::rescues::{Held, Piece, Pieces};
 use git2::{ObjectType, Oid, Repository};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -476,18 +477,6 @@ impl Writer<'_> {
 
 fn name(path: &Path) -> &OsStr {
     path.file_name().unwrap_or_default()
-}
-
-/// Moves a draft to a free name. NFS has no rename that spares an existing file, but a link does.
-fn put_where_none_is(directory: &OwnedFd, draft: &OsStr, name: &OsStr) -> io::Result<()> {
-    match rustix::fs::renameat_with(directory, draft, directory, name, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            rustix::fs::linkat(directory, draft, directory, name, AtFlags::empty())?;
-            remove_draft(directory, draft);
-            Ok(())
-        }
-        moved => Ok(moved?),
-    }
 }
 
 fn hash(parent: &OwnedFd, name: &OsStr) -> io::Result<Oid> {

@@ -7,7 +7,8 @@
 //! is replaced.
 
 use super::ownership::{directories, give, owner_of};
-use super::trash::{Trash, TrashError, remove_draft};
+use super::trash::{Trash, TrashError};
+use crate::fs::atomic::remove_draft;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;

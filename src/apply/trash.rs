@@ -18,7 +18,6 @@ use rustix::fs::{AtFlags, FileType};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -422,13 +421,6 @@ impl Bin {
         }
         found(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(io::Error::from))
             .map(drop)
-    }
-}
-
-/// Removes a draft of ours that could not be put in its place: nobody else knows it.
-pub(super) fn remove_draft(directory: impl AsFd, name: &OsStr) {
-    if let Err(error) = rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
-        tracing::debug!(?name, %error, "failed to remove a temporary file");
     }
 }
 

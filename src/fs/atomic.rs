@@ -187,29 +187,40 @@ impl Draft {
         Ok(())
     }
 
-    /// Moves it to a free name. NFS has no rename that spares an existing file, but a link does.
     fn put_where_none_is(&mut self, name: &OsStr) -> io::Result<()> {
-        let (directory, draft) = (&self.directory, self.name.as_str());
-        match rustix::fs::renameat_with(directory, draft, directory, name, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                // The draft's own name is removed when it is dropped.
-                rustix::fs::linkat(directory, draft, directory, name, AtFlags::empty())?;
-            }
-            moved => {
-                moved?;
-                self.is_put = true;
-            }
-        }
+        put_where_none_is(&self.directory, OsStr::new(&self.name), name)?;
+        self.is_put = true;
         Ok(())
+    }
+}
+
+/// Moves a temporary file to a free name. NFS has no rename that spares an existing file, but a
+/// link does.
+///
+/// # Errors
+/// It can't be moved, and stays where it is; `AlreadyExists` if the name is taken.
+pub fn put_where_none_is(directory: &OwnedFd, draft: &OsStr, name: &OsStr) -> io::Result<()> {
+    match rustix::fs::renameat_with(directory, draft, directory, name, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            rustix::fs::linkat(directory, draft, directory, name, AtFlags::empty())?;
+            remove_draft(directory, draft);
+            Ok(())
+        }
+        moved => Ok(moved?),
+    }
+}
+
+/// Removes a temporary file of ours that could not be put in its place: nobody else knows it.
+pub fn remove_draft(directory: impl AsFd, name: &OsStr) {
+    if let Err(error) = rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        tracing::debug!(?name, %error, "failed to remove a temporary file");
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.is_put
-            && let Err(error) = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty())
-        {
-            tracing::debug!(name = self.name, %error, "failed to remove a temporary file");
+        if !self.is_put {
+            remove_draft(&self.directory, OsStr::new(&self.name));
         }
     }
 }

@@ -706,16 +706,6 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         "git checkout -q -b x%n; c %f %n; git clone -q --template= --mirror --shared . \"$V/others/$R-m%n\"; git clone -q --template= --shared -b x%n \"$V/others/$R-m%n\" \"$V/${R}c\"; git --git-dir \"$V/others/$R-m%n\" update-ref -d refs/heads/x%n; git checkout -q -; git branch -q -D x%n; git reflog expire --expire=now --all",
     ),
     (
-        "borrower of itself",
-        1,
-        "git repack -q -d; c %f %n; git repack -q -d; echo \"$PWD/.git/objects\" >>.git/objects/info/alternates",
-    ),
-    (
-        "enrolled borrowers in a circle",
-        1,
-        "git clone -q --template= --shared . \"$V/${R}o\"; (cd \"$V/${R}o\" && c %f %n && git repack -q -a -d); echo \"$V/${R}o/.git/objects\" >>.git/objects/info/alternates; git repack -q -d",
-    ),
-    (
         "submodule that borrows",
         1,
         "git init -q --template= --object-format=$(git rev-parse --show-object-format) \"$V/others/$R-s%n\"; (cd \"$V/others/$R-s%n\"; c a %n; c a %n.b); git submodule --quiet add --reference \"$V/$R\" \"$V/others/$R-s%n\" sub%n; git commit -q -m %n",
