@@ -29,14 +29,18 @@ struct Sent {
 impl Hook {
     /// Reads the name that a new worktree is to have.
     pub(super) fn name(self) -> Result<String, Exit> {
-        sent()?.name.ok_or_else(|| lacks("name", "WorktreeCreate"))
+        match self {
+            Self::Claude => sent()?.name.ok_or_else(|| lacks("name", "WorktreeCreate")),
+        }
     }
 
     /// Reads the path of the worktree that is to go.
     pub(super) fn path(self) -> Result<String, Exit> {
-        sent()?
-            .worktree_path
-            .ok_or_else(|| lacks("worktree_path", "WorktreeRemove"))
+        match self {
+            Self::Claude => sent()?
+                .worktree_path
+                .ok_or_else(|| lacks("worktree_path", "WorktreeRemove")),
+        }
     }
 }
 

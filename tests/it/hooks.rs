@@ -1,5 +1,8 @@
 //! The hooks that `docs/agents.md` tells people to give to their tools, taken from that page and run
 //! as the tool runs them: with what it sends, in the directory and environment that it sets.
+//!
+//! What Claude Code sends was recorded from its version 2.1.197. What Codex and Cursor set is what
+//! their pages say.
 
 use super::support::repo::{Repo, Tree};
 use super::support::{Ran, World, git, map, same, write};
@@ -71,28 +74,32 @@ impl<'a> Tool<'a> {
         running.end()
     }
 
-    /// Runs a hook of Claude Code's.
-    fn claude(&self, command: &str, event: &str, within: &Path, field: (&str, &str)) -> Ran {
-        let sends = serde_json::json!({
-            "session_id": "abc123",
-            "transcript_path": self.world.beside(".claude/projects/shop/00893aaf.jsonl"),
-            "cwd": within,
-            "hook_event_name": event,
-            field.0: field.1,
-        });
-        let project = [("CLAUDE_PROJECT_DIR", &*self.shop.path)];
-        self.runs(command, within, &project, &sends.to_string())
+    /// Runs a hook of Claude Code's in a session that works in this directory.
+    fn claude(&self, command: &str, within: &Path, event: &str) -> Ran {
+        let sends = format!(
+            r#"{{"session_id":"0dd131a5-dd30-42bf-8fbc-f074ea49cd44","transcript_path":"{}/.claude/projects/shop/0dd131a5.jsonl","cwd":"{}",{event}}}"#,
+            self.world.beside("home").display(),
+            within.display()
+        );
+        self.runs(command, within, &[("CLAUDE_PROJECT_DIR", within)], &sends)
     }
 
     fn creates(&self, name: &str) -> Ran {
-        let command = claude("WorktreeCreate");
-        self.claude(&command, "WorktreeCreate", &self.shop.path, ("name", name))
+        self.claude(&claude("WorktreeCreate"), &self.shop.path, &create(name))
     }
 
     fn removes(&self, within: &Path, path: &Path) -> Ran {
-        let field = ("worktree_path", path.to_str().unwrap());
-        self.claude(&claude("WorktreeRemove"), "WorktreeRemove", within, field)
+        let event = format!(
+            r#""prompt_id":"c02f6d22-efe4-4dd4-b742-7ec8740f4df1","hook_event_name":"WorktreeRemove","worktree_path":"{}""#,
+            path.display()
+        );
+        self.claude(&claude("WorktreeRemove"), within, &event)
     }
+}
+
+fn create(name: &str) -> String {
+    let name = serde_json::Value::from(name);
+    format!(r#""hook_event_name":"WorktreeCreate","name":{name}"#)
 }
 
 /// Returns the path that Claude Code takes from a hook: the last line that isn't empty.
@@ -126,21 +133,11 @@ fn claude_code_gets_its_worktrees() {
     same("git worktree list", &tool.shop.registered(), &expected);
     // In a session that is itself in a worktree.
     let tree = world.at("worktrees/acme__shop/bold-oak-a3f2");
-    let ran = tool.claude(
-        &claude("WorktreeCreate"),
-        "WorktreeCreate",
-        &tree,
-        ("name", "agent-1"),
-    );
+    let ran = tool.claude(&claude("WorktreeCreate"), &tree, &create("agent-1"));
     assert_eq!(path(&ran), world.at("worktrees/acme__shop/agent-1"));
     // With a file that git ignores.
     let script = block("Claude Code", "sh");
-    let ran = tool.claude(
-        &script,
-        "WorktreeCreate",
-        &tool.shop.path,
-        ("name", "with-env"),
-    );
+    let ran = tool.claude(&script, &tool.shop.path, &create("with-env"));
     let copied = std::fs::read_to_string(path(&ran).join(".env")).unwrap();
     assert_eq!(copied, "TOKEN=x\n");
     // Claude Code makes no worktree if the hook fails.
@@ -196,12 +193,7 @@ fn claude_code_lets_worktrees_go() {
     }
     // An event that the command is not for, and no event at all.
     let command = claude("WorktreeRemove");
-    let ran = tool.claude(
-        &command,
-        "WorktreeCreate",
-        &tool.shop.path,
-        ("name", "locked"),
-    );
+    let ran = tool.claude(&command, &tool.shop.path, &create("locked"));
     assert!(
         ran.code == 2 && ran.err.contains("has no `worktree_path`"),
         "{ran:?}"
