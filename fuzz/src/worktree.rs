@@ -214,6 +214,7 @@ fn look(field: &Field, data: &[u8]) {
         upstream: &Upstream::of(&field.repo, &stop),
         stop: &stop,
         due: &|_| true,
+        clone: None,
     };
     let tree = worktree::survey(&context, &at("repo/.git/worktrees/tree"));
     let here = tree.path == field.top.path().join("tree");

@@ -14,6 +14,7 @@ use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::repo::Grace;
+use crate::survey::clones::{Keeper, Opened};
 use crate::survey::processes::Processes;
 use crate::survey::tree::{self, Listing};
 use crate::survey::{known, worktree};
@@ -222,12 +223,17 @@ impl RepoExecutor<'_> {
         place: &VolumePath,
         saved: Option<&Rescued>,
     ) -> Result<Emptied, StepError> {
-        let bin = self.trash.bin(Some((place, &tree.admin)))?;
+        let bin = self
+            .trash
+            .bin(Some((place, &tree.admin, tree.clone_of.as_ref())))?;
         let taken = bin.take(self.lock, place)?;
         let unchanged = self.unchanged(tree, &taken, saved.map(|saved| &saved.listing));
-        if let Err(error) =
-            unchanged.and_then(|()| Ok(bin.take(self.lock, &tree.admin).map(drop)?))
-        {
+        // A clone's git dir is in the trash by now.
+        let unregister = || match tree.clone_of {
+            Some(_) => Ok(()),
+            None => Ok(bin.take(self.lock, &tree.admin).map(drop)?),
+        };
+        if let Err(error) = unchanged.and_then(|()| unregister()) {
             bin.give_back(&taken, place)?;
             bin.empty(self.stop);
             return Err(error);
@@ -261,31 +267,59 @@ impl RepoExecutor<'_> {
     ) -> Result<(), StepError> {
         // The tree is in the trash by now, so a stop ends this step only if it takes long.
         let stop = &self.stop.for_a_step();
-        let look =
-            || -> io::Result<bool> {
+        let look = || -> io::Result<bool> {
+            if tree.clone_of.is_none() {
                 let repo = self.shadow.open().map_err(io::Error::other)?;
-                let same = match rescued {
-                    Some(rescued) => Some(known::list(&repo, tree, taken, stop)?)
-                        .filter(|now| now.same_work(rescued)),
-                    None => known::list_clean(&repo, tree, taken, stop)?,
-                };
-                let Some(same) = same else { return Ok(false) };
-                if !tree::still_so(taken, &same)? {
-                    return Ok(false);
-                }
-                // The plan has decided about a dead process's lock; another one is new.
-                let locked = lock_of(tree)? != tree.locked;
-                // The kernel reports the tree by its present place.
-                let in_use = Processes::but_callers().at_work(taken);
-                Ok(!locked
-                    && in_use.is_none()
-                    && worktree::activity(&tree.admin, stop)? <= tree.active)
+                return SecondLook { repo: &repo, stop }.same(tree, taken, rescued);
+            }
+            let keeper = Keeper::of(self.shadow, stop)?;
+            let opened = Opened::of(taken, &keeper, stop).map_err(io::Error::other)?;
+            let repo = opened.open().map_err(io::Error::other)?;
+            let moved = Worktree {
+                admin: opened.git_dir().clone(),
+                ..tree.clone()
             };
+            Ok(opened.is_unchanged(&repo, &moved)?
+                && SecondLook { repo: &repo, stop }.same(&moved, taken, rescued)?)
+        };
         if look().map_err(StepError::LookAgain)? {
             Ok(())
         } else {
             Err(StepError::Changed)
         }
+    }
+}
+
+/// The second look at a tree, in the trash.
+struct SecondLook<'a> {
+    repo: &'a git2::Repository,
+    stop: &'a Stop,
+}
+
+impl SecondLook<'_> {
+    /// Returns whether the tree is as surveyed, and equals its rescue or else HEAD.
+    fn same(
+        &self,
+        tree: &Worktree,
+        taken: &VolumePath,
+        rescued: Option<&Listing>,
+    ) -> io::Result<bool> {
+        let Self { repo, stop } = *self;
+        let same = match rescued {
+            Some(rescued) => {
+                Some(known::list(repo, tree, taken, stop)?).filter(|now| now.same_work(rescued))
+            }
+            None => known::list_clean(repo, tree, taken, stop)?,
+        };
+        let Some(same) = same else { return Ok(false) };
+        if !tree::still_so(taken, &same)? {
+            return Ok(false);
+        }
+        // The plan has decided about a dead process's lock; another one is new.
+        let locked = lock_of(tree)? != tree.locked;
+        // The kernel reports the tree by its present place.
+        let in_use = Processes::but_callers().at_work(taken);
+        Ok(!locked && in_use.is_none() && worktree::activity(&tree.admin, stop)? <= tree.active)
     }
 }
 

@@ -24,6 +24,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+mod copy;
 mod forget;
 mod indexed;
 mod registration;
@@ -106,10 +107,19 @@ pub struct Unsaved<'a> {
 pub fn rescue(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, RescueError> {
     // No limit on reading: what may be rescued bounds it.
     let stop = &stop.freely();
-    shadow.confined(|| make(shadow, unsaved, stop))?
+    if unsaved.worktree.clone_of.is_some() {
+        return copy::of_clone(shadow, unsaved, stop);
+    }
+    shadow.confined(|| make(shadow, unsaved, "", stop))?
 }
 
-fn make(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, RescueError> {
+/// Makes the rescue. `refs` is the text about the refs of a clone.
+fn make(
+    shadow: &Shadow,
+    unsaved: &Unsaved<'_>,
+    refs: &str,
+    stop: &Stop,
+) -> Result<Rescued, RescueError> {
     let Unsaved {
         worktree,
         place,
@@ -125,6 +135,7 @@ fn make(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, 
         repo: &repo,
         worktree,
         unreached,
+        refs,
         head,
         now,
         stop,
@@ -241,6 +252,7 @@ struct Making<'a> {
     repo: &'a Repository,
     worktree: &'a Worktree,
     unreached: &'a [String],
+    refs: &'a str,
     head: Option<Commit<'a>>,
     now: DateTime<Utc>,
     stop: &'a Stop,

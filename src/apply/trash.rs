@@ -45,6 +45,9 @@ pub struct Bin {
     next: AtomicUsize,
 }
 
+/// Where a tree comes from: its place, its registration, and for a clone, whose clone it is.
+pub type Origin<'a> = (&'a VolumePath, &'a VolumePath, Option<&'a VolumePath>);
+
 /// Why something could not be moved to the trash.
 #[derive(Debug, thiserror::Error)]
 pub enum TrashError {
@@ -115,15 +118,15 @@ impl Trash {
     }
 
     /// Creates an empty trash entry. For a tree, its place and its registration are noted durably
-    /// before anything is moved there.
+    /// before anything is moved there; for a clone, also whose clone it is.
     ///
     /// # Errors
     /// It can't be created.
-    pub fn bin(&self, tree: Option<(&VolumePath, &VolumePath)>) -> io::Result<Bin> {
+    pub fn bin(&self, tree: Option<Origin<'_>>) -> io::Result<Bin> {
         let place = self.place.join(uuid::Uuid::new_v4().to_string())?;
         atomic::make_new_directory(&place)?;
-        if let Some((from, admin)) = tree {
-            Note::of(from, admin)?.write(&place)?;
+        if let Some(origin) = tree {
+            Note::of(origin)?.write(&place)?;
         }
         Ok(Bin {
             place,
@@ -232,7 +235,8 @@ impl Trash {
         is_right: &dyn Fn(&VolumePath) -> bool,
         stop: &Stop,
     ) -> Result<(), TrashError> {
-        let admins = lock.place().relative().join(".git/worktrees");
+        let git_dir = lock.place().relative().join(".git");
+        let admins = git_dir.join("worktrees");
         for place in bins(&self.place)? {
             let taken = match note::state(&place) {
                 Ok(State::Coming(taken) | State::Registered(taken)) => taken,
@@ -242,7 +246,11 @@ impl Trash {
                     continue;
                 }
             };
-            if taken.admin.relative().parent() != Some(&admins) {
+            let is_own = match &taken.clone_of {
+                Some(repo) => repo.relative() == git_dir,
+                None => taken.admin.relative().parent() == Some(&admins),
+            };
+            if !is_own {
                 continue;
             }
             lock.still_held()?;

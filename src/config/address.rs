@@ -45,6 +45,15 @@ impl Address {
         &self.plain
     }
 
+    /// Returns whether both lead to the same repo, as far as that shows without asking the host.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let bare = |address: &Self| {
+            let plain = address.plain.trim_end_matches('/');
+            plain.strip_suffix(".git").unwrap_or(plain).to_owned()
+        };
+        bare(self) == bare(other)
+    }
+
     /// Returns the git setting that adds the secret, if there is one: its key and its value. Only
     /// for git.
     pub fn secret(&self) -> Option<(String, String)> {

@@ -167,6 +167,8 @@ pub struct Repo {
     pub place: VolumePath,
     /// Its address for clone and fetch; without one, neither is possible.
     pub url: Option<Address>,
+    /// Globs relative to the volume's root that match loose clones of its origin.
+    pub clones: Vec<String>,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
     /// The rules about its worktrees.

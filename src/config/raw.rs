@@ -83,7 +83,7 @@ pub(super) struct Settings {
     pub(super) busy_probe: Option<List>,
 }
 
-/// One of `repos`: its name, path and address, and any of [`Settings`] (serde can't both flatten
+/// One of `repos`: its name, path, address and clones, and any of [`Settings`] (serde can't both flatten
 /// and refuse unknown keys).
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -91,6 +91,7 @@ pub(super) struct Repo {
     pub(super) name: Option<String>,
     pub(super) path: Option<String>,
     pub(super) url: Option<String>,
+    pub(super) clones: Option<List>,
     pub(super) lock_wait: Option<Time>,
     pub(super) worktrees: Mapping<Worktrees>,
     pub(super) gc: Mapping<Gc>,

@@ -6,6 +6,7 @@
 use super::policy::{Address, Repo};
 use super::problem::{KeyPath, Notes};
 use super::raw;
+use super::roots;
 use super::settings::{self, Layers};
 use super::values::{Places, is_name};
 use std::collections::HashMap;
@@ -74,12 +75,16 @@ impl<'a> RepoResolver<'a> {
                 .map_err(|wrong| self.notes.add(&at.key("url"), wrong))
                 .ok()
         });
+        let clones = &at.key("clones");
+        roots::check_roots(repo.clones.as_ref(), self.places.root(), clones, self.notes);
         let (name, place) = name.zip(place)?;
         let (worktrees, gc) = (layers.worktrees(&place), layers.gc());
+        let clones = roots::expanded(Some(&raw::List::new()), repo.clones.as_ref(), &place);
         Some(Repo {
             name,
             place,
             url,
+            clones,
             lock_wait: layers.lock_wait(),
             worktrees,
             gc,

@@ -1,4 +1,4 @@
-//! Facts about a worktree. A tree that could not be read is unknown, with the cause, and so neither
+//! Facts about a worktree or a loose clone. A tree that could not be read is unknown, with the cause, and so neither
 //! missing nor clean.
 
 use super::rescue::Own;
@@ -7,13 +7,15 @@ use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A worktree in the repo's registry.
+/// A worktree in the repo's registry, or a loose clone of its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worktree {
-    /// The admin directory's name below `worktrees/`.
+    /// The admin directory's name below `worktrees/`; a clone's own name.
     pub id: String,
-    /// The admin directory.
+    /// The admin directory; a clone's git dir.
     pub admin: VolumePath,
+    /// If it is a loose clone: the git dir of the enrolled repo with the same origin.
+    pub clone_of: Option<VolumePath>,
     /// The tree's registered path, which may be outside the volume.
     pub path: PathBuf,
     /// The full ref name HEAD points to; none when detached or unreadable.

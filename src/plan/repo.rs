@@ -229,7 +229,9 @@ fn unreadable(facts: &Repo) -> Option<&str> {
 /// Returns the trees that went missing since the last run, if too many did in the repo or on the
 /// volume. Trees that an earlier run moved to the trash don't count.
 fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<GoneAtOnce> {
-    let many = |so: fn(&Worktree) -> bool| trees.iter().filter(|(tree, _)| so(tree)).count();
+    // A clone is never missing: it is known only by its place.
+    let registered = trees.iter().filter(|(tree, _)| tree.clone_of.is_none());
+    let many = |so: fn(&Worktree) -> bool| registered.clone().filter(|(tree, _)| so(tree)).count();
     let here = Missing {
         missing: many(newly_missing),
         of: many(|tree| !missing(tree) || newly_missing(tree)),

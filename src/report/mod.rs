@@ -271,12 +271,15 @@ pub struct Counts {
     pub bytes: u64,
 }
 
-/// A worktree, or an unregistered directory in a worktree root.
+/// A worktree, a loose clone, or an unregistered directory in a worktree root.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Worktree {
     /// Its path.
     #[serde(serialize_with = "lossy::path")]
     pub path: PathBuf,
+    /// `clone` for a loose clone; none for anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<TreeKind>,
     /// Short branch name; none if HEAD is detached.
     pub branch: Option<String>,
     /// HEAD's commit, in hex.
@@ -298,6 +301,14 @@ pub struct Worktree {
     pub outcome: TreeOutcome,
     /// The ref of the rescue of its unsaved work.
     pub rescue_ref: Option<String>,
+}
+
+/// The kind of a tree that is no worktree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TreeKind {
+    /// A loose clone of the repo's origin.
+    Clone,
 }
 
 /// A verdict's name.

@@ -2,8 +2,8 @@
 //! failures keep their text.
 
 use super::{
-    Counts, Eviction, Expired, Gc, Prune, ReasonName, Rescues, TreeOutcome, Unit, UnitOutcome,
-    VerdictName, Worktree,
+    Counts, Eviction, Expired, Gc, Prune, ReasonName, Rescues, TreeKind, TreeOutcome, Unit,
+    UnitOutcome, VerdictName, Worktree,
 };
 use crate::facts::cache::{self, Size};
 use crate::facts::repo::Store;
@@ -36,6 +36,7 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
     };
     Worktree {
         path: tree.path.clone(),
+        kind: tree.clone_of.as_ref().map(|_| TreeKind::Clone),
         branch: branch.map(short),
         head: tree.head.clone(),
         class: decided.work.map(|work| work.class),
@@ -114,6 +115,7 @@ fn unregistered_row(directory: &Unregistered) -> Worktree {
     };
     Worktree {
         path: directory.path.clone(),
+        kind: None,
         branch: None,
         head: None,
         class: None,

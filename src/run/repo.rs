@@ -142,6 +142,9 @@ impl RunContext<'_> {
             let Some(place) = &contents.place else {
                 continue;
             };
+            let mut paths = vec![place.clone()];
+            // A clone's git dir is in its tree.
+            paths.extend(tree.clone_of.is_none().then(|| tree.admin.clone()));
             let mut rows = result
                 .row
                 .worktrees
@@ -150,10 +153,7 @@ impl RunContext<'_> {
             let row = rows
                 .find(|row| row.path == tree.path)
                 .expect("every tree of the plan has its row");
-            let (size, written) = (
-                size(&[place.clone(), tree.admin.clone()]),
-                to_write(tree, class),
-            );
+            let (size, written) = (size(&paths), to_write(tree, class));
             result.freed += size;
             result.written += written;
             row.bytes = Some(size.bytes.saturating_sub(written.bytes));

@@ -140,6 +140,10 @@ pub fn holds(
 
 /// Keeps a run's survey if the repo may be skipped. If that fails, the next run surveys again.
 pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Stop) {
+    // Nothing that is looked at here shows what changes in a clone.
+    if !repo.clones.is_empty() {
+        return;
+    }
     let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, seen.now) else {
         return;
     };

@@ -1,5 +1,6 @@
 //! The context of a repo's survey: what it needs to know of the run, the volume and the repo.
 
+use super::clones::Opened;
 use super::{landed::Upstream, objects::Objects, processes::Processes, reach::Kept};
 use crate::facts::repo::{LeftoverKind, Missing};
 use crate::facts::worktree::{MadeAgain, Worktree};
@@ -38,6 +39,8 @@ pub struct Context<'a> {
     pub stop: &'a Stop,
     /// Whether a tree is due, judged by its survey: then all of it is inspected.
     pub due: &'a (dyn Fn(&Worktree) -> bool + Sync),
+    /// The loose clone that is surveyed, if it is one.
+    pub clone: Option<&'a Opened<'a>>,
 }
 
 /// What the survey of a repo's trees needs to know of the rest of the volume.

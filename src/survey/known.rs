@@ -38,6 +38,7 @@ pub struct Known {
     made_again: Arc<[MadeAgain]>,
     git_dir: VolumePath,
     admin: VolumePath,
+    is_clone: bool,
     /// Where the tree is registered.
     path: PathBuf,
     objects: Arc<Objects>,
@@ -58,13 +59,11 @@ impl Known {
         repo: &Repository,
         tree: &Worktree,
     ) -> io::Result<Self> {
-        let git_dir = tree
-            .admin
-            .relative()
-            .ancestors()
-            .nth(2)
-            .unwrap_or(tree.admin.relative());
-        let git_dir = VolumePath::new(tree.admin.root(), git_dir)?;
+        let above = tree.admin.relative().ancestors().nth(2);
+        let git_dir = match &tree.clone_of {
+            Some(git_dir) => git_dir.clone(),
+            None => VolumePath::new(tree.admin.root(), above.unwrap_or(tree.admin.relative()))?,
+        };
         let trees = Trees {
             stop,
             objects,
@@ -72,6 +71,7 @@ impl Known {
         };
         let known = Self::read(trees, &tree.admin, git_dir, head_of(tree)?)?;
         Ok(Self {
+            is_clone: tree.clone_of.is_some(),
             made_again: tree.made_again.clone(),
             path: tree.path.clone(),
             ..known
@@ -126,6 +126,7 @@ impl Known {
             made_again,
             git_dir,
             admin,
+            is_clone: false,
             path: PathBuf::new(),
             objects,
             attributes,

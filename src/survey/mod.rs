@@ -16,6 +16,7 @@ mod attributes;
 pub mod borrowers;
 pub mod caches;
 pub mod checkout;
+pub mod clones;
 pub mod committed;
 pub mod context;
 pub mod damage;

@@ -6,6 +6,7 @@
 
 use super::lines;
 use super::reach::LOG_CAP;
+use crate::facts::worktree::Worktree;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -78,18 +79,16 @@ pub fn each_line(
 ///
 /// # Errors
 /// It can't be read, or is larger than any well-formed one.
-pub(super) fn worked_on_branch(
-    admin: &VolumePath,
-    branch: Option<&str>,
-    stop: &Stop,
-) -> io::Result<bool> {
-    let Some(branch) = branch else {
+pub(super) fn worked_on_branch(tree: &Worktree, stop: &Stop) -> io::Result<bool> {
+    let Some(branch) = &tree.branch else {
         return Ok(false);
     };
+    let admin = &tree.admin;
+    let above = if tree.clone_of.is_some() { 0 } else { 2 };
     let git_dir = admin
         .relative()
         .ancestors()
-        .nth(2)
+        .nth(above)
         .unwrap_or(admin.relative());
     let Ok(log) = VolumePath::new(admin.root(), &git_dir.join("logs").join(branch)) else {
         return Ok(false);

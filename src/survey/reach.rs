@@ -22,7 +22,7 @@ pub const LOG_CAP: u64 = 64 << 20;
 const AN_ID: usize = 48;
 /// Files of a git dir or an admin directory that name commits but aren't refs: where an operation
 /// started, and what it set aside.
-const PRIVATE: [&str; 14] = [
+pub(super) const PRIVATE: [&str; 14] = [
     "ORIG_HEAD",
     "FETCH_HEAD",
     "MERGE_HEAD",
@@ -160,10 +160,7 @@ pub fn kept(repo: &Repository, stop: &Stop) -> io::Result<Ids> {
     for reference in repo.references().map_err(io::Error::other)? {
         go_on(Some(stop))?;
         let reference = reference.map_err(io::Error::other)?;
-        if PASSING
-            .iter()
-            .any(|passing| reference.name_bytes().starts_with(passing))
-        {
+        if passes(&reference) {
             continue;
         }
         // A branch always names a commit. It isn't read, because that takes long for many.
@@ -175,6 +172,30 @@ pub fn kept(repo: &Repository, stop: &Stop) -> io::Result<Ids> {
             .map_or(Ok(()), |id| kept.add(id))?;
     }
     Ok(kept)
+}
+
+/// Returns every object that these refs name, tags among them, as the refs name it.
+///
+/// # Errors
+/// The refs can't be listed.
+pub(super) fn named(repo: &Repository, stop: &Stop) -> io::Result<HashSet<Oid>> {
+    let (mut named, mut held) = (HashSet::new(), stop.hold());
+    for reference in repo.references().map_err(io::Error::other)? {
+        go_on(Some(stop))?;
+        let reference = reference.map_err(io::Error::other)?;
+        if !passes(&reference) {
+            held.more(AN_ID)?;
+            named.extend(reference.target());
+        }
+    }
+    Ok(named)
+}
+
+/// Returns whether a ref ends by itself.
+fn passes(reference: &git2::Reference<'_>) -> bool {
+    PASSING
+        .iter()
+        .any(|passing| reference.name_bytes().starts_with(passing))
 }
 
 /// Checks that all tips are commits. A rescue keeps commits; it would lose a tag's message, or a
@@ -193,7 +214,7 @@ fn only_commits(repo: &Repository, tips: &BTreeSet<Oid>) -> io::Result<()> {
 }
 
 /// Returns the commit that a tip names; none if it is gone already or is no commit.
-fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
+pub(super) fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
     match repo.find_object(tip, None) {
         Ok(object) => Ok(object.peel_to_commit().ok().map(|commit| commit.id())),
         Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
@@ -202,7 +223,12 @@ fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
 }
 
 /// Returns the commits that `tips` reach and `kept` don't.
-fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid], stop: &Stop) -> io::Result<HashSet<Oid>> {
+pub(super) fn lonely(
+    repo: &Repository,
+    tips: &[Oid],
+    kept: &[Oid],
+    stop: &Stop,
+) -> io::Result<HashSet<Oid>> {
     let mut held = stop.hold();
     let walk = walk(repo, tips, kept).map_err(io::Error::other)?;
     let commit = |commit: Result<Oid, git2::Error>| {

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+mod clone;
+
 /// The file that agents touch in the admin directory of the tree that they work in.
 pub const HEARTBEAT: &str = "treewarden-heartbeat";
 /// The mark that a run leaves in the admin directory of a missing tree: its age is how long the
@@ -82,12 +84,12 @@ const DEEPEST: usize = 32;
 /// # Errors
 /// Something can't be read: the contents are unknown.
 pub(super) fn somebodys(
-    admin: &VolumePath,
+    of: Registration<'_>,
     listed: &Listed,
     held: &mut Held,
 ) -> io::Result<BTreeMap<PathBuf, Stamp>> {
     let mut search = Search {
-        admin,
+        of,
         somebodys: BTreeMap::new(),
         held,
     };
@@ -95,8 +97,28 @@ pub(super) fn somebodys(
     Ok(search.somebodys)
 }
 
+/// A directory of git's beside a tree's files.
+#[derive(Clone, Copy)]
+pub(super) struct Registration<'a> {
+    /// Its place.
+    pub(super) admin: &'a VolumePath,
+    /// If it is a loose clone's git dir: that of the enrolled checkout.
+    pub(super) checkout: Option<&'a VolumePath>,
+}
+
+impl Registration<'_> {
+    /// Returns whether a file is git's, by its name or its content.
+    fn is_gits(&self, path: &Path) -> io::Result<bool> {
+        let Self { admin, checkout } = *self;
+        match checkout {
+            Some(checkout) => clone::is_gits(admin, checkout, path),
+            None => Ok(path == Path::new(CONFIG) && is_plain(admin)?),
+        }
+    }
+}
+
 struct Search<'a> {
-    admin: &'a VolumePath,
+    of: Registration<'a>,
     somebodys: BTreeMap<PathBuf, Stamp>,
     held: &'a mut Held,
 }
@@ -111,7 +133,7 @@ impl Search<'_> {
         }
         for name in listed.names() {
             let here = path.join(name);
-            if is_gits(&here) {
+            if is_gits(&here) || (self.of.checkout.is_some() && clone::is_gits_directory(&here)) {
                 continue;
             }
             // A file that git renamed meanwhile was its own.
@@ -120,12 +142,12 @@ impl Search<'_> {
             };
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
-                    let place = self.admin.join(&here).map_err(io::Error::other)?;
+                    let place = self.of.admin.join(&here).map_err(io::Error::other)?;
                     if let Some(below) = found(Listed::of(&place))? {
                         self.directory(&here, &below, depth.saturating_add(1))?;
                     }
                 }
-                FileType::RegularFile if here == Path::new(CONFIG) && is_plain(self.admin)? => {}
+                FileType::RegularFile if self.of.is_gits(&here)? => {}
                 FileType::RegularFile => {
                     self.held.path(&here)?;
                     self.somebodys.insert(here, tree::stamp(&stat));
@@ -221,7 +243,10 @@ mod tests {
         }
         field.link("elsewhere", "a/link");
         let found: Vec<PathBuf> = somebodys(
-            &field.at("a"),
+            Registration {
+                admin: &field.at("a"),
+                checkout: None,
+            },
             &Listed::of(&field.at("a")).unwrap(),
             &mut Held::default(),
         )

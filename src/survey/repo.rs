@@ -1,4 +1,4 @@
-//! The survey of one repo: its worktrees by the registry, then the unregistered directories beside
+//! The survey of one repo: its worktrees by the registry, its loose clones, then the unregistered directories beside
 //! them, its store, and whether it is busy.
 //!
 //! Every registered tree is reported, even if it can't be read or understood.
@@ -79,7 +79,9 @@ impl RepoSurvey<'_> {
 
     fn trees_and_rescues(&self) -> Result<(Vec<Worktree>, Vec<Rescue>), Refusal> {
         let repo = self.shadow.open().map_err(|error| self.odd(&error))?;
-        let worktrees = self.worktrees(&repo)?;
+        let mut worktrees = self.worktrees(&repo)?;
+        worktrees.extend(self.clones(&repo));
+        worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
         let rescues = rescues::all(&repo).map_err(|error| self.odd(&error))?;
         Ok((worktrees, rescues))
     }
@@ -96,7 +98,7 @@ impl RepoSurvey<'_> {
         Ok(worktree::survey(&context, admin))
     }
 
-    /// Surveys every registered worktree, and returns them in the order of their paths.
+    /// Surveys every registered worktree.
     fn worktrees(&self, repo: &git2::Repository) -> Result<Vec<Worktree>, Refusal> {
         let stashed = self.stashed(repo)?;
         let admins = registry::admins(self.shadow.git_dir());
@@ -116,13 +118,11 @@ impl RepoSurvey<'_> {
             self.shadow.close();
             looked
         };
-        let mut worktrees = side_by_side(&admins.iter().collect::<Vec<_>>(), self.stop, look)
-            .map_err(|error| self.odd(&error))?;
-        worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
-        Ok(worktrees)
+        side_by_side(&admins.iter().collect::<Vec<_>>(), self.stop, look)
+            .map_err(|error| self.odd(&error))
     }
 
-    fn context<'c>(
+    pub(super) fn context<'c>(
         &'c self,
         repo: &'c git2::Repository,
         stashed: &'c HashSet<String>,
@@ -142,6 +142,7 @@ impl RepoSurvey<'_> {
             upstream: &asked.upstream,
             stop: self.stop,
             due: self.due,
+            clone: None,
         }
     }
 
@@ -182,14 +183,14 @@ impl RepoSurvey<'_> {
 
 /// The answers so far about a repo. Each inspection has its own, since an answer may be that memory
 /// was short.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     kept: Kept,
     objects: Arc<Objects>,
     upstream: Upstream<'a>,
 }
 
 impl<'a> Asked<'a> {
-    fn of(repo: &'a git2::Repository, stop: &'a Stop) -> Self {
+    pub(super) fn of(repo: &'a git2::Repository, stop: &'a Stop) -> Self {
         Self {
             kept: Kept::default(),
             objects: Arc::default(),

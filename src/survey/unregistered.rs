@@ -83,7 +83,7 @@ fn is_tree(kind: UnregisteredKind) -> bool {
 }
 
 /// Returns the directories below `root` that the glob matches, no deeper than its components.
-fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
+pub(super) fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     let depth = glob.split('/').count();
     let Ok(pattern) = globset::GlobBuilder::new(glob)
         .literal_separator(true)

@@ -3,13 +3,14 @@
 //! The admin directory alone settles a young or locked tree; only the others are walked. A failed
 //! inspection is not a missing tree, and a tree is not clean because git's index says so.
 
+use super::clones::Opened;
 use super::context::Context;
 use super::known::{Known, head_of};
 use super::moves::{self, Moves};
 use super::processes::pid_in;
 use super::{doubt, nested, reach};
 use crate::facts::repo::LeftoverKind;
-use crate::facts::worktree::{DeadLock, State, Worktree};
+use crate::facts::worktree::{DeadLock, MadeAgain, State, Worktree};
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -18,14 +19,15 @@ use git2::{Oid, Repository};
 use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 mod contents;
 
 pub use super::place::{LINE_CAP, place, tree_of};
 use super::place::{from, line, line_of, not_ours, stands_at};
 pub use super::registration::{HEARTBEAT, MISSING, MISSING_AT_ONCE};
-use contents::{contents, look_whole};
+use contents::{contents, look_into_git_dir, look_whole};
 
 /// Files whose write time is a sign of activity. `logs/HEAD` is one too, but `git reflog expire`
 /// rewrites it: see [`log_time`].
@@ -43,34 +45,18 @@ const IN_PROGRESS: [(&str, &str); 8] = [
 ];
 /// Locks of files that somebody is writing, or died while writing.
 const LOCKS: [&str; 2] = [INDEX_LOCK, "HEAD.lock"];
+/// The same in a clone's git dir.
+const CLONE_LOCKS: [&str; 4] = ["config.lock", "packed-refs.lock", "shallow.lock", "gc.pid"];
 /// The lock that git may hold for as long as somebody edits a commit message.
 pub(super) const INDEX_LOCK: &str = "index.lock";
 
 /// Surveys the worktree whose admin directory is `admin`.
 pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
-    let id = admin
-        .relative()
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let blank = Worktree {
-        id,
-        admin: admin.clone(),
-        path: PathBuf::new(),
-        branch: None,
-        head: None,
-        locked: None,
-        dead_lock: None,
-        in_progress: Vec::new(),
-        active: DateTime::UNIX_EPOCH,
-        worked_in: false,
-        in_use: None,
-        missing_since: None,
-        missing_at_once: false,
-        made_again: context.made_again.clone(),
-        state: State::NotLooked,
-    };
+    let blank = blank(
+        admin,
+        context.clone.map(Opened::checkout),
+        context.made_again,
+    );
     let read = Listed::of(admin)
         .and_then(|listed| Ok((registration(context, blank.clone(), &listed)?, listed)));
     match read {
@@ -84,10 +70,54 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
             tree
         }
         Err(error) => Worktree {
-            path: place(admin).unwrap_or(admin.path()),
+            path: if blank.clone_of.is_some() {
+                blank.path
+            } else {
+                place(admin).unwrap_or(admin.path())
+            },
             state: unknown("read its admin directory", &error),
             ..blank
         },
+    }
+}
+
+/// Returns a worktree of which nothing is known yet; or the clone of the repo with the git dir
+/// `clone_of`.
+pub(super) fn blank(
+    admin: &VolumePath,
+    clone_of: Option<&VolumePath>,
+    made_again: &Arc<[MadeAgain]>,
+) -> Worktree {
+    let path = match clone_of {
+        Some(_) => admin
+            .path()
+            .parent()
+            .map(Path::to_owned)
+            .unwrap_or_default(),
+        None => PathBuf::new(),
+    };
+    let id = if clone_of.is_some() {
+        path.file_name()
+    } else {
+        admin.relative().file_name()
+    };
+    Worktree {
+        id: id.unwrap_or_default().to_string_lossy().into_owned(),
+        admin: admin.clone(),
+        clone_of: clone_of.cloned(),
+        path,
+        branch: None,
+        head: None,
+        locked: None,
+        dead_lock: None,
+        in_progress: Vec::new(),
+        active: DateTime::UNIX_EPOCH,
+        worked_in: false,
+        in_use: None,
+        missing_since: None,
+        missing_at_once: false,
+        made_again: made_again.clone(),
+        state: State::NotLooked,
     }
 }
 
@@ -108,10 +138,10 @@ fn registration(
     mut tree: Worktree,
     listed: &Listed,
 ) -> io::Result<Worktree> {
-    tree.path = stands_at(
-        &tree.admin,
-        line("gitdir", listed.insist("gitdir", LINE_CAP))?,
-    )?;
+    if context.clone.is_none() {
+        let gitdir = line("gitdir", listed.insist("gitdir", LINE_CAP))?;
+        tree.path = stands_at(&tree.admin, gitdir)?;
+    }
     let head = line("HEAD", listed.insist("HEAD", LINE_CAP))?.ok_or_else(|| {
         io::Error::other("`HEAD` is missing; write the branch or commit into it that the tree had")
     })?;
@@ -191,7 +221,8 @@ fn in_progress(
         .filter(|(name, _)| listed.holds(name))
         .map(|(_, what)| *what)
         .collect();
-    for name in LOCKS {
+    let of_clones = CLONE_LOCKS.iter().filter(|_| context.clone.is_some());
+    for name in LOCKS.iter().chain(of_clones).copied() {
         // A stale one was left by a crashed git: it is cleared in the same run.
         let Some(stat) = listed.stat(name)? else {
             continue;
@@ -297,7 +328,9 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
                 .to_owned(),
         ));
     }
-    if let Some(why) = not_ours(place, &tree.admin)? {
+    if context.clone.is_none()
+        && let Some(why) = not_ours(place, &tree.admin)?
+    {
         return Ok(State::Unknown(why));
     }
     if is_settled(context, tree) {
@@ -349,8 +382,7 @@ impl Registered<'_> {
     /// Inspects the tree's contents.
     fn look(self, tree: &mut Worktree) -> io::Result<State> {
         let context = self.context;
-        tree.worked_in = tree.worked_in
-            || moves::worked_on_branch(&tree.admin, tree.branch.as_deref(), context.stop)?;
+        tree.worked_in = tree.worked_in || moves::worked_on_branch(tree, context.stop)?;
         let unreached = self.unreached(tree)?;
         let stashed = tree
             .branch
@@ -363,10 +395,8 @@ impl Registered<'_> {
             .head
             .map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
         contents.no_default_branch = context.upstream.is_none();
-        contents
-            .blockers
-            .extend(nested::held(&tree.admin, self.listed, context.stop)?);
         (contents.unreached, contents.stashed) = (unreached, stashed);
+        look_into_git_dir(context, tree, self.listed, &mut contents)?;
         contents.place = Some(self.place);
         tree.active = tree.active.max(dirty_active);
         Ok(State::Looked(Box::new(contents)))
@@ -444,6 +474,9 @@ impl Registered<'_> {
             head: self.head,
         };
         let context = self.context;
+        if let Some(clone) = context.clone {
+            return clone.unreached(context.repo, self.head);
+        }
         reach::unreached(context.repo, &tips, context.kept, context.stop)
     }
 }

@@ -8,6 +8,7 @@ mod busy_caches;
 mod busy_probe;
 mod caches;
 mod cli;
+mod clones;
 mod config;
 mod confined;
 mod contention;

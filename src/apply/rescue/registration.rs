@@ -8,6 +8,9 @@ use crate::survey::tree::{self, Listing, Stamp};
 use std::io;
 use std::path::PathBuf;
 
+/// The file with the names of a clone's refs and what they named.
+const CLONE_REFS: &str = "clone-refs";
+
 impl Making<'_> {
     /// Lists what is left of a missing tree: the files in its registration.
     pub(super) fn of_registration(&self, known: &Known) -> Result<Listing, RescueError> {
@@ -42,6 +45,15 @@ impl Making<'_> {
                 Err(changed())
             }
         };
-        listing.registration.iter().map(one).collect()
+        let mut files: Files = listing
+            .registration
+            .iter()
+            .map(one)
+            .collect::<Result<_, _>>()?;
+        if !self.refs.is_empty() {
+            let refs = self.repo.blob(self.refs.as_bytes())?;
+            files.insert(CLONE_REFS.into(), (0o100_644, refs));
+        }
+        Ok(files)
     }
 }

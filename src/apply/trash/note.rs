@@ -5,6 +5,7 @@
 //! was written. Anybody can write a note, so it proves nothing: the registration and the tree have
 //! to.
 
+use super::Origin;
 use crate::fs::atomic;
 use crate::fs::clock;
 use crate::fs::openat::{self, found};
@@ -33,10 +34,15 @@ pub(super) struct Note {
     /// have none.
     #[serde(default)]
     registration: Option<Registration>,
+    /// If it is a loose clone: the git dir of the enrolled repo. The clone's own git dir is then
+    /// its registration, and comes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clone_of: Option<PathBuf>,
 }
 
 /// The inodes of a registration's directory and of the file that names its tree, and the change
-/// time of that file, which nobody can set.
+/// time of that file, which nobody can set. For a clone, those of its git dir and of the objects in
+/// it, without a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Registration {
     #[serde(rename = "folder")]
@@ -50,6 +56,7 @@ struct Registration {
 pub(super) struct Taken {
     pub(super) from: VolumePath,
     pub(super) admin: VolumePath,
+    pub(super) clone_of: Option<VolumePath>,
 }
 
 /// The state of a trash entry.
@@ -73,13 +80,17 @@ impl State {
 }
 
 impl Note {
-    pub(super) fn of(from: &VolumePath, admin: &VolumePath) -> io::Result<Self> {
-        let registration = found(Registration::of(admin))?;
+    pub(super) fn of((from, admin, clone_of): Origin<'_>) -> io::Result<Self> {
+        let registration = match clone_of {
+            Some(_) => Some(Registration::of_clone(admin)?),
+            None => found(Registration::of(admin))?,
+        };
         Ok(Self {
             schema: SCHEMA.to_owned(),
             from: from.path(),
             admin: Some(admin.path()),
             registration,
+            clone_of: clone_of.map(VolumePath::path),
         })
     }
 
@@ -91,6 +102,7 @@ impl Note {
             from: from.path(),
             admin: None,
             registration: None,
+            clone_of: None,
         }
     }
 
@@ -133,6 +145,15 @@ impl Registration {
             changed,
         })
     }
+
+    fn of_clone(git_dir: &VolumePath) -> io::Result<Self> {
+        let objects = openat::stat(&git_dir.join("objects")?)?;
+        Ok(Self {
+            directory: openat::stat(git_dir)?.st_ino,
+            gitdir: objects.st_ino,
+            changed: (0, 0),
+        })
+    }
 }
 
 #[expect(clippy::cast_possible_wrap, reason = "nanoseconds are below 10^9")]
@@ -150,6 +171,7 @@ pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
         from,
         admin: Some(admin),
         registration,
+        clone_of,
         ..
     }) = Note::read(bin, NOTE)?
     else {
@@ -161,7 +183,15 @@ pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
     ) else {
         return Ok(State::Unproven(from));
     };
-    let taken = Taken { from: stood, admin };
+    let clone_of = clone_of.map(|repo| VolumePath::new(bin.root(), &repo));
+    let Ok(clone_of) = clone_of.transpose() else {
+        return Ok(State::Unproven(from));
+    };
+    let taken = Taken {
+        from: stood,
+        admin,
+        clone_of,
+    };
     let Some(tree) = found(openat::stat(&at("0")?))? else {
         let coming = found(openat::stat(&taken.admin))?.is_some();
         return Ok(if coming {
@@ -194,7 +224,15 @@ impl Taken {
         noted: Option<Registration>,
         written: Option<&Stat>,
     ) -> io::Result<bool> {
-        let Self { from: stood, admin } = self;
+        let Self {
+            from: stood, admin, ..
+        } = self;
+        if self.clone_of.is_some() {
+            let now = found(Registration::of_clone(&stands.join(".git")?))
+                .ok()
+                .flatten();
+            return Ok(now.is_some() && now == noted);
+        }
         if found(openat::stat(admin))?.is_none() {
             return Ok(false);
         }

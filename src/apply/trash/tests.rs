@@ -69,7 +69,7 @@ fn links_are_deleted_and_never_followed_and_hard_links_count_once() {
 
     let [tree, admin] = registered(&root);
     a_moment();
-    let bin = trash.bin(Some((&tree, &admin))).unwrap();
+    let bin = trash.bin(Some((&tree, &admin, None))).unwrap();
     bin.take(&Free, &tree).unwrap();
     assert!(!tree.path().exists());
     let state = VolumePath::new(&root, Path::new("state")).unwrap();
@@ -96,7 +96,7 @@ fn what_comes_back_never_replaces_anything() {
     let (top, root, trash) = volume();
     let [tree, admin] = registered(&root);
     fs::create_dir(top.path().join("tree/work")).unwrap();
-    let bin = trash.bin(Some((&tree, &admin))).unwrap();
+    let bin = trash.bin(Some((&tree, &admin, None))).unwrap();
     let taken = bin.take(&Free, &tree).unwrap();
     bin.give_back(&taken, &tree).unwrap();
     assert!(top.path().join("tree/work").exists());
@@ -120,7 +120,7 @@ fn a_tree_that_is_still_to_come_finds_its_bin() {
     let [tree, admin] = registered(&root);
     fs::create_dir(tree.path().join("work")).unwrap();
     a_moment();
-    let bin = trash.bin(Some((&tree, &admin))).unwrap();
+    let bin = trash.bin(Some((&tree, &admin, None))).unwrap();
     // Another shard, or a run beside an agent's command, empties the trash now.
     assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());
     let taken = bin.take(&Free, &tree).unwrap();
@@ -153,7 +153,7 @@ fn nothing_gets_into_a_bin_that_is_being_deleted() {
             }
         });
         let taken = trash
-            .bin(Some((&tree, &admin)))
+            .bin(Some((&tree, &admin, None)))
             .ok()
             .and_then(|bin| bin.take(&Free, &tree).ok());
         emptier.join().unwrap().unwrap();
@@ -197,7 +197,7 @@ fn what_is_written_after_the_look_stays_and_is_told_once() {
     let elsewhere = root.join("elsewhere");
     fs::hard_link(tree.path().join("shared"), &elsewhere).unwrap();
     a_moment();
-    let bin = trash.bin(Some((&tree, &admin))).unwrap();
+    let bin = trash.bin(Some((&tree, &admin, None))).unwrap();
     let taken = bin.take(&Free, &tree).unwrap();
     bin.take(&Free, &admin).unwrap();
     a_moment();
@@ -253,7 +253,7 @@ fn what_can_not_be_read_hinders_nothing_else() {
     let (top, root, trash) = volume();
     let [tree, admin] = registered(&root);
     a_moment();
-    let bin = trash.bin(Some((&tree, &admin))).unwrap();
+    let bin = trash.bin(Some((&tree, &admin, None))).unwrap();
     bin.take(&Free, &tree).unwrap();
     let odd = ["socket", "forged"].map(|name| trash.place.path().join(name));
     for place in &odd {

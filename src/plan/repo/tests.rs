@@ -22,6 +22,7 @@ pub(in crate::plan) fn policy() -> policy::Repo {
         name: "a/b".into(),
         place: at("b"),
         url: None,
+        clones: Vec::new(),
         lock_wait: Duration::ZERO,
         worktrees: Worktrees {
             landed: age(1),
@@ -48,6 +49,7 @@ pub(in crate::plan) fn tree(idle_hours: i64, state: State) -> Worktree {
     Worktree {
         id: "t".into(),
         admin: at("b/.git/worktrees/t"),
+        clone_of: None,
         path: "/data/w/t".into(),
         branch: Some("refs/heads/t".into()),
         head: None,

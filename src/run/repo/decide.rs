@@ -8,20 +8,21 @@ use crate::ecosystems::ecosystem::Linked;
 use crate::facts::cache::CacheKind;
 use crate::facts::locks::Locks;
 use crate::facts::repo::Repo;
-use crate::facts::worktree::Worktree;
+use crate::facts::worktree::{State, Worktree};
 use crate::fs::budget::Budget;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Plan, is_stale, plan};
-use crate::plan::worktree::{is_due, shortest};
+use crate::plan::worktree::{Verdict, is_due, shortest};
 use crate::report::words::plain;
 use crate::run::context::RunContext;
 use crate::run::needs;
 use crate::state::ledger::Ledger;
 use crate::survey;
 use crate::survey::borrowers::Borrowers;
+use crate::survey::clones;
 use crate::survey::context::{Times, VolumeContext};
 use crate::survey::lockfiles::Known;
 use crate::survey::repo::RepoSurvey;
@@ -147,6 +148,9 @@ impl RunContext<'_> {
         let planned =
             |facts: &Repo| plan(facts, survey.policy, self.free_bytes, self.now).only(self.only);
         let mut plan = planned(facts);
+        if self.keep_lenders(&plan, facts) {
+            plan = planned(facts);
+        }
         let unread = self.unread(survey.shadow, &mut plan, survey.stop);
         if plan.gc.drops_objects() {
             facts.lends = self.borrowers().need(survey.shadow.git_dir());
@@ -157,6 +161,29 @@ impl RunContext<'_> {
             tracing::debug!(path, ?verdict, "decided");
         }
         (plan, unread)
+    }
+
+    /// Adds to the facts which due clones others borrow objects from. Returns whether there are any.
+    fn keep_lenders(&self, plan: &Plan, facts: &mut Repo) -> bool {
+        let due = |(tree, verdict): &&(Worktree, Verdict)| {
+            tree.clone_of.is_some() && matches!(verdict, Verdict::Reap(_))
+        };
+        let lenders: Vec<(&VolumePath, String)> = plan
+            .trees
+            .iter()
+            .filter(due)
+            .filter_map(|(tree, _)| Some((&tree.admin, self.borrowers().need(&tree.admin)?)))
+            .collect();
+        for (git_dir, why) in &lenders {
+            let clone = facts
+                .worktrees
+                .iter_mut()
+                .find(|tree| tree.admin == **git_dir);
+            if let Some(State::Looked(contents)) = clone.map(|clone| &mut clone.state) {
+                contents.blockers.push(why.clone());
+            }
+        }
+        !lenders.is_empty()
     }
 
     /// Reads what the lock files name, except for contents that the ledger knows.
@@ -182,14 +209,17 @@ impl RunContext<'_> {
     }
 
     fn borrowers(&self) -> &Borrowers {
-        let repos: Vec<_> = self
-            .policy
-            .repos
-            .iter()
-            .map(|repo| (repo.name.as_str(), &repo.place))
-            .collect();
         self.borrowers.get_or_init(|| {
             self.on_io(self.stop, || {
+                let of = |repo: &policy::Repo| clones::places(repo, &self.around, self.stop);
+                let clones: Vec<_> = self.policy.repos.iter().map(of).collect();
+                let of_all = self.policy.repos.iter().zip(&clones);
+                let repos: Vec<_> = of_all
+                    .flat_map(|(repo, clones)| {
+                        let places = std::iter::once(&repo.place).chain(clones);
+                        places.map(|place| (repo.name.as_str(), place))
+                    })
+                    .collect();
                 Borrowers::find(&self.policy.volume.root, &repos, self.stop)
             })
         })

@@ -5,8 +5,9 @@ use crate::facts::worktree::LockFile;
 use crate::fs::budget::Held;
 use crate::fs::openat::Listed;
 use crate::fs::volume_path::VolumePath;
+use crate::survey::lockfiles;
+use crate::survey::registration::{self, Registration};
 use crate::survey::tree::{self, Listing, Rules, Stamp};
-use crate::survey::{lockfiles, registration};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
@@ -25,7 +26,7 @@ impl Known {
     ) -> io::Result<Listing> {
         let mut listing = self.listed(place, false)?;
         listing.registration =
-            registration::somebodys(&self.admin, registration, &mut listing.held)?;
+            registration::somebodys(self.git_files(), registration, &mut listing.held)?;
         Ok(listing)
     }
 
@@ -62,7 +63,14 @@ impl Known {
     /// # Errors
     /// They can't be listed.
     pub fn registration(&self, held: &mut Held) -> io::Result<BTreeMap<PathBuf, Stamp>> {
-        registration::somebodys(&self.admin, &Listed::of(&self.admin)?, held)
+        registration::somebodys(self.git_files(), &Listed::of(&self.admin)?, held)
+    }
+
+    fn git_files(&self) -> Registration<'_> {
+        Registration {
+            admin: &self.admin,
+            checkout: self.is_clone.then_some(&self.git_dir),
+        }
     }
 
     /// Checks whether git tracks this path or something below it. Paths are sorted, so what is

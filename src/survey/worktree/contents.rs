@@ -68,10 +68,29 @@ pub(super) fn look_whole(
         listing: &known.list(&place)?,
     };
     let newest = comparison.note(unsaved, contents)?;
-    contents
-        .blockers
-        .extend(nested::held(&tree.admin, listed, context.stop)?);
+    let mut looked = std::mem::take(contents);
+    look_into_git_dir(context, tree, listed, &mut looked)?;
     tree.active = tree.active.max(newest);
+    tree.state = State::Looked(looked);
+    Ok(())
+}
+
+/// Notes what else would be lost with the tree's admin directory, or with a clone's git dir.
+pub(super) fn look_into_git_dir(
+    context: &Context<'_>,
+    tree: &Worktree,
+    listed: &Listed,
+    contents: &mut Contents,
+) -> io::Result<()> {
+    let modules = nested::held(&tree.admin, listed, context.stop)?;
+    contents.blockers.extend(modules);
+    if let Some(clone) = context.clone {
+        contents.blockers.extend(clone.blockers(context.repo)?);
+        let copied = clone.size(context.repo, &contents.unreached)?;
+        let Own { files, bytes } = &mut contents.rescue;
+        *files = files.saturating_add(copied.files);
+        *bytes = bytes.saturating_add(copied.bytes);
+    }
     Ok(())
 }
 

@@ -108,6 +108,7 @@ fn tree(path: impl Into<PathBuf>, because: &str, reason: &str) -> Worktree {
             .file_name()
             .map(|name| format!("afk/{}", name.to_string_lossy())),
         path,
+        kind: None,
         head: Some("4f0c2d9b1e".to_owned()),
         class: None,
         verdict: VerdictName::Keep,

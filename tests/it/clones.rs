@@ -1,0 +1,550 @@
+//! Loose clones: one table of clones, each in a state in which something is easily lost, and its
+//! fate. A clone that goes has left everything that its refs, reflogs, index and files had in the
+//! enrolled checkout, read by the real git after the owner's gc. One that stays is untouched.
+
+use super::support::repo::Repo;
+use super::support::snapshot::{Standing, snapshot};
+use super::support::{World, age, age_all, fifo, git, remove, same, try_git, write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use treewarden::report::{RunReport, TreeKind, TreeOutcome};
+
+const MERGED: &str = "reap landed merged";
+const SAVED: &str = "reap saved saved on its branch";
+const FRESH: &str = "reap fresh no commit yet";
+const LONELY: &str = "reap unsaved unsaved commits";
+const DIRTY: &str = "reap unsaved uncommitted work";
+const BLOCKED: &str = "keep landed can't be rescued";
+const BLOCKED_WORK: &str = "keep unsaved can't be rescued";
+const UNDER_WAY: &str = "keep in progress";
+const UNKNOWN: &str = "unknown";
+
+/// A clone under construction; in the end it looks idle for 99 days.
+struct At<'a> {
+    shop: &'a Repo<'a>,
+    path: PathBuf,
+}
+
+/// A row's name, its fate, options of `git clone`, and what is done to the clone.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    fn(&At<'_>),
+);
+
+impl At<'_> {
+    fn git(&self, arguments: &[&str]) -> String {
+        git(&self.path, 60.0, arguments)
+    }
+
+    fn write(&self, file: &str, text: &str) -> &Self {
+        write(&self.path.join(file), text);
+        self
+    }
+
+    fn commit(&self, file: &str) -> String {
+        self.write(file, &format!("{file} of {}\n", self.path.display()));
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", file]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Creates a commit that nothing names yet.
+    fn lonely(&self) -> String {
+        let message = self.path.to_str().unwrap();
+        self.git(&["commit-tree", "-p", "HEAD", "-m", message, "HEAD^{tree}"])
+    }
+}
+
+const ROWS: &[Row] = &[
+    // Nothing that only it has.
+    ("clean", MERGED, &[], |_| {}),
+    ("behind", MERGED, &[], |at| {
+        at.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    }),
+    ("not-worked-in", FRESH, &[], |at| {
+        let log = at.path.join(".git/logs/HEAD");
+        let text = fs::read_to_string(&log).unwrap();
+        write(&log, text.lines().next().unwrap().to_owned() + "\n");
+    }),
+    ("on-a-branch-of-the-checkout", SAVED, &[], |at| {
+        at.git(&["checkout", "-q", "--detach"]);
+        at.commit("saved.ts");
+        at.git(&["checkout", "-q", "-b", "theirs"]);
+        at.git(&["push", "-q", "origin", "theirs"]);
+        at.shop.git(&["fetch", "-q", "origin"]);
+    }),
+    ("shallow", MERGED, &["--depth=1"], |_| {}),
+    (
+        "of-one-branch",
+        MERGED,
+        &["--single-branch", "--no-tags"],
+        |_| {},
+    ),
+    ("partial", MERGED, &["--filter=blob:none"], |_| {}),
+    ("without-checkout-config", MERGED, &[], |at| {
+        at.git(&["config", "user.email", "me@example.com"]);
+        at.git(&["config", "branch.main.rebase", "true"]);
+    }),
+    ("borrows-from-the-checkout", MERGED, &[], |at| {
+        let objects = at.shop.git_dir("objects");
+        write(
+            &at.path.join(".git/objects/info/alternates"),
+            objects.to_str().unwrap().to_owned() + "\n",
+        );
+    }),
+    ("submodule-never-filled", MERGED, &[], |at| {
+        fs::create_dir_all(at.path.join("hollow")).unwrap();
+    }),
+    ("copy-of-the-checkout's-file", MERGED, &[], |at| {
+        at.write(".env", "KEY=value\n");
+    }),
+    ("same-hook-as-the-checkout", MERGED, &[], |at| {
+        at.write(".git/hooks/pre-push", "#!/bin/sh\nexit 0\n");
+    }),
+    ("samples", MERGED, &[], |at| {
+        at.write(".git/hooks/pre-push.sample", "#!/bin/sh\n");
+        at.write(".git/info/exclude", "# git ls-files --others\n");
+        at.write(".git/description", "Unnamed repository\n");
+    }),
+    ("stale-locks", MERGED, &[], |at| {
+        at.write(".git/index.lock", "")
+            .write(".git/config.lock", "");
+    }),
+    // Commits that only it has.
+    ("unpushed", LONELY, &[], |at| {
+        at.commit("mine.ts");
+    }),
+    ("unpushed-on-another-branch", LONELY, &[], |at| {
+        at.git(&["checkout", "-q", "-b", "other"]);
+        at.commit("mine.ts");
+        at.git(&["checkout", "-q", "main"]);
+    }),
+    ("many-unpushed", LONELY, &[], |at| {
+        for file in ["a/one.ts", "a/two.ts", "b/three.ts"] {
+            at.commit(file);
+        }
+        at.git(&["rm", "-q", "a/two.ts"]);
+        at.git(&["commit", "-q", "-m", "Less"]);
+    }),
+    ("packed-refs", LONELY, &[], |at| {
+        at.git(&["checkout", "-q", "-b", "other"]);
+        at.commit("mine.ts");
+        at.git(&["checkout", "-q", "main"]);
+        at.git(&["pack-refs", "--all"]);
+        at.git(&["gc", "-q"]);
+    }),
+    ("detached", LONELY, &[], |at| {
+        at.git(&["checkout", "-q", "--detach"]);
+        at.commit("mine.ts");
+    }),
+    ("stashed", LONELY, &[], |at| {
+        at.write("README.md", "stashed\n").git(&["stash", "-q"]);
+    }),
+    ("stashed-twice-with-untracked", LONELY, &[], |at| {
+        at.write("README.md", "first\n").git(&["stash", "-q"]);
+        at.write("new.ts", "second\n").git(&["stash", "-q", "-u"]);
+    }),
+    ("only-in-the-reflog", LONELY, &[], |at| {
+        at.commit("mine.ts");
+        at.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    }),
+    ("only-in-a-branch's-reflog", LONELY, &[], |at| {
+        at.git(&["branch", "other"]);
+        let commit = at.lonely();
+        at.git(&["update-ref", "-m", "on", "refs/heads/other", &commit]);
+        at.git(&["update-ref", "-m", "off", "refs/heads/other", "HEAD"]);
+    }),
+    ("only-in-fetch-head", LONELY, &[], |at| {
+        let commit = at.lonely();
+        at.write(".git/FETCH_HEAD", &format!("{commit}\t\tbranch 'x' of y\n"));
+    }),
+    ("only-in-orig-head", LONELY, &[], |at| {
+        let commit = at.lonely();
+        at.write(".git/ORIG_HEAD", &format!("{commit}\n"));
+    }),
+    ("only-a-tag-names-it", LONELY, &[], |at| {
+        let commit = at.lonely();
+        at.git(&["update-ref", "refs/tags/mine", &commit]);
+    }),
+    ("only-a-remote-of-its-own", LONELY, &[], |at| {
+        let commit = at.lonely();
+        at.git(&["update-ref", "refs/remotes/fork/main", &commit]);
+    }),
+    ("notes", LONELY, &[], |at| {
+        at.git(&["notes", "add", "-m", "a note"]);
+    }),
+    ("unpushed-from-shallow", LONELY, &["--depth=1"], |at| {
+        at.commit("mine.ts");
+    }),
+    ("unpushed-and-borrowing", LONELY, &[], |at| {
+        let objects = at.shop.git_dir("objects");
+        write(
+            &at.path.join(".git/objects/info/alternates"),
+            objects.to_str().unwrap().to_owned() + "\n",
+        );
+        at.commit("mine.ts");
+    }),
+    // Files that only it has.
+    ("modified", DIRTY, &[], |at| {
+        at.write("README.md", "edited\n");
+    }),
+    ("untracked", DIRTY, &[], |at| {
+        at.write("notes.md", "mine\n");
+    }),
+    ("ignored", DIRTY, &[], |at| {
+        at.write("ignored/data.sqlite", "mine\n");
+    }),
+    ("assumed-unchanged", DIRTY, &[], |at| {
+        at.git(&["update-index", "--assume-unchanged", "README.md"]);
+        at.write("README.md", "edited\n");
+    }),
+    ("staged-then-as-before", DIRTY, &[], |at| {
+        at.write("README.md", "only in the index\n");
+        at.git(&["add", "README.md"]);
+        at.write("README.md", "# A repo\n");
+    }),
+    ("staged-then-deleted", DIRTY, &[], |at| {
+        at.write("new.ts", "only in the index\n")
+            .git(&["add", "new.ts"]);
+        remove(&at.path.join("new.ts"));
+    }),
+    ("all-of-it", DIRTY, &[], |at| {
+        at.commit("mine.ts");
+        at.write("README.md", "stashed\n").git(&["stash", "-q"]);
+        at.write("new.ts", "staged\n").git(&["add", "new.ts"]);
+        at.write("new.ts", "and edited\n")
+            .write("notes.md", "mine\n");
+    }),
+    ("hook-of-its-own", DIRTY, &[], |at| {
+        at.write(".git/hooks/pre-commit", "#!/bin/sh\nmake lint\n");
+    }),
+    ("excludes", DIRTY, &[], |at| {
+        at.write(".git/info/exclude", "*.secret\n");
+    }),
+    ("file-among-git's", DIRTY, &[], |at| {
+        at.write(".git/plan.md", "mine\n");
+    }),
+    ("remote-of-its-own", DIRTY, &[], |at| {
+        at.git(&["config", "remote.fork.url", "git@host:me/shop.git"]);
+    }),
+    // What no rescue can contain.
+    ("own-annotated-tag", BLOCKED, &[], |at| {
+        at.git(&["tag", "-a", "-m", "mine", "mine"]);
+    }),
+    ("ref-to-a-blob", BLOCKED, &[], |at| {
+        at.write("blob", "mine\n");
+        let blob = at.git(&["hash-object", "-w", "blob"]);
+        remove(&at.path.join("blob"));
+        at.git(&["update-ref", "refs/mine/blob", &blob]);
+    }),
+    ("worktree-of-its-own", BLOCKED, &[], |at| {
+        let tree = at.shop.world.at("elsewhere/tree");
+        at.git(&["worktree", "add", "-q", "--detach", tree.to_str().unwrap()]);
+    }),
+    ("nested", BLOCKED, &[], |at| {
+        git(&at.path, 60.0, &["init", "-q", "nested"]);
+    }),
+    ("fifo", BLOCKED, &[], |at| fifo(&at.path.join("pipe"))),
+    ("large-file", BLOCKED, &[], |at| {
+        let oid = "ab".repeat(32);
+        at.write(&format!(".git/lfs/objects/ab/ab/{oid}"), "mine\n");
+    }),
+    ("annex", BLOCKED, &[], |at| {
+        at.write(".git/annex/objects/x", "mine\n");
+    }),
+    ("submodule", BLOCKED, &[], |at| {
+        let module = at.path.join(".git/modules/sub");
+        fs::create_dir_all(&module).unwrap();
+        git(&module, 60.0, &["init", "-q", "--bare", "."]);
+        write(&module.join("ORIG_HEAD"), "12".repeat(20) + "\n");
+        write(&module.join("description"), "mine\n");
+        write(&module.join("mine"), "mine\n");
+    }),
+    ("lender", BLOCKED, &[], |at| lend(at)),
+    ("lender-with-work", BLOCKED_WORK, &[], |at| {
+        at.commit("mine.ts");
+        lend(at);
+    }),
+    ("unmerged", BLOCKED_WORK, &[], |at| {
+        at.git(&["checkout", "-q", "-b", "other"]);
+        at.write("README.md", "theirs\n");
+        at.git(&["commit", "-q", "-a", "-m", "Theirs"]);
+        at.git(&["checkout", "-q", "main"]);
+        at.write("README.md", "ours\n").git(&["stash", "-q"]);
+        at.git(&["merge", "-q", "other"]);
+        try_git(&at.path, 60.0, &["stash", "pop"]);
+    }),
+    // Somebody is at work, or says so.
+    ("rebase", UNDER_WAY, &[], |at| {
+        at.commit("mine.ts");
+        at.git(&["checkout", "-q", "-b", "other", "HEAD~1"]);
+        at.write("mine.ts", "theirs\n").git(&["add", "mine.ts"]);
+        at.git(&["commit", "-q", "-m", "Theirs"]);
+        try_git(&at.path, 60.0, &["rebase", "main"]);
+    }),
+    ("bisect", UNDER_WAY, &[], |at| {
+        at.git(&["bisect", "start"]);
+    }),
+    ("locked", "keep locked", &[], |at| {
+        at.write(".git/locked", "mine, until Friday\n");
+    }),
+    // What isn't as it should be.
+    ("borrows-from-outside", UNKNOWN, &[], |at| {
+        let objects = at.shop.world.beside("origins/acme__shop.git/objects");
+        write(
+            &at.path.join(".git/objects/info/alternates"),
+            objects.to_str().unwrap().to_owned() + "\n",
+        );
+    }),
+    ("other-format", UNKNOWN, &[], |at| {
+        at.git(&["config", "core.repositoryformatversion", "1"]);
+        at.git(&["config", "extensions.refStorage", "other"]);
+    }),
+    ("worktree-elsewhere", UNKNOWN, &[], |at| {
+        at.git(&["config", "core.worktree", "../../elsewhere"]);
+    }),
+    ("linked-refs", UNKNOWN, &[], |at| {
+        let (refs, there) = (at.path.join(".git/refs"), at.shop.world.beside("refs"));
+        fs::rename(&refs, &there).unwrap();
+        symlink(there, refs).unwrap();
+    }),
+    ("damaged", UNKNOWN, &[], |at| {
+        at.git(&["update-ref", "--no-deref", "refs/heads/other", "HEAD"]);
+        write(
+            &at.path.join(".git/refs/heads/other"),
+            "12".repeat(20) + "\n",
+        );
+    }),
+    ("no-head", UNKNOWN, &[], |at| {
+        remove(&at.path.join(".git/HEAD"))
+    }),
+    // The last, because later clones would have its branch as well.
+    ("pushed-and-not-fetched", LONELY, &[], |at| {
+        at.commit("pushed.ts");
+        at.git(&["push", "-q", "origin", "HEAD:refs/heads/pushed"]);
+    }),
+];
+
+/// Makes another clone on the volume borrow from this one.
+fn lend(at: &At<'_>) {
+    let name = at.path.file_name().unwrap().to_str().unwrap();
+    let borrower = at.shop.world.at(format!("borrowers/{name}"));
+    let [from, to] = [&at.path, &borrower].map(|path| path.to_str().unwrap());
+    fs::create_dir_all(borrower.parent().unwrap()).unwrap();
+    git(
+        &at.shop.world.root,
+        60.0,
+        &["clone", "-q", "--shared", from, to],
+    );
+}
+
+/// Creates an enrolled checkout whose clones stand in `clones/`.
+fn shop(world: &World) -> Repo<'_> {
+    let shop = world.repo("acme/shop");
+    shop.set("clones: ['clones/*']");
+    git(
+        &world.beside("origins/acme__shop.git"),
+        0.0,
+        &["config", "uploadpack.allowFilter", "true"],
+    );
+    shop.moves_on("second.ts");
+    shop.git(&["tag", "-a", "-m", "A release", "v1"]);
+    shop.git(&["push", "-q", "origin", "v1"]);
+    write(&shop.path.join(".env"), "KEY=value\n");
+    write(&shop.git_dir("hooks/pre-push"), "#!/bin/sh\nexit 0\n");
+    shop
+}
+
+fn clone<'a>(shop: &'a Repo<'a>, name: &str, options: &[&str]) -> At<'a> {
+    let path = shop.world.at(format!("clones/{name}"));
+    let origin = shop.world.beside("origins/acme__shop.git");
+    // A path would hard-link all objects, whatever the options say.
+    let remote = format!("file://{}", origin.display());
+    let arguments = [
+        "clone",
+        "-q",
+        "--template=",
+        &remote,
+        path.to_str().unwrap(),
+    ];
+    git(
+        &shop.world.root,
+        60.0,
+        &[&arguments[..2], options, &arguments[2..]].concat(),
+    );
+    let at = At { shop, path };
+    at.git(&["config", "remote.origin.url", origin.to_str().unwrap()]);
+    // As of a commit that landed since.
+    let head = at.git(&["rev-parse", "HEAD"]);
+    use std::io::Write;
+    let mut log = fs::File::options()
+        .append(true)
+        .open(at.path.join(".git/logs/HEAD"))
+        .unwrap();
+    writeln!(
+        log,
+        "{head} {head} An Agent <a@example.com> 1500000000 +0000\tcommit: Landed since"
+    )
+    .unwrap();
+    at
+}
+
+/// Makes a clone look idle for so many days, as after a last `git status`.
+fn rest(path: &Path, days: f64) {
+    age_all(path, days + 1.0);
+    try_git(path, 0.0, &["update-index", "-q", "--refresh"]);
+    let index = path.join(".git/index");
+    if index.exists() {
+        age(&index, days);
+    }
+    age(&path.join(".git"), days);
+}
+
+/// Returns every object that refs, reflogs and index of a clone reach, and the blob of every file.
+fn objects(path: &Path) -> BTreeSet<String> {
+    let (code, listed, _) = try_git(
+        path,
+        0.0,
+        &[
+            "rev-list",
+            "--objects",
+            "--no-object-names",
+            "--missing=allow-any",
+            "--all",
+            "--reflog",
+            "--indexed-objects",
+        ],
+    );
+    assert_eq!(code, Some(0), "{}", path.display());
+    let files = walkdir::WalkDir::new(path)
+        .into_iter()
+        .filter_entry(|entry| entry.file_name() != ".git")
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().is_file());
+    let blob = |bytes: Vec<u8>| git2::Oid::hash_object(git2::ObjectType::Blob, &bytes);
+    let files = files.map(|file| blob(fs::read(file.path()).unwrap()).unwrap().to_string());
+    listed.lines().map(str::to_owned).chain(files).collect()
+}
+
+struct Before {
+    path: PathBuf,
+    fate: &'static str,
+    all: BTreeMap<PathBuf, Standing>,
+    objects: BTreeSet<String>,
+}
+
+fn build(shop: &Repo<'_>, &(name, fate, options, make): &Row) -> Before {
+    let at = clone(shop, name, options);
+    make(&at);
+    rest(&at.path, 99.0);
+    let objects = match fate {
+        UNKNOWN | UNDER_WAY => BTreeSet::new(),
+        _ => objects(&at.path),
+    };
+    Before {
+        fate,
+        all: snapshot(&at.path),
+        objects,
+        path: at.path,
+    }
+}
+
+/// Checks that a clone is untouched, or that all it had is in the checkout.
+fn nothing_is_lost(shop: &Repo<'_>, report: &RunReport, before: &Before) {
+    let row = report.worktrees().find(|row| row.path == before.path);
+    let row = row.unwrap();
+    assert_eq!(row.kind, Some(TreeKind::Clone), "{row:?}");
+    if row.outcome != TreeOutcome::Reaped {
+        return same(
+            before.path.to_str().unwrap(),
+            &snapshot(&before.path),
+            &before.all,
+        );
+    }
+    assert!(!before.path.exists(), "{row:?}");
+    assert_eq!(
+        row.rescue_ref.is_some(),
+        before.fate.contains("unsaved"),
+        "{row:?}"
+    );
+    let is_lost = |id: &&String| try_git(&shop.path, 0.0, &["cat-file", "-e", id]).0 != Some(0);
+    let lost: Vec<&String> = before.objects.iter().filter(is_lost).collect();
+    // A copy of the checkout's own file is in no store.
+    let copies = [b"KEY=value\n"].map(|text| {
+        git2::Oid::hash_object(git2::ObjectType::Blob, text)
+            .unwrap()
+            .to_string()
+    });
+    let lost: Vec<&String> = lost.into_iter().filter(|id| !copies.contains(id)).collect();
+    assert!(lost.is_empty(), "{}: lost {lost:?}", before.path.display());
+}
+
+fn gc(shop: &Repo<'_>) {
+    let now = [
+        "reflog",
+        "expire",
+        "--expire=now",
+        "--expire-unreachable=now",
+        "--all",
+    ];
+    git(&shop.path, 0.0, &now);
+    git(&shop.path, 0.0, &["gc", "-q", "--prune=now"]);
+}
+
+#[test]
+fn every_row_of_the_table() {
+    let world = World::new();
+    world.set("run", "max_reaped: 500");
+    let shop = shop(&world);
+    let clones: Vec<Before> = ROWS.iter().map(|row| build(&shop, row)).collect();
+    // No clones of this repo, or none that the config names.
+    let other = world.repo("acme/other");
+    for (from, to) in [
+        ("acme__other", "clones/of-another"),
+        ("acme__shop", "elsewhere/clone"),
+    ] {
+        let origin = world.beside(format!("origins/{from}.git"));
+        git(
+            &world.root,
+            60.0,
+            &["clone", "-q", origin.to_str().unwrap(), to],
+        );
+        rest(&world.at(to), 99.0);
+    }
+    symlink(world.at("elsewhere/clone"), world.at("clones/a-link")).unwrap();
+    write(&world.at("clones/no-repo/file"), "mine\n");
+    let expected: BTreeMap<String, String> = clones
+        .iter()
+        .map(|clone| {
+            let path = world.below(&clone.path);
+            (format!("acme/shop {path}"), clone.fate.to_owned())
+        })
+        .collect();
+    let dry = world.pass(0, &["report"]);
+    if std::env::var_os("WHY").is_some() {
+        for row in dry.worktrees() {
+            eprintln!("{} {:?}", row.path.display(), row.reasons);
+        }
+    }
+    same("what a dry run says", &world.fates(&dry), &expected);
+    let report = world.night();
+    same("fates", &world.fates(&report), &expected);
+    gc(&shop);
+    for clone in &clones {
+        nothing_is_lost(&shop, &report, clone);
+    }
+    assert_eq!(shop.fsck(), "");
+    for there in [
+        "clones/of-another",
+        "elsewhere/clone",
+        "clones/a-link",
+        "clones/no-repo/file",
+    ] {
+        assert!(world.at(there).exists(), "{there}");
+    }
+    drop(other);
+}
