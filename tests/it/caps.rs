@@ -2,6 +2,7 @@
 //! and times as people say them.
 
 use super::dry_run::deeds;
+use super::support::made::npm;
 use super::support::repo::{Repo, Tree};
 use super::support::{World, map, same};
 use std::collections::BTreeMap;
@@ -115,9 +116,11 @@ fn over_max_trees_the_longest_idle_go_and_no_work_does() {
         world.at("worktrees/acme__shop/locked").to_str().unwrap(),
     ]);
     shop.tree("work").write("new.ts", "1\n").age(6.0);
-    // Only a look into the directory that git ignores shows the work in this one.
+    // Only a look at all of its packages shows the work in this one.
     saved(&shop, "hidden", 6.0)
-        .write("target/notes.txt", "mine\n")
+        .write("node_modules/.package-lock.json", &npm(&["big"]))
+        .write("node_modules/big/package.json", "{}")
+        .write("node_modules/notes.txt", "mine\n")
         .age(6.0);
     shop.tree("fresh").not_worked_in().age(6.0);
     shop.tree("landed").age(1.0);

@@ -75,12 +75,12 @@ fn by(facts: Vec<Worktree>, change: impl FnOnce(&mut Worktrees)) -> Vec<String> 
 
 fn six() -> Vec<Worktree> {
     vec![
-        named("due", 10 * DAY, landed()),
-        named("landed", 2 * DAY, landed()),
-        named("older", 9 * DAY, saved()),
-        named("saved", 3 * DAY, saved()),
-        named("work", 9 * DAY, dirty()),
         named("young", DAY - 1, landed()),
+        named("work", 9 * DAY, dirty()),
+        named("saved", 3 * DAY, saved()),
+        named("older", 9 * DAY, saved()),
+        named("landed", 2 * DAY, landed()),
+        named("due", 10 * DAY, landed()),
     ]
 }
 
@@ -126,9 +126,9 @@ fn a_cap_on_bytes_takes_what_has_a_size_until_the_rest_fits() {
         "trees of 2.0 GiB stay, more than worktrees.max_bytes (1.0 GiB): none of them may go yet";
     assert_eq!(even(1).last().unwrap(), unmet);
     // Of 11 GiB, one goes with the tree that is due, and five with the first that may go.
-    let one_is_large = sized([Some(1), Some(5), Some(1), Some(1), Some(2), Some(1)]);
+    let one_is_large = sized([Some(1), Some(2), Some(1), Some(1), Some(5), Some(1)]);
     assert_eq!(one_is_large(5), ["due merged", "landed over max_bytes"]);
-    let unknown = sized([Some(1), None, Some(1), Some(1), Some(2), Some(1)]);
+    let unknown = sized([Some(1), Some(2), Some(1), Some(1), None, Some(1)]);
     let unmeasured = "worktrees.max_bytes doesn't count 1 tree of unknown size";
     assert_eq!(
         unknown(4),
