@@ -524,31 +524,32 @@ fn what_a_verdict_says_in_words() {
         };
         assert_eq!(told, expected);
     }
+}
+
+#[test]
+fn what_a_verdict_says_of_a_lock_whose_process_is_dead() {
+    let landed = || looked(|c| c.landed = Some(Landed::Ancestor));
     let three = Worktrees {
         dead_locks: Age::After(3 * DAY),
         ..policy()
     };
-    let Verdict::Keep(kept) = verdict(&dead(TimeDelta::days(2)), &three, None, now()) else {
+    let Verdict::Keep(kept) = verdict(&dead_lock(2, landed()), &three, None, now()) else {
         panic!()
     };
     assert_eq!(
         kept.sentences(),
         [
-            "claude: process 7 is dead on this machine, and nothing happened for 2 days; such a lock holds for 3 days"
+            "claude agent a (pid 4299): process 4299 is dead on this machine, and nothing happened for 2 days; such a lock holds for 3 days"
         ]
     );
-    let ended = Worktree {
-        state: looked(|c| c.landed = Some(Landed::Ancestor)),
-        ..dead(TimeDelta::days(4))
-    };
-    let Verdict::Reap(work) = verdict(&ended, &three, None, now()) else {
+    let Verdict::Reap(work) = verdict(&dead_lock(4, landed()), &three, None, now()) else {
         panic!()
     };
     assert_eq!(
         work.sentences(),
         [
             "merged: HEAD is in the default branch",
-            "its lock is over: process 7 is dead on this machine, and worktrees.dead_locks is 3 days"
+            "its lock is over: process 4299 is dead on this machine, and worktrees.dead_locks is 3 days"
         ]
     );
 }
