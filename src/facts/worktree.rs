@@ -38,10 +38,20 @@ pub struct Worktree {
     pub missing_since: Option<DateTime<Utc>>,
     /// The mark says that it went missing with many others at once, so its grace doesn't run.
     pub missing_at_once: bool,
+    /// What deleting it would free, in bytes; none if that wasn't asked for or can't be measured.
+    pub bytes: Option<u64>,
     /// The operator's rules about regenerable paths, besides the known ones.
     pub made_again: Arc<[MadeAgain]>,
     /// What was found at `path`.
     pub state: State,
+}
+
+impl Worktree {
+    /// Returns the directories that go with it if it is at `place`. A clone's git dir is in it.
+    pub fn directories(&self, place: &VolumePath) -> Vec<VolumePath> {
+        let admin = Some(&self.admin).filter(|_| self.clone_of.is_none());
+        std::iter::once(place).chain(admin).cloned().collect()
+    }
 }
 
 /// The operator's rule that directories of this name are regenerable if they have its signs of a

@@ -48,6 +48,7 @@ impl RunContext<'_> {
                 ..RepoResult::of(row)
             };
             result.row.worktrees = rows::worktrees(plan, &decided.facts.unregistered, self.now);
+            result.row.over_cap = rows::over_cap(plan);
             result.row.prune = rows::prune(plan);
             result.row.rescues = rows::rescues(plan);
             result.row.gc = rows::gc(plan, &decided.facts.store);
@@ -142,9 +143,6 @@ impl RunContext<'_> {
             let Some(place) = &contents.place else {
                 continue;
             };
-            let mut paths = vec![place.clone()];
-            // A clone's git dir is in its tree.
-            paths.extend(tree.clone_of.is_none().then(|| tree.admin.clone()));
             let mut rows = result
                 .row
                 .worktrees
@@ -153,7 +151,7 @@ impl RunContext<'_> {
             let row = rows
                 .find(|row| row.path == tree.path)
                 .expect("every tree of the plan has its row");
-            let (size, written) = (size(&paths), to_write(tree, class));
+            let (size, written) = (size(&tree.directories(place)), to_write(tree, class));
             result.freed += size;
             result.written += written;
             row.bytes = Some(size.bytes.saturating_sub(written.bytes));

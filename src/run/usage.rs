@@ -9,7 +9,9 @@ use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::report::usage::{Part, Used};
-use crate::survey::{registry, size, worktree};
+use crate::run::reserved;
+use crate::survey::context::VolumeContext;
+use crate::survey::{clones, registry, size, worktree};
 use std::collections::HashMap;
 use std::io;
 
@@ -39,7 +41,7 @@ pub fn usage(policy: &Policy, stop: &Stop) -> Usage {
 type Owner = (Part, Option<String>);
 
 fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
-    let mut known = known(policy);
+    let mut known = known(policy, stop);
     let trash = policy.volume.state.join("trash")?;
     known.insert(trash.clone(), (Part::State, None));
     let places: Vec<VolumePath> = known.keys().cloned().collect();
@@ -97,10 +99,14 @@ fn but_for_itself(measured: Size, trash: &VolumePath) -> Size {
     }
 }
 
-/// Returns the places that the config and the repos' registrations name. The config wins, because
-/// agents write registrations.
-fn known(policy: &Policy) -> HashMap<VolumePath, Owner> {
+/// Returns the places that the config, the repos' registrations and their clones name. The config
+/// wins, because agents write the others.
+fn known(policy: &Policy, stop: &Stop) -> HashMap<VolumePath, Owner> {
     let mut known = HashMap::new();
+    let around = VolumeContext {
+        reserved: reserved(policy),
+        ..VolumeContext::default()
+    };
     for repo in &policy.repos {
         let Ok(git_dir) = repo.place.join(".git") else {
             continue;
@@ -109,6 +115,8 @@ fn known(policy: &Policy) -> HashMap<VolumePath, Owner> {
         let trees = trees
             .iter()
             .filter_map(|admin| worktree::tree_of(admin).ok().flatten());
+        let clones = clones::places(repo, &around, stop);
+        let trees = trees.chain(clones);
         known.extend(trees.map(|tree| (tree, (Part::Worktree, Some(repo.name.clone())))));
     }
     for repo in &policy.repos {

@@ -2,9 +2,10 @@
 //! fate. A clone that goes has left everything that its refs, reflogs, index and files had in the
 //! enrolled checkout, read by the real git after the owner's gc. One that stays is untouched.
 
+use super::support::at_work::{AtWork, SLEEP};
 use super::support::repo::Repo;
 use super::support::snapshot::{Standing, snapshot};
-use super::support::{World, age, age_all, fifo, git, remove, same, try_git, write};
+use super::support::{World, age, age_all, fifo, git, map, remove, same, try_git, write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -525,11 +526,6 @@ fn every_row_of_the_table() {
         })
         .collect();
     let dry = world.pass(0, &["report"]);
-    if std::env::var_os("WHY").is_some() {
-        for row in dry.worktrees() {
-            eprintln!("{} {:?}", row.path.display(), row.reasons);
-        }
-    }
     same("what a dry run says", &world.fates(&dry), &expected);
     let report = world.night();
     same("fates", &world.fates(&report), &expected);
@@ -547,4 +543,247 @@ fn every_row_of_the_table() {
         assert!(world.at(there).exists(), "{there}");
     }
     drop(other);
+}
+
+fn row<'a>(report: &'a RunReport, path: &Path) -> &'a treewarden::report::Worktree {
+    report.worktrees().find(|row| row.path == path).unwrap()
+}
+
+#[test]
+fn a_rescued_clone_comes_back_as_a_worktree() {
+    let world = World::new();
+    let shop = shop(&world);
+    let at = clone(&shop, "work", &[]);
+    at.git(&["checkout", "-q", "-b", "topic"]);
+    let commit = at.commit("mine.ts");
+    at.write("README.md", "stashed\n").git(&["stash", "-q"]);
+    let stash = at.git(&["rev-parse", "stash"]);
+    at.write("new.ts", "staged\n").git(&["add", "new.ts"]);
+    at.write("new.ts", "and edited\n")
+        .write("notes.md", "mine\n");
+    rest(&at.path, 99.0);
+    let files = |top: &Path| -> BTreeMap<PathBuf, u64> {
+        let all = snapshot(top).into_iter();
+        all.filter(|(path, there)| there.kind == "file" && !path.starts_with(".git"))
+            .map(|(path, there)| (path, there.content))
+            .collect()
+    };
+    let (before, status) = (files(&at.path), at.git(&["status", "--porcelain"]));
+    let report = world.night();
+    let rescue = row(&report, &at.path).rescue_ref.clone().unwrap();
+    assert!(
+        rescue.starts_with("refs/treewarden/rescue/work/"),
+        "{rescue}"
+    );
+    gc(&shop);
+    let listed = world.treewarden(&["rescue", "list"]);
+    assert!(listed.out.contains("work/"), "{listed:?}");
+    let names = shop.git(&["show", &format!("{rescue}^2:registration/clone-refs")]);
+    assert_eq!(
+        names,
+        format!("{commit} refs/heads/topic\n{stash} refs/stash")
+    );
+    let id = rescue.strip_prefix("refs/treewarden/rescue/").unwrap();
+    let to = world.at("worktrees/acme__shop/back");
+    let arguments = ["rescue", "restore", id, "--to", to.to_str().unwrap()];
+    let ran = world.treewarden(&arguments);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    same("files", &files(&to), &before);
+    assert_eq!(git(&to, 0.0, &["status", "--porcelain"]), status);
+    for id in [&commit, &stash] {
+        shop.git(&["cat-file", "-e", &format!("{id}^{{tree}}")]);
+    }
+}
+
+#[test]
+fn ages_and_locks_are_those_of_worktrees() {
+    let world = World::new();
+    let shop = shop(&world);
+    for (name, days) in [
+        ("young", 0.5),
+        ("day-old", 2.0),
+        ("work", 20.0),
+        ("spared", 99.0),
+    ] {
+        let at = clone(&shop, name, &[]);
+        if name == "work" {
+            at.write("notes.md", "mine\n");
+        }
+        rest(&at.path, days);
+    }
+    let busy = clone(&shop, "busy", &[]);
+    rest(&busy.path, 99.0);
+    let at_work = AtWork::new(&busy.path.join(".git/refs"), None, SLEEP);
+    shop.set("clones: ['clones/*'], worktrees: {keep: [clones/spared]}");
+    let fates = |held: bool| {
+        let _lock = held.then(|| world.hold("acme__shop"));
+        world.fates(&world.night())
+    };
+    assert_eq!(fates(true), BTreeMap::new());
+    let expected = [
+        ("acme/shop clones/busy", "keep in use"),
+        ("acme/shop clones/day-old", MERGED),
+        ("acme/shop clones/spared", "keep landed kept by config"),
+        ("acme/shop clones/work", "keep unsaved recent"),
+        ("acme/shop clones/young", "keep recent"),
+    ];
+    same("fates", &fates(false), &map(&expected));
+    drop(at_work);
+    world.set("run", "max_reaped: 1");
+    for name in ["one", "two"] {
+        rest(&clone(&shop, name, &[]).path, 99.0);
+    }
+    // The clone is no longer in use, and three are more than may go at once.
+    let report = world.pass(1, &["run"]);
+    assert!(
+        report.failures[0].contains("3 trees would go"),
+        "{:?}",
+        report.failures
+    );
+    assert!(busy.path.exists());
+}
+
+#[test]
+fn work_that_begins_after_the_survey_brings_the_clone_back() {
+    let world = World::new();
+    let shop = shop(&world);
+    let [branch, file] = ["branch", "file"].map(|name| clone(&shop, name, &[]));
+    for at in [&branch, &file] {
+        rest(&at.path, 99.0);
+    }
+    // The probe is asked after the survey of the trees; the second time just before they go.
+    let script = world.beside("probe");
+    let head = branch.lonely();
+    write(
+        &script,
+        format!(
+            "cd '{}' || exit 1\n\
+             test -e asked && {{ echo {head} > '{}/.git/refs/heads/new'; echo x > '{}/new.md'; }}\n\
+             touch asked\nexit 1\n",
+            world.beside("").display(),
+            branch.path.display(),
+            file.path.display(),
+        ),
+    );
+    shop.set(&format!(
+        "clones: ['clones/*'], busy_probe: [sh, '{}']",
+        script.display()
+    ));
+    let report = world.night();
+    for (at, new) in [(&branch, ".git/refs/heads/new"), (&file, "new.md")] {
+        assert!(at.path.join(new).exists(), "{:?}", row(&report, &at.path));
+        assert_eq!(row(&report, &at.path).because.as_str(), "busy");
+    }
+    assert_eq!(
+        fs::read_dir(world.at(".treewarden/trash")).unwrap().count(),
+        0
+    );
+}
+
+#[test]
+fn a_clone_that_a_killed_run_took_goes_back() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new();
+    let shop = shop(&world);
+    let at = clone(&shop, "work", &[]);
+    rest(&at.path, 0.1);
+    let git_dir = at.path.join(".git");
+    let inode = |path: &Path| path.metadata().unwrap().ino();
+    let note = |number: u64| {
+        serde_json::json!({
+            "schema": "treewarden.taken/1",
+            "from": at.path,
+            "admin": git_dir,
+            "clone_of": shop.git_dir(""),
+            "registration": {
+                "folder": inode(&git_dir),
+                "gitdir": inode(&git_dir.join("objects")) + number,
+                "changed": [0, 0],
+            },
+        })
+    };
+    // Noted, and not taken yet; then taken.
+    write(
+        &world.at(".treewarden/trash/one/note.json"),
+        note(0).to_string(),
+    );
+    world.night();
+    assert!(at.path.exists() && !world.at(".treewarden/trash/one").exists());
+    let before = snapshot(&at.path);
+    for (name, number) in [("two", 0), ("three", 1)] {
+        let bin = world.at(format!(".treewarden/trash/{name}"));
+        write(&bin.join("note.json"), note(number).to_string());
+        fs::rename(&at.path, bin.join("0")).unwrap();
+        let ran = world.treewarden(&["run"]);
+        if number == 0 {
+            assert_eq!(ran.code, 0, "{ran:?}");
+            let times = |all: BTreeMap<PathBuf, Standing>| -> BTreeMap<PathBuf, Standing> {
+                let same = |there| Standing { ctime: 0, ..there };
+                all.into_iter()
+                    .map(|(path, there)| (path, same(there)))
+                    .collect()
+            };
+            same("back", &times(snapshot(&at.path)), &times(before.clone()));
+        } else {
+            // The note isn't about this clone.
+            assert_eq!((ran.code, at.path.exists()), (1, false), "{ran:?}");
+            assert!(bin.join("0/.git/HEAD").exists());
+        }
+    }
+}
+
+#[test]
+fn a_checkout_that_may_lack_objects_lets_no_clone_go() {
+    let world = World::new();
+    let shop = shop(&world);
+    let at = clone(&shop, "clean", &[]);
+    rest(&at.path, 99.0);
+    let why = || {
+        let report = world.night();
+        row(&report, &at.path).reasons[0].clone()
+    };
+    write(
+        &shop.git_dir("shallow"),
+        shop.git(&["rev-parse", "HEAD"]) + "\n",
+    );
+    assert!(why().contains("git fetch --unshallow"), "{}", why());
+    remove(&shop.git_dir("shallow"));
+    shop.git(&["config", "remote.origin.promisor", "true"]);
+    assert!(why().contains("is a partial clone"), "{}", why());
+    shop.git(&["config", "--unset", "remote.origin.promisor"]);
+    world.night();
+    assert!(!at.path.exists());
+}
+
+#[test]
+fn nothing_that_a_clone_names_is_run() {
+    let world = World::new();
+    let shop = shop(&world);
+    let at = clone(&shop, "hostile", &[]);
+    at.commit("mine.ts");
+    at.write("notes.md", "mine\n");
+    let marker = world.beside("marker");
+    let touch = format!("touch {}", marker.display());
+    rest(&at.path, 99.0);
+    let mut config = fs::read_to_string(at.path.join(".git/config")).unwrap();
+    config.push_str(&format!(
+        "[core]\n\tfsmonitor = {touch}\n\tsshCommand = {touch}\n\thooksPath = hooks\n\
+         [filter \"x\"]\n\tclean = {touch}\n\tsmudge = {touch}\n[uploadpack]\n\tpackObjectsHook = {touch}\n"
+    ));
+    write(&at.path.join(".git/config"), config);
+    write(&at.path.join(".gitattributes"), "* filter=x\n");
+    for hook in [
+        "post-checkout",
+        "reference-transaction",
+        "pre-auto-gc",
+        "post-index-change",
+    ] {
+        let path = at.path.join(".git/hooks").join(hook);
+        write(&path, format!("#!/bin/sh\n{touch}\n"));
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    age_all(&at.path, 99.0);
+    let report = world.night();
+    assert!(row(&report, &at.path).rescue_ref.is_some(), "{report:?}");
+    assert!(!at.path.exists() && !marker.exists());
 }
