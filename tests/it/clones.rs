@@ -561,7 +561,6 @@ fn a_rescued_clone_comes_back_as_a_worktree() {
     at.write("new.ts", "staged\n").git(&["add", "new.ts"]);
     at.write("new.ts", "and edited\n")
         .write("notes.md", "mine\n");
-    rest(&at.path, 99.0);
     let files = |top: &Path| -> BTreeMap<PathBuf, u64> {
         let all = snapshot(top).into_iter();
         all.filter(|(path, there)| there.kind == "file" && !path.starts_with(".git"))
@@ -569,23 +568,25 @@ fn a_rescued_clone_comes_back_as_a_worktree() {
             .collect()
     };
     let (before, status) = (files(&at.path), at.git(&["status", "--porcelain"]));
+    rest(&at.path, 99.0);
     let report = world.night();
-    let rescue = row(&report, &at.path).rescue_ref.clone().unwrap();
+    let row = row(&report, &at.path);
+    let rescue = row.rescue_ref.clone();
+    let rescue = rescue.unwrap_or_else(|| panic!("{row:?}"));
     assert!(
         rescue.starts_with("refs/treewarden/rescue/work/"),
         "{rescue}"
     );
     gc(&shop);
     let listed = world.treewarden(&["rescue", "list"]);
-    assert!(listed.out.contains("work/"), "{listed:?}");
+    assert!(listed.out.contains("work      topic"), "{listed:?}");
     let names = shop.git(&["show", &format!("{rescue}^2:registration/clone-refs")]);
     assert_eq!(
         names,
         format!("{commit} refs/heads/topic\n{stash} refs/stash")
     );
-    let id = rescue.strip_prefix("refs/treewarden/rescue/").unwrap();
     let to = world.at("worktrees/acme__shop/back");
-    let arguments = ["rescue", "restore", id, "--to", to.to_str().unwrap()];
+    let arguments = ["rescue", "restore", &rescue, "--to", to.to_str().unwrap()];
     let ran = world.treewarden(&arguments);
     assert_eq!(ran.code, 0, "{ran:?}");
     same("files", &files(&to), &before);
