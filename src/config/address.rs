@@ -152,6 +152,26 @@ mod tests {
     }
 
     #[test]
+    fn one_repo_may_be_written_in_several_ways() {
+        let same = |one: &str, other: &str| {
+            Address::new(one)
+                .unwrap()
+                .is_same(&Address::new(other).unwrap())
+        };
+        for other in [
+            "https://host/a/b",
+            "https://host/a/b/",
+            "https://host/a/b.git",
+            "https://me:SECRET@host/a/b.git",
+        ] {
+            assert!(same("https://host/a/b.git", other), "{other}");
+        }
+        for other in ["https://host/a/bc", "https://host/b", "git@host:a/b.git"] {
+            assert!(!same("https://host/a/b.git", other), "{other}");
+        }
+    }
+
+    #[test]
     fn what_could_run_something_is_no_address() {
         for bad in [
             "",

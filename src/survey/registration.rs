@@ -111,8 +111,9 @@ impl Registration<'_> {
     fn is_gits(&self, path: &Path) -> io::Result<bool> {
         let Self { admin, checkout } = *self;
         match checkout {
+            _ if path == Path::new(CONFIG) => is_plain(admin),
             Some(checkout) => clone::is_gits(admin, checkout, path),
-            None => Ok(path == Path::new(CONFIG) && is_plain(admin)?),
+            None => Ok(false),
         }
     }
 }

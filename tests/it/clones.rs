@@ -8,6 +8,7 @@ use super::support::snapshot::{Standing, snapshot};
 use super::support::{World, age, age_all, fifo, git, map, remove, same, try_git, write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use treewarden::report::{RunReport, TreeKind, TreeOutcome};
@@ -321,12 +322,22 @@ const ROWS: &[Row] = &[
         );
     }),
     ("no-head", UNKNOWN, &[], |at| {
-        remove(&at.path.join(".git/HEAD"))
+        remove(&at.path.join(".git/HEAD"));
     }),
     // The last, because later clones would have its branch as well.
     ("pushed-and-not-fetched", LONELY, &[], |at| {
         at.commit("pushed.ts");
+        at.commit("pushed-too.ts");
         at.git(&["push", "-q", "origin", "HEAD:refs/heads/pushed"]);
+    }),
+    (
+        "shallow-and-ahead",
+        UNKNOWN,
+        &["--depth=1", "-b", "pushed"],
+        |_| {},
+    ),
+    ("pruned", MERGED, &[], |at| {
+        at.git(&["update-ref", "-d", "refs/remotes/origin/pushed"]);
     }),
 ];
 
@@ -381,7 +392,6 @@ fn clone<'a>(shop: &'a Repo<'a>, name: &str, options: &[&str]) -> At<'a> {
     at.git(&["config", "remote.origin.url", origin.to_str().unwrap()]);
     // As of a commit that landed since.
     let head = at.git(&["rev-parse", "HEAD"]);
-    use std::io::Write;
     let mut log = fs::File::options()
         .append(true)
         .open(at.path.join(".git/logs/HEAD"))
@@ -605,17 +615,27 @@ fn ages_and_locks_are_those_of_worktrees() {
         ("day-old", 2.0),
         ("work", 20.0),
         ("spared", 99.0),
+        ("large", 99.0),
     ] {
         let at = clone(&shop, name, &[]);
-        if name == "work" {
-            at.write("notes.md", "mine\n");
+        match name {
+            "work" => drop(at.write("notes.md", "mine\n").path.clone()),
+            // The commits need more room than a rescue may take, and the files none.
+            "large" => {
+                let noise: String = (0_u64..4000).map(|n| (n * n % 89).to_string()).collect();
+                at.write("noise.txt", &noise).git(&["add", "noise.txt"]);
+                at.git(&["commit", "-q", "-m", "Noise"]);
+                at.git(&["rm", "-q", "noise.txt"]);
+                at.git(&["commit", "-q", "-m", "No noise"]);
+            }
+            _ => {}
         }
         rest(&at.path, days);
     }
     let busy = clone(&shop, "busy", &[]);
     rest(&busy.path, 99.0);
     let at_work = AtWork::new(&busy.path.join(".git/refs"), None, SLEEP);
-    shop.set("clones: ['clones/*'], worktrees: {keep: [clones/spared]}");
+    shop.set("clones: ['clones/*'], worktrees: {keep: [clones/spared], rescue_max: 8KiB}");
     let fates = |held: bool| {
         let _lock = held.then(|| world.hold("acme__shop"));
         world.fates(&world.night())
@@ -624,6 +644,7 @@ fn ages_and_locks_are_those_of_worktrees() {
     let expected = [
         ("acme/shop clones/busy", "keep in use"),
         ("acme/shop clones/day-old", MERGED),
+        ("acme/shop clones/large", BLOCKED_WORK),
         ("acme/shop clones/spared", "keep landed kept by config"),
         ("acme/shop clones/work", "keep unsaved recent"),
         ("acme/shop clones/young", "keep recent"),
@@ -767,10 +788,10 @@ fn nothing_that_a_clone_names_is_run() {
     let touch = format!("touch {}", marker.display());
     rest(&at.path, 99.0);
     let mut config = fs::read_to_string(at.path.join(".git/config")).unwrap();
-    config.push_str(&format!(
+    config += &format!(
         "[core]\n\tfsmonitor = {touch}\n\tsshCommand = {touch}\n\thooksPath = hooks\n\
          [filter \"x\"]\n\tclean = {touch}\n\tsmudge = {touch}\n[uploadpack]\n\tpackObjectsHook = {touch}\n"
-    ));
+    );
     write(&at.path.join(".git/config"), config);
     write(&at.path.join(".gitattributes"), "* filter=x\n");
     for hook in [

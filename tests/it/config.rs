@@ -47,7 +47,8 @@ fn example_with_all_keys() -> String {
     EXAMPLE.lines().map(line).collect()
 }
 
-const EXAMPLE_OPTIONS: [&str; 8] = [
+const EXAMPLE_OPTIONS: [&str; 9] = [
+    "clones",
     "budget",
     "max_trees",
     "max_bytes",
@@ -205,6 +206,7 @@ fn the_commented_example_shows_every_key() {
         (repo.worktrees.max_trees, repo.worktrees.max_bytes)
     };
     assert_eq!(caps(&policy.repos[0]), (Some(20), Some(40 * GIB)));
+    assert_eq!(policy.repos[0].clones, ["clones/*", "tasks/*/shop"]);
     assert_eq!(policy.caches.len(), 3);
     let alerts = policy.alerts;
     assert!(
@@ -871,4 +873,27 @@ fn a_file_is_read_and_one_that_is_not_there_is_named() {
     );
     std::fs::write(&file, EXAMPLE).expect("a temporary file");
     assert_eq!(load(&file).expect("the example"), accepted(EXAMPLE));
+}
+
+#[test]
+fn clones_are_globs_below_the_root() {
+    let with = |clones: &str| {
+        format!(
+            "volume: {{root: /data}}\nrepos: [{{name: a/shop, path: shop, clones: {clones}}}]\n"
+        )
+    };
+    let policy = accepted(&with(
+        "[/data/clones/*, ./tasks/*/<repo-basename>, 'clones/*']",
+    ));
+    assert_eq!(policy.repos[0].clones, ["clones/*", "tasks/*/shop"]);
+    let told = refused(&with("['', 'a/**', /elsewhere/a, '../a', .]"));
+    for wrong in [
+        "2: repos[0].clones[0]: is empty",
+        "2: repos[0].clones[1]: `a/**` reaches any depth",
+        "2: repos[0].clones[2]: `/elsewhere/a` is not below volume.root",
+        "2: repos[0].clones[3]: `../a` holds `..`",
+        "2: repos[0].clones[4]: `.` names the volume's root itself",
+    ] {
+        assert!(told.contains(wrong), "{wrong}: {told}");
+    }
 }

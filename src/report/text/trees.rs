@@ -2,7 +2,7 @@
 
 use crate::report::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
 use crate::report::totals::how_many;
-use crate::report::{Class, RunReport, TreeOutcome, VerdictName, Worktree, words};
+use crate::report::{Class, RunReport, TreeKind, TreeOutcome, VerdictName, Worktree, words};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most trees of a group that are named.
@@ -42,7 +42,10 @@ fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
     let cells = vec![
         Span::new(words::below(&report.volume.root, &tree.path), STRONG).shorten(),
         branch.shorten(),
-        Span::body(tree.class.map_or("", Class::name)),
+        Span::body(match (tree.class.map_or("", Class::name), tree.kind) {
+            (class, Some(TreeKind::Clone)) => format!("{class} clone"),
+            (class, None) => class.to_owned(),
+        }),
         Span::body(tree.idle_seconds.map_or(String::new(), |seconds| {
             format!("idle {}", words::age(seconds))
         })),

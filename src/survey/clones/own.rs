@@ -146,6 +146,19 @@ impl Opened<'_> {
         Ok(None)
     }
 
+    /// Checks that none of these commits is where a shallow clone was cut off: the checkout would
+    /// lack its parents.
+    fn prove_deep(&self, commits: &HashSet<Oid>) -> io::Result<()> {
+        let mut cut = reach::Ids::of(self.stop);
+        reach::ids(&[self.git_dir().join("shallow")?], &mut cut, self.stop)?;
+        if cut.ids.iter().any(|cut| commits.contains(cut)) {
+            return Err(io::Error::other(
+                "it is a shallow clone of commits that the checkout doesn't have; `git fetch` there",
+            ));
+        }
+        Ok(())
+    }
+
     /// Returns the objects that the checkout needs for these commits and doesn't have.
     ///
     /// # Errors
@@ -159,7 +172,9 @@ impl Opened<'_> {
             missing: Vec::new(),
         };
         let mut held = self.stop.hold();
-        for commit in self.lonely(repo, commits)? {
+        let lonely = self.lonely(repo, commits)?;
+        self.prove_deep(&lonely)?;
+        for commit in lonely {
             search.see(commit);
             let tree = repo
                 .find_commit(commit)
