@@ -99,14 +99,12 @@ fn left_out(text: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// One home with everything: `init --discover` and then `report`, with nothing written by hand.
-#[test]
-fn a_new_home_has_its_first_report_in_two_commands() {
-    let home = home();
-    let [shop, web] = ["shop", "web"].map(|name| origin(&home, name));
+/// Makes two repos with worktrees in the homes of all runners, loose clones of one of them, and a
+/// repo without an origin.
+fn repos_of_every_runner(home: &World, shop: &Path, web: &Path) {
     let clones = [
-        clone(&home, &shop, "src/shop", &[]),
-        clone(&home, &web, "src/clients/web", &[]),
+        clone(home, shop, "src/shop", &[]),
+        clone(home, web, "src/clients/web", &[]),
     ];
     let trees = [
         "src/shop/.claude/worktrees/issue-1",
@@ -116,7 +114,7 @@ fn a_new_home_has_its_first_report_in_two_commands() {
         "somewhere/shop-hotfix",
     ];
     for to in trees {
-        tree(&home, &clones[0], to);
+        tree(home, &clones[0], to);
     }
     let more = [
         "conductor/workspaces/web/tokyo",
@@ -125,16 +123,20 @@ fn a_new_home_has_its_first_report_in_two_commands() {
         ".vibe-kanban/worktrees/ab12-fix/web",
     ];
     for to in more {
-        tree(&home, &clones[1], to);
+        tree(home, &clones[1], to);
     }
-    // Two loose clones, one with work of its own, and a repo that nobody has anywhere else.
+    // Two loose clones, and a repo without an origin.
     for to in ["tmp/shop", "tmp/shop again"] {
-        clone(&home, &shop, to, &[]);
+        clone(home, shop, to, &[]);
     }
     fs::create_dir_all(home.at("notes")).unwrap();
     git(&home.at("notes"), 9.0, &["init", "-q", "--template=", "."]);
-    // A tool's own clone, mail, and a cache that a variable moves.
-    clone(&home, &web, ".local/share/nvim/lazy/plugin", &[]);
+}
+
+/// Makes caches in their usual places and where variables say, and clones that tools made.
+fn caches_and_tools(home: &World, web: &Path) {
+    // An editor's plugin.
+    clone(home, web, ".local/share/nvim/lazy/plugin", &[]);
     git(
         &home.at(".local/share/nvim/lazy/plugin"),
         1.0,
@@ -150,10 +152,18 @@ fn a_new_home_has_its_first_report_in_two_commands() {
     write(&home.at(".cargo/registry/cache/x/y.crate"), "crate");
     home.set_variable("UV_CACHE_DIR", home.at("fast/uv").display().to_string());
     // A git dir in a cache is the tool's.
-    clone(&home, &web, ".cargo/git/checkouts/web-1/abc", &[]);
+    clone(home, web, ".cargo/git/checkouts/web-1/abc", &[]);
     write(&home.beside("go/cache/download/x"), "go");
     home.set_variable("GOMODCACHE", home.beside("go").display().to_string());
+}
 
+/// One home with everything: `init --discover` and then `report`, with nothing written by hand.
+#[test]
+fn a_new_home_has_its_first_report_in_two_commands() {
+    let home = home();
+    let [shop, web] = ["shop", "web"].map(|name| origin(&home, name));
+    repos_of_every_runner(&home, &shop, &web);
+    caches_and_tools(&home, &web);
     let (ran, policy, text) = discovered(&home);
     same(
         "repos",
@@ -224,6 +234,13 @@ fn a_new_home_has_its_first_report_in_two_commands() {
     ] {
         assert!(said.contains(words), "{words}:\n{}", ran.out);
     }
+    let at = |what: &str| ran.out.find(&format!("\n  {what} "));
+    let order = ["acme/shop", "acme/web", "notes"].map(at);
+    assert!(
+        order.is_sorted() && order[0].is_some(),
+        "biggest first:\n{}",
+        ran.out
+    );
 
     let report = home.pass(0, &["report"]);
     let stay = report.repos.iter().map(|repo| {
@@ -239,14 +256,12 @@ fn a_new_home_has_its_first_report_in_two_commands() {
     assert!(check.code == 0 && !check.out.contains("!!"), "{check:?}");
 }
 
-/// What a run would refuse is named once, with its reason, and is no repo of the config.
-#[test]
-fn what_can_not_be_enrolled_is_named_and_left_out() {
-    let home = home();
-    let shop = origin(&home, "shop");
-    let place = clone(&home, &shop, "src/shop", &[]);
-    clone(&home, &shop, "src/shop/vendor/shop", &[]);
-    let secret = clone(&home, &shop, "src/secret", &[]);
+/// Makes a repo that can be enrolled, and one of each kind that can't.
+fn repos_to_refuse(home: &World) {
+    let shop = origin(home, "shop");
+    let place = clone(home, &shop, "src/shop", &[]);
+    clone(home, &shop, "src/shop/vendor/shop", &[]);
+    let secret = clone(home, &shop, "src/secret", &[]);
     write(
         &secret.join(".gitattributes"),
         "*.key filter=git-crypt diff=git-crypt\n",
@@ -254,7 +269,7 @@ fn what_can_not_be_enrolled_is_named_and_left_out() {
     git(&secret, 1.0, &["add", "."]);
     git(&secret, 1.0, &["commit", "-qm", "secrets"]);
     // A worktree whose repo is gone, one whose registration is, and one of a repo elsewhere.
-    let lost = tree(&home, &place, "trees/unregistered");
+    tree(home, &place, "trees/unregistered");
     remove(&home.at("src/shop/.git/worktrees/unregistered"));
     write(
         &home.at("trees/gone/.git"),
@@ -271,15 +286,15 @@ fn what_can_not_be_enrolled_is_named_and_left_out() {
             outside.to_str().unwrap(),
         ],
     );
-    tree(&home, &outside, "trees/other");
+    tree(home, &outside, "trees/other");
     // Not git's, though it looks like it.
     write(&home.at("trees/odd/.git"), "hello\n");
-    let plain = clone(&home, &shop, "src/linked", &[]);
+    let plain = clone(home, &shop, "src/linked", &[]);
     fs::rename(plain.join(".git"), home.at("linked-git")).unwrap();
     symlink(home.at("linked-git"), plain.join(".git")).unwrap();
     // A mirror that nobody works in, and names that no config can have.
-    clone(&home, &shop, "mirror.git", &["--bare"]);
-    clone(&home, &shop, "src/back\\slash", &[]);
+    clone(home, &shop, "mirror.git", &["--bare"]);
+    clone(home, &shop, "src/back\\slash", &[]);
     let bytes: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"src/not-utf-8-\xff");
     fs::create_dir(home.at(bytes)).unwrap();
     git(&home.at(bytes), 1.0, &["init", "-q", "--template=", "."]);
@@ -290,7 +305,13 @@ fn what_can_not_be_enrolled_is_named_and_left_out() {
         &["submodule", "add", "-q", shop.to_str().unwrap(), "module"],
     );
     write(&home.at("docs/HEAD"), "x");
+}
 
+/// What a run would refuse is named once, with its reason, and is no repo of the config.
+#[test]
+fn what_can_not_be_enrolled_is_named_and_left_out() {
+    let home = home();
+    repos_to_refuse(&home);
     let (ran, policy, text) = discovered(&home);
     same("repos", &repos(&policy), &map(&[("acme/shop", "src/shop")]));
     let told = left_out(&text);
@@ -329,7 +350,7 @@ fn what_can_not_be_enrolled_is_named_and_left_out() {
     assert!(text.contains("its path is no UTF-8"), "{text}");
     assert_eq!(told.len(), expected.len() + 1, "{told:#?}");
     let once = |what: &str| assert_eq!(ran.out.matches(what).count(), 1, "{what}:\n{}", ran.out);
-    once(lost.strip_prefix(&home.root).unwrap().to_str().unwrap());
+    once("trees/unregistered");
     for what in [
         "has no registration",
         "`/nowhere/.git` is gone",

@@ -167,14 +167,13 @@ fn trees(root: &Arc<Path>, git_dir: &Path) -> FoundTrees {
         .and_then(|git_dir| registry::admins(&git_dir).ok())
         .unwrap_or_default();
     for admin in admins {
-        match worktree::tree_of(&admin) {
-            Ok(Some(place)) => trees.places.push(place),
-            // Missing, or another tree is there.
-            Ok(None) | Err(_) => {
-                let is_outside = worktree::place(&admin)
-                    .is_ok_and(|path| !path.starts_with(root) && path.is_dir());
-                trees.outside = trees.outside.saturating_add(u64::from(is_outside));
-            }
+        if let Ok(Some(place)) = worktree::tree_of(&admin) {
+            trees.places.push(place);
+        } else {
+            // Outside, missing, or another tree is there.
+            let is_outside =
+                worktree::place(&admin).is_ok_and(|path| !path.starts_with(root) && path.is_dir());
+            trees.outside = trees.outside.saturating_add(u64::from(is_outside));
         }
     }
     trees
