@@ -22,14 +22,13 @@ pub fn render(found: &Discovered, look: Look) -> String {
         count(trees, "worktree"),
         count(many(&found.caches), "cache"),
     ];
-    page.heading(
-        &found.root.to_string_lossy(),
-        Span::body(format!(
-            "has {}; {} were looked through",
-            and(&all),
-            count(found.directories, "directory")
-        )),
+    let of = format!(
+        "{} in {}; {} were looked through",
+        and(&all),
+        found.root.display(),
+        count(found.directories, "directory")
     );
+    page.heading("Found:", Span::body(of));
     repos(&mut page, found);
     let clones = found.clones.iter().map(|it| clone(found, it));
     section(

@@ -225,7 +225,7 @@ fn a_new_home_has_its_first_report_in_two_commands() {
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     let said = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
     for words in [
-        "has 3 repos, 9 worktrees and 3 caches",
+        "Found: 3 repos, 9 worktrees and 3 caches in ",
         "5 worktrees, ",
         "claude 2, codex 1, cursor 1, elsewhere 1",
         "conductor 1, superset 1, t3 1, vibe-kanban 1",
@@ -594,7 +594,7 @@ fn another_file_system_is_named_and_not_entered() {
         "{}",
         ran.out
     );
-    assert!(ran.out.contains("has 1 repo, "), "{}", ran.out);
+    assert!(ran.out.contains("Found: 1 repo, "), "{}", ran.out);
 }
 
 #[test]

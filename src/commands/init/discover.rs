@@ -207,8 +207,16 @@ fn prove_config(found: &mut Discovered, state: &VolumePath) -> Result<(), InitEr
 /// Measures what was found, until it is time to stop.
 fn measure(found: &mut Discovered, stop: &Stop, bar: &ProgressBar) {
     let size = |paths: &[VolumePath]| size::readable(paths, stop);
+    let (mut begun, all) = (
+        0_usize,
+        found.repos.len().saturating_add(found.caches.len()),
+    );
+    let mut begin = |what: &str| {
+        begun = begun.saturating_add(1);
+        bar.set_message(format!("measuring {begun} of {all}: {what}"));
+    };
     for repo in &mut found.repos {
-        bar.set_message(format!("measuring {}", repo.name));
+        begin(&repo.name);
         let is_inside = |tree: &VolumePath| tree.relative().starts_with(repo.place.relative());
         let (inside, apart) = repo.trees.places.iter().cloned().partition(is_inside);
         let (inside, apart): (Vec<_>, Vec<_>) = (inside, apart);
@@ -221,7 +229,7 @@ fn measure(found: &mut Discovered, stop: &Stop, bar: &ProgressBar) {
         clone.size = size(std::slice::from_ref(&clone.place));
     }
     for cache in &mut found.caches {
-        bar.set_message(format!("measuring {}", cache.kind.name()));
+        begin(cache.kind.name());
         cache.size = size(std::slice::from_ref(&cache.place));
     }
     found.is_measured = stop.reached().is_none();
