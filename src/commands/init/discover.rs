@@ -207,19 +207,17 @@ fn prove_config(found: &mut Discovered, state: &VolumePath) -> Result<(), InitEr
 /// Measures what was found, until it is time to stop.
 fn measure(found: &mut Discovered, stop: &Stop, bar: &ProgressBar) {
     let size = |paths: &[VolumePath]| size::readable(paths, stop);
-    let (mut begun, all) = (
-        0_usize,
-        found.repos.len().saturating_add(found.caches.len()),
-    );
+    let all = found.repos.len().saturating_add(found.caches.len());
+    let mut number = 0_usize;
     let mut begin = |what: &str| {
-        begun = begun.saturating_add(1);
-        bar.set_message(format!("measuring {begun} of {all}: {what}"));
+        number = number.saturating_add(1);
+        bar.set_message(format!("measuring {number} of {all}: {what}"));
     };
     for repo in &mut found.repos {
         begin(&repo.name);
         let is_inside = |tree: &VolumePath| tree.relative().starts_with(repo.place.relative());
-        let (inside, apart) = repo.trees.places.iter().cloned().partition(is_inside);
-        let (inside, apart): (Vec<_>, Vec<_>) = (inside, apart);
+        let (inside, apart): (Vec<_>, Vec<_>) =
+            repo.trees.places.iter().cloned().partition(is_inside);
         repo.trees.size = size(&apart);
         repo.size = repo.trees.size;
         repo.size += size(std::slice::from_ref(&repo.place));
