@@ -100,6 +100,12 @@ impl Init {
         let found = discover::discover(&request).map_err(told)?;
         bar.finish_and_clear();
         print(&discovered::render(&found, Look::of_stdout()))?;
+        if found.repos.is_empty() && found.caches.is_empty() {
+            return Err(refused(
+                "there is nothing to maintain, so nothing was changed; name the directory that your \
+                 repos are in, for links and other file systems are not entered",
+            ));
+        }
         let now = clock::now();
         let sentinel = discover::prepare(&volume, now).map_err(refused)?;
         write(&file, &discover::config(&found, &volume.state, now))?;

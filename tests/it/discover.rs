@@ -376,7 +376,8 @@ fn what_can_not_be_enrolled_is_named_and_left_out() {
 #[test]
 fn an_unusual_layout_is_enrolled_as_far_as_check_accepts_it() {
     let home = home();
-    let mut expected = Vec::new();
+    clone(&home, &origin(&home, "plain"), "src/plain", &[]);
+    let mut expected = vec!["src/plain".to_owned()];
     for (name, place) in [
         ("a", "src/a"),
         ("b", "src/b"),
@@ -421,15 +422,34 @@ fn an_unusual_layout_is_enrolled_as_far_as_check_accepts_it() {
             ran.out
         );
     }
-    assert_eq!(enrolled.len() + told.len(), 4, "{text}");
+    assert_eq!(enrolled.len() + told.len(), 5, "{text}");
     let check = home.treewarden(&["check"]);
     assert!(check.code == 0 && !check.out.contains("!!"), "{check:?}");
     home.pass(0, &["report"]);
 }
 
 #[test]
+fn where_nothing_is_to_be_maintained_nothing_is_written() {
+    let home = home();
+    fs::create_dir(home.at("src")).unwrap();
+    symlink("/", home.at("elsewhere")).unwrap();
+    let before = snapshot(&home.root);
+    let ran = home.treewarden(&["init", "--discover"]);
+    assert!(
+        ran.code == 3
+            && ran
+                .err
+                .contains("name the directory that your repos are in"),
+        "{ran:?}"
+    );
+    assert!(ran.out.starts_with("Found: 0 repos, "), "{ran:?}");
+    same("the home", &snapshot(&home.root), &before);
+}
+
+#[test]
 fn what_was_written_before_is_never_replaced() {
     let home = home();
+    clone(&home, &origin(&home, "shop"), "shop", &[]);
     write(&home.at(CONFIG), "# mine\n");
     let before = snapshot(&home.root);
     let ran = home.treewarden(&["init", "--discover"]);
@@ -465,6 +485,7 @@ fn what_was_written_before_is_never_replaced() {
 #[test]
 fn volumes_are_not_nested() {
     let home = home();
+    clone(&home, &origin(&home, "shop"), "shop", &[]);
     fs::create_dir_all(home.at("src/deep")).unwrap();
     fs::create_dir_all(home.at("copy")).unwrap();
     let at = |path: &str| home.at(path).display().to_string();
