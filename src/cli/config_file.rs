@@ -1,5 +1,8 @@
 //! Where the config is: `--config`, else `TREEWARDEN_CONFIG` unless it is empty, else the user's
-//! own, else the machine's, else the example's place in a checkout of treewarden.
+//! own, else the machine's.
+//!
+//! Nothing in the current directory counts: in a checkout, anybody who can commit would choose the
+//! commands that a config names.
 
 use super::{Exit, usage};
 use crate::config::{self, policy::Policy};
@@ -11,14 +14,17 @@ const VARIABLE: &str = "TREEWARDEN_CONFIG";
 /// Its path in a directory of configs.
 const NAME: &str = "treewarden/treewarden.yaml";
 /// Where it is if nothing names it and the user has none.
-const OTHERS: [&str; 2] = ["/etc/treewarden/treewarden.yaml", "config/treewarden.yaml"];
+const OF_THE_MACHINE: &str = "/etc/treewarden/treewarden.yaml";
 
 /// Reads the config.
 pub(super) fn load(typed: Option<&Path>) -> Result<Policy, Exit> {
     if let Some(named) = named(typed) {
         return config::load(&named).map_err(usage);
     }
-    let places: Vec<PathBuf> = own().into_iter().chain(OTHERS.map(PathBuf::from)).collect();
+    let places: Vec<PathBuf> = own()
+        .into_iter()
+        .chain([PathBuf::from(OF_THE_MACHINE)])
+        .collect();
     match places.iter().find(|path| path.exists()) {
         Some(path) => config::load(path).map_err(usage),
         None => Err(usage(none_at(&places))),

@@ -49,8 +49,7 @@ mod shard;
 #[command(version, max_term_width = 100)]
 pub struct Cli {
     /// The config file. Default: what `TREEWARDEN_CONFIG` names, else
-    /// `~/.config/treewarden/treewarden.yaml`, else `/etc/treewarden/treewarden.yaml`, else
-    /// `./config/treewarden.yaml`
+    /// `~/.config/treewarden/treewarden.yaml`, else `/etc/treewarden/treewarden.yaml`
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How logs are written to standard error
