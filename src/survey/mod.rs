@@ -20,6 +20,7 @@ pub mod clones;
 pub mod committed;
 pub mod context;
 pub mod damage;
+pub mod discover;
 mod doubt;
 mod elsewhere;
 pub mod extensions;

@@ -15,6 +15,7 @@ mod confined;
 mod contention;
 mod cronjobs;
 mod damage;
+mod discover;
 mod doors;
 mod dry_run;
 mod enroll;
