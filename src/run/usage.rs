@@ -11,7 +11,7 @@ use crate::fs::volume_path::VolumePath;
 use crate::report::usage::{Part, Used};
 use crate::run::reserved;
 use crate::survey::context::VolumeContext;
-use crate::survey::{clones, registry, size, worktree};
+use crate::survey::{registry, size, worktree};
 use std::collections::HashMap;
 use std::io;
 
@@ -115,7 +115,7 @@ fn known(policy: &Policy, stop: &Stop) -> HashMap<VolumePath, Owner> {
         let trees = trees
             .iter()
             .filter_map(|admin| worktree::tree_of(admin).ok().flatten());
-        let clones = clones::places(repo, &around, stop);
+        let clones = around.clones(repo, stop);
         let trees = trees.chain(clones);
         known.extend(trees.map(|tree| (tree, (Part::Worktree, Some(repo.name.clone())))));
     }

@@ -5,12 +5,9 @@
 //! reach. And some of what its git dir contains is in no worktree's registration: see [`own`].
 //! A clone's config only says which repo it is a clone of; that decides nothing else.
 
-use super::context::{Context, VolumeContext};
 use super::reach;
-use super::repo::{Asked, RepoSurvey};
-use super::{damage, unregistered, worktree};
+use super::{damage, unregistered};
 use crate::config::policy::{self, Address};
-use crate::facts::worktree::{State, Worktree};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -27,8 +24,12 @@ mod own;
 const CONFIG_CAP: u64 = 1 << 20;
 
 /// Returns the clones of a repo, sorted: directories that its globs match, with a git dir of their
-/// own and the same origin. The config must have nothing else there, and no link may lead there.
-pub fn places(policy: &policy::Repo, around: &VolumeContext, stop: &Stop) -> Vec<VolumePath> {
+/// own and the same origin. Their places must be free, and no link may lead there.
+pub(super) fn places(
+    policy: &policy::Repo,
+    is_free: &(dyn Fn(&VolumePath) -> bool + Sync),
+    stop: &Stop,
+) -> Vec<VolumePath> {
     let origin = || {
         let own = || origin_of(&policy.place, stop);
         policy.url.clone().or_else(own)
@@ -44,14 +45,14 @@ pub fn places(policy: &policy::Repo, around: &VolumeContext, stop: &Stop) -> Vec
         .clones
         .iter()
         .flat_map(|glob| unregistered::matches(root, glob))
-        .filter_map(|path| VolumePath::new(root, &path).ok())
+        .filter_map(|path| VolumePath::new(policy.place.root(), &path).ok())
         .collect();
     let matched: Vec<VolumePath> = matched.into_iter().collect();
     let is_one = |place: &VolumePath| {
         let stat = place
             .join(".git")
             .is_ok_and(|git_dir| openat::stat(&git_dir).is_ok_and(|stat| is_directory(&stat)));
-        stat && around.in_the_way(place, &policy.place).is_none()
+        stat && is_free(place)
             && origin_of(place, stop).is_some_and(|theirs| theirs.is_same(&origin))
     };
     matched.into_par_iter().filter(is_one).collect()
@@ -162,56 +163,5 @@ impl<'a> Opened<'a> {
         }
         drop(odb);
         Ok(repo)
-    }
-}
-
-impl RepoSurvey<'_> {
-    /// Surveys the repo's loose clones.
-    pub(super) fn clones(&self, repo: &Repository) -> Vec<Worktree> {
-        let places = places(self.policy, self.around, self.stop);
-        if places.is_empty() {
-            return Vec::new();
-        }
-        let keeper = Keeper::of(self.shadow, self.stop);
-        let asked = Asked::of(repo, self.stop);
-        let one = |place: &VolumePath| {
-            let looked = keeper
-                .as_ref()
-                .map_err(|error| State::Unknown(error.to_string()));
-            looked
-                .and_then(|keeper| self.clone_at(place, keeper, &asked))
-                .unwrap_or_else(|state| self.not_looked(place, state))
-        };
-        places.par_iter().map(one).collect()
-    }
-
-    fn clone_at(
-        &self,
-        place: &VolumePath,
-        keeper: &Keeper<'_>,
-        asked: &Asked<'_>,
-    ) -> Result<Worktree, State> {
-        let opened = Opened::of(place, keeper, self.stop).map_err(|refusal| match refusal {
-            refusal @ Refusal::Unreadable { .. } => State::Unreadable(refusal.to_string()),
-            refusal => State::Unknown(refusal.to_string()),
-        })?;
-        let repo = opened
-            .open()
-            .map_err(|error| State::Unknown(error.message().to_owned()))?;
-        let stashed = HashSet::new();
-        let context = Context {
-            clone: Some(&opened),
-            ..self.context(&repo, &stashed, asked)
-        };
-        Ok(worktree::survey(&context, opened.git_dir()))
-    }
-
-    fn not_looked(&self, place: &VolumePath, state: State) -> Worktree {
-        let git_dir = place.join(".git").expect("a fixed name stays inside");
-        let made_again = &self.policy.worktrees.made_again;
-        Worktree {
-            state,
-            ..worktree::blank(&git_dir, Some(self.shadow.git_dir()), made_again)
-        }
     }
 }

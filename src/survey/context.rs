@@ -1,7 +1,8 @@
 //! The context of a repo's survey: what it needs to know of the run, the volume and the repo.
 
-use super::clones::Opened;
+use super::clones::{self, Opened};
 use super::{landed::Upstream, objects::Objects, processes::Processes, reach::Kept};
+use crate::config::policy;
 use crate::facts::repo::{LeftoverKind, Missing};
 use crate::facts::worktree::{MadeAgain, Worktree};
 use crate::fs::stop::Stop;
@@ -71,6 +72,14 @@ impl VolumeContext {
             let other = other.relative();
             other.starts_with(place) || (place.starts_with(other) && other != own)
         })
+    }
+}
+
+impl VolumeContext {
+    /// Returns the places of a repo's loose clones, where the config has nothing else.
+    pub fn clones(&self, repo: &policy::Repo, stop: &Stop) -> Vec<VolumePath> {
+        let is_free = |place: &VolumePath| self.in_the_way(place, &repo.place).is_none();
+        clones::places(repo, &is_free, stop)
     }
 }
 

@@ -23,6 +23,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod clones;
+
 /// Bytes read of a line of the stash's reflog: no branch has a longer name.
 const A_STASH: usize = 8 << 10;
 
@@ -122,7 +124,7 @@ impl RepoSurvey<'_> {
             .map_err(|error| self.odd(&error))
     }
 
-    pub(super) fn context<'c>(
+    fn context<'c>(
         &'c self,
         repo: &'c git2::Repository,
         stashed: &'c HashSet<String>,
@@ -184,14 +186,14 @@ impl RepoSurvey<'_> {
 
 /// The answers so far about a repo. Each inspection has its own, since an answer may be that memory
 /// was short.
-pub(super) struct Asked<'a> {
+struct Asked<'a> {
     kept: Kept,
     objects: Arc<Objects>,
     upstream: Upstream<'a>,
 }
 
 impl<'a> Asked<'a> {
-    pub(super) fn of(repo: &'a git2::Repository, stop: &'a Stop) -> Self {
+    fn of(repo: &'a git2::Repository, stop: &'a Stop) -> Self {
         Self {
             kept: Kept::default(),
             objects: Arc::default(),

@@ -563,7 +563,7 @@ fn row<'a>(report: &'a RunReport, path: &Path) -> &'a treewarden::report::Worktr
 fn a_rescued_clone_comes_back_as_a_worktree() {
     let world = World::new();
     let shop = shop(&world);
-    let at = clone(&shop, "work", &[]);
+    let at = clone(&shop, "task", &[]);
     at.git(&["checkout", "-q", "-b", "topic"]);
     let commit = at.commit("mine.ts");
     at.write("README.md", "stashed\n").git(&["stash", "-q"]);
@@ -584,12 +584,12 @@ fn a_rescued_clone_comes_back_as_a_worktree() {
     let rescue = row.rescue_ref.clone();
     let rescue = rescue.unwrap_or_else(|| panic!("{row:?}"));
     assert!(
-        rescue.starts_with("refs/treewarden/rescue/work/"),
+        rescue.starts_with("refs/treewarden/rescue/task/"),
         "{rescue}"
     );
     gc(&shop);
     let listed = world.treewarden(&["rescue", "list"]);
-    assert!(listed.out.contains("work      topic"), "{listed:?}");
+    assert!(listed.out.contains("task      topic"), "{listed:?}");
     let names = shop.git(&["show", &format!("{rescue}^2:registration/clone-refs")]);
     assert_eq!(
         names,
@@ -622,7 +622,7 @@ fn ages_and_locks_are_those_of_worktrees() {
             "work" => drop(at.write("notes.md", "mine\n").path.clone()),
             // The commits need more room than a rescue may take, and the files none.
             "large" => {
-                let noise: String = (0_u64..4000).map(|n| (n * n % 89).to_string()).collect();
+                let noise: String = (0_u64..9000).map(|n| (n * n % 89).to_string()).collect();
                 at.write("noise.txt", &noise).git(&["add", "noise.txt"]);
                 at.git(&["commit", "-q", "-m", "Noise"]);
                 at.git(&["rm", "-q", "noise.txt"]);

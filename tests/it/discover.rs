@@ -223,6 +223,13 @@ fn a_new_home_has_its_first_report_in_two_commands() {
         );
     }
     assert_eq!(told.len(), expected.len(), "{told:#?}");
+    let with_clones = text.replace("# clones: ", "clones: ");
+    let with_clones = config::parse("c.yaml", &with_clones).unwrap();
+    let shop = with_clones
+        .repos
+        .iter()
+        .find(|repo| repo.name == "acme/shop");
+    assert_eq!(shop.unwrap().clones, ["tmp/shop", "tmp/shop again"]);
     let said = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
     for words in [
         "Found: 3 repos, 9 worktrees and 3 caches in ",

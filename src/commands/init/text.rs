@@ -1,7 +1,7 @@
 //! The config that `init --discover` writes, as text. `config.yaml` beside this file is its
 //! template; what comes from the disk is quoted or escaped here.
 
-use crate::facts::discovered::{Discovered, FoundCache, FoundRepo, Kind, LeftOut};
+use crate::facts::discovered::{Discovered, FoundCache, FoundRepo, Kind, LeftOut, LooseClone};
 use crate::fs::humanize::{count, size};
 use crate::fs::volume_path::VolumePath;
 use crate::report::words::{plain, steers, width};
@@ -37,7 +37,10 @@ struct Repo {
     path: String,
     url: Option<String>,
     trees: Option<String>,
+    /// The loose clones as entries of their own.
     clones: Vec<String>,
+    /// The same as globs.
+    globs: String,
 }
 
 /// Returns the whole config.
@@ -95,6 +98,7 @@ pub(super) fn draft(state: &VolumePath, repos: &[&VolumePath]) -> String {
 fn repo(repo: &FoundRepo, found: &Discovered) -> Repo {
     let trees = repo.trees.places.len() as u64;
     let clones = found.clones.iter().filter(|clone| clone.of == repo.name);
+    let glob = |clone: &LooseClone| scalar(&globset::escape(&clone.place.to_string()));
     let clone = |(number, place): (usize, &VolumePath)| {
         let name = format!("{}-clone-{}", repo.name, number.saturating_add(1));
         item(&name, &place.to_string())
@@ -107,6 +111,7 @@ fn repo(repo: &FoundRepo, found: &Discovered) -> Repo {
             let size = size(repo.size.bytes);
             format!("{}, {size} with the checkout", count(trees, "worktree"))
         }),
+        globs: clones.clone().map(glob).collect::<Vec<_>>().join(", "),
         clones: clones
             .map(|clone| &clone.place)
             .enumerate()

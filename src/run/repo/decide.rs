@@ -22,7 +22,6 @@ use crate::run::needs;
 use crate::state::ledger::Ledger;
 use crate::survey;
 use crate::survey::borrowers::Borrowers;
-use crate::survey::clones;
 use crate::survey::context::{Times, VolumeContext};
 use crate::survey::lockfiles::Known;
 use crate::survey::repo::RepoSurvey;
@@ -211,7 +210,7 @@ impl RunContext<'_> {
     fn borrowers(&self) -> &Borrowers {
         self.borrowers.get_or_init(|| {
             self.on_io(self.stop, || {
-                let of = |repo: &policy::Repo| clones::places(repo, &self.around, self.stop);
+                let of = |repo: &policy::Repo| self.around.clones(repo, self.stop);
                 let clones: Vec<_> = self.policy.repos.iter().map(of).collect();
                 let of_all = self.policy.repos.iter().zip(&clones);
                 let repos: Vec<_> = of_all
