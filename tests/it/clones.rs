@@ -787,12 +787,15 @@ fn nothing_that_a_clone_names_is_run() {
     let marker = world.beside("marker");
     let touch = format!("touch {}", marker.display());
     rest(&at.path, 99.0);
-    let mut config = fs::read_to_string(at.path.join(".git/config")).unwrap();
-    config += &format!(
-        "[core]\n\tfsmonitor = {touch}\n\tsshCommand = {touch}\n\thooksPath = hooks\n\
-         [filter \"x\"]\n\tclean = {touch}\n\tsmudge = {touch}\n[uploadpack]\n\tpackObjectsHook = {touch}\n"
+    let config = fs::read_to_string(at.path.join(".git/config")).unwrap();
+    write(
+        &at.path.join(".git/config"),
+        format!(
+            "{config}[core]\n\tfsmonitor = {touch}\n\tsshCommand = {touch}\n\thooksPath = hooks\n\
+             [filter \"x\"]\n\tclean = {touch}\n\tsmudge = {touch}\n\
+             [uploadpack]\n\tpackObjectsHook = {touch}\n"
+        ),
     );
-    write(&at.path.join(".git/config"), config);
     write(&at.path.join(".gitattributes"), "* filter=x\n");
     for hook in [
         "post-checkout",

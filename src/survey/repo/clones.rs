@@ -1,6 +1,6 @@
 //! The survey of a repo's loose clones, each behind a shadow of its own.
 
-use super::{Asked, RepoSurvey};
+use super::{Asked, RepoSurvey, side_by_side};
 use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Refusal;
@@ -9,26 +9,36 @@ use crate::survey::context::Context;
 use crate::survey::worktree;
 use git2::Repository;
 use rayon::prelude::*;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
 
 impl RepoSurvey<'_> {
     /// Surveys the repo's loose clones.
     pub(super) fn clones(&self, repo: &Repository) -> Vec<Worktree> {
         let places = self.around.clones(self.policy, self.stop);
+        let git_dir = |place: &VolumePath| place.join(".git").expect("a fixed name stays inside");
+        let places: BTreeMap<VolumePath, VolumePath> = places
+            .into_iter()
+            .map(|place| (git_dir(&place), place))
+            .collect();
         if places.is_empty() {
             return Vec::new();
         }
-        let keeper = Keeper::of(self.shadow, self.stop);
-        let asked = Asked::of(repo, self.stop);
-        let one = |place: &VolumePath| {
-            let looked = keeper
-                .as_ref()
-                .map_err(|error| State::Unknown(error.to_string()));
-            looked
-                .and_then(|keeper| self.clone_at(place, keeper, &asked))
-                .unwrap_or_else(|state| self.not_looked(place, state))
+        let look = |git_dirs: &[&VolumePath]| {
+            let keeper = Keeper::of(self.shadow, self.stop);
+            let asked = Asked::of(repo, self.stop);
+            let one = |git_dir: &&VolumePath| {
+                let place = places.get(*git_dir).expect("it is one of them");
+                let keeper = keeper
+                    .as_ref()
+                    .map_err(|error| State::Unknown(error.to_string()));
+                let looked = keeper.and_then(|keeper| self.clone_at(place, keeper, &asked));
+                looked.unwrap_or_else(|state| self.not_looked(git_dir, state))
+            };
+            Ok::<_, Infallible>(git_dirs.par_iter().map(one).collect())
         };
-        places.par_iter().map(one).collect()
+        let Ok(clones) = side_by_side(&places.keys().collect::<Vec<_>>(), self.stop, look);
+        clones
     }
 
     fn clone_at(
@@ -52,12 +62,11 @@ impl RepoSurvey<'_> {
         Ok(worktree::survey(&context, opened.git_dir()))
     }
 
-    fn not_looked(&self, place: &VolumePath, state: State) -> Worktree {
-        let git_dir = place.join(".git").expect("a fixed name stays inside");
+    fn not_looked(&self, git_dir: &VolumePath, state: State) -> Worktree {
         let made_again = &self.policy.worktrees.made_again;
         Worktree {
             state,
-            ..worktree::blank(&git_dir, Some(self.shadow.git_dir()), made_again)
+            ..worktree::blank(git_dir, Some(self.shadow.git_dir()), made_again)
         }
     }
 }
