@@ -14,12 +14,14 @@ mod raw;
 mod repos;
 mod resolve;
 mod roots;
+mod schema;
 mod settings;
 mod tree;
 pub mod units;
 mod values;
 
 pub use problem::{ConfigError, Problem};
+pub use schema::schema;
 
 use policy::Policy;
 use std::path::Path;
