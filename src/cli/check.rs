@@ -1,7 +1,8 @@
 //! `check`, as typed: what a run needs, and the receivers of its notifications.
 
-use super::{Exit, Format, failed, load, print, write_as};
+use super::{Exit, Format, config_file, failed, print, usage, write_as};
 use crate::commands::check::check;
+use crate::config;
 use crate::fs::stop::Stop;
 use crate::notify::receivers;
 use crate::report::checks::{self, Checks};
@@ -20,10 +21,11 @@ pub(super) struct Check {
 }
 
 /// Checks everything, and prints it.
-pub(super) fn run(file: &Path, asked: &Check) -> Result<u8, Exit> {
-    let policy = &load(file)?;
+pub(super) fn run(typed: Option<&Path>, asked: &Check) -> Result<u8, Exit> {
+    let file = config_file::find(typed)?;
+    let policy = &config::load(&file).map_err(usage)?;
     let stop = Stop::after(policy.run.deadline, Stop::listen().map_err(failed)?);
-    let config = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let config = std::path::absolute(&file).unwrap_or(file);
     let mut lines = check(policy, &config, &stop);
     lines.extend(receivers::check(policy, asked.probe, &stop));
     let checks = Checks {

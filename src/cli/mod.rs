@@ -5,11 +5,9 @@
 //! refused, 4 stopped early.
 
 use crate::commands::demo::{self, DemoError};
-use crate::commands::init;
 use crate::commands::repos;
-use crate::config::{self, policy, policy::Policy, units};
+use crate::config::{policy, policy::Policy, units};
 use crate::fs::clock;
-use crate::fs::volume_path::VolumePath;
 use crate::plan::repo::Only;
 use crate::report::journal;
 use crate::report::{RunOutcome, history, history::History, json, look::Look, nights, text};
@@ -25,7 +23,9 @@ use std::process::ExitCode;
 mod agents;
 mod check;
 mod checkouts;
+mod config_file;
 mod hook;
+mod init;
 mod night;
 mod output;
 mod rescues;
@@ -45,8 +45,10 @@ mod shard;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// The config file. Default: /etc/treewarden/treewarden.yaml, else ./config/treewarden.yaml
-    #[arg(long, global = true, env = "TREEWARDEN_CONFIG", value_name = "FILE")]
+    /// The config file. Default: what `TREEWARDEN_CONFIG` names, else
+    /// `~/.config/treewarden/treewarden.yaml`, else `/etc/treewarden/treewarden.yaml`, else
+    /// `./config/treewarden.yaml`
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How logs are written to standard error
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
@@ -72,14 +74,8 @@ enum Command {
         at: Option<PathBuf>,
     },
     /// Prepare a volume: the state directory, and a sentinel that names the volume and the path it
-    /// is mounted at
-    Init {
-        /// The volume's root, at the path that the agents see
-        root: PathBuf,
-        /// The state directory's name inside it, as in the config
-        #[arg(long, default_value = config::policy::STATE)]
-        state: PathBuf,
-    },
+    /// is mounted at. With --discover, find what is there first and write a config
+    Init(init::Init),
     /// Maintain the volume: this is what the scheduled job runs
     Run(Pass),
     /// Show what a run would do, changing nothing (the same as `run --dry-run`), and what fills the
@@ -231,15 +227,14 @@ fn complain(exit: &Exit) {
 }
 
 fn dispatch(cli: Cli) -> Result<u8, Exit> {
-    let file = || config_file(cli.config.as_deref());
-    let config = || load(&file());
+    let config = || config_file::load(cli.config.as_deref());
     let night = |policy: &Policy, pass: &Pass, options| {
         warn_of_secrets(policy);
         night::night(policy, pass, options, cli.log_format)
     };
     match cli.command {
         Command::Demo { at } => demo(at.as_deref()),
-        Command::Init { root, state } => init(&root, &state),
+        Command::Init(asked) => asked.run(cli.config.as_deref()),
         Command::Run(pass) => night(
             &config()?,
             &pass,
@@ -268,7 +263,7 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
                 },
             )
         }
-        Command::Check(asked) => check::run(&file(), &asked),
+        Command::Check(asked) => check::run(cli.config.as_deref(), &asked),
         Command::History { format, last } => past(&config()?, format, last),
         Command::Enroll(asked) => {
             let policy = config()?;
@@ -282,25 +277,9 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
     }
 }
 
-/// Returns the config file: the named one, or the first default that is there.
-fn config_file(named: Option<&Path>) -> PathBuf {
-    let default = [
-        Path::new("/etc/treewarden/treewarden.yaml"),
-        Path::new("config/treewarden.yaml"),
-    ];
-    named
-        .or_else(|| default.into_iter().find(|path| path.exists()))
-        .unwrap_or(default[0])
-        .to_owned()
-}
-
-fn load(path: &Path) -> Result<Policy, Exit> {
-    config::load(path).map_err(usage)
-}
-
 fn warn_of_secrets(policy: &Policy) {
     for repo in policy.repos.iter().filter(|repo| repo.shows_secret()) {
-        tracing::warn!(repo = repo.name, "{}", config::policy::WITH_SECRET);
+        tracing::warn!(repo = repo.name, "{}", policy::WITH_SECRET);
     }
 }
 
@@ -381,25 +360,6 @@ fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     } else {
         0
     })
-}
-
-fn init(root: &Path, state: &Path) -> Result<u8, Exit> {
-    let root = std::path::absolute(root).map_err(usage)?;
-    let place = VolumePath::new(&root.as_path().into(), state).map_err(usage)?;
-    let sentinel = init::init(
-        &config::policy::Volume {
-            root: root.into(),
-            state: place,
-        },
-        clock::now(),
-    )
-    .map_err(refused)?;
-    print(&format!(
-        "prepared `{}` as volume {}\n",
-        sentinel.root.display(),
-        sentinel.id
-    ))?;
-    Ok(0)
 }
 
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {

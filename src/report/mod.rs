@@ -7,6 +7,7 @@
 
 mod alert;
 pub mod checks;
+pub mod discovered;
 pub mod history;
 pub mod html;
 pub mod journal;

@@ -26,6 +26,19 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
         .open(path)?)
 }
 
+/// Creates a file with these bytes, for our own user alone.
+///
+/// # Errors
+/// `AlreadyExists`, or it can't be written and doesn't exist, or it may not survive a crash.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = directory_of(path);
+    let mut file = NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    File::open(directory)?.sync_all()
+}
+
 /// Replaces a file by one with these bytes, or creates it.
 ///
 /// # Errors
@@ -70,6 +83,7 @@ fn draft(path: &Path) -> io::Result<NamedTempFile> {
     draft.permissions(mode).tempfile_in(directory_of(path))
 }
 
+/// Returns the directory that contains a file.
 fn directory_of(path: &Path) -> &Path {
     path.parent()
         .filter(|directory| !directory.as_os_str().is_empty())
