@@ -43,14 +43,21 @@ impl Phase {
         };
         let style =
             |template| ProgressStyle::with_template(template).expect("a fixed template parses");
-        // Each change is drawn: none shows one phase's numbers under another's name.
+        // Most changes are drawn, and few draws a second reach the screen. So there are few, and
+        // none shows one phase's numbers under another's name.
         bar.set_style(style("{spinner}"));
-        bar.set_length(many.unwrap_or_default() as u64);
-        bar.set_position(0);
-        bar.set_message("");
-        bar.set_prefix(name);
-        bar.set_style(style(template));
+        bar.update(|state| {
+            state.set_len(many.unwrap_or_default() as u64);
+            state.set_pos(0);
+        });
+        if !bar.message().is_empty() {
+            bar.set_message("");
+        }
         bar.reset_elapsed();
-        bar.enable_steady_tick(TICK);
+        bar.set_style(style(template));
+        bar.set_prefix(name);
+        if matches!(self, Self::Repos(_)) {
+            bar.enable_steady_tick(TICK);
+        }
     }
 }
