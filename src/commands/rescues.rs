@@ -10,6 +10,7 @@
 use crate::apply::restore::RestoreError;
 use crate::config::policy::{self, Policy};
 use crate::facts::rescue::{REFS, Rescue};
+use crate::fs::humanize;
 use crate::fs::stop::Stop;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::LockError;
@@ -182,7 +183,8 @@ pub fn list(
             )),
         }
     }
-    entries.sort_by(|a, b| (b.taken, &a.id).cmp(&(a.taken, &b.id)));
+    let by_name = |a: &Entry, b: &Entry| humanize::natural(a.id.as_bytes(), b.id.as_bytes());
+    entries.sort_by(|a, b| b.taken.cmp(&a.taken).then_with(|| by_name(a, b)));
     Ok(Rescues {
         schema: SCHEMA,
         rescues: entries,

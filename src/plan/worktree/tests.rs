@@ -1,7 +1,7 @@
 //! Tests of `worktree.rs`.
 
 use super::*;
-use crate::facts::worktree::Landed;
+use crate::facts::worktree::{ActiveFrom, Landed};
 use crate::fs::volume_path::VolumePath;
 use crate::plan::reason::NO_DEFAULT_BRANCH;
 use std::path::Path;
@@ -40,6 +40,7 @@ fn tree(idle_days: i64, state: State) -> Worktree {
         dead_lock: None,
         in_progress: Vec::new(),
         active: now() - TimeDelta::days(idle_days),
+        active_from: ActiveFrom::Reflog,
         worked_in: true,
         in_use: None,
         missing_since: None,
