@@ -58,10 +58,10 @@ pub enum RescuesError {
 }
 
 /// One rescue of one repo.
-struct Found<'a> {
-    repo: &'a policy::Repo,
-    rescue: Rescue,
-    fate: Fate,
+pub(crate) struct Found<'a> {
+    pub(crate) repo: &'a policy::Repo,
+    pub(crate) rescue: Rescue,
+    pub(crate) fate: Fate,
 }
 
 impl Found<'_> {
@@ -84,7 +84,7 @@ impl Found<'_> {
         beginning || id == self.id() || id == self.short() || id == self.rescue.name
     }
 
-    fn entry(&self, repo: &Repository, now: DateTime<Utc>) -> Entry {
+    pub(crate) fn entry(&self, repo: &Repository, now: DateTime<Utc>) -> Entry {
         let manifest = Oid::from_str(&self.rescue.commit)
             .ok()
             .and_then(|commit| rescues::manifest(repo, commit, &mut Stop::never().hold()).ok());
@@ -137,6 +137,7 @@ fn of<'a>(
         .collect())
 }
 
+/// Opens a repo behind its shadow.
 fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
     let shadow = Shadow::of(&repo.place, stop)?;
     let git = shadow.open().map_err(|error| {
@@ -193,7 +194,7 @@ pub fn list(
 }
 
 /// Returns the one rescue that `id` means.
-fn find<'a>(
+pub(crate) fn find<'a>(
     policy: &'a Policy,
     id: &str,
     stop: &Stop,
@@ -264,27 +265,8 @@ pub fn show(
         )
         .map_err(unreadable)?;
     let tips: Vec<Oid> = saved.lonely.iter().copied().chain(saved.head).collect();
-    let mut commits = Vec::new();
-    let kept = reach::kept(&git, stop).map_err(|error| RescuesError::Read(found.id(), error))?;
-    for commit in reach::walk(&git, &tips, &Vec::from_iter(kept.ids))
-        .map_err(unreadable)?
-        .take(COMMITS + 1)
-    {
-        let commit = commit
-            .and_then(|id| git.find_commit(id))
-            .map_err(unreadable)?;
-        let subject = String::from_utf8_lossy(commit.message_bytes())
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        commits.push(Lonely {
-            id: commit.id().to_string(),
-            subject,
-        });
-    }
-    let more_commits = commits.len() > COMMITS;
-    commits.truncate(COMMITS);
+    let (commits, more_commits) =
+        unreached(&git, &tips, &[], stop).map_err(|error| RescuesError::Read(found.id(), error))?;
     Ok(Shown {
         entry: found.entry(&git, now),
         changes: changes(&saved, &head),
@@ -292,6 +274,40 @@ pub fn show(
         commits,
         more_commits,
     })
+}
+
+/// Returns the commits from these tips that neither a ref nor `others` keep, the newest first, and
+/// whether there are more.
+///
+/// # Errors
+/// A commit or a ref can't be read.
+pub(crate) fn unreached(
+    git: &Repository,
+    tips: &[Oid],
+    others: &[Oid],
+    stop: &Stop,
+) -> io::Result<(Vec<Lonely>, bool)> {
+    let mut commits = Vec::new();
+    let kept: Vec<Oid> = reach::kept(git, stop)?
+        .ids
+        .into_iter()
+        .chain(others.iter().copied())
+        .collect();
+    for commit in reach::walk(git, tips, &kept)
+        .map_err(io::Error::other)?
+        .take(COMMITS + 1)
+    {
+        let commit = commit.and_then(|id| git.find_commit(id));
+        let commit = commit.map_err(io::Error::other)?;
+        let message = String::from_utf8_lossy(commit.message_bytes());
+        commits.push(Lonely {
+            id: commit.id().to_string(),
+            subject: message.lines().next().unwrap_or_default().to_owned(),
+        });
+    }
+    let more = commits.len() > COMMITS;
+    commits.truncate(COMMITS);
+    Ok((commits, more))
 }
 
 /// Returns the changes as in `git status`, by path.

@@ -1,0 +1,252 @@
+//! The text of an explanation: the verdict and its date first, then the rule and the facts, then
+//! what would change it.
+
+use super::{Change, Explanation, Fate, Kind, Rule, Tree, Unit};
+use crate::facts::cache::UsedFrom;
+use crate::report::look::Look;
+use crate::report::page::{BAD, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};
+use crate::report::rescues;
+use crate::report::words;
+use chrono::{DateTime, Utc};
+
+/// Digits of a commit's id that are shown.
+const SHORT: usize = 10;
+/// Commits that are shown.
+const COMMITS: usize = 20;
+
+/// Returns when something goes, for people: `in 3 days`, `with the next run`.
+pub fn goes(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    match u64::try_from((at - now).num_seconds()) {
+        Ok(seconds) if seconds > 0 => format!("in {}", words::age(seconds)),
+        _ => "with the next run".to_owned(),
+    }
+}
+
+/// Renders an explanation as a page.
+pub fn render(explained: &Explanation, look: Look) -> String {
+    let mut page = Page::new(look);
+    title(&mut page, explained);
+    verdict(&mut page, explained);
+    page.gap();
+    page.table(2, &facts(explained));
+    if let Some(tree) = &explained.worktree {
+        work(&mut page, tree);
+    }
+    changes(&mut page, explained);
+    page.finish()
+}
+
+fn title(page: &mut Page, explained: &Explanation) {
+    let name = match (&explained.rescue, &explained.unit, &explained.path) {
+        (Some(rescue), ..) => rescue.id.clone(),
+        (_, Some(unit), _) => unit.unit.clone(),
+        (_, _, Some(path)) => path.to_string_lossy().into_owned(),
+        _ => String::new(),
+    };
+    let kind = match explained.kind {
+        Kind::Worktree => "a worktree",
+        Kind::Directory => "an unregistered directory",
+        Kind::Checkout => "the checkout",
+        Kind::Rescue => "a rescue",
+        Kind::Unit => "a unit",
+    };
+    let unit = explained.unit.as_ref().map(|unit| &unit.cache);
+    let of = explained.repo.as_ref().or(unit);
+    let of = of.map_or_else(String::new, |of| format!(" of {of}"));
+    page.line(
+        0,
+        &[
+            Span::new(name, STRONG),
+            Span::new(format!("  {kind}{of}"), FAINT),
+        ],
+    );
+}
+
+fn verdict(page: &mut Page, explained: &Explanation) {
+    let when = |at: DateTime<Utc>| format!("{} ({})", goes(at, explained.at), time(at));
+    let (said, style) = match (explained.verdict, explained.goes_at) {
+        (fate, _) if fate.goes() => ("goes with the next run".to_owned(), NOTE),
+        (Fate::Unknown, _) => ("stays: its state is unknown".to_owned(), BAD),
+        (_, Some(at)) => (format!("stays for now, and goes {}", when(at)), GOOD),
+        _ if explained.kind == Kind::Unit => {
+            ("stays, until room is wanted and its turn comes".to_owned(), GOOD)
+        }
+        _ => ("stays, and never goes by itself".to_owned(), GOOD),
+    };
+    page.line(0, &[Span::new(said, style)]);
+    for reason in &explained.reasons {
+        page.labelled(2, &[Span::body("-")], Span::body(reason));
+    }
+    for why in &explained.held {
+        page.labelled(2, &[Span::body("-")], Span::new(why, NOTE));
+    }
+}
+
+fn facts(explained: &Explanation) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (at, rule) in explained.rules.iter().enumerate() {
+        rows.push(row(if at == 0 { "rule" } else { "" }, rule_line(rule)));
+    }
+    if let Some(tree) = &explained.worktree {
+        rows.extend(tree_facts(tree));
+    }
+    if let Some(entry) = &explained.rescue {
+        rows.extend(rescues::facts(entry));
+    }
+    if let Some(unit) = &explained.unit {
+        rows.extend(unit_facts(unit, explained.at));
+    }
+    rows
+}
+
+fn row(name: &str, text: impl AsRef<str>) -> Row {
+    vec![Span::new(name, FAINT), Span::body(text).wrap()].into()
+}
+
+fn rule_line(rule: &Rule) -> String {
+    let Some(key) = &rule.key else {
+        return format!("{} (no setting changes that)", rule.says);
+    };
+    let value = rule.value.as_deref().unwrap_or_default();
+    let from = match (&rule.file, rule.line) {
+        (Some(file), Some(line)) => format!("{file}, line {line}"),
+        _ => "the default".to_owned(),
+    };
+    format!("{key}: {value} ({from}): {}", rule.says)
+}
+
+fn tree_facts(tree: &Tree) -> Vec<Row> {
+    let class = tree.class.map_or_else(
+        || "unknown: it was not inspected".to_owned(),
+        |class| format!("{}: {}", class.name(), tree.class_reasons.join("; ")),
+    );
+    let mut rows = vec![
+        row("class", class),
+        row("idle", idle(tree)),
+        row("branch", tree.branch.as_deref().unwrap_or("none: HEAD is detached")),
+        row("HEAD", tree.head.as_deref().unwrap_or("none yet")),
+    ];
+    rows.extend(tree.bytes.map(|bytes| row("size", words::size(bytes))));
+    let lock = match (&tree.locked, tree.dead_process) {
+        (None, _) => "not locked".to_owned(),
+        (Some(reason), dead) => {
+            let reason = if reason.is_empty() { "without a reason" } else { reason };
+            let dead = dead.map_or_else(String::new, |pid| format!("; process {pid} is dead"));
+            format!("locked: {reason}{dead}")
+        }
+    };
+    rows.push(row("lock", lock));
+    if !tree.in_progress.is_empty() {
+        rows.push(row("under way", words::and(&tree.in_progress)));
+    }
+    let none = ["none is seen on this machine".to_owned()];
+    let processes = if tree.processes.is_empty() { &none[..] } else { &tree.processes };
+    rows.extend(named("processes", processes));
+    rows.extend(named("yours", &tree.callers));
+    rows
+}
+
+fn named<'a>(name: &'a str, lines: &'a [String]) -> impl Iterator<Item = Row> + 'a {
+    let named = |(at, line): (usize, &String)| row(if at == 0 { name } else { "" }, line);
+    lines.iter().enumerate().map(named)
+}
+
+fn idle(tree: &Tree) -> String {
+    let (Some(seconds), Some(active)) = (tree.idle_seconds, tree.active) else {
+        return "unknown: nothing shows when it was last active".to_owned();
+    };
+    let file = tree.active_file.as_ref().map_or_else(String::new, |file| file.to_string_lossy().into_owned());
+    let from = match tree.active_from {
+        Some("reflog") => "HEAD last moved then, by its reflog".to_owned(),
+        Some("registration") => format!("git last wrote {file} of its registration then"),
+        Some("written") => format!("{file} was last written then"),
+        _ => format!("{file} came to be there then"),
+    };
+    format!("{}, since {}: {from}", words::age(seconds), time(active))
+}
+
+fn unit_facts(unit: &Unit, now: DateTime<Utc>) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for (at, path) in unit.paths.iter().enumerate() {
+        rows.push(row(if at == 0 { "path" } else { "" }, path.to_string_lossy()));
+    }
+    rows.extend(unit.bytes.map(|bytes| row("frees", words::size(bytes))));
+    let age = u64::try_from((now - unit.last_used).num_seconds()).unwrap_or(0);
+    let from = match unit.last_used_from {
+        UsedFrom::ToolRecord => "by its tool's own record",
+        UsedFrom::AccessTime => "by its access time",
+        UsedFrom::LinkTime => "by its links into trees",
+        UsedFrom::WriteTime => "by its write time",
+        UsedFrom::WorktreeActivity => "by the activity of its worktree",
+        UsedFrom::Named => "by a lock file that named it",
+    };
+    rows.push(row("last used", format!("{} ago ({}), {from}", words::age(age), time(unit.last_used))));
+    let named = match (&unit.named_by, unit.in_use) {
+        (Some(repo), true) => format!("a lock file of {repo} names it"),
+        (Some(repo), false) => format!("no lock file names it any more; the last was of {repo}"),
+        (None, _) => "no lock file names it".to_owned(),
+    };
+    rows.push(row("named", named));
+    rows.push(row("volume", &unit.eviction));
+    let ahead = format!(
+        "{} of all caches go before it, {} at least",
+        words::count(unit.ahead, "unit"),
+        words::size(unit.ahead_bytes)
+    );
+    rows.push(row("its turn", ahead));
+    rows
+}
+
+fn work(page: &mut Page, tree: &Tree) {
+    if tree.files_count > 0 {
+        page.heading("Files that are work:", Span::body(words::number(tree.files_count as u64)));
+        for file in &tree.files {
+            page.line(2, &[Span::body(file)]);
+        }
+        if tree.files_count > tree.files.len() {
+            let more = words::number((tree.files_count - tree.files.len()) as u64);
+            page.line(2, &[Span::new(format!("and {more} more"), FAINT)]);
+        }
+    }
+    if !tree.commits.is_empty() {
+        let plus = if tree.more_commits { "+" } else { "" };
+        let count = format!("{}{plus}", words::number(tree.commits.len() as u64));
+        page.heading("Commits that nothing else has:", Span::body(count));
+        let rows: Vec<Row> = tree
+            .commits
+            .iter()
+            .take(COMMITS)
+            .map(|commit| {
+                let id = commit.id.get(..SHORT).unwrap_or(&commit.id);
+                vec![Span::new(id, STRONG), Span::body(&commit.subject)].into()
+            })
+            .collect();
+        page.table(2, &rows);
+        if tree.commits.len() > COMMITS {
+            let more = format!("and {} more; --format json names them", tree.commits.len() - COMMITS);
+            page.line(2, &[Span::new(more, FAINT)]);
+        }
+    }
+    if tree.stashed {
+        page.heading("A stash", Span::body("was made on its branch: `git stash list`"));
+    }
+}
+
+fn changes(page: &mut Page, explained: &Explanation) {
+    if explained.changes.is_empty() {
+        return;
+    }
+    page.heading("What would change it:", Span::body(""));
+    for Change { what, goes_at } in &explained.changes {
+        let then = goes_at.map_or_else(String::new, |at| format!("; then it goes {}", goes(at, explained.at)));
+        page.labelled(2, &[Span::body("-")], Span::body(format!("{what}{then}")));
+    }
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    if at == DateTime::<Utc>::MAX_UTC {
+        "a time out of range".to_owned()
+    } else {
+        at.format("%F %H:%M UTC").to_string()
+    }
+}
