@@ -66,6 +66,10 @@ pub(super) enum Worktree {
     List {
         /// The repo's name in the config; without it, all repos
         repo: Option<String>,
+        /// Look no closer than a run, which is faster: without sizes, and without the class of young
+        /// trees and when they go
+        #[arg(long)]
+        quick: bool,
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -151,9 +155,16 @@ pub(super) fn worktree(policy: &Policy, asked: &Worktree) -> Result<u8, Exit> {
             print(&format!("{}\n", added.path.display()))?;
             Ok(0)
         }
-        Worktree::List { repo, format } => {
-            let listing =
-                list::list(policy, repo.as_deref(), &stop, clock::now()).map_err(ended)?;
+        Worktree::List {
+            repo,
+            quick,
+            format,
+        } => {
+            let request = list::ListRequest {
+                repo: repo.as_deref(),
+                quick: *quick,
+            };
+            let listing = list::list(policy, &request, &stop, clock::now()).map_err(ended)?;
             print(&write_as(*format, &listing, || table::text(&listing)))?;
             Ok(u8::from(!listing.failures.is_empty()))
         }

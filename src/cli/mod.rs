@@ -7,7 +7,7 @@
 use crate::commands::check;
 use crate::commands::demo;
 use crate::commands::init;
-use crate::config::{self, policy::Policy, units};
+use crate::config::{self, Source, policy::Policy, units};
 use crate::fs::atomic::outside;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 mod agents;
 mod checkouts;
+mod explain;
 mod night;
 mod rescues;
 mod shard;
@@ -103,6 +104,8 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         last: usize,
     },
+    /// Explain why a worktree, a rescue or a cache's unit stays or goes, and when; changes nothing
+    Explain(explain::Explain),
     /// Clone a persistent checkout of a configured repo, under its lock
     Enroll(checkouts::Enroll),
     /// Add, list and remove worktrees, under the repo's lock
@@ -258,6 +261,10 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         }
         Command::Check => check_all(&config()?),
         Command::History { format, last } => past(&config()?, format, last),
+        Command::Explain(asked) => {
+            let (policy, source) = load_with_source(cli.config.as_deref())?;
+            explain::run(&policy, &source, &asked)
+        }
         Command::Enroll(asked) => checkouts::enroll(&config()?, &asked),
         Command::Worktree(asked) => checkouts::worktree(&config()?, &asked),
         Command::Rescue(command) => rescues::rescue(&config()?, &command),
@@ -266,6 +273,11 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
 }
 
 fn load(named: Option<&Path>) -> Result<Policy, Exit> {
+    Ok(load_with_source(named)?.0)
+}
+
+/// Does the same, and returns the file as it was read, too.
+fn load_with_source(named: Option<&Path>) -> Result<(Policy, Source), Exit> {
     let default = [
         Path::new("/etc/treewarden/treewarden.yaml"),
         Path::new("config/treewarden.yaml"),
@@ -273,7 +285,7 @@ fn load(named: Option<&Path>) -> Result<Policy, Exit> {
     let path = named
         .or_else(|| default.into_iter().find(|path| path.exists()))
         .unwrap_or(default[0]);
-    config::load(path).map_err(usage)
+    config::load_with_source(path).map_err(usage)
 }
 
 fn asked(pass: &Pass) -> Result<Options, Exit> {

@@ -65,7 +65,7 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("{}:{}", self.repo.name, self.short())
     }
 
@@ -138,7 +138,7 @@ fn of<'a>(
 }
 
 /// Opens a repo behind its shadow.
-fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
+pub(crate) fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
     let shadow = Shadow::of(&repo.place, stop)?;
     let git = shadow.open().map_err(|error| {
         Refusal::Odd(format!(

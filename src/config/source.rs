@@ -82,7 +82,11 @@ mod tests {
             (of_repo(1, "unsaved"), "defaults.worktrees.unsaved", None),
             (source.of_cache(0, "min_age"), "caches[0].min_age", Some(13)),
             (source.of_cache(0, "reserve"), "caches[0].reserve", None),
-            (source.of(&["eviction", "high", "bytes"]), "eviction.high.bytes", None),
+            (
+                source.of(&["eviction", "high", "bytes"]),
+                "eviction.high.bytes",
+                None,
+            ),
             (source.of(&["volume", "root"]), "volume.root", Some(1)),
         ] {
             assert_eq!(setting, found(key, line));

@@ -313,8 +313,18 @@ mod tests {
     #[test]
     fn names_sort_as_people_count() {
         let sorted = [
-            "a", "a-b", "a1", "a2", "a10", "b", "issue-02", "issue-2", "issue-2b", "issue-10",
-            "issue-99999999999999999999999", "x",
+            "a",
+            "a-b",
+            "a1",
+            "a2",
+            "a10",
+            "b",
+            "issue-02",
+            "issue-2",
+            "issue-2b",
+            "issue-10",
+            "issue-99999999999999999999999",
+            "x",
         ];
         for (at, one) in sorted.iter().enumerate() {
             for (other_at, other) in sorted.iter().enumerate() {

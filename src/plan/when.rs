@@ -40,7 +40,10 @@ mod tests {
             let due = now + TimeDelta::seconds(seconds);
             assert_eq!(first(now, |then| then >= due), Some(due));
         }
-        assert_eq!(first(now, |then| then >= now - TimeDelta::days(9)), Some(now));
+        assert_eq!(
+            first(now, |then| then >= now - TimeDelta::days(9)),
+            Some(now)
+        );
         assert_eq!(first(now, |_| false), None);
         let last = DateTime::<Utc>::MAX_UTC;
         assert_eq!(first(last, |_| true), Some(last));

@@ -220,7 +220,8 @@ impl Stage<'_> {
             None
         });
         seen.others = others.into_inner().unwrap_or_else(PoisonError::into_inner);
-        seen.failures.extend(listed.into_iter().flat_map(|cache| cache.problems));
+        seen.failures
+            .extend(listed.into_iter().flat_map(|cache| cache.problems));
         let Some(unit) = found.into_inner().unwrap_or_else(PoisonError::into_inner) else {
             return;
         };

@@ -175,9 +175,7 @@ fn sizes(
             Explained::One(admin) => *admin == tree.admin,
             Explained::All => true,
         };
-        wanted.measured
-            && explained
-            && matches!(tree.state, State::Looked(_) | State::NotLooked)
+        wanted.measured && explained && matches!(tree.state, State::Looked(_) | State::NotLooked)
     };
     let trees: Vec<&Worktree> = trees.iter().filter(is_wanted).collect();
     let size = |tree: &&Worktree| {
@@ -185,9 +183,7 @@ fn sizes(
         let size = survey::size::size(&[place, tree.admin.clone()], context.stop).ok()?;
         Some((tree.path.clone(), size))
     };
-    context.on_io(context.stop, || {
-        trees.par_iter().filter_map(size).collect()
-    })
+    context.on_io(context.stop, || trees.par_iter().filter_map(size).collect())
 }
 
 /// Returns whether a run would keep this tree back because too many trees are due at once. It
@@ -200,8 +196,12 @@ pub fn is_one_too_many(
     tree: &Worktree,
     (stop, now): (&Stop, DateTime<Utc>),
 ) -> Result<bool, String> {
-    let git_dirs = policy.repos.iter().filter_map(|repo| repo.place.join(".git").ok());
-    let trees = git_dirs.map(|git_dir| survey::registry::admins(&git_dir).map_or(0, |all| all.len()));
+    let git_dirs = policy
+        .repos
+        .iter()
+        .filter_map(|repo| repo.place.join(".git").ok());
+    let trees =
+        git_dirs.map(|git_dir| survey::registry::admins(&git_dir).map_or(0, |all| all.len()));
     if trees.fold(0_usize, usize::saturating_add) <= policy.run.max_reaped {
         return Ok(false);
     }
@@ -261,7 +261,9 @@ pub fn unit(
         done(request, begun, &mut report, |room, jobs, report| {
             let context = room.context;
             let ready = room.prepare(jobs, report);
-            context.io.install(|| ready.stage(context).explain(cache, is))
+            context
+                .io
+                .install(|| ready.stage(context).explain(cache, is))
         })
     })
 }

@@ -98,7 +98,11 @@ impl Processes {
             .range(tree.relative().to_owned()..)
             .take_while(|(path, _)| path.starts_with(tree.relative()));
         let by_pid: BTreeMap<u32, &Use> = inside.map(|(_, used)| (used.pid, used)).collect();
-        by_pid.values().take(TOLD).map(ToString::to_string).collect()
+        by_pid
+            .values()
+            .take(TOLD)
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Returns whether nobody can be at work on the volume unseen: it is on a local file system,

@@ -1,21 +1,29 @@
-//! `treewarden worktree list`: every worktree, with the verdict that a run would give it now.
+//! `treewarden worktree list`: every worktree, with the verdict that a run would give it now, its
+//! size, and when it goes.
 //!
 //! It changes nothing and takes no lock, so an agent may be at work meanwhile. A repo that can't be
 //! read is listed as a failure.
 
-use crate::commands::worktrees::{WorkError, around, named};
+use crate::commands::worktrees::{WorkError, named};
 use crate::config::policy::{self, Policy};
 use crate::facts::worktree::Worktree as Tree;
 use crate::fs::stop::Stop;
-use crate::git::shadow::{Refusal, Shadow};
-use crate::plan::repo::{Only, is_stale, plan};
-use crate::plan::worktree::{is_due, shortest};
+use crate::plan::worktree::{Verdict, Work, goes_from, work};
+use crate::report::rows;
 use crate::report::worktrees::{Listed, Listing, SCHEMA};
-use crate::report::{Worktree, rows};
+use crate::run::inspect::{Found, Inspected, Wanted, inspect};
 use crate::state::volume;
-use crate::survey::context::Times;
-use crate::survey::repo::RepoSurvey;
+use crate::survey::context::Explained;
+use crate::survey::processes::Processes;
 use chrono::{DateTime, Utc};
+
+/// Which worktrees are listed, and how.
+pub struct ListRequest<'a> {
+    /// The repo; none for all.
+    pub repo: Option<&'a str>,
+    /// Look no closer than a run: the class of young trees, all sizes, and some dates stay unknown.
+    pub quick: bool,
+}
 
 /// Returns the worktrees of a repo, or of all.
 ///
@@ -24,31 +32,38 @@ use chrono::{DateTime, Utc};
 /// is among the failures.
 pub fn list(
     policy: &Policy,
-    repo: Option<&str>,
+    request: &ListRequest<'_>,
     stop: &Stop,
     now: DateTime<Utc>,
 ) -> Result<Listing, WorkError> {
-    let one = repo.map(|name| named(policy, name)).transpose()?;
+    let one = request.repo.map(|name| named(policy, name)).transpose()?;
     volume::prove(&policy.volume)?;
+    let repos: Vec<&policy::Repo> =
+        one.map_or_else(|| policy.repos.iter().collect(), |one| vec![one]);
+    let wanted = Wanted {
+        repos: repos.clone(),
+        explained: if request.quick {
+            Explained::None
+        } else {
+            Explained::All
+        },
+        measured: !request.quick,
+        processes: Processes::default(),
+    };
+    let Inspected { repos: found, .. } =
+        inspect(policy, &wanted, stop, now).map_err(WorkError::Refused)?;
     let mut listing = Listing {
         schema: SCHEMA,
+        at: now,
+        repos: repos.iter().map(|repo| repo.name.clone()).collect(),
         worktrees: Vec::new(),
         failures: Vec::new(),
     };
-    for repo in policy
-        .repos
-        .iter()
-        .filter(|repo| one.is_none_or(|one| one.name == repo.name))
-    {
-        match of(policy, repo, stop, now) {
-            Ok(rows) => listing
-                .worktrees
-                .extend(rows.into_iter().map(|tree| Listed {
-                    repo: repo.name.clone(),
-                    tree,
-                })),
-            Err(refusal) => listing.failures.push(format!(
-                "failed to list the worktrees of {}: {refusal}",
+    for (repo, inspected) in repos.into_iter().zip(found) {
+        match inspected.found {
+            Ok(found) => listing.worktrees.extend(rows_of(repo, &found, now)),
+            Err(why) => listing.failures.push(format!(
+                "failed to list the worktrees of {}: {why}",
                 repo.name
             )),
         }
@@ -56,35 +71,37 @@ pub fn list(
     Ok(listing)
 }
 
-fn of(
-    policy: &Policy,
-    repo: &policy::Repo,
-    stop: &Stop,
-    now: DateTime<Utc>,
-) -> Result<Vec<Worktree>, Refusal> {
-    let shadow = Shadow::of(&repo.place, stop)?;
-    let look_before = shortest(&repo.worktrees)
-        .and_then(|age| now.checked_sub_signed(age))
-        .unwrap_or(DateTime::<Utc>::MIN_UTC);
-    let times = Times {
-        clock: now,
-        look_before,
-        is_stale,
-        killed: None,
-    };
-    let due = |tree: &Tree| is_due(tree, &repo.worktrees, now);
-    let survey = RepoSurvey {
-        shadow: &shadow,
-        policy: repo,
-        times,
-        around: &around(policy),
-        due: &due,
-        stop,
-    };
-    let facts = survey.all()?;
-    let plan = plan(&facts, repo, 0, now).only(Only {
-        reap: true,
-        ..Only::NONE
+/// Returns a row for each registered tree, then for each unregistered directory.
+fn rows_of(repo: &policy::Repo, found: &Found, now: DateTime<Utc>) -> Vec<Listed> {
+    let registered = found.plan.trees.iter().map(|(tree, verdict)| Listed {
+        repo: repo.name.clone(),
+        size_bytes: found.sizes.get(&tree.path).map(|size| size.bytes),
+        goes_at: goes_at(repo, found, (tree, verdict), now),
+        tree: crate::report::Worktree {
+            class: work(tree).as_ref().map(|Work { class, .. }| *class),
+            ..rows::worktree(tree, verdict, now)
+        },
     });
-    Ok(rows::worktrees(&plan, &facts.unregistered, now))
+    let directories = rows::unregistered(&found.facts.unregistered);
+    let directories = directories.map(|tree| Listed {
+        repo: repo.name.clone(),
+        size_bytes: None,
+        goes_at: None,
+        tree,
+    });
+    registered.chain(directories).collect()
+}
+
+/// Returns from when a run removes a tree, or drops the registration of a missing one; none if that
+/// is unknown, or never.
+fn goes_at(
+    repo: &policy::Repo,
+    found: &Found,
+    (tree, verdict): (&Tree, &Verdict),
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    match verdict {
+        Verdict::Missing => found.plan.drop.contains(tree).then_some(now),
+        _ => goes_from(tree, &repo.worktrees, found.facts.busy.as_deref(), now),
+    }
 }

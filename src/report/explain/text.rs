@@ -68,9 +68,10 @@ fn verdict(page: &mut Page, explained: &Explanation) {
         (fate, _) if fate.goes() => ("goes with the next run".to_owned(), NOTE),
         (Fate::Unknown, _) => ("stays: its state is unknown".to_owned(), BAD),
         (_, Some(at)) => (format!("stays for now, and goes {}", when(at)), GOOD),
-        _ if explained.kind == Kind::Unit => {
-            ("stays, until room is wanted and its turn comes".to_owned(), GOOD)
-        }
+        _ if explained.kind == Kind::Unit => (
+            "stays, until room is wanted and its turn comes".to_owned(),
+            GOOD,
+        ),
         _ => ("stays, and never goes by itself".to_owned(), GOOD),
     };
     page.line(0, &[Span::new(said, style)]);
@@ -123,14 +124,21 @@ fn tree_facts(tree: &Tree) -> Vec<Row> {
     let mut rows = vec![
         row("class", class),
         row("idle", idle(tree)),
-        row("branch", tree.branch.as_deref().unwrap_or("none: HEAD is detached")),
+        row(
+            "branch",
+            tree.branch.as_deref().unwrap_or("none: HEAD is detached"),
+        ),
         row("HEAD", tree.head.as_deref().unwrap_or("none yet")),
     ];
     rows.extend(tree.bytes.map(|bytes| row("size", words::size(bytes))));
     let lock = match (&tree.locked, tree.dead_process) {
         (None, _) => "not locked".to_owned(),
         (Some(reason), dead) => {
-            let reason = if reason.is_empty() { "without a reason" } else { reason };
+            let reason = if reason.is_empty() {
+                "without a reason"
+            } else {
+                reason
+            };
             let dead = dead.map_or_else(String::new, |pid| format!("; process {pid} is dead"));
             format!("locked: {reason}{dead}")
         }
@@ -140,7 +148,11 @@ fn tree_facts(tree: &Tree) -> Vec<Row> {
         rows.push(row("under way", words::and(&tree.in_progress)));
     }
     let none = ["none is seen on this machine".to_owned()];
-    let processes = if tree.processes.is_empty() { &none[..] } else { &tree.processes };
+    let processes = if tree.processes.is_empty() {
+        &none[..]
+    } else {
+        &tree.processes
+    };
     rows.extend(named("processes", processes));
     rows.extend(named("yours", &tree.callers));
     rows
@@ -155,7 +167,10 @@ fn idle(tree: &Tree) -> String {
     let (Some(seconds), Some(active)) = (tree.idle_seconds, tree.active) else {
         return "unknown: nothing shows when it was last active".to_owned();
     };
-    let file = tree.active_file.as_ref().map_or_else(String::new, |file| file.to_string_lossy().into_owned());
+    let file = tree
+        .active_file
+        .as_ref()
+        .map_or_else(String::new, |file| file.to_string_lossy().into_owned());
     let from = match tree.active_from {
         Some("reflog") => "HEAD last moved then, by its reflog".to_owned(),
         Some("registration") => format!("git last wrote {file} of its registration then"),
@@ -168,7 +183,10 @@ fn idle(tree: &Tree) -> String {
 fn unit_facts(unit: &Unit, now: DateTime<Utc>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for (at, path) in unit.paths.iter().enumerate() {
-        rows.push(row(if at == 0 { "path" } else { "" }, path.to_string_lossy()));
+        rows.push(row(
+            if at == 0 { "path" } else { "" },
+            path.to_string_lossy(),
+        ));
     }
     rows.extend(unit.bytes.map(|bytes| row("frees", words::size(bytes))));
     let age = u64::try_from((now - unit.last_used).num_seconds()).unwrap_or(0);
@@ -180,7 +198,10 @@ fn unit_facts(unit: &Unit, now: DateTime<Utc>) -> Vec<Row> {
         UsedFrom::WorktreeActivity => "by the activity of its worktree",
         UsedFrom::Named => "by a lock file that named it",
     };
-    rows.push(row("last used", format!("{} ago ({}), {from}", words::age(age), time(unit.last_used))));
+    rows.push(row(
+        "last used",
+        format!("{} ago ({}), {from}", words::age(age), time(unit.last_used)),
+    ));
     let named = match (&unit.named_by, unit.in_use) {
         (Some(repo), true) => format!("a lock file of {repo} names it"),
         (Some(repo), false) => format!("no lock file names it any more; the last was of {repo}"),
@@ -199,7 +220,10 @@ fn unit_facts(unit: &Unit, now: DateTime<Utc>) -> Vec<Row> {
 
 fn work(page: &mut Page, tree: &Tree) {
     if tree.files_count > 0 {
-        page.heading("Files that are work:", Span::body(words::number(tree.files_count as u64)));
+        page.heading(
+            "Files that are work:",
+            Span::body(words::number(tree.files_count as u64)),
+        );
         for file in &tree.files {
             page.line(2, &[Span::body(file)]);
         }
@@ -223,12 +247,18 @@ fn work(page: &mut Page, tree: &Tree) {
             .collect();
         page.table(2, &rows);
         if tree.commits.len() > COMMITS {
-            let more = format!("and {} more; --format json names them", tree.commits.len() - COMMITS);
+            let more = format!(
+                "and {} more; --format json names them",
+                tree.commits.len() - COMMITS
+            );
             page.line(2, &[Span::new(more, FAINT)]);
         }
     }
     if tree.stashed {
-        page.heading("A stash", Span::body("was made on its branch: `git stash list`"));
+        page.heading(
+            "A stash",
+            Span::body("was made on its branch: `git stash list`"),
+        );
     }
 }
 
@@ -238,7 +268,9 @@ fn changes(page: &mut Page, explained: &Explanation) {
     }
     page.heading("What would change it:", Span::body(""));
     for Change { what, goes_at } in &explained.changes {
-        let then = goes_at.map_or_else(String::new, |at| format!("; then it goes {}", goes(at, explained.at)));
+        let then = goes_at.map_or_else(String::new, |at| {
+            format!("; then it goes {}", goes(at, explained.at))
+        });
         page.labelled(2, &[Span::body("-")], Span::body(format!("{what}{then}")));
     }
 }
