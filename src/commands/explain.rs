@@ -66,7 +66,7 @@ pub struct Request<'a> {
 pub fn explain(request: &Request<'_>, asked: &OsStr) -> Result<Explanation, ExplainError> {
     volume::prove(&request.policy.volume)?;
     match subject::find(request, asked)? {
-        Subject::Tree { repo, admin, path } => tree::registered(request, repo, (admin, path)),
+        Subject::Tree(repo, tree) => tree::registered(request, repo, tree),
         Subject::Directory { repo, path } => tree::directory(request, repo, &path),
         Subject::Checkout(repo) => tree::checkout(request, repo),
         Subject::Rescue(id) => rescue::explain(request, &id),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// Things that are named as nearest.
 const NEAREST: usize = 3;
 /// Below this, two names have nothing in common.
-const ALIKE: f64 = 0.75;
+const ALIKE: f64 = 0.8;
 
 /// Returns the error that says so.
 pub(super) fn error(request: &Request<'_>, asked: &OsStr, paths: &[PathBuf]) -> ExplainError {
@@ -87,14 +87,14 @@ fn nearest(policy: &Policy, paths: &[PathBuf]) -> Option<String> {
     let mut near: Vec<(f64, String)> = Vec::new();
     for (place, subject) in known(policy) {
         let (kind, of) = match subject {
-            Subject::Tree { repo, path, .. } if path == place => ("a worktree", &repo.name),
+            Subject::Tree(repo, tree) if tree.path == place => ("a worktree", &repo.name),
             Subject::Checkout(repo) => ("the checkout", &repo.name),
             Subject::Unit(cache, _) => ("a cache", &cache.name),
             _ => continue,
         };
         let alike = paths
             .iter()
-            .map(|path| alike(path, &place))
+            .map(|path| alike(root, path, &place))
             .fold(0.0, f64::max);
         if alike >= ALIKE {
             let shown = place.strip_prefix(root).unwrap_or(&place);
@@ -120,15 +120,21 @@ fn nearest(policy: &Policy, paths: &[PathBuf]) -> Option<String> {
 }
 
 /// Returns how alike two paths are: most if the second is below the first.
-fn alike(asked: &Path, known: &Path) -> f64 {
+fn alike(root: &Path, asked: &Path, known: &Path) -> f64 {
     if known.starts_with(asked) {
-        return 1.0;
+        return 2.0;
     }
-    let name = |path: &Path| {
-        path.file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
+    let text = |path: &OsStr| path.to_string_lossy().into_owned();
+    let names = [asked, known].map(|path| text(path.file_name().unwrap_or_default()));
+    let whole = [asked, known].map(|path| {
+        path.strip_prefix(root)
+            .ok()
+            .map(|path| text(path.as_os_str()))
+    });
+    let like = |[one, other]: [&String; 2]| strsim::jaro_winkler(one, other);
+    let whole = match &whole {
+        [Some(asked), Some(known)] => like([asked, known]),
+        _ => 0.0,
     };
-    strsim::jaro_winkler(&name(asked), &name(known))
+    like(names.each_ref()).max(whole)
 }

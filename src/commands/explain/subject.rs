@@ -1,9 +1,9 @@
 //! What a person means: by path, as the shell completes it, or by the name that a report shows.
 
+use super::tree::Registered;
 use super::{ExplainError, Request};
 use crate::commands::rescues::{self, RescuesError};
 use crate::config::policy::{self, Policy};
-use crate::fs::volume_path::VolumePath;
 use crate::run::inspect;
 use crate::survey::context::Explained;
 use crate::survey::processes::Processes;
@@ -14,12 +14,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// What was named.
 pub(super) enum Subject<'a> {
-    /// A registered worktree: its repo, its admin directory, its path.
-    Tree {
-        repo: &'a policy::Repo,
-        admin: VolumePath,
-        path: PathBuf,
-    },
+    /// A registered worktree.
+    Tree(&'a policy::Repo, Registered),
     /// An unregistered directory in a worktree root.
     Directory {
         repo: &'a policy::Repo,
@@ -121,6 +117,10 @@ fn by_path<'a>(policy: &'a Policy, path: &Path) -> Option<Subject<'a>> {
         .max_by_key(|(place, _)| place.as_os_str().len())
         .map(|(_, subject)| match subject {
             Subject::Unit(cache, _) => Subject::Unit(cache, UnitName::Path(path.to_owned())),
+            Subject::Tree(repo, tree) => {
+                let asked = path.to_owned();
+                Subject::Tree(repo, Registered { asked, ..tree })
+            }
             subject => subject,
         })
 }
@@ -135,8 +135,12 @@ pub(super) fn known(policy: &Policy) -> Vec<(PathBuf, Subject<'_>)> {
         for admin in admins.unwrap_or_default() {
             let path = worktree::place(&admin).unwrap_or_else(|_| admin.path());
             for place in [path.clone(), admin.path()] {
-                let (admin, path) = (admin.clone(), path.clone());
-                known.push((place, Subject::Tree { repo, admin, path }));
+                let tree = Registered {
+                    admin: admin.clone(),
+                    path: path.clone(),
+                    asked: place.clone(),
+                };
+                known.push((place, Subject::Tree(repo, tree)));
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Explains a worktree, an unregistered directory, or a main checkout.
 
 use super::rules::fixed;
-use super::{ExplainError, Request};
+use super::subject::UnitName;
+use super::{ExplainError, Request, unit};
 use crate::commands::rescues::unreached;
-use crate::config::policy;
+use crate::config::policy::{self, Policy};
 use crate::facts::worktree::{ActiveFrom, State, Worktree};
 use crate::fs::volume_path::VolumePath;
+use crate::plan::class::Class;
 use crate::plan::reason::{KeepReason, Obstacle};
 use crate::plan::repo::plan;
 use crate::plan::when;
@@ -21,11 +23,21 @@ use chrono::{DateTime, Utc};
 use git2::Oid;
 use std::path::{Path, PathBuf};
 
+/// A registered worktree, as it was named.
+pub(super) struct Registered {
+    /// Its admin directory.
+    pub(super) admin: VolumePath,
+    /// Its path.
+    pub(super) path: PathBuf,
+    /// The given path in it.
+    pub(super) asked: PathBuf,
+}
+
 /// Explains a registered worktree.
 pub(super) fn registered(
     request: &Request<'_>,
     repo: &policy::Repo,
-    (admin, path): (VolumePath, PathBuf),
+    Registered { admin, path, asked }: Registered,
 ) -> Result<Explanation, ExplainError> {
     let (inspected, doubts) = inspect(request, repo, Explained::One(admin.clone()))?;
     let blank = blank(request, (Kind::Worktree, path), repo);
@@ -44,6 +56,9 @@ pub(super) fn registered(
                     "the registration `{admin}` went away while it was surveyed; try again"
                 ))
             })?;
+            if let Some((cache, unit)) = build_output(request.policy, tree, &asked) {
+                return unit::explain(request, cache, &UnitName::Name(unit));
+            }
             let one = One {
                 request,
                 repo,
@@ -65,6 +80,21 @@ pub(super) fn registered(
             .map(|doubt| format!("nothing goes for now: {doubt}")),
     );
     Ok(explained)
+}
+
+/// Returns the cache and the unit that the given path is, if it is build output of the tree.
+fn build_output<'a>(
+    policy: &'a Policy,
+    tree: &Worktree,
+    asked: &Path,
+) -> Option<(&'a policy::Cache, String)> {
+    let State::Looked(contents) = &tree.state else {
+        return None;
+    };
+    let cache = policy.caches.iter().find(|cache| cache.place.is_none())?;
+    let mut units = contents.regenerable.iter();
+    let unit = units.find(|unit| unit.path() == asked)?;
+    Some((cache, unit.to_string()))
 }
 
 /// Explains a directory that no registration names.
@@ -346,8 +376,14 @@ impl One<'_> {
             }
         };
         let name = format!("{} {path}", self.repo.name);
+        let unsaved = work(tree).is_some_and(|work| work.class == Class::Unsaved);
+        let (option, rescues) = if unsaved {
+            (" --rescue", "rescues its work and ")
+        } else {
+            ("", "")
+        };
         let now = Change::new(format!(
-            "`treewarden worktree remove {name}` removes it now, and its branch stays"
+            "`treewarden worktree remove {name}{option}` {rescues}removes it now; its branch stays"
         ));
         let lock = Change::new(format!("`git worktree lock {path}` keeps it"));
         let kept = match self.verdict {

@@ -46,6 +46,10 @@ pub(super) fn explain(
         )
         .chain(obstacles(&seen, cache))
         .collect(),
+        (None, _, false) if cache.reserve != Size::default() => vec![format!(
+            "no room is wanted, and its cache has a reserve of {}",
+            amount(cache.reserve)
+        )],
         (None, _, false) => vec!["nothing holds it, but no room is wanted".to_owned()],
     };
     Ok(Explanation {
@@ -153,6 +157,11 @@ fn rules(request: &Request<'_>, cache: &policy::Cache, seen: &SeenUnit) -> Vec<R
             [min_age, in_use]
         },
     );
+    if let Some(budget) = policy.eviction.budget {
+        let says = "units are evicted when more than this stands below the root";
+        let setting = source.of(&["eviction", "budget"]);
+        rules.push(request.rule(setting, (humanize::size(budget), says)));
+    }
     if let Some(budget) = cache.budget {
         let says =
             "the cache may hold this much; the oldest above it go, however empty the volume is";

@@ -14,11 +14,16 @@ const SHORT: usize = 10;
 /// Commits that are shown.
 const COMMITS: usize = 20;
 
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+
 /// Returns when something goes, for people: `in 3 days`, `with the next run`.
 pub fn goes(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    match u64::try_from((at - now).num_seconds()) {
-        Ok(seconds) if seconds > 0 => format!("in {}", words::age(seconds)),
-        _ => "with the next run".to_owned(),
+    match u64::try_from((at - now).num_seconds()).unwrap_or(0) {
+        0 => "with the next run".to_owned(),
+        seconds if seconds < 2 * DAY => format!("in {}", words::age(seconds)),
+        // A tree that was made a minute ago goes in seven days, and not in six.
+        seconds => format!("in {}", words::count((seconds + DAY / 2) / DAY, "day")),
     }
 }
 
@@ -177,7 +182,11 @@ fn idle(tree: &Tree) -> String {
         Some("written") => format!("{file} was last written then"),
         _ => format!("{file} came to be there then"),
     };
-    format!("{}, since {}: {from}", words::age(seconds), time(active))
+    format!(
+        "{}, since {}: {from}",
+        words::age(seconds.max(1)),
+        time(active)
+    )
 }
 
 fn unit_facts(unit: &Unit, now: DateTime<Utc>) -> Vec<Row> {
@@ -200,7 +209,11 @@ fn unit_facts(unit: &Unit, now: DateTime<Utc>) -> Vec<Row> {
     };
     rows.push(row(
         "last used",
-        format!("{} ago ({}), {from}", words::age(age), time(unit.last_used)),
+        format!(
+            "{} ago ({}), {from}",
+            words::age(age.max(1)),
+            time(unit.last_used)
+        ),
     ));
     let named = match (&unit.named_by, unit.in_use) {
         (Some(repo), true) => format!("a lock file of {repo} names it"),
@@ -209,13 +222,20 @@ fn unit_facts(unit: &Unit, now: DateTime<Utc>) -> Vec<Row> {
     };
     rows.push(row("named", named));
     rows.push(row("volume", &unit.eviction));
-    let ahead = format!(
-        "{} of all caches go before it, {} at least",
-        words::count(unit.ahead, "unit"),
-        words::size(unit.ahead_bytes)
-    );
-    rows.push(row("its turn", ahead));
+    rows.push(row("its turn", turn(unit)));
     rows
+}
+
+/// Returns when a unit's turn comes, once room is wanted.
+fn turn(unit: &Unit) -> String {
+    match unit.ahead {
+        0 => "the first of all that may go".to_owned(),
+        ahead => format!(
+            "after {} of all caches, {} at least",
+            words::count(ahead, "unit"),
+            words::size(unit.ahead_bytes)
+        ),
+    }
 }
 
 fn work(page: &mut Page, tree: &Tree) {
