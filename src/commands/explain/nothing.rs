@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// Things that are named as nearest.
 const NEAREST: usize = 3;
+/// How alike a path is to one that contains it.
+const BELOW: f64 = 2.0;
 /// Below this, two names have nothing in common.
 const ALIKE: f64 = 0.8;
 
@@ -105,24 +107,26 @@ fn nearest(policy: &Policy, paths: &[PathBuf]) -> Option<String> {
         b.total_cmp(a)
             .then_with(|| humanize::natural(one.as_bytes(), other.as_bytes()))
     });
-    let names: Vec<String> = near
-        .into_iter()
-        .take(NEAREST)
-        .map(|(_, name)| name)
-        .collect();
-    if names.is_empty() {
-        return Some(
+    // What is below the path was meant, and nothing else.
+    let most = near.first().map_or(0.0, |(alike, _)| *alike);
+    near.retain(|(alike, _)| most < BELOW || *alike >= BELOW);
+    let count = near.len();
+    let names = near.into_iter().map(|(_, name)| name);
+    let names: Vec<String> = names.take(NEAREST).collect();
+    Some(match (count, most < BELOW) {
+        (0, _) => {
             "`treewarden worktree list` names the worktrees, `treewarden rescue list` the rescues"
-                .to_owned(),
-        );
-    }
-    Some(format!("nearest: {}", humanize::and(&names)))
+                .to_owned()
+        }
+        (_, true) => format!("nearest: {}", humanize::and(&names)),
+        (_, false) => format!("below it: {}", humanize::of_all(&names, count)),
+    })
 }
 
 /// Returns how alike two paths are: most if the second is below the first.
 fn alike(root: &Path, asked: &Path, known: &Path) -> f64 {
     if known.starts_with(asked) {
-        return 2.0;
+        return BELOW;
     }
     let text = |path: &OsStr| path.to_string_lossy().into_owned();
     let names = [asked, known].map(|path| text(path.file_name().unwrap_or_default()));
