@@ -19,6 +19,8 @@ use chrono::{DateTime, Utc};
 use std::ffi::OsStr;
 use subject::Subject;
 
+mod changes;
+mod facts;
 mod nothing;
 mod rescue;
 mod rules;

@@ -14,7 +14,6 @@ use crate::facts::locks::Names;
 use crate::facts::volume::Usage;
 use crate::fs::stop::Stop;
 use crate::plan::evict::{self, AgeBucket, LruShortlist, Queue, Sifted, Wanted};
-use crate::plan::when;
 use crate::report::words::plain;
 use crate::report::{self, rows};
 use crate::run::context::{RepoResult, RunContext};
@@ -23,7 +22,10 @@ use crate::state::ledger::Ledger;
 use crate::survey::caches::{self, sizing};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+mod explain;
+pub use explain::SeenUnit;
 
 /// Units in memory at once, of the many that a survey lists. A run that evicts more surveys again.
 const AT_ONCE: usize = 70_000;
@@ -111,30 +113,6 @@ pub fn none_wanted(policy: &Policy, usage: &Usage) -> Option<report::Eviction> {
         .then(|| calm(policy, usage))
 }
 
-/// Units that are named if a path belongs to none.
-const OTHERS: usize = 10_000;
-
-/// A unit, and its part in an eviction.
-#[derive(Default)]
-pub struct SeenUnit {
-    /// The unit with its size, and what lock files say about it; none if there is no such unit.
-    pub unit: Option<Unit>,
-    /// Names of other units of its cache.
-    pub others: Vec<String>,
-    /// Why it stays, whatever is wanted.
-    pub held: Option<String>,
-    /// From when nothing holds it, if nobody uses it until then.
-    pub free_from: Option<DateTime<Utc>>,
-    /// How many units go before it, of all caches.
-    pub ahead: u64,
-    /// What is known of their size without measuring them.
-    pub ahead_size: Size,
-    /// The eviction that a run would do now.
-    pub eviction: report::Eviction,
-    /// What could not be read.
-    pub failures: Vec<String>,
-}
-
 /// The inputs of an eviction.
 pub struct Stage<'a> {
     /// The run.
@@ -166,84 +144,6 @@ impl Stage<'_> {
                 report::Eviction::default()
             }
         }
-    }
-
-    /// Finds the unit that `is` recognises, and its part in this eviction.
-    pub(super) fn explain(
-        &self,
-        cache: &policy::Cache,
-        is: &(dyn Fn(&Unit) -> bool + Sync),
-    ) -> SeenUnit {
-        let root = &self.context.policy.volume.root;
-        let mut seen = SeenUnit::default();
-        let access_times = self
-            .ledger
-            .access_times
-            .unwrap_or_else(|| keeps_access_times(root));
-        match LastUseProbe::open(root, access_times) {
-            Ok(probe) => self.explain_seen(&probe, (cache, is), &mut seen),
-            Err(error) => seen.failures.push(format!(
-                "failed to open `{}`: {error}; see that it is mounted",
-                root.display()
-            )),
-        }
-        seen
-    }
-
-    fn explain_seen(
-        &self,
-        probe: &LastUseProbe,
-        (cache, is): (&policy::Cache, &(dyn Fn(&Unit) -> bool + Sync)),
-        seen: &mut SeenUnit,
-    ) {
-        let RunContext {
-            policy, stop, now, ..
-        } = *self.context;
-        let (names, in_use) = (self.ledger.names(), policy.eviction.in_use);
-        let lister = |caches| Lister {
-            caches,
-            names: &names,
-            in_use,
-            now,
-            idle: self.idle,
-            probe,
-            stop,
-        };
-        let (found, others) = (Mutex::new(None), Mutex::new(Vec::new()));
-        let listed = lister(vec![cache.clone()]).survey(&|unit| {
-            let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
-            if is(&unit) {
-                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(unit);
-            } else if others.len() < OTHERS {
-                others.push(unit.name);
-            }
-            None
-        });
-        seen.others = others.into_inner().unwrap_or_else(PoisonError::into_inner);
-        seen.failures
-            .extend(listed.into_iter().flat_map(|cache| cache.problems));
-        let Some(unit) = found.into_inner().unwrap_or_else(PoisonError::into_inner) else {
-            return;
-        };
-        let (mut units, problems) = sizing::measure(vec![unit.clone()], stop);
-        let mut unit = units.pop().unwrap_or(unit);
-        seen.failures.extend(problems);
-        evict::name_one(&mut unit, &names);
-        seen.held = evict::held_back(&unit, in_use, now);
-        seen.free_from = when::first(now, |then| evict::held_back(&unit, in_use, then).is_none());
-        let ahead = Mutex::new((0_u64, Size::default()));
-        lister(policy.caches.clone()).survey(&|mut other| {
-            evict::name_one(&mut other, &names);
-            if evict::held_back(&other, in_use, now).is_none() && evict::precedes(&other, &unit) {
-                let mut ahead = ahead.lock().unwrap_or_else(PoisonError::into_inner);
-                ahead.0 = ahead.0.saturating_add(1);
-                ahead.1 += other.size.unwrap_or_default();
-            }
-            None
-        });
-        (seen.ahead, seen.ahead_size) = ahead.into_inner().unwrap_or_else(PoisonError::into_inner);
-        seen.eviction = self.evict_seen(probe, &mut seen.failures);
-        seen.unit = Some(unit);
     }
 
     fn evict_seen(&self, probe: &LastUseProbe, failures: &mut Vec<String>) -> report::Eviction {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use treewarden::fs::clock::now;
 use treewarden::report::{RunReport, TreeOutcome, VerdictName, Worktree};
 
 /// Runs `explain`, which must end with exit code 0, and returns its JSON.
@@ -61,7 +62,7 @@ pub(crate) fn agrees(world: &World, row: &Worktree) -> Value {
     assert_eq!(explained["verdict"], verdict, "{what}");
     assert_eq!(explained["path"], row.path.to_str().unwrap(), "{what}");
     assert_eq!(
-        goes_at(&explained).is_some_and(|at| at <= Utc::now()),
+        goes_at(&explained).is_some_and(|at| at <= now()),
         verdict == "reap",
         "{what}"
     );
@@ -112,7 +113,7 @@ fn a_fleet_goes_when_it_is_said_to() {
         })
         .collect();
     same("the volume", &snapshot(&world.root), &before);
-    let now = Utc::now();
+    let began = now();
     let later: BTreeSet<i64> = dates
         .values()
         .flatten()
@@ -146,7 +147,7 @@ fn what_a_run_does_is_what_was_said_to_the_minute() {
     mine.write("node_modules/.package-lock.json", &npm(&[]))
         .write("node_modules/a.js", "mine\n");
     mine.age(0.5);
-    let ahead = (goes_at(&explained(&world, &saved.path)).unwrap() - Utc::now()).num_seconds();
+    let ahead = (goes_at(&explained(&world, &saved.path)).unwrap() - now()).num_seconds();
     assert!((2 * 86_400 - 120..=2 * 86_400).contains(&ahead), "{ahead}");
     let mine = explained(&world, &mine.path);
     assert_eq!(
@@ -264,7 +265,7 @@ fn each_fact_about_a_tree_is_told() {
     drop(at_work);
     shop.git(&["worktree", "unlock", tree.path.to_str().unwrap()]);
     let unlocked = self::explained(&world, &tree.path);
-    let hours = (goes_at(&unlocked).unwrap() - Utc::now()).num_hours();
+    let hours = (goes_at(&unlocked).unwrap() - now()).num_hours();
     assert!((28 * 24 - 1..=28 * 24).contains(&hours), "{unlocked}");
     let text = world.treewarden(&["explain", tree.path.to_str().unwrap()]);
     for line in [
@@ -500,7 +501,7 @@ fn a_rescue_expires_when_it_is_said_to() {
         "defaults.worktrees.rescue_keep"
     );
     assert_eq!(explained["rules"][0]["value"], "9d");
-    let ahead = (goes_at(&explained).unwrap() - Utc::now()).num_seconds();
+    let ahead = (goes_at(&explained).unwrap() - now()).num_seconds();
     let expired = |ahead| report_at(&world, ahead).repos[0].rescues.expired.len();
     assert_eq!([expired(ahead - 60), expired(ahead + 60)], [0, 1]);
 }
@@ -570,7 +571,7 @@ fn a_unit_goes_if_the_eviction_takes_it() {
         .unwrap()
         .parse()
         .unwrap();
-    let ahead = (free_from - Utc::now()).num_seconds();
+    let ahead = (free_from - now()).num_seconds();
     assert!((86_400 - 120..=86_400).contains(&ahead), "{ahead}");
 }
 

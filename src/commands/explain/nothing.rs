@@ -35,7 +35,7 @@ pub(super) fn error(request: &Request<'_>, asked: &OsStr, paths: &[PathBuf]) -> 
     let told: Vec<String> = [
         paths.iter().find_map(|path| removed(policy, path)),
         paths.iter().find_map(|path| rescued(request, path)),
-        nearest(policy, paths),
+        Some(nearest(policy, paths)),
     ]
     .into_iter()
     .flatten()
@@ -84,7 +84,7 @@ fn rescued(request: &Request<'_>, path: &Path) -> Option<String> {
 }
 
 /// Returns what stands below the path, or is named like it.
-fn nearest(policy: &Policy, paths: &[PathBuf]) -> Option<String> {
+fn nearest(policy: &Policy, paths: &[PathBuf]) -> String {
     let root = &policy.volume.root;
     let mut near: Vec<(f64, String)> = Vec::new();
     for (place, subject) in known(policy) {
@@ -113,14 +113,14 @@ fn nearest(policy: &Policy, paths: &[PathBuf]) -> Option<String> {
     let count = near.len();
     let names = near.into_iter().map(|(_, name)| name);
     let names: Vec<String> = names.take(NEAREST).collect();
-    Some(match (count, most < BELOW) {
+    match (count, most < BELOW) {
         (0, _) => {
             "`treewarden worktree list` names the worktrees, `treewarden rescue list` the rescues"
                 .to_owned()
         }
         (_, true) => format!("nearest: {}", humanize::and(&names)),
         (_, false) => format!("below it: {}", humanize::of_all(&names, count)),
-    })
+    }
 }
 
 /// Returns how alike two paths are: most if the second is below the first.

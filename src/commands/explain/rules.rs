@@ -57,7 +57,11 @@ impl Request<'_> {
                     let setting = self.source.of_repo(self.index(repo), &["busy_probe"]);
                     vec![self.rule(
                         setting,
-                        (repo.busy_probe.join(" "), "nothing is done in a busy repo"),
+                        // Its arguments may be secret.
+                        (
+                            repo.busy_probe.first().cloned().unwrap_or_default(),
+                            "nothing is done in a busy repo",
+                        ),
                     )]
                 }
                 reason => vec![fixed(of_nature(reason))],

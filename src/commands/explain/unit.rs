@@ -7,6 +7,7 @@ use crate::config::units;
 use crate::facts::cache::Unit as Seen;
 use crate::facts::cache::{self, Size};
 use crate::fs::humanize;
+use crate::fs::volume_path::VolumePath;
 use crate::plan::evict;
 use crate::report::explain::{Change, Explanation, Fate, Kind, Rule, SCHEMA, Unit};
 use crate::run::eviction::SeenUnit;
@@ -55,7 +56,7 @@ pub(super) fn explain(
     Ok(Explanation {
         schema: SCHEMA,
         at: request.now,
-        path: unit.paths.first().map(|path| path.path()),
+        path: unit.paths.first().map(VolumePath::path),
         kind: Kind::Unit,
         repo: unit.tree.as_ref().map(|tree| tree.repo.clone()),
         verdict: if goes { Fate::Evict } else { Fate::Keep },
@@ -84,7 +85,7 @@ fn facts(unit: Seen, seen: SeenUnit) -> Unit {
     Unit {
         cache: unit.cache.to_string(),
         kind: unit.kind.name().to_owned(),
-        paths: unit.paths.iter().map(|path| path.path()).collect(),
+        paths: unit.paths.iter().map(VolumePath::path).collect(),
         unit: unit.name,
         bytes: unit.size.map(|size| size.bytes),
         last_used,

@@ -73,6 +73,10 @@ fn verdict(page: &mut Page, explained: &Explanation) {
         (fate, _) if fate.goes() => ("goes with the next run".to_owned(), NOTE),
         (Fate::Unknown, _) => ("stays: its state is unknown".to_owned(), BAD),
         (_, Some(at)) => (format!("stays for now, and goes {}", when(at)), GOOD),
+        _ if explained.because.as_deref() == Some("recent") => (
+            "stays for now; when it goes is not known yet".to_owned(),
+            GOOD,
+        ),
         _ if explained.kind == Kind::Unit => (
             "stays, until room is wanted and its turn comes".to_owned(),
             GOOD,
@@ -300,5 +304,122 @@ fn time(at: DateTime<Utc>) -> String {
         "a time out of range".to_owned()
     } else {
         at.format("%F %H:%M UTC").to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Class;
+    use crate::report::explain::SCHEMA;
+    use crate::report::rescues::Lonely;
+    use chrono::TimeDelta;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    #[test]
+    fn a_date_is_said_in_days_that_are_not_cut_off() {
+        const HOUR: i64 = 3600;
+        for (seconds, said) in [
+            (-5, "with the next run"),
+            (0, "with the next run"),
+            (90, "in 90 seconds"),
+            (47 * HOUR, "in 47 hours"),
+            (7 * 24 * HOUR - 1, "in 7 days"),
+            (30 * 24 * HOUR, "in 30 days"),
+            (400 * 24 * HOUR, "in 400 days"),
+        ] {
+            assert_eq!(goes(now() + TimeDelta::seconds(seconds), now()), said);
+        }
+    }
+
+    /// Returns an unsaved tree, with names as a hostile agent would choose them.
+    fn unsaved() -> Tree {
+        Tree {
+            branch: Some("fix\u{1b}[2J".to_owned()),
+            head: Some("1".repeat(40)),
+            class: Some(Class::Unsaved),
+            class_reasons: vec!["a is modified".to_owned()],
+            idle_seconds: Some(5 * 86_400),
+            active: Some(now() - TimeDelta::days(5)),
+            active_from: Some("written"),
+            active_file: Some("a".into()),
+            bytes: Some(3 << 20),
+            files: vec!["a is modified".to_owned()],
+            files_count: 21,
+            commits: vec![Lonely {
+                id: "2".repeat(40),
+                subject: "Work\non a".to_owned(),
+            }],
+            more_commits: false,
+            stashed: true,
+            locked: Some(String::new()),
+            dead_process: Some(7),
+            in_progress: vec!["merge".to_owned()],
+            processes: Vec::new(),
+            callers: vec!["sh (pid 7) has its working directory in it".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_tree_is_told_of_as_a_page() {
+        let explained = Explanation {
+            schema: SCHEMA,
+            at: now(),
+            path: Some("/data/w/fix".into()),
+            kind: Kind::Worktree,
+            repo: Some("acme/shop".to_owned()),
+            verdict: Fate::Keep,
+            because: Some("locked".to_owned()),
+            reasons: vec!["with `git worktree lock`, without a reason".to_owned()],
+            goes_at: None,
+            held: vec!["a run leaves it alone".to_owned()],
+            rules: vec![Rule {
+                key: Some("defaults.worktrees.unsaved".to_owned()),
+                value: Some("30d".to_owned()),
+                file: Some("/etc/t.yaml".to_owned()),
+                line: Some(3),
+                says: "they go then".to_owned(),
+            }],
+            changes: vec![Change {
+                what: "unlock it".to_owned(),
+                goes_at: Some(now() + TimeDelta::days(25)),
+            }],
+            worktree: Some(unsaved()),
+            rescue: None,
+            unit: None,
+        };
+        let expected = "\
+/data/w/fix  a worktree of acme/shop
+stays, and never goes by itself
+  - with `git worktree lock`, without a reason
+  - a run leaves it alone
+
+  rule       defaults.worktrees.unsaved: 30d (/etc/t.yaml, line 3): they go then
+  class      unsaved: a is modified
+  idle       5 days, since 2027-01-10 08:00 UTC: a was last written then
+  branch     fix\\u{1b}[2J
+  HEAD       1111111111111111111111111111111111111111
+  size       3 MiB
+  lock       locked: without a reason; process 7 is dead
+  under way  merge
+  processes  none is seen on this machine
+  yours      sh (pid 7) has its working directory in it
+
+Files that are work: 21
+  a is modified
+  and 20 more
+
+Commits that nothing else has: 1
+  2222222222  Work\\u{a}on a
+
+A stash was made on its branch: `git stash list`
+
+What would change it:
+  - unlock it; then it goes in 25 days
+";
+        assert_eq!(render(&explained, Look::PLAIN), expected);
     }
 }
