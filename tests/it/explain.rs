@@ -92,6 +92,7 @@ fn planned(report: &RunReport) -> BTreeSet<String> {
 }
 
 #[test]
+#[ignore = "needs half a minute"]
 fn a_fleet_goes_when_it_is_said_to() {
     let Fleet { world, .. } = Fleet::new();
     world.set("run", "max_reaped: 500");
@@ -117,12 +118,12 @@ fn a_fleet_goes_when_it_is_said_to() {
     let later: BTreeSet<i64> = dates
         .values()
         .flatten()
-        .map(|at| (*at - now).num_seconds())
+        .map(|at| (*at - began).num_seconds())
         .filter(|ahead| *ahead > 0)
         .collect();
     assert!(later.len() > 3, "{later:?}");
     for ahead in later.iter().flat_map(|ahead| [ahead - 120, ahead + 120]) {
-        let then = now + TimeDelta::seconds(ahead);
+        let then = began + TimeDelta::seconds(ahead);
         let mut found = planned(&report_at(&world, ahead));
         found.remove(writing.to_str().unwrap());
         let due = dates
