@@ -244,7 +244,7 @@ fn each_fact_about_a_tree_is_told() {
         (20, &json!(25)),
         "{facts}"
     );
-    assert_eq!(texts(&facts["files"])[0], "notes/0.md is untracked");
+    assert_eq!(texts(&facts["files"])[2], "notes/2.md is untracked");
     assert_eq!(
         (&facts["active_from"], &facts["active_file"]),
         (&json!("written"), &json!("notes/7.md")),

@@ -64,7 +64,24 @@ impl Request<'_> {
                         ),
                     )]
                 }
-                reason => vec![fixed(of_nature(reason))],
+                KeepReason::Locked(_) => {
+                    vec![fixed(
+                        "`git worktree lock` keeps a tree, whatever its reason",
+                    )]
+                }
+                KeepReason::InProgress(_) => {
+                    vec![fixed(
+                        "a tree in which an operation of git is under way stays",
+                    )]
+                }
+                KeepReason::InUse(_) => vec![fixed("a tree in which a process is at work stays")],
+                KeepReason::InTheFuture(_) => vec![fixed(
+                    "a tree stays while its time stamps are ahead of the clock",
+                )],
+                KeepReason::CannotBeRescued(_) => {
+                    vec![fixed("a tree that a rescue can't hold stays")]
+                }
+                KeepReason::NotAskedFor => Vec::new(),
             },
         }
     }
@@ -123,17 +140,6 @@ impl Request<'_> {
         repos
             .position(|one| one.name == repo.name)
             .unwrap_or_default()
-    }
-}
-
-/// Returns the rule that no key changes.
-fn of_nature(reason: &KeepReason) -> &'static str {
-    match reason {
-        KeepReason::Locked(_) => "`git worktree lock` keeps a tree, whatever its reason",
-        KeepReason::InProgress(_) => "a tree in which an operation of git is under way stays",
-        KeepReason::InUse(_) => "a tree in which a process is at work stays",
-        KeepReason::InTheFuture(_) => "a tree stays while its time stamps are ahead of the clock",
-        _ => "a tree that a rescue can't hold stays",
     }
 }
 

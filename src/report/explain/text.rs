@@ -77,10 +77,7 @@ fn verdict(page: &mut Page, explained: &Explanation) {
             "stays for now; when it goes is not known yet".to_owned(),
             GOOD,
         ),
-        _ if explained.kind == Kind::Unit => (
-            "stays, until room is wanted and its turn comes".to_owned(),
-            GOOD,
-        ),
+        _ if explained.unit.is_some() => (unit_stays(explained), GOOD),
         _ => ("stays, and never goes by itself".to_owned(), GOOD),
     };
     page.line(0, &[Span::new(said, style)]);
@@ -89,6 +86,15 @@ fn verdict(page: &mut Page, explained: &Explanation) {
     }
     for why in &explained.held {
         page.labelled(2, &[Span::body("-")], Span::new(why, NOTE));
+    }
+}
+
+/// Returns how long a unit stays at least.
+fn unit_stays(explained: &Explanation) -> String {
+    match explained.unit.as_ref().and_then(|unit| unit.free_from) {
+        None => "stays, as long as that holds".to_owned(),
+        Some(from) if from > explained.at => format!("stays until {} at least", time(from)),
+        Some(_) => "stays, until room is wanted and its turn comes".to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{Registered, Sign, moment, note};
 use crate::facts::rescue::Own;
 use crate::facts::worktree::{ActiveFrom, Contents, State, Worktree};
+use crate::fs::humanize::natural_paths;
 use crate::fs::openat::Listed;
 use crate::fs::volume_path::VolumePath;
 use crate::survey::context::Context;
@@ -103,6 +104,7 @@ impl Comparison<'_> {
         };
         contents.unreadable.clone_from(&listing.unreadable);
         dirty.dedup_by(|a, b| a.0 == b.0);
+        dirty.sort_by(|a, b| natural_paths(&a.0, &b.0));
         contents.blockers = known.blockers(listing);
         contents.dirty = dirty
             .iter()
