@@ -8,6 +8,8 @@ pub mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod held;
+pub mod here;
 pub mod init;
+pub mod repos;
 pub mod rescues;
 pub mod worktrees;

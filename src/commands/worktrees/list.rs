@@ -4,7 +4,7 @@
 //! It changes nothing and takes no lock, so an agent may be at work meanwhile. A repo that can't be
 //! read is listed as a failure.
 
-use crate::commands::worktrees::{WorkError, named};
+use crate::commands::worktrees::WorkError;
 use crate::config::policy::{self, Policy};
 use crate::facts::worktree::Worktree as Tree;
 use crate::fs::stop::Stop;
@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 /// Which worktrees are listed, and how.
 pub struct ListRequest<'a> {
     /// The repo; none for all.
-    pub repo: Option<&'a str>,
+    pub repo: Option<&'a policy::Repo>,
     /// Look no closer than a run: the class of young trees, all sizes, and some dates stay unknown.
     pub quick: bool,
 }
@@ -28,18 +28,19 @@ pub struct ListRequest<'a> {
 /// Returns the worktrees of a repo, or of all.
 ///
 /// # Errors
-/// [`WorkError`]: no such repo, or the volume is not what it should be. A repo that can't be read
-/// is among the failures.
+/// [`WorkError`]: the volume is not what it should be. A repo that can't be read is among the
+/// failures.
 pub fn list(
     policy: &Policy,
     request: &ListRequest<'_>,
     stop: &Stop,
     now: DateTime<Utc>,
 ) -> Result<Listing, WorkError> {
-    let one = request.repo.map(|name| named(policy, name)).transpose()?;
     volume::prove(&policy.volume)?;
-    let repos: Vec<&policy::Repo> =
-        one.map_or_else(|| policy.repos.iter().collect(), |one| vec![one]);
+    let repos: Vec<&policy::Repo> = match request.repo {
+        Some(one) => vec![one],
+        None => policy.repos.iter().collect(),
+    };
     let wanted = Wanted {
         repos: repos.clone(),
         explained: if request.quick {
