@@ -56,7 +56,7 @@ fn title(page: &mut Page, explained: &Explanation) {
         Kind::Unit => "a unit",
     };
     let unit = explained.unit.as_ref().map(|unit| &unit.cache);
-    let of = explained.repo.as_ref().or(unit);
+    let of = unit.or(explained.repo.as_ref());
     let of = of.map_or_else(String::new, |of| format!(" of {of}"));
     page.line(
         0,
@@ -73,7 +73,7 @@ fn verdict(page: &mut Page, explained: &Explanation) {
         (fate, _) if fate.goes() => ("goes with the next run".to_owned(), NOTE),
         (Fate::Unknown, _) => ("stays: its state is unknown".to_owned(), BAD),
         (_, Some(at)) => (format!("stays for now, and goes {}", when(at)), GOOD),
-        _ if explained.because.as_deref() == Some("recent") => (
+        _ if matches!(explained.because.as_deref(), Some("recent" | "missing")) => (
             "stays for now; when it goes is not known yet".to_owned(),
             GOOD,
         ),
@@ -133,7 +133,7 @@ fn rule_line(rule: &Rule) -> String {
 
 fn tree_facts(tree: &Tree) -> Vec<Row> {
     let class = tree.class.map_or_else(
-        || "unknown: it was not inspected".to_owned(),
+        || "unknown: it could not be inspected".to_owned(),
         |class| format!("{}: {}", class.name(), tree.class_reasons.join("; ")),
     );
     let mut rows = vec![
