@@ -701,3 +701,50 @@ fn names_are_listed_as_people_count() {
         .collect();
     assert_eq!(names(&rows.join("\n")), [&sorted[..], &strays[..]].concat());
 }
+
+/// What concerns the whole repo decides about its trees, too, and no secret is shown.
+#[test]
+fn what_keeps_a_whole_repo_keeps_its_trees() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    shop.set("busy_probe: [sh, -c, 'exit 0 # a-secret']");
+    let busy = shop.tree("busy");
+    busy.commit("a.ts", "x").age(3.0);
+    let api = world.repo("acme/api");
+    let crypt = api.tree("crypt");
+    crypt.age(9.0);
+    api.git(&["config", "filter.git-crypt.smudge", "git-crypt smudge"]);
+    let told = explained(&world, &busy.path);
+    assert_eq!(
+        (&told["verdict"], &told["because"], goes_at(&told)),
+        (&json!("keep"), &json!("busy"), None)
+    );
+    assert_eq!(
+        (&told["rules"][0]["key"], &told["rules"][0]["value"]),
+        (&json!("repos[1].busy_probe"), &json!("sh"))
+    );
+    // Once the probe says idle, the tree goes by its age.
+    let then: DateTime<Utc> = told["changes"][0]["goes_at"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let hours = (then - now()).num_hours();
+    assert!((4 * 24 - 1..=4 * 24).contains(&hours), "{told}");
+    assert!(!told.to_string().contains("a-secret"), "{told}");
+    let told = explained(&world, &crypt.path);
+    assert_eq!(
+        (&told["verdict"], &told["because"]),
+        (&json!("unknown"), &json!("unknown"))
+    );
+    assert!(told["reasons"].to_string().contains("git-crypt"), "{told}");
+    let checkout = explained(&world, &api.path);
+    assert_eq!(
+        (&checkout["kind"], &checkout["verdict"]),
+        (&json!("checkout"), &json!("keep"))
+    );
+    assert!(
+        checkout["reasons"].to_string().contains("git-crypt"),
+        "{checkout}"
+    );
+}
