@@ -22,7 +22,7 @@ use crate::survey::committed::{Files, files_of};
 use crate::survey::reach;
 use crate::survey::rescues::{self, Held};
 use chrono::{DateTime, Utc};
-use git2::{Oid, Repository};
+use git2::{Oid, Repository, Sort};
 use std::io;
 
 pub mod restore;
@@ -300,10 +300,11 @@ pub(crate) fn unreached(
         .into_iter()
         .chain(others.iter().copied())
         .collect();
-    for commit in reach::walk(git, tips, &kept)
-        .map_err(io::Error::other)?
-        .take(COMMITS + 1)
-    {
+    let mut walk = reach::walk(git, tips, &kept).map_err(io::Error::other)?;
+    // Commits of one second come in their order, too.
+    walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME)
+        .map_err(io::Error::other)?;
+    for commit in walk.take(COMMITS + 1) {
         let commit = commit.and_then(|id| git.find_commit(id));
         let commit = commit.map_err(io::Error::other)?;
         let message = String::from_utf8_lossy(commit.message_bytes());

@@ -586,23 +586,28 @@ fn a_tree_that_is_one_too_many_is_held_back_as_by_the_run() {
     }
     world.repo("acme/api").tree("only").age(9.0);
     let report = world.pass(1, &["report"]);
+    let listed = world.treewarden(&["worktree", "list"]);
     for row in report.worktrees() {
-        let held = explained(&world, &row.path)["held"].to_string();
-        let told = held.contains("more trees are due than one run may remove (run.max_reaped: 1)");
-        assert_eq!(
-            told,
-            row.outcome == TreeOutcome::Kept,
-            "{}: {held}",
-            row.path.display()
-        );
+        let told = agrees(&world, row);
+        let held = told["held"].to_string();
+        let many = held.contains("more trees are due than one run may remove (run.max_reaped: 1)");
+        let stays = row.outcome == TreeOutcome::Kept;
+        assert_eq!(many, stays, "{told}");
+        let line = listed
+            .out
+            .lines()
+            .find(|line| line.contains(&format!("{} ", row.path.display())));
+        let fate = if stays {
+            "stays: too many at once"
+        } else {
+            "goes with the next run: merged"
+        };
+        assert!(line.unwrap().ends_with(fate), "{}", listed.out);
     }
-    assert_eq!(
-        report
-            .worktrees()
-            .filter(|row| row.outcome == TreeOutcome::Kept)
-            .count(),
-        2
-    );
+    let kept = report
+        .worktrees()
+        .filter(|row| row.outcome == TreeOutcome::Kept);
+    assert_eq!(kept.count(), 2);
 }
 
 /// A name is listed where people look for it, and a list is never silent.

@@ -6,11 +6,12 @@ use super::{ExplainError, Request, unit};
 use crate::config::policy::{self, Policy};
 use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
+use crate::plan::fair::TOO_MANY;
 use crate::plan::repo::plan;
 use crate::plan::when;
 use crate::plan::worktree::{Verdict, goes_from, work};
 use crate::report::explain::{Change, Explanation, Fate, Kind, SCHEMA};
-use crate::report::{self, rows};
+use crate::report::{ReasonName, rows};
 use crate::run::inspect::{self, Found, Inspected, InspectedRepo, Wanted};
 use crate::survey::context::Explained;
 use crate::survey::processes::Processes;
@@ -38,7 +39,7 @@ pub(super) fn registered(
     let mut explained = match &inspected.found {
         Err(why) => Explanation {
             verdict: Fate::Unknown,
-            because: Some(report::ReasonName::Unknown.to_string()),
+            because: Some(ReasonName::Unknown.to_string()),
             reasons: vec![why.clone()],
             rules: vec![fixed("nothing is done in a repo that can't be surveyed")],
             ..blank
@@ -207,7 +208,7 @@ impl One<'_> {
             tree,
             verdict,
         } = self;
-        let row = rows::worktree(tree, verdict, request.now);
+        let mut row = rows::worktree(tree, verdict, request.now);
         let dropped = found.plan.drop.contains(tree);
         let (fate, goes_at) = match verdict {
             Verdict::Reap(_) => (Fate::Reap, Some(request.now)),
@@ -218,19 +219,17 @@ impl One<'_> {
         };
         let work = work(tree);
         let facts = self.facts(work.as_ref(), row.idle_seconds)?;
-        let callers = facts.callers.iter();
-        let callers = callers.map(|who| format!("{who}: while it does, a run keeps the tree"));
-        let held = self
-            .held_by_others(fate)?
-            .into_iter()
-            .chain(callers)
-            .collect();
+        let too_many = self.is_one_too_many()?;
+        if too_many {
+            row.because = ReasonName::TooManyAtOnce;
+            row.reasons.insert(0, TOO_MANY.to_owned());
+        }
         Ok(Explanation {
             verdict: fate,
             because: Some(row.because.to_string()),
             reasons: row.reasons,
             goes_at,
-            held,
+            held: self.held(too_many, &facts.callers),
             rules: request.rules(repo, verdict),
             changes: self.changes(),
             worktree: Some(facts),
@@ -238,23 +237,32 @@ impl One<'_> {
         })
     }
 
-    /// Returns why a run keeps it, if that has to do with other trees.
-    fn held_by_others(&self, fate: Fate) -> Result<Vec<String>, ExplainError> {
+    /// Returns whether a run keeps this due tree, because too many are due at once.
+    fn is_one_too_many(&self) -> Result<bool, ExplainError> {
         let Request {
             policy, stop, now, ..
         } = *self.request;
-        if matches!(self.verdict, Verdict::Missing) {
-            let refused = self.found.plan.prune_refused.iter();
-            return Ok(refused.map(ToString::to_string).collect());
-        }
-        let too_many = fate == Fate::Reap
+        let is_due = matches!(self.verdict, Verdict::Reap(_));
+        Ok(is_due
             && inspect::is_one_too_many(policy, self.tree, (stop, now))
-                .map_err(ExplainError::Refused)?;
-        let most = policy.run.max_reaped;
-        let told = format!(
-            "kept for now, because more trees are due than one run may remove (run.max_reaped: {most})"
-        );
-        Ok(too_many.then_some(told).into_iter().collect())
+                .map_err(ExplainError::Refused)?)
+    }
+
+    /// Returns why a run leaves it alone for now, whatever its verdict is.
+    fn held(&self, too_many: bool, callers: &[String]) -> Vec<String> {
+        let most = self.request.policy.run.max_reaped;
+        let many = format!("more trees are due than one run may remove (run.max_reaped: {most})");
+        let is_missing = matches!(self.verdict, Verdict::Missing);
+        let refused = self.found.plan.prune_refused.iter();
+        let refused = refused.filter(|_| is_missing).map(ToString::to_string);
+        let callers = callers.iter();
+        let callers = callers.map(|who| format!("{who}: while it does, a run keeps the tree"));
+        too_many
+            .then_some(many)
+            .into_iter()
+            .chain(refused)
+            .chain(callers)
+            .collect()
     }
 
     /// Returns from when a run removes this tree.

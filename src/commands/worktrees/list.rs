@@ -8,10 +8,11 @@ use crate::commands::worktrees::WorkError;
 use crate::config::policy::{self, Policy};
 use crate::facts::worktree::Worktree as Tree;
 use crate::fs::stop::Stop;
+use crate::plan::fair;
 use crate::plan::worktree::{Verdict, Work, goes_from, work};
-use crate::report::rows;
 use crate::report::worktrees::{Listed, Listing, SCHEMA};
-use crate::run::inspect::{Found, Inspected, Wanted, inspect};
+use crate::report::{ReasonName, TreeOutcome, VerdictName, rows};
+use crate::run::inspect::{Found, Inspected, InspectedRepo, Wanted, inspect};
 use crate::state::volume;
 use crate::survey::context::Explained;
 use crate::survey::processes::Processes;
@@ -60,9 +61,17 @@ pub fn list(
         worktrees: Vec::new(),
         failures: Vec::new(),
     };
+    let limit = fair::most_of_one(found.iter().map(due), policy.run.max_reaped);
     for (repo, inspected) in repos.into_iter().zip(found) {
+        let held = due(&inspected) > limit;
         match inspected.found {
-            Ok(found) => listing.worktrees.extend(rows_of(repo, &found, now)),
+            Ok(found) => {
+                let mut rows = rows_of(repo, &found, now);
+                if held {
+                    rows.iter_mut().for_each(hold_back);
+                }
+                listing.worktrees.extend(rows);
+            }
             Err(why) => listing.failures.push(format!(
                 "failed to list the worktrees of {}: {why}",
                 repo.name
@@ -70,6 +79,25 @@ pub fn list(
         }
     }
     Ok(listing)
+}
+
+/// Returns how many of a repo's trees are due.
+fn due(repo: &InspectedRepo) -> usize {
+    let trees = repo.found.iter().flat_map(|found| &found.plan.trees);
+    trees
+        .filter(|(_, verdict)| matches!(verdict, Verdict::Reap(_)))
+        .count()
+}
+
+/// Keeps a due tree back, as a run does if too many are due at once. If only one repo is listed,
+/// that is known only if it has too many by itself.
+fn hold_back(listed: &mut Listed) {
+    if listed.tree.verdict == VerdictName::Reap {
+        listed.goes_at = None;
+        listed.tree.outcome = TreeOutcome::Kept;
+        listed.tree.because = ReasonName::TooManyAtOnce;
+        listed.tree.reasons.insert(0, fair::TOO_MANY.to_owned());
+    }
 }
 
 /// Returns a row for each registered tree, then for each unregistered directory.

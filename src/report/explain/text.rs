@@ -70,6 +70,9 @@ fn title(page: &mut Page, explained: &Explanation) {
 fn verdict(page: &mut Page, explained: &Explanation) {
     let when = |at: DateTime<Utc>| format!("{} ({})", goes(at, explained.at), time(at));
     let (said, style) = match (explained.verdict, explained.goes_at) {
+        (fate, _) if fate.goes() && !explained.held.is_empty() => {
+            ("is due, but stays for now".to_owned(), NOTE)
+        }
         (fate, _) if fate.goes() => ("goes with the next run".to_owned(), NOTE),
         (Fate::Unknown, _) => ("stays: its state is unknown".to_owned(), BAD),
         (_, Some(at)) => (format!("stays for now, and goes {}", when(at)), GOOD),
