@@ -34,8 +34,8 @@ pub struct Listed {
     pub repo: String,
     /// What it and its registration take on the disk; none if it wasn't or couldn't be measured.
     pub size_bytes: Option<u64>,
-    /// From when a run removes it, if nothing happens in it until then; none if that is unknown, or
-    /// never.
+    /// From when a run removes it for its age, if nothing happens in it until then; none if that is
+    /// unknown, or never. A cap may take it earlier, which `explain` knows.
     pub goes_at: Option<DateTime<Utc>>,
     /// The row. Its class is known even if a run doesn't look so closely.
     #[serde(flatten)]

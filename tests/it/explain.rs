@@ -753,3 +753,48 @@ fn what_keeps_a_whole_repo_keeps_its_trees() {
         "{checkout}"
     );
 }
+
+/// A tree goes before its age if its repo has too many, and a glob keeps it.
+#[test]
+fn caps_and_globs_are_explained_as_they_decide() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    shop.set("worktrees: {max_trees: 3, keep: [precious]}");
+    let trees = [
+        ("oldest", 0.6),
+        ("older", 0.5),
+        ("young", 0.4),
+        ("precious", 9.0),
+    ];
+    for (name, days) in trees {
+        shop.tree(name).commit(name, "x").age(days);
+    }
+    let told = |name: &str| explained(&world, world.at("worktrees/acme__shop").join(name));
+    let ahead = |told: &Value| goes_at(told).map(|at| (at - now()).num_seconds());
+    let [oldest, older] = ["oldest", "older"].map(|name| ahead(&told(name)).unwrap());
+    // Once the oldest is gone, there are no more than three.
+    assert_eq!([oldest / 3600, older / 3600], [9, 6 * 24 + 11]);
+    let precious = told("precious");
+    assert_eq!(
+        (ahead(&precious), &precious["because"]),
+        (None, &json!("kept by config"))
+    );
+    assert_eq!(precious["rules"][0]["key"], "repos[0].worktrees.keep");
+    let planned = |ahead| planned(&report_at(&world, ahead)).len();
+    assert_eq!([planned(oldest - 60), planned(oldest + 60)], [0, 1]);
+    shop.set("worktrees: {max_trees: 3}");
+    let due = told("precious");
+    assert_eq!(
+        due["rules"][0]["key"], "defaults.worktrees.saved",
+        "by its age"
+    );
+    shop.set("worktrees: {max_trees: 3, saved: 30d}");
+    let due = agrees(
+        &world,
+        world.pass(0, &["report"]).worktrees().next().unwrap(),
+    );
+    assert_eq!(
+        due["rules"][0]["key"], "repos[0].worktrees.max_trees",
+        "{due}"
+    );
+}

@@ -50,6 +50,9 @@ impl One<'_> {
             KeepReason::CannotBeRescued(_) => {
                 vec![Change::new("take what the reason names out of it")]
             }
+            KeepReason::Spared(glob) => vec![Change::new(format!(
+                "take `{glob}` out of `worktrees.keep`: then it goes by its age"
+            ))],
             KeepReason::SwitchedOff(_) => {
                 vec![
                     Change::new("give its class an age in the config"),

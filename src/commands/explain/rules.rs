@@ -5,7 +5,7 @@ use crate::config::policy::{self, Age};
 use crate::config::{Setting, units};
 use crate::fs::humanize;
 use crate::plan::class::Class;
-use crate::plan::reason::{KeepReason, Obstacle};
+use crate::plan::reason::{KeepReason, Obstacle, OverCap, ReapReason};
 use crate::plan::worktree::Verdict;
 use crate::report::explain::Rule;
 
@@ -25,7 +25,10 @@ impl Request<'_> {
     pub(super) fn rules(&self, repo: &policy::Repo, verdict: &Verdict) -> Vec<Rule> {
         let trees = &repo.worktrees;
         match verdict {
-            Verdict::Reap(work) => vec![self.class(repo, work.class)],
+            Verdict::Reap(work) => match &work.reason {
+                ReapReason::OverCap(cap) => vec![self.cap(repo, *cap)],
+                _ => vec![self.class(repo, work.class)],
+            },
             Verdict::Unknown(_) => vec![fixed("what is unknown is kept")],
             Verdict::Missing => vec![fixed(
                 "a registration is dropped if all runs of three days found its tree missing",
@@ -81,9 +84,31 @@ impl Request<'_> {
                 KeepReason::CannotBeRescued(_) => {
                     vec![fixed("a tree that a rescue can't hold stays")]
                 }
+                KeepReason::Spared(glob) => vec![self.of_repo(
+                    repo,
+                    "keep",
+                    (glob.clone(), "a tree that this glob names stays"),
+                )],
                 KeepReason::NotAskedFor => Vec::new(),
             },
         }
+    }
+
+    /// Returns the rule about a cap.
+    fn cap(&self, repo: &policy::Repo, cap: OverCap) -> Rule {
+        let (key, value, says) = match cap {
+            OverCap::Trees { most, .. } => (
+                "max_trees",
+                most.to_string(),
+                "if a repo has more trees, the oldest that may go do",
+            ),
+            OverCap::Bytes { most, .. } => (
+                "max_bytes",
+                humanize::size(most),
+                "if a repo's trees hold more, the oldest that may go do",
+            ),
+        };
+        self.of_repo(repo, key, (value, says))
     }
 
     /// Returns the rule about a class.

@@ -7,9 +7,9 @@ use crate::config::policy::{self, Policy};
 use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use crate::plan::fair::TOO_MANY;
-use crate::plan::repo::plan;
+use crate::plan::repo::{goes_from, plan};
 use crate::plan::when;
-use crate::plan::worktree::{Verdict, goes_from, work};
+use crate::plan::worktree::{Verdict, work};
 use crate::report::explain::{Change, Explanation, Fate, Kind, SCHEMA};
 use crate::report::{ReasonName, rows};
 use crate::run::inspect::{self, Found, Inspected, InspectedRepo, Wanted};
@@ -34,7 +34,14 @@ pub(super) fn registered(
     repo: &policy::Repo,
     Registered { admin, path, asked }: Registered,
 ) -> Result<Explanation, ExplainError> {
-    let (inspected, doubts) = inspect(request, repo, Explained::One(admin.clone()))?;
+    // A cap takes the oldest of all trees, so each must be known.
+    let capped = repo.worktrees.max_trees.is_some() || repo.worktrees.max_bytes.is_some();
+    let explained = if capped {
+        Explained::All
+    } else {
+        Explained::One(admin.clone())
+    };
+    let (inspected, doubts) = inspect(request, repo, explained)?;
     let blank = blank(request, (Kind::Worktree, path), repo);
     let mut explained = match &inspected.found {
         Err(why) => Explanation {
@@ -267,8 +274,7 @@ impl One<'_> {
 
     /// Returns from when a run removes this tree.
     pub(super) fn goes_from(&self, tree: &Worktree) -> Option<DateTime<Utc>> {
-        let busy = self.found.facts.busy.as_deref();
-        goes_from(tree, &self.repo.worktrees, busy, self.request.now)
+        goes_from(&self.found.facts, self.repo, tree, self.request.now)
     }
 
     /// Returns from when a run drops the registration of this missing tree.

@@ -130,6 +130,7 @@ fn goes_at(
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
     match verdict {
+        Verdict::Reap(_) => Some(now),
         Verdict::Missing => found.plan.drop.contains(tree).then_some(now),
         _ => goes_from(tree, &repo.worktrees, found.facts.busy.as_deref(), now),
     }
