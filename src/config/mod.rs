@@ -21,6 +21,7 @@ pub mod units;
 mod values;
 
 pub use problem::{ConfigError, Problem};
+pub use roots::own_places;
 pub use source::{Setting, Source};
 
 use policy::Policy;
