@@ -1,8 +1,11 @@
 //! Where the config is: `--config`, else `TREEWARDEN_CONFIG` unless it is empty, else the user's
-//! own, else the machine's, else the example's place in a checkout of treewarden.
+//! own, else the machine's.
+//!
+//! Nothing in the current directory counts: in a checkout, anybody who can commit would choose the
+//! commands that a config names.
 
 use super::{Exit, usage};
-use crate::config::{self, policy::Policy};
+use crate::config::{self, Source, policy::Policy};
 use std::env::var_os;
 use std::path::{Path, PathBuf};
 
@@ -11,11 +14,16 @@ const VARIABLE: &str = "TREEWARDEN_CONFIG";
 /// Its path in a directory of configs.
 const NAME: &str = "treewarden/treewarden.yaml";
 /// Where it is if nothing names it and the user has none.
-const OTHERS: [&str; 2] = ["/etc/treewarden/treewarden.yaml", "config/treewarden.yaml"];
+const OF_THE_MACHINE: &str = "/etc/treewarden/treewarden.yaml";
 
 /// Reads the config.
 pub(super) fn load(typed: Option<&Path>) -> Result<Policy, Exit> {
-    config::load(&find(typed)?).map_err(usage)
+    Ok(load_with_source(typed)?.0)
+}
+
+/// Does the same, and returns the file as it was read, too.
+pub(super) fn load_with_source(typed: Option<&Path>) -> Result<(Policy, Source), Exit> {
+    config::load_with_source(&find(typed)?).map_err(usage)
 }
 
 /// Returns the config's path.
@@ -23,7 +31,8 @@ pub(super) fn find(typed: Option<&Path>) -> Result<PathBuf, Exit> {
     if let Some(named) = named(typed) {
         return Ok(named);
     }
-    let places: Vec<PathBuf> = own().into_iter().chain(OTHERS.map(PathBuf::from)).collect();
+    let machines = PathBuf::from(OF_THE_MACHINE);
+    let places: Vec<PathBuf> = own().into_iter().chain([machines]).collect();
     let found = places.iter().find(|path| path.exists());
     found.cloned().ok_or_else(|| usage(none_at(&places)))
 }

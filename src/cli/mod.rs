@@ -24,6 +24,7 @@ mod agents;
 mod check;
 mod checkouts;
 mod config_file;
+mod explain;
 mod hook;
 mod init;
 mod night;
@@ -46,8 +47,7 @@ mod shard;
 #[command(version, max_term_width = 100)]
 pub struct Cli {
     /// The config file. Default: what `TREEWARDEN_CONFIG` names, else
-    /// `~/.config/treewarden/treewarden.yaml`, else `/etc/treewarden/treewarden.yaml`, else
-    /// `./config/treewarden.yaml`
+    /// `~/.config/treewarden/treewarden.yaml`, else `/etc/treewarden/treewarden.yaml`
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How logs are written to standard error
@@ -100,6 +100,8 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         last: usize,
     },
+    /// Explain why a worktree, a rescue or a cache's unit stays or goes, and when; changes nothing
+    Explain(explain::Explain),
     /// Clone a persistent checkout of a configured repo, under its lock
     Enroll(checkouts::Enroll),
     /// Add, list and remove worktrees, under the repo's lock
@@ -265,6 +267,10 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         }
         Command::Check(asked) => check::run(cli.config.as_deref(), &asked),
         Command::History { format, last } => past(&config()?, format, last),
+        Command::Explain(asked) => {
+            let (policy, source) = config_file::load_with_source(cli.config.as_deref())?;
+            explain::run(&policy, &source, &asked)
+        }
         Command::Enroll(asked) => {
             let policy = config()?;
             warn_of_secrets(&policy);

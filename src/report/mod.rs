@@ -8,6 +8,7 @@
 mod alert;
 pub mod checks;
 pub mod discovered;
+pub mod explain;
 pub mod history;
 pub mod html;
 pub mod journal;

@@ -675,8 +675,11 @@ fn the_config_is_looked_for_in_order() {
             .unwrap_or_else(|| panic!("{ran:?}"));
         file.trim_start_matches("treewarden: ").to_owned()
     };
+    // A repo may have one. A config names commands, so what stands in the current directory is not
+    // obeyed.
     config(&home.beside("config/treewarden.yaml"));
-    assert_eq!(named(&[]), "config/treewarden.yaml");
+    let none = home.treewarden(&["check"]);
+    assert!(none.err.contains("there is no config at"), "{none:?}");
     config(&home.at(CONFIG));
     assert_eq!(named(&[]), home.at(CONFIG).display().to_string());
     // XDG says that a relative path is to be ignored.
