@@ -188,6 +188,8 @@ pub enum ReapReason {
     },
     /// So many commits that only this tree reaches.
     UnsavedCommits(usize),
+    /// So many tips of a loose clone that the enrolled checkout doesn't reach.
+    NotInCheckout(usize),
     /// A stash was made on its branch.
     Stash,
     /// Nothing was ever committed in it.
@@ -350,7 +352,7 @@ impl ReapReason {
     pub fn name(&self) -> ReasonName {
         match self {
             Self::Uncommitted { .. } => ReasonName::Uncommitted,
-            Self::UnsavedCommits(_) | Self::Stash => ReasonName::UnsavedCommits,
+            Self::UnsavedCommits(_) | Self::NotInCheckout(_) | Self::Stash => ReasonName::UnsavedCommits,
             Self::NoCommitYet => ReasonName::NoCommitYet,
             Self::Landed(Landed::Ancestor) => ReasonName::Merged,
             Self::Landed(Landed::SameTree | Landed::SamePatch) => ReasonName::SquashMerged,
@@ -374,6 +376,11 @@ impl fmt::Display for ReapReason {
                     plural(*many as u64, "commit")
                 )
             }
+            Self::NotInCheckout(many) => write!(
+                f,
+                "the enrolled checkout doesn't have {} of it: `git fetch` there, if they are pushed",
+                plural(*many as u64, "commit")
+            ),
             Self::Stash => f.write_str("a stash was made on its branch"),
             Self::NoCommitYet => f.write_str("clean, and nothing was ever committed in it"),
             Self::Landed(landed) => f.write_str(match landed {

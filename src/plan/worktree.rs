@@ -262,8 +262,11 @@ fn classify(tree: &Worktree, contents: &Contents) -> Work {
         named: contents.dirty.iter().take(NAMED).cloned().collect(),
         count: contents.dirty_count,
     });
-    let commits = (!contents.unreached.is_empty())
-        .then_some(ReapReason::UnsavedCommits(contents.unreached.len()));
+    let unreached = contents.unreached.len();
+    let commits = (unreached > 0).then_some(match tree.clone_of {
+        Some(_) => ReapReason::NotInCheckout(unreached),
+        None => ReapReason::UnsavedCommits(unreached),
+    });
     let stash = contents.stashed.then_some(ReapReason::Stash);
     let mut unsaved = [uncommitted, commits, stash].into_iter().flatten();
     if let Some(reason) = unsaved.next() {
