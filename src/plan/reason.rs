@@ -352,7 +352,9 @@ impl ReapReason {
     pub fn name(&self) -> ReasonName {
         match self {
             Self::Uncommitted { .. } => ReasonName::Uncommitted,
-            Self::UnsavedCommits(_) | Self::NotInCheckout(_) | Self::Stash => ReasonName::UnsavedCommits,
+            Self::UnsavedCommits(_) | Self::NotInCheckout(_) | Self::Stash => {
+                ReasonName::UnsavedCommits
+            }
             Self::NoCommitYet => ReasonName::NoCommitYet,
             Self::Landed(Landed::Ancestor) => ReasonName::Merged,
             Self::Landed(Landed::SameTree | Landed::SamePatch) => ReasonName::SquashMerged,

@@ -812,3 +812,26 @@ fn nothing_that_a_clone_names_is_run() {
     assert!(row(&report, &at.path).rescue_ref.is_some(), "{report:?}");
     assert!(!at.path.exists() && !marker.exists());
 }
+
+#[test]
+fn a_clone_is_explained() {
+    let world = World::new();
+    let shop = shop(&world);
+    for (name, says) in [
+        ("clean", "merged: HEAD is in the default branch"),
+        (
+            "unpushed",
+            "the enrolled checkout doesn't have 1 commit of it",
+        ),
+    ] {
+        let at = clone(&shop, name, &[]);
+        if name == "unpushed" {
+            at.commit("mine.ts");
+        }
+        rest(&at.path, 99.0);
+        let ran = world.treewarden(&["explain", at.path.join(".git").to_str().unwrap()]);
+        let said = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(ran.code == 0 && said.contains(says), "{ran:?}");
+        assert_eq!(said.contains("mine.ts"), name == "unpushed", "{ran:?}");
+    }
+}

@@ -86,9 +86,17 @@ impl One<'_> {
         };
         let stop = self.request.stop;
         let git = self.found.shadow.open().map_err(|error| unread(&error))?;
-        let branch = self.tree.branch.as_deref();
-        let log =
-            reach::shared_log(&self.tree.admin, branch, stop).map_err(|error| unread(&error))?;
+        let (admin, branch) = (&self.tree.admin, self.tree.branch.as_deref());
+        let log = if self.tree.clone_of.is_some() {
+            // The checkout's refs count, and the objects are perhaps in the clone alone.
+            let objects = admin.path().join("objects");
+            let odb = git.odb().map_err(|error| unread(&error))?;
+            odb.add_disk_alternate(&objects.to_string_lossy())
+                .map_err(|error| unread(&error))?;
+            Vec::new()
+        } else {
+            reach::shared_log(admin, branch, stop).map_err(|error| unread(&error))?
+        };
         unreached(&git, &tips, &log, stop).map_err(|error| unread(&error))
     }
 

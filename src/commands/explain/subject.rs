@@ -4,8 +4,9 @@ use super::tree::Registered;
 use super::{ExplainError, Request};
 use crate::commands::rescues::{self, RescuesError};
 use crate::config::policy::{self, Policy};
-use crate::run::inspect;
-use crate::survey::context::Explained;
+use crate::fs::stop::Stop;
+use crate::run::{inspect, reserved};
+use crate::survey::context::{Explained, VolumeContext};
 use crate::survey::processes::Processes;
 use crate::survey::{registry, worktree};
 use globset::GlobBuilder;
@@ -14,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// What was named.
 pub(super) enum Subject<'a> {
-    /// A registered worktree.
+    /// A registered worktree, or a loose clone.
     Tree(&'a policy::Repo, Registered),
     /// An unregistered directory in a worktree root.
     Directory {
@@ -125,15 +126,26 @@ fn by_path<'a>(policy: &'a Policy, path: &Path) -> Option<Subject<'a>> {
         })
 }
 
-/// Returns everything with a place of its own, from the config and the registrations.
+/// Returns everything with a place of its own, from the config, the registrations and loose clones.
 pub(super) fn known(policy: &Policy) -> Vec<(PathBuf, Subject<'_>)> {
     let mut known = Vec::new();
+    let around = VolumeContext {
+        reserved: reserved(policy),
+        ..VolumeContext::default()
+    };
     for repo in &policy.repos {
         known.push((repo.place.path(), Subject::Checkout(repo)));
         let admins = repo.place.join(".git").map_err(std::io::Error::from);
         let admins = admins.and_then(|git_dir| registry::admins(&git_dir));
-        for admin in admins.unwrap_or_default() {
+        let admins = admins.unwrap_or_default().into_iter().map(|admin| {
             let path = worktree::place(&admin).unwrap_or_else(|_| admin.path());
+            (admin, path)
+        });
+        let clones = around.clones(repo, &Stop::never());
+        let clones = clones
+            .into_iter()
+            .filter_map(|place| Some((place.join(".git").ok()?, place.path())));
+        for (admin, path) in admins.chain(clones) {
             for place in [path.clone(), admin.path()] {
                 let tree = Registered {
                     admin: admin.clone(),

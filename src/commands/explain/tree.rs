@@ -55,7 +55,7 @@ pub(super) fn registered(
             let by_admin = |(tree, _): &&(Worktree, Verdict)| tree.admin == admin;
             let (tree, verdict) = found.plan.trees.iter().find(by_admin).ok_or_else(|| {
                 ExplainError::Unread(format!(
-                    "the registration `{admin}` went away while it was surveyed; try again"
+                    "`{admin}` went away while it was surveyed; try again"
                 ))
             })?;
             if let Some((cache, unit)) = build_output(request.policy, tree, &asked) {
