@@ -29,8 +29,10 @@ use std::process::ExitCode;
 
 mod agents;
 mod checkouts;
+mod manual;
 mod night;
 mod rescues;
+mod schedule;
 mod shard;
 
 /// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
@@ -113,6 +115,11 @@ enum Command {
     Rescue(rescues::Rescue),
     #[command(flatten)]
     Agents(agents::Agents),
+    /// Run it every night on this machine, by systemd or cron
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
+    #[command(flatten)]
+    Manual(manual::Manual),
 }
 
 #[derive(Debug, Args)]
@@ -262,18 +269,24 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         Command::Worktree(asked) => checkouts::worktree(&config()?, &asked),
         Command::Rescue(command) => rescues::rescue(&config()?, &command),
         Command::Agents(command) => command.run(&config()?),
+        Command::Schedule(command) => command.run(cli.config.as_deref()),
+        Command::Manual(command) => command.run(),
     }
 }
 
 fn load(named: Option<&Path>) -> Result<Policy, Exit> {
+    config::load(config_file(named)).map_err(usage)
+}
+
+/// Returns the config file: the one that was named, or the first default that exists.
+fn config_file(named: Option<&Path>) -> &Path {
     let default = [
         Path::new("/etc/treewarden/treewarden.yaml"),
         Path::new("config/treewarden.yaml"),
     ];
-    let path = named
+    named
         .or_else(|| default.into_iter().find(|path| path.exists()))
-        .unwrap_or(default[0]);
-    config::load(path).map_err(usage)
+        .unwrap_or(default[0])
 }
 
 fn asked(pass: &Pass) -> Result<Options, Exit> {

@@ -9,4 +9,5 @@ pub mod fuzzing;
 pub mod held;
 pub mod init;
 pub mod rescues;
+pub mod schedule;
 pub mod worktrees;

@@ -41,6 +41,7 @@ mod lenders;
 mod like_git;
 mod locks;
 mod logs;
+mod manual;
 mod many_nights;
 mod night;
 mod protocol;
@@ -52,6 +53,7 @@ mod rescues;
 mod rest;
 mod rules;
 mod runners;
+mod schedule;
 mod shards;
 mod signals;
 #[cfg(target_arch = "x86_64")]
