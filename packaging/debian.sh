@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # A Debian to build and try in, where no registry of images can be reached: sourced by scripts in the top directory, as root.
 #
 # All that podman keeps stands in target/image: it must never write elsewhere.

@@ -6,7 +6,6 @@ export DEBIAN_FRONTEND=noninteractive
 rm /etc/dpkg/dpkg.cfg.d/slim
 apt-get update --quiet=2
 apt-get install --quiet=2 --yes --no-install-recommends bash-completion man-db systemd zsh fish >/dev/null
-dpkg --verify >/before || true
 apt-get install --quiet=2 --yes --no-install-recommends /treewarden.deb >/dev/null
 
 fail() { echo "$1" >&2; exit 1; }
@@ -22,14 +21,16 @@ zsh -fc 'autoload -Uz compinit; compinit -u; [[ ${_comps[treewarden]} = _treewar
 fish -c 'complete -C "treewarden worktree re"' | grep -q ^remove || fail "fish completes nothing"
 
 man --warnings=all treewarden-worktree-add >/page 2>/warnings
-grep -q '^NAME' /page && ! [ -s /warnings ] || fail "man: $(cat /warnings)"
-mandb --quiet && apropos --exact treewarden-run >/dev/null || fail "apropos doesn't know treewarden-run"
+if [ -s /warnings ] || ! grep -q '^NAME' /page; then fail "man: $(cat /warnings)"; fi
+mandb --quiet
+apropos --exact treewarden-run >/dev/null || fail "apropos doesn't know treewarden-run"
 
 # Not started and not enabled: that is for each user to say.
 export XDG_RUNTIME_DIR=/run
 units=(/usr/lib/systemd/user/treewarden.{service,timer})
-found=$(systemd-analyze --user verify "${units[@]}" 2>&1) && [ -z "$found" ] || fail "units: $found"
-! find /etc/systemd /root/.config -name 'treewarden*' 2>/dev/null | grep . || fail "it was enabled"
+found=$(systemd-analyze --user verify "${units[@]}" 2>&1) || fail "units: $found"
+[ -z "$found" ] || fail "units: $found"
+if find /etc/systemd /root -name 'treewarden*' | grep .; then fail "it was enabled"; fi
 
 apt-get purge --quiet=2 --yes treewarden >/dev/null
 left=$(find / -xdev -name '*treewarden*' -not -path '/proc/*' -not -path '/tmp/*' -not -path '/var/cache/man/*' -not -name treewarden.deb)
