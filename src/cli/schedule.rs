@@ -69,8 +69,8 @@ fn files(files: &[(PathBuf, Change)]) -> String {
             Change::Removed => format!("removed `{path}`\n"),
             Change::Missing => format!("`{path}` is not there\n"),
             Change::Replaced(gone) => {
-                let gone: String = gone.iter().map(|line| format!("    {line}\n")).collect();
-                format!("replaced `{path}`; these lines are gone:\n{gone}")
+                let gone = gone.join("\n    ");
+                format!("replaced `{path}`; these lines are gone:\n    {gone}\n")
             }
         }
     };
