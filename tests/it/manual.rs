@@ -32,10 +32,8 @@ fn bash_completes_commands_and_options() {
             "set -e; . '{}'; complete -p treewarden >/dev/null; COMP_WORDS=({}); COMP_CWORD={}; \
              _treewarden treewarden '{}' '{}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             script.display(),
-            words
-                .iter()
-                .map(|word| format!("'{word}' "))
-                .collect::<String>(),
+            // An empty word is a word, too.
+            format!("'{}'", words.join("' '")),
             words.len() - 1,
             words[words.len() - 1],
             words[words.len() - 2]
@@ -97,13 +95,13 @@ fn zsh_completes_commands_and_options() {
     world.set_variable("TERM", "dumb".to_owned());
     let complete = |typed: &str, expected: &str| {
         let asked = format!(
-            r#"zmodload zsh/zpty
+            r"zmodload zsh/zpty
             zpty z zsh -f -i
             zpty -w z 'PS1=; fpath=({} $fpath); autoload -Uz compinit; compinit -u -D; echo rea''dy'
             zpty -r -m z line '*ready*' || exit 3
             zpty -w -n z $'{typed}\t'
             zpty -r -m z line '*{expected}*' || exit 4
-            zpty -d z"#,
+            zpty -d z",
             directory.display()
         );
         let ran = world.program("timeout", &["20", "zsh", "-f", "-c", &asked]);
