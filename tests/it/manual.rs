@@ -29,11 +29,10 @@ fn bash_completes_commands_and_options() {
     let script = script(&world, "bash");
     let complete = |words: &[&str]| {
         let asked = format!(
-            "set -e; . '{}'; complete -p treewarden >/dev/null; COMP_WORDS=({}); COMP_CWORD={}; \
+            "set -e; . '{}'; complete -p treewarden >/dev/null; COMP_WORDS=('{}'); COMP_CWORD={}; \
              _treewarden treewarden '{}' '{}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             script.display(),
-            // An empty word is a word, too.
-            format!("'{}'", words.join("' '")),
+            words.join("' '"),
             words.len() - 1,
             words[words.len() - 1],
             words[words.len() - 2]
