@@ -13,5 +13,6 @@ cp "$(packaging/static.sh)" "$alone"
 chroot "$alone" /treewarden --version
 du -h --apparent-size "$alone/treewarden" "$package" | sed 's/^/    /'
 
-engine run --rm --network host --volume "$PWD/$package:/treewarden.deb:ro" --volume "$PWD/packaging/tried.sh:/tried.sh:ro" \
-    "$debian" bash /tried.sh
+# The limits are this machine's to give.
+engine run --rm --network host --ulimit nproc=1024:1024 --ulimit nofile=1024:16384 --volume "$PWD/$package:/treewarden.deb:ro" \
+    --volume "$PWD/packaging/tried.sh:/tried.sh:ro" "$debian" bash /tried.sh
