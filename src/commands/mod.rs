@@ -7,7 +7,9 @@ pub mod enroll;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod held;
+pub mod here;
 pub mod init;
+pub mod repos;
 pub mod rescues;
 pub mod schedule;
 pub mod worktrees;
