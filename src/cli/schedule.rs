@@ -1,6 +1,6 @@
 //! `schedule`: the units or the line that run it every night on one machine.
 
-use super::{Exit, config_file, failed, load, print, usage};
+use super::{Exit, config_file, failed, print, usage};
 use crate::commands::schedule::systemd::{self, Change, Installed, SystemdError};
 use crate::commands::schedule::{Job, Unit};
 use clap::{Args, Subcommand};
@@ -43,8 +43,8 @@ impl Schedule {
 
 /// A config with a mistake is better told of now than at three in the morning.
 fn job(config: Option<&Path>) -> Result<Job, Exit> {
-    load(config)?;
-    Job::of(config_file(config)).map_err(usage)
+    config_file::load(config)?;
+    Job::of(&config_file::found(config)?).map_err(usage)
 }
 
 fn told(error: SystemdError) -> Exit {

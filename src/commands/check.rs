@@ -8,7 +8,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git;
 use crate::git::confine;
-use crate::git::shadow::Shadow;
+use crate::git::shadow::{Refusal, Shadow};
 use crate::lock;
 use crate::plan::reason::NO_DEFAULT_BRANCH;
 use crate::report::words;
@@ -75,9 +75,7 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
 /// Checks whether a repo can be maintained, and who holds its lock.
 fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Line {
     let what = format!("repo {}", repo.name);
-    let whole =
-        Shadow::of(&repo.place, stop).and_then(|shadow| survey::damage::prove_whole(&shadow, stop));
-    if let Err(refusal) = whole {
+    if let Err(refusal) = sound(repo, stop) {
         return bad(what, refusal);
     }
     match lock::peek(&policy.volume.locks(), &repo.name) {
@@ -88,6 +86,16 @@ fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Line {
         Ok(Err(holder)) => ok(what, lock::LockError::Busy(holder).to_string()),
         Err(error) => bad(what, error),
     }
+}
+
+/// Proves that a repo can be maintained, whoever holds its lock.
+///
+/// # Errors
+/// [`Refusal`] says why not.
+pub fn sound(repo: &policy::Repo, stop: &Stop) -> Result<Shadow, Refusal> {
+    let shadow = Shadow::of(&repo.place, stop)?;
+    survey::damage::prove_whole(&shadow, stop)?;
+    Ok(shadow)
 }
 
 /// Checks a cache's directory.
