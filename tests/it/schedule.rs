@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Characters that mean something to systemd or a shell.
 const ODD: &str = "50%h $HOME ${x} é";
@@ -72,10 +73,14 @@ impl<'a> Home<'a> {
 }
 
 /// systemd's user manager, in a mount namespace where systemd seems to run the machine.
-struct Manager(Child);
+struct Manager(Child, MutexGuard<'static, ()>);
+
+/// They share a control group, and each removes there what it takes for its own.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 impl Manager {
     fn start(home: &Home<'_>) -> Self {
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/system \
                       && exec /lib/systemd/systemd --user --log-target=null";
         #[expect(clippy::disallowed_methods, reason = "a real user manager")]
@@ -87,7 +92,7 @@ impl Manager {
             .stderr(Stdio::null())
             .spawn()
             .expect("this test needs root and systemd");
-        let manager = Self(child);
+        let manager = Self(child, alone);
         let socket = home.world.beside("sockets/systemd/private");
         super::support::until("the manager answers", || {
             socket.exists() && home.ask(&["list-units"]).code == 0
