@@ -73,7 +73,10 @@ impl<'a> Home<'a> {
 }
 
 /// systemd's user manager, in a mount namespace where systemd seems to run the machine.
-struct Manager(Child, MutexGuard<'static, ()>);
+struct Manager(
+    Child,
+    #[expect(dead_code, reason = "held until the end")] MutexGuard<'static, ()>,
+);
 
 /// They share a control group, and each removes there what it takes for its own.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
