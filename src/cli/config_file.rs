@@ -5,7 +5,7 @@
 //! commands that a config names.
 
 use super::{Exit, usage};
-use crate::config::{self, policy::Policy};
+use crate::config::{self, Source, policy::Policy};
 use std::env::var_os;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,12 @@ const OF_THE_MACHINE: &str = "/etc/treewarden/treewarden.yaml";
 
 /// Reads the config.
 pub(super) fn load(typed: Option<&Path>) -> Result<Policy, Exit> {
-    config::load(&found(typed)?).map_err(usage)
+    Ok(load_with_source(typed)?.0)
+}
+
+/// Does the same, and returns the file as it was read, too.
+pub(super) fn load_with_source(typed: Option<&Path>) -> Result<(Policy, Source), Exit> {
+    config::load_with_source(&found(typed)?).map_err(usage)
 }
 
 /// Returns the path of the config: the one that is named, or the first that exists.
