@@ -3,7 +3,8 @@
 # with Rust. What else it needs it installs.
 #
 # The bases of the Containerfile are replaced, nothing else is: Debian by one that debootstrap makes; Rust by that one with a C compiler, and this
-# machine's toolchain, crates and target directory lent to it. So what packaging/static.sh has built is not built again, if nothing changed.
+# machine's toolchain, crates and target directory lent to it. So what packaging/static.sh has built is not built again, if nothing changed. Without
+# Rust's static library the program is linked to Debian's C library, and built in the container alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
@@ -15,19 +16,26 @@ crates=${CARGO_HOME:-$HOME/.cargo}
 build() { engine build --quiet --isolation chroot --network host "$@"; }
 
 make_debian
-binary=$(packaging/static.sh)
+if binary=$(packaging/static.sh); then
+    built=$PWD/target static="ENV CARGO_BUILD_TARGET=$(basename "${binary%/release/*}")"
+else
+    [ $? = 69 ] || exit 1
+    built=$here/built static=
+    mkdir -p "$built"
+fi
 engine image exists "$rust" || build --tag "$rust" - >/dev/null <<FROM
 FROM $debian
 ENV DEBIAN_FRONTEND=noninteractive
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev musl-tools && rm -rf /var/lib/apt/lists/*
-ENV PATH=/rust/bin:/usr/sbin:/usr/bin CARGO_HOME=$crates CARGO_NET_OFFLINE=true CARGO_BUILD_TARGET=$(basename "${binary%/release/*}")
+ENV PATH=/rust/bin:/usr/sbin:/usr/bin CARGO_HOME=$crates CARGO_NET_OFFLINE=true
+$static
 FROM
 
 # What an older build left.
 engine image prune --force >/dev/null
 cargo fetch --locked --quiet
 began=$SECONDS
-build --build-arg RUST="$rust" --build-arg DEBIAN="$debian" --tag "$image" --file cronjobs/Containerfile --volume "$PWD/target:/src/target" \
+build --build-arg RUST="$rust" --build-arg DEBIAN="$debian" --tag "$image" --file cronjobs/Containerfile --volume "$built:/src/target" \
     --volume "$(rustc --print sysroot):/rust:ro" --volume "$crates/registry:$crates/registry" . >/dev/null
 echo "built in $((SECONDS - began)) s"
 

@@ -4,7 +4,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
 . packaging/debian.sh
-package=$(packaging/deb.sh)
+package=$(packaging/deb.sh) || {
+    # The workflows of a release have it.
+    [ $? = 69 ] || exit 1
+    echo "left out: there is no static library for this Rust here"
+    exit 0
+}
 make_debian
 # The size of what people download, and that it runs where nothing else is.
 alone=$(mktemp -d)
