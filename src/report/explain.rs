@@ -64,6 +64,8 @@ pub struct Explanation {
 pub enum Kind {
     /// A registered worktree.
     Worktree,
+    /// A loose clone of a repo's origin.
+    Clone,
     /// A directory in a worktree root that no registration names.
     Directory,
     /// A repo's main checkout.

@@ -180,7 +180,7 @@ fn sizes(
     let trees: Vec<&Worktree> = trees.iter().filter(is_wanted).collect();
     let size = |tree: &&Worktree| {
         let place = VolumePath::new(tree.admin.root(), &tree.path).ok()?;
-        let size = survey::size::size(&[place, tree.admin.clone()], context.stop).ok()?;
+        let size = survey::size::size(&tree.directories(&place), context.stop).ok()?;
         Some((tree.path.clone(), size))
     };
     context.on_io(context.stop, || trees.par_iter().filter_map(size).collect())

@@ -831,6 +831,7 @@ fn a_clone_is_explained() {
         rest(&at.path, 99.0);
         let ran = world.treewarden(&["explain", at.path.join(".git").to_str().unwrap()]);
         let said = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("a loose clone of acme/shop"), "{ran:?}");
         assert!(ran.code == 0 && said.contains(says), "{ran:?}");
         assert_eq!(said.contains("mine.ts"), name == "unpushed", "{ran:?}");
     }

@@ -42,7 +42,13 @@ pub(super) fn registered(
         Explained::One(admin.clone())
     };
     let (inspected, doubts) = inspect(request, repo, explained)?;
-    let blank = blank(request, (Kind::Worktree, path), repo);
+    // Only a clone has its git dir in it.
+    let kind = if admin.path().starts_with(&path) {
+        Kind::Clone
+    } else {
+        Kind::Worktree
+    };
+    let blank = blank(request, (kind, path), repo);
     let mut explained = match &inspected.found {
         Err(why) => Explanation {
             verdict: Fate::Unknown,

@@ -50,6 +50,7 @@ fn title(page: &mut Page, explained: &Explanation) {
     };
     let kind = match explained.kind {
         Kind::Worktree => "a worktree",
+        Kind::Clone => "a loose clone",
         Kind::Directory => "an unregistered directory",
         Kind::Checkout => "the checkout",
         Kind::Rescue => "a rescue",
