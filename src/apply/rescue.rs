@@ -168,6 +168,10 @@ fn store(
     commit: Oid,
 ) -> Result<String, RescueError> {
     sync(shadow, Path::new("objects"))?;
+    shadow.make_logs().map_err(|cause| RescueError::File {
+        path: shadow.git_dir().path().join("logs"),
+        cause,
+    })?;
     let mut free = name.to_owned();
     for number in 2.. {
         match repo.reference(

@@ -8,6 +8,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git;
 use crate::git::confine;
+use crate::git::layout;
 use crate::git::shadow::Shadow;
 use crate::lock;
 use crate::plan::reason::NO_DEFAULT_BRANCH;
@@ -75,13 +76,15 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
 /// Checks whether a repo can be maintained, and who holds its lock.
 fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Line {
     let what = format!("repo {}", repo.name);
-    let whole =
-        Shadow::of(&repo.place, stop).and_then(|shadow| survey::damage::prove_whole(&shadow, stop));
-    if let Err(refusal) = whole {
-        return bad(what, refusal);
-    }
+    let shadow = layout::find(&repo.place, &repo.assigned)
+        .and_then(|layout| Shadow::of(&layout, stop))
+        .and_then(|shadow| survey::damage::prove_whole(&shadow, stop).map(|()| shadow));
+    let shadow = match shadow {
+        Ok(shadow) => shadow,
+        Err(refusal) => return bad(what, refusal),
+    };
     match lock::peek(&policy.volume.locks(), &repo.name) {
-        Ok(Ok(())) if lands_nowhere(&repo.place, stop) => {
+        Ok(Ok(())) if lands_nowhere(&shadow, stop) => {
             ok(what, format!("free; {NO_DEFAULT_BRANCH}"))
         }
         Ok(Ok(())) => ok(what, "free"),
@@ -131,12 +134,10 @@ fn alerts(alerts: &policy::Alerts) -> Option<Line> {
     })
 }
 
-fn lands_nowhere(place: &VolumePath, stop: &Stop) -> bool {
-    Shadow::of(place, stop).is_ok_and(|shadow| {
-        shadow
-            .open()
-            .is_ok_and(|repo| Upstream::of(&repo, stop).is_none())
-    })
+fn lands_nowhere(shadow: &Shadow, stop: &Stop) -> bool {
+    shadow
+        .open()
+        .is_ok_and(|repo| Upstream::of(&repo, stop).is_none())
 }
 
 fn git(stop: &Stop) -> Line {

@@ -11,6 +11,7 @@ use crate::apply::restore::RestoreError;
 use crate::config::policy::{self, Policy};
 use crate::facts::rescue::{REFS, Rescue};
 use crate::fs::stop::Stop;
+use crate::git::layout;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::LockError;
 use crate::plan::rescue::{Fate, fates};
@@ -137,7 +138,7 @@ fn of<'a>(
 }
 
 fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
-    let shadow = Shadow::of(&repo.place, stop)?;
+    let shadow = Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)?;
     let git = shadow.open().map_err(|error| {
         Refusal::Odd(format!(
             "failed to open `{}`: {}",

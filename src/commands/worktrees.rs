@@ -21,7 +21,8 @@ use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::GitError;
-use crate::git::shadow::Refusal;
+use crate::git::layout;
+use crate::git::shadow::{Refusal, Shadow};
 use crate::git::shadow::crypt::encrypted;
 use crate::lock::{LockError, LockedRepo};
 use crate::run;
@@ -201,6 +202,13 @@ impl Locked {
         )?;
         Ok(Self { lock, trash })
     }
+}
+
+/// Proves that the repo is well-formed, and returns its sanitised git dir.
+pub(crate) fn shadow(repo: &policy::Repo, stop: &Stop) -> Result<Shadow, WorkError> {
+    layout::find(&repo.place, &repo.assigned)
+        .and_then(|layout| Shadow::of(&layout, stop))
+        .map_err(WorkError::repo(repo))
 }
 
 /// Returns what the survey of a repo needs to know about the rest of the volume.

@@ -12,6 +12,7 @@ use crate::fs::scratch::Scratch;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::confine::Reach;
+use crate::git::layout::Layout;
 use crate::git::{Git, GitError};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -26,6 +27,7 @@ mod loose;
 mod prove;
 pub mod rooted;
 use loose::Loose;
+pub(in crate::git) use prove::is_same;
 use prove::{Proven, at, prove, unreadable};
 
 /// Linked even if they don't exist yet: without the `packed-refs` link, pack-refs would move every
@@ -65,12 +67,14 @@ const PROMISOR: &str = "[remote \"treewarden-promisor\"]
 
 /// Bytes. HEAD is one line, and no well-formed config or alternates file is larger than the cap.
 const SMALL: u64 = 4096;
-const CONFIG_CAP: u64 = 1 << 20;
+pub(in crate::git) const CONFIG_CAP: u64 = 1 << 20;
 
 /// A repo's git dir, proven to be well-formed, and its shadow.
 pub struct Shadow {
     scratch: Scratch,
     git_dir: VolumePath,
+    /// Whether it has no checkout of its own.
+    is_bare: bool,
     lenders: Vec<VolumePath>,
     theirs: config::Theirs,
     reach: Reach,
@@ -114,16 +118,14 @@ pub fn is_whole(objects: &VolumePath, stop: &Stop) -> bool {
 }
 
 impl Shadow {
-    /// Proves that `checkout/.git` is a well-formed git dir, and creates its shadow.
+    /// Proves that the repo's git dir is well-formed and its own, and creates its shadow.
     ///
     /// # Errors
     /// [`Refusal`] says what is wrong and what helps.
-    pub fn of(checkout: &VolumePath, stop: &Stop) -> Result<Self, Refusal> {
+    pub fn of(layout: &Layout, stop: &Stop) -> Result<Self, Refusal> {
         let budget = stop.budget();
         let _counted = budget.enter();
-        let git_dir = checkout
-            .join(".git")
-            .map_err(|error| Refusal::Odd(error.to_string()))?;
+        let git_dir = layout.git_dir.clone();
         let Proven {
             head,
             lenders,
@@ -142,6 +144,7 @@ impl Shadow {
         let mut shadow = Self {
             scratch,
             git_dir,
+            is_bare: false,
             lenders,
             theirs: config::Theirs::default(),
             reach,
@@ -153,6 +156,7 @@ impl Shadow {
             .lay(&head)
             .map_err(unreadable("the scratch directory"))?;
         shadow.theirs = shadow.judge_config(stop)?;
+        shadow.is_bare = layout.prove_own(&shadow.theirs)?;
         if shadow.theirs.promisor {
             shadow
                 .is_partial()
@@ -171,6 +175,21 @@ impl Shadow {
             std::os::unix::fs::symlink(self.git_dir.path().join(name), to.join(name))?;
         }
         Ok(())
+    }
+
+    /// Creates the directory of the reflogs, as git does with the first of them: a bare repo begins
+    /// without. Git and libgit2 can't, since here it is a link. Call it before a ref is written.
+    ///
+    /// # Errors
+    /// The git dir can't be written.
+    pub fn make_logs(&self) -> io::Result<()> {
+        let logs = at(&self.git_dir, "logs");
+        if found(openat::stat(&logs))?.is_some() {
+            return Ok(());
+        }
+        let (git_dir, name) = openat::parent(&logs)?;
+        let mode = rustix::fs::fstat(&git_dir)?.st_mode & 0o7777;
+        Ok(rustix::fs::mkdirat(git_dir, name, mode.into())?)
     }
 
     /// Refuses a git-crypt repo. `also` is one more commit to check.
@@ -422,6 +441,11 @@ impl Shadow {
         };
         std::thread::scope(|scope| scope.spawn(run).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Returns whether the repo is bare: nobody has checked out its HEAD.
+    pub fn is_bare(&self) -> bool {
+        self.is_bare
     }
 
     /// Returns the real git dir.

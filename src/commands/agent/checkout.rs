@@ -7,6 +7,8 @@ use crate::commands::worktrees;
 use crate::config::policy;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
+use crate::git::layout;
+use crate::git::shadow::Refusal;
 use crate::git::shadow::crypt::{WORDS, names_driver};
 use crate::survey;
 use std::io;
@@ -17,11 +19,9 @@ const CAP: u64 = 1 << 20;
 /// Why no command can run there.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
-    /// There is no checkout.
-    #[error(
-        "`{0}/.git` is missing: there is no checkout; clone it there, or take it out of the config"
-    )]
-    Missing(VolumePath),
+    /// There is no checkout, or its git dir is somebody else's.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// It can't be inspected.
     #[error("failed to read `{0}`: {1}; fix it by hand")]
     Unreadable(String, io::Error),
@@ -40,6 +40,8 @@ pub struct Stand {
     pub place: VolumePath,
     /// The worktree's admin directory; none for the checkout.
     pub admin: Option<VolumePath>,
+    /// Whether nothing is checked out there: the directory of a bare repo.
+    pub is_empty: bool,
 }
 
 /// Finds the checkout, or the worktree that `name` means, and refuses an encrypted repo.
@@ -47,16 +49,14 @@ pub struct Stand {
 /// # Errors
 /// [`CheckoutError`].
 pub fn find(repo: &policy::Repo, name: Option<&str>) -> Result<Stand, CheckoutError> {
-    let git_dir = at(&repo.place, ".git");
-    let opened = found(openat::dir(&git_dir))
-        .map_err(|error| CheckoutError::Unreadable(git_dir.to_string(), error))?;
-    if opened.is_none() {
-        return Err(CheckoutError::Missing(repo.place.clone()));
-    }
+    let layout = layout::find(&repo.place, &repo.assigned)?;
+    let is_bare = layout.prove_own_quickly()?;
+    let git_dir = layout.git_dir;
     let stand = match name {
         None => Stand {
             place: repo.place.clone(),
             admin: None,
+            is_empty: is_bare,
         },
         Some(name) => worktree(repo, &git_dir, name)?,
     };
@@ -78,6 +78,7 @@ fn worktree(repo: &policy::Repo, git_dir: &VolumePath, name: &str) -> Result<Sta
         Some(place) => Ok(Stand {
             place,
             admin: Some(admin),
+            is_empty: false,
         }),
         None => Err(CheckoutError::NoWorktree(format!(
             "the worktree `{name}` is gone from `{}`",

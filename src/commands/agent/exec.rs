@@ -92,6 +92,13 @@ pub fn exec(
         .map_err(busy)?;
     let refused = |error| ExecError::Checkout(repo.name.clone(), error);
     let stand = checkout::find(repo, request.worktree).map_err(refused)?;
+    if stand.is_empty {
+        tracing::warn!(
+            repo = repo.name,
+            "it is a bare repo, so nothing is checked out in `{}`, where the command runs; `--worktree NAME` runs it in a worktree",
+            stand.place.path().display()
+        );
+    }
     let directory = openat::dir(&stand.place)
         .map_err(|error| refused(CheckoutError::Unreadable(stand.place.to_string(), error)))?;
     let command = command(policy, request, &stand, &directory);

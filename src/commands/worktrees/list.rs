@@ -7,13 +7,14 @@ use crate::commands::worktrees::{WorkError, around, named};
 use crate::config::policy::{self, Policy};
 use crate::facts::worktree::Worktree as Tree;
 use crate::fs::stop::Stop;
+use crate::git::layout;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::plan::repo::{Only, is_stale, plan};
 use crate::plan::worktree::{is_due, shortest};
 use crate::report::worktrees::{Listed, Listing, SCHEMA};
 use crate::report::{Worktree, rows};
 use crate::state::volume;
-use crate::survey::context::Times;
+use crate::survey::context::{Times, VolumeContext};
 use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 
@@ -30,6 +31,7 @@ pub fn list(
 ) -> Result<Listing, WorkError> {
     let one = repo.map(|name| named(policy, name)).transpose()?;
     volume::prove(&policy.volume)?;
+    let around = around(policy);
     let mut listing = Listing {
         schema: SCHEMA,
         worktrees: Vec::new(),
@@ -40,7 +42,7 @@ pub fn list(
         .iter()
         .filter(|repo| one.is_none_or(|one| one.name == repo.name))
     {
-        match of(policy, repo, stop, now) {
+        match of(repo, &around, stop, now) {
             Ok(rows) => listing
                 .worktrees
                 .extend(rows.into_iter().map(|tree| Listed {
@@ -57,12 +59,12 @@ pub fn list(
 }
 
 fn of(
-    policy: &Policy,
     repo: &policy::Repo,
+    around: &VolumeContext,
     stop: &Stop,
     now: DateTime<Utc>,
 ) -> Result<Vec<Worktree>, Refusal> {
-    let shadow = Shadow::of(&repo.place, stop)?;
+    let shadow = Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)?;
     let look_before = shortest(&repo.worktrees)
         .and_then(|age| now.checked_sub_signed(age))
         .unwrap_or(DateTime::<Utc>::MIN_UTC);
@@ -77,7 +79,7 @@ fn of(
         shadow: &shadow,
         policy: repo,
         times,
-        around: &around(policy),
+        around,
         due: &due,
         stop,
     };

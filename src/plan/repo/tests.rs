@@ -37,6 +37,7 @@ pub(in crate::plan) fn policy() -> policy::Repo {
         },
         gc: GcStrategy::Auto,
         busy_probe: Vec::new(),
+        assigned: Arc::default(),
     }
 }
 
@@ -48,6 +49,7 @@ pub(in crate::plan) fn tree(idle_hours: i64, state: State) -> Worktree {
     Worktree {
         id: "t".into(),
         admin: at("b/.git/worktrees/t"),
+        checkout: None,
         path: "/data/w/t".into(),
         branch: Some("refs/heads/t".into()),
         head: None,

@@ -152,13 +152,13 @@ fn checkouts() -> Vec<Case> {
         away
     };
     vec![
-        Case::new("git-is-a-link", refused(), "is no directory", move |evil| {
+        Case::new("git-is-a-link", refused(), "is a link", move |evil| {
             symlink(moved(evil), evil.git_dir("").components().as_path()).unwrap();
         }),
         Case::new(
             "git-is-the-tenants",
             refused(),
-            "is no directory",
+            "is a link",
             move |evil| {
                 moved(evil);
                 symlink(
@@ -168,14 +168,14 @@ fn checkouts() -> Vec<Case> {
                 .unwrap();
             },
         ),
-        Case::new("git-is-a-file", refused(), "is no directory", move |evil| {
+        Case::new("git-is-a-file", refused(), "enroll `acme__victim` instead", move |evil| {
             moved(evil);
             write(
                 &evil.repo.path.join(".git"),
                 format!("gitdir: {}\n", evil.victim("").display()),
             );
         }),
-        Case::new("git-is-a-fifo", refused(), "is no directory", move |evil| {
+        Case::new("git-is-a-fifo", refused(), "neither a directory nor a file", move |evil| {
             moved(evil);
             fifo(&evil.repo.path.join(".git"));
         }),
