@@ -47,8 +47,10 @@ const PACK_HEADER: u64 = 12;
 const FANOUT: u64 = 1024;
 /// The header of an index of version 2. Version 1 begins with its fan-out.
 const INDEX_HEADER: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
-/// Objects per task.
+/// Ids of an index per task.
 const A_TASK: usize = 64;
+/// Refs per task. Each waits for up to five calls of a server, one after another.
+const REFS_A_TASK: usize = 4;
 
 /// Checks that a repo is whole, as far as that is cheap. Works in the caller's rayon pool.
 ///
@@ -518,7 +520,7 @@ fn objects(
             })
     };
     let parts: Vec<Option<String>> = all
-        .par_chunks(A_TASK)
+        .par_chunks(REFS_A_TASK)
         .map(part)
         .collect::<io::Result<_>>()?;
     Ok(parts.into_iter().flatten().next())

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::config::policy;
 use crate::facts::repo::{Leftover, LeftoverKind, Repo};
+use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -49,28 +50,38 @@ impl RepoSurvey<'_> {
     /// problem of one tree is in that tree's state.
     pub fn all(&self) -> Result<Repo, Refusal> {
         let git_dir = self.shadow.git_dir();
-        let repo = self.shadow.open().map_err(|error| self.odd(&error))?;
-        let worktrees = self.worktrees(&repo)?;
+        let Times { clock, killed, .. } = self.times;
+        // Side by side: both mostly wait for the server.
+        let (repo, store) = rayon::join(
+            || self.trees_and_rescues(),
+            || store::survey(git_dir, clock, killed, self.stop),
+        );
+        let (worktrees, rescues) = repo?;
         if let Some(why) = self.stop.reached() {
             return Err(Refusal::Odd(format!(
                 "survey stopped early: {why}; the next run goes on here"
             )));
         }
-        let Times { clock, killed, .. } = self.times;
-        let (store, mut leftovers) = store::survey(git_dir, clock, killed, self.stop)
-            .map_err(|cause| self.unreadable(cause))?;
+        let (store, mut leftovers) = store.map_err(|cause| self.unreadable(cause))?;
         self.tell_index_locks(&mut leftovers, &worktrees);
         let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
         Ok(Repo {
             unregistered: unregistered::directories(self.policy, git_dir, &paths),
             worktrees,
-            rescues: rescues::all(&repo).map_err(|error| self.odd(&error))?,
+            rescues,
             store,
             leftovers,
             lends: None,
             around: self.around.missing,
             busy: probe::busy(&self.policy.busy_probe, &self.policy.name, self.stop),
         })
+    }
+
+    fn trees_and_rescues(&self) -> Result<(Vec<Worktree>, Vec<Rescue>), Refusal> {
+        let repo = self.shadow.open().map_err(|error| self.odd(&error))?;
+        let worktrees = self.worktrees(&repo)?;
+        let rescues = rescues::all(&repo).map_err(|error| self.odd(&error))?;
+        Ok((worktrees, rescues))
     }
 
     /// Surveys one worktree.
@@ -96,7 +107,11 @@ impl RepoSurvey<'_> {
                 self.shadow
                     .with(|repo| worktree::survey(&self.context(repo, &stashed, &asked), admin))
             };
-            let looked = admins.par_iter().map(one).collect::<Result<Vec<_>, _>>();
+            // Every old tree asks for the processes: they are read while others wait.
+            let (looked, _) = rayon::join(
+                || admins.par_iter().map(one).collect::<Result<Vec<_>, _>>(),
+                || self.around.processes.see_all(&self.policy.place),
+            );
             // Frees the handles, and the memory that they use.
             self.shadow.close();
             looked
