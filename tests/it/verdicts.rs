@@ -1355,6 +1355,10 @@ impl Layout {
     /// Returns whether the table tries a row with this layout, too: one in four is enough to see
     /// that the layout makes no difference.
     fn tries(self, row: &str) -> bool {
+        // In a hub nothing is checked out that the submodule's files are copies of.
+        if self == Self::Hub && row == "hook-in-it" {
+            return false;
+        }
         let sum = row.bytes().map(usize::from).sum::<usize>();
         match LAYOUTS.iter().position(|layout| *layout == self) {
             None => true,
