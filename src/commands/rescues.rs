@@ -11,7 +11,7 @@ use crate::apply::restore::RestoreError;
 use crate::config::policy::{self, Policy};
 use crate::facts::rescue::{REFS, Rescue};
 use crate::fs::stop::Stop;
-use crate::git::layout;
+use crate::git::shadow::layout;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::LockError;
 use crate::plan::rescue::{Fate, fates};

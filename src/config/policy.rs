@@ -4,8 +4,8 @@
 pub use super::address::Address;
 use crate::facts::cache::{CacheKind, Size};
 use crate::facts::worktree::MadeAgain;
+use crate::fs::assigned::Assigned;
 use crate::fs::volume_path::VolumePath;
-use crate::git::layout::Assigned;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 
 pub mod caller;
 pub mod confine;
-pub mod layout;
 pub mod private;
 pub mod sha1;
 pub mod shadow;

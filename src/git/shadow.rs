@@ -12,7 +12,6 @@ use crate::fs::scratch::Scratch;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::confine::Reach;
-use crate::git::layout::Layout;
 use crate::git::{Git, GitError};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,11 +22,12 @@ mod blob;
 pub(crate) mod config;
 pub mod crypt;
 mod expiry;
+pub mod layout;
 mod loose;
 mod prove;
 pub mod rooted;
+use layout::Layout;
 use loose::Loose;
-pub(in crate::git) use prove::is_same;
 use prove::{Proven, at, prove, unreadable};
 
 /// Linked even if they don't exist yet: without the `packed-refs` link, pack-refs would move every
@@ -67,7 +67,7 @@ const PROMISOR: &str = "[remote \"treewarden-promisor\"]
 
 /// Bytes. HEAD is one line, and no well-formed config or alternates file is larger than the cap.
 const SMALL: u64 = 4096;
-pub(in crate::git) const CONFIG_CAP: u64 = 1 << 20;
+const CONFIG_CAP: u64 = 1 << 20;
 
 /// A repo's git dir, proven to be well-formed, and its shadow.
 pub struct Shadow {
@@ -175,21 +175,6 @@ impl Shadow {
             std::os::unix::fs::symlink(self.git_dir.path().join(name), to.join(name))?;
         }
         Ok(())
-    }
-
-    /// Creates the directory of the reflogs, as git does with the first of them: a bare repo begins
-    /// without. Git and libgit2 can't, since here it is a link. Call it before a ref is written.
-    ///
-    /// # Errors
-    /// The git dir can't be written.
-    pub fn make_logs(&self) -> io::Result<()> {
-        let logs = at(&self.git_dir, "logs");
-        if found(openat::stat(&logs))?.is_some() {
-            return Ok(());
-        }
-        let (git_dir, name) = openat::parent(&logs)?;
-        let mode = rustix::fs::fstat(&git_dir)?.st_mode & 0o7777;
-        Ok(rustix::fs::mkdirat(git_dir, name, mode.into())?)
     }
 
     /// Refuses a git-crypt repo. `also` is one more commit to check.

@@ -16,7 +16,7 @@ use crate::facts::volume::Usage;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::git::layout;
+use crate::git::shadow::layout;
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
 use crate::report::{RunOutcome, RunReport};

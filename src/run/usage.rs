@@ -8,7 +8,7 @@ use crate::facts::cache::Size;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::git::layout;
+use crate::git::shadow::layout;
 use crate::report::usage::{Part, Used};
 use crate::survey::{registry, size, worktree};
 use std::collections::HashMap;

@@ -83,9 +83,7 @@ impl<'a> Elsewhere<'a> {
 
     fn directory(&mut self, path: &Path) -> Option<&OwnedFd> {
         if self.last.as_ref().is_none_or(|(last, _)| last != path) {
-            let place = self
-                .checkout
-                .and_then(|checkout| checkout.join(path).ok());
+            let place = self.checkout.and_then(|checkout| checkout.join(path).ok());
             let opened =
                 place.and_then(|place| openat::open(&place, OFlags::PATH | OFlags::DIRECTORY).ok());
             self.last = Some((path.to_owned(), opened));

@@ -9,7 +9,7 @@ use crate::config::policy;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::git::layout;
+use crate::git::shadow::layout;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};

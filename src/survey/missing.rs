@@ -7,7 +7,7 @@ use crate::config::policy;
 use crate::facts::repo::Missing;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::git::layout;
+use crate::git::shadow::layout;
 use rayon::prelude::*;
 use std::collections::HashSet;
 

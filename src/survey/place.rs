@@ -107,7 +107,6 @@ pub(super) fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Opt
         ));
     };
     let leads_back = from(&place.path(), &back) == Some(admin.path());
-    Ok((!leads_back).then(|| {
-        format!("its `.git` leads to `{back}`, not back here; try `git worktree repair`")
-    }))
+    Ok((!leads_back)
+        .then(|| format!("its `.git` leads to `{back}`, not back here; try `git worktree repair`")))
 }

@@ -5,7 +5,7 @@ use crate::config::policy;
 use crate::facts::worktree::{Unregistered, UnregisteredKind};
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
-use crate::git::layout;
+use crate::git::shadow::layout;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};

@@ -235,8 +235,8 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             remove(&repo.path);
             write(&repo.path, "");
         },
-        Failed,
-        "acme__file",
+        Refused,
+        "no git checkout",
     ),
     (
         "a-worktree",
@@ -246,7 +246,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             std::fs::rename(tree.path, &repo.path).unwrap();
         },
         Refused,
-        "this is a worktree; name the main checkout",
+        "which is missing; restore it",
     ),
     (
         "git-link",

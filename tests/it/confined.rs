@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
-use treewarden::git::layout::Layout;
 use treewarden::git::confine;
 use treewarden::git::shadow::Shadow;
+use treewarden::git::shadow::layout::Layout;
 
 fn files(directory: &Path) -> BTreeSet<std::path::PathBuf> {
     walkdir::WalkDir::new(directory)

@@ -122,9 +122,17 @@ fn cloned(world: &World, layout: Layout) -> Repo<'_> {
         Layout::Plain => git(&world.root, 50.0, &["clone", "-q", &origin, "acme__shop"]),
         Layout::Separate => {
             let separate = ["clone", "-q", "--separate-git-dir", git_dir];
-            git(&world.root, 50.0, &[&separate[..], &[&origin, "acme__shop"]].concat())
+            git(
+                &world.root,
+                50.0,
+                &[&separate[..], &[&origin, "acme__shop"]].concat(),
+            )
         }
-        _ => git(&world.root, 50.0, &["clone", "-q", "--bare", &origin, git_dir]),
+        _ => git(
+            &world.root,
+            50.0,
+            &["clone", "-q", "--bare", &origin, git_dir],
+        ),
     };
     if layout == Layout::BareWithFile {
         write(&shop.path.join(".git"), "gitdir: ./.bare\n");
@@ -182,7 +190,10 @@ fn every_command_works_wherever_the_git_dir_is() {
         let rescue: serde_json::Value = serde_json::from_str(&rescue.out).unwrap();
         let id = rescue["rescues"][0]["id"].as_str().unwrap();
         asks(&["rescue", "restore", id], 0, &[]);
-        assert_eq!(fs::read_to_string(place.join("notes.txt")).unwrap(), "mine\n");
+        assert_eq!(
+            fs::read_to_string(place.join("notes.txt")).unwrap(),
+            "mine\n"
+        );
         assert_eq!(clean(&place), "?? notes.txt");
         assert_eq!(shop.fsck(), "");
 
@@ -309,7 +320,10 @@ fn two_names_for_one_git_dir_are_refused_until_one_is_gone() {
     let tree = shop.tree("fix");
     tree.age(99.0);
     world.enrol("acme/twin", "");
-    write(&world.at("acme__twin/.git"), "gitdir: ../git-dirs/acme__shop\n");
+    write(
+        &world.at("acme__twin/.git"),
+        "gitdir: ../git-dirs/acme__shop\n",
+    );
     let outcomes = |code| {
         let report = world.pass(code, &["run"]);
         let rows = report.repos.iter().map(|row| {
@@ -343,7 +357,10 @@ fn two_names_for_one_git_dir_are_refused_until_one_is_gone() {
     let maintained = RepoOutcome::Maintained;
     assert_eq!(
         outcomes(1),
-        [row(SHOP, maintained, false), row("acme/twin", refused, false)]
+        [
+            row(SHOP, maintained, false),
+            row("acme/twin", refused, false)
+        ]
     );
     shop.git(&["config", "--unset", "core.worktree"]);
     world.forget("acme/twin");
@@ -362,7 +379,10 @@ fn a_git_dir_elsewhere_keeps_what_others_borrow_from_it() {
         let borrower = world.at("elsewhere/borrower");
         fs::create_dir_all(&borrower).unwrap();
         git(&borrower, 50.0, &["init", "-q", "--template=", "."]);
-        write(&borrower.join(".git/objects/info/alternates"), format!("{lender}\n"));
+        write(
+            &borrower.join(".git/objects/info/alternates"),
+            format!("{lender}\n"),
+        );
         git(&borrower, 50.0, &["update-ref", "refs/heads/main", &lent]);
         shop.git(&["update-ref", "refs/heads/main", "HEAD~1"]);
         shop.git(&["reflog", "expire", "--expire=now", "--all"]);
@@ -382,7 +402,8 @@ fn a_git_dir_elsewhere_keeps_what_others_borrow_from_it() {
 fn a_git_annex_repo_is_maintained_and_its_trees_stay() {
     let world = World::new();
     let shop = world.repo(SHOP);
-    let annex = |place: &Path, arguments: &[&str]| git(place, 60.0, &[&["annex"], arguments].concat());
+    let annex =
+        |place: &Path, arguments: &[&str]| git(place, 60.0, &[&["annex"], arguments].concat());
     annex(&shop.path, &["init", "test"]);
     write(&shop.path.join("large"), "x".repeat(100_000));
     write(&shop.path.join("unlocked"), "y".repeat(100_000));
@@ -417,8 +438,18 @@ fn a_git_annex_repo_is_maintained_and_its_trees_stay() {
     annex(&shop.path, &["fsck", "--quiet"]);
     annex(&tree.path, &["fsck", "--quiet"]);
     assert_eq!(shop.fsck(), "");
-    // The remedy: git removes the tree, and the repo goes on as before.
-    shop.git(&["worktree", "remove", "--force", tree.path.to_str().unwrap()]);
+    // The remedy: then it is like any other tree, and the annex still has all of it.
+    remove(&tree.path.join(".git"));
+    let text = format!("gitdir: {}\n", tree.admin.display());
+    write(&tree.path.join(".git"), text);
+    let command = ["worktree", "remove", SHOP, "linked", "--rescue"];
+    said(&world.treewarden(&command), 0, &["its work is rescued"]);
+    assert!(!tree.path.exists() && !tree.admin.exists());
+    same(
+        "what is git-annex's",
+        &snapshot(&shop.git_dir("annex")),
+        &before[0],
+    );
     assert_eq!(world.night().repos[0].outcome, RepoOutcome::Maintained);
     annex(&shop.path, &["fsck", "--quiet"]);
 }

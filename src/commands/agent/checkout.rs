@@ -7,9 +7,9 @@ use crate::commands::worktrees;
 use crate::config::policy;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
-use crate::git::layout;
 use crate::git::shadow::Refusal;
 use crate::git::shadow::crypt::{WORDS, names_driver};
+use crate::git::shadow::layout;
 use crate::survey;
 use std::io;
 

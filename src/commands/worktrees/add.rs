@@ -152,8 +152,6 @@ impl Adding<'_> {
         };
         let fetched = Path::new("fetched");
         let private = remote.private(staging.directory(fetched)?)?;
-        self.still_held()?;
-        self.shadow.make_logs()?;
         let asks = self.request.from.is_none();
         let default = remote.fetch(&private, &staging.directory(fetched)?, asks)?;
         if let Some(default) = &default {
@@ -248,8 +246,7 @@ impl Adding<'_> {
     }
 
     fn prove_nobody_has_the_branch(&self) -> Result<(), WorkError> {
-        let Some(admin) = survey::registry::holder(self.shadow, &full(self.branch))?
-        else {
+        let Some(admin) = survey::registry::holder(self.shadow, &full(self.branch))? else {
             return Ok(());
         };
         let place = survey::worktree::place(&admin).unwrap_or(self.repo.place.path());

@@ -7,7 +7,7 @@ use crate::commands::worktrees::{WorkError, around, named};
 use crate::config::policy::{self, Policy};
 use crate::facts::worktree::Worktree as Tree;
 use crate::fs::stop::Stop;
-use crate::git::layout;
+use crate::git::shadow::layout;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::plan::repo::{Only, is_stale, plan};
 use crate::plan::worktree::{is_due, shortest};

@@ -108,7 +108,7 @@ pub(super) fn judge<'a>(entries: impl Iterator<Item = &'a str>) -> Result<Theirs
 }
 
 /// Gathers entries of a file that can't change the meaning of objects.
-pub(in crate::git) fn gather<'a>(entries: impl Iterator<Item = &'a str>) -> Theirs {
+pub(super) fn gather<'a>(entries: impl Iterator<Item = &'a str>) -> Theirs {
     let mut theirs = Theirs::default();
     for entry in entries {
         let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
@@ -127,9 +127,8 @@ pub(in crate::git) fn gather<'a>(entries: impl Iterator<Item = &'a str>) -> Thei
             "core.worktree" => theirs.worktree = Some(value.to_owned()),
             _ => {}
         }
-        let is_promisor = key.starts_with("remote.")
-            && key.ends_with(".promisor")
-            && is_true(value);
+        let is_promisor =
+            key.starts_with("remote.") && key.ends_with(".promisor") && is_true(value);
         theirs.promisor |= is_promisor || key.eq_ignore_ascii_case("extensions.partialclone");
     }
     theirs

@@ -235,7 +235,7 @@ fn prove_lenders(
 }
 
 /// Checks whether both are the same directory.
-pub(in crate::git) fn is_same(one: &VolumePath, other: &VolumePath) -> io::Result<bool> {
+pub(super) fn is_same(one: &VolumePath, other: &VolumePath) -> io::Result<bool> {
     let [one, other] = [openat::stat(one)?, openat::stat(other)?];
     Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
@@ -294,9 +294,9 @@ fn prove_files(
         .follow_links(false)
         .follow_root_links(false)
         .into_iter();
-    for entry in entries
-        .filter_entry(|entry| entry.depth() != 1 || !but.iter().any(|but| entry.file_name() == *but))
-    {
+    for entry in entries.filter_entry(|entry| {
+        entry.depth() != 1 || !but.iter().any(|but| entry.file_name() == *but)
+    }) {
         stop.read(AN_ENTRY).map_err(unreadable(&top.to_string()))?;
         match entry {
             Ok(entry) => {

@@ -67,16 +67,46 @@ fn files() -> Vec<Case> {
         says("leads-home", FINE, "", "gitdir: ./away\n"),
         says("leads-home-by-climbing", FINE, "", "gitdir: x/../away"),
         says("leads-outside", refused(), outside, "gitdir: {outside}\n"),
-        says("leads-climbing", refused(), outside, "gitdir: ../../outside\n"),
+        says(
+            "leads-climbing",
+            refused(),
+            outside,
+            "gitdir: ../../outside\n",
+        ),
         says("leads-to-root", refused(), outside, "gitdir: /\n"),
         says("leads-to-the-volume", refused(), outside, "gitdir: ..\n"),
-        says("leads-to-itself", refused(), "is no directory", "gitdir: .git\n"),
-        says("leads-to-its-checkout", refused(), "is missing", "gitdir: .\n"),
+        says(
+            "leads-to-itself",
+            refused(),
+            "is no directory",
+            "gitdir: .git\n",
+        ),
+        says(
+            "leads-to-its-checkout",
+            refused(),
+            "is missing",
+            "gitdir: .\n",
+        ),
         says("leads-nowhere", refused(), "is missing", "gitdir: ./none\n"),
         says("leads-to-nothing", refused(), "names no git dir", "\n"),
-        says("leads-without-a-key", refused(), "names no git dir", "./away\n"),
-        says("leads-on-two-lines", refused(), "is missing", "gitdir: ./away\n/etc\n"),
-        says("leads-with-nul", FAILED, "failed to read", "gitdir: ./away\u{0}/x\n"),
+        says(
+            "leads-without-a-key",
+            refused(),
+            "names no git dir",
+            "./away\n",
+        ),
+        says(
+            "leads-on-two-lines",
+            refused(),
+            "is missing",
+            "gitdir: ./away\n/etc\n",
+        ),
+        says(
+            "leads-with-nul",
+            FAILED,
+            "failed to read",
+            "gitdir: ./away\u{0}/x\n",
+        ),
         says(
             "leads-to-a-terminal",
             refused(),
@@ -149,21 +179,36 @@ fn directories() -> Vec<Case> {
         })
     };
     vec![
-        names("named-is-a-link", refused(), "is no directory", |_, named| {
-            symlink("away", named).unwrap();
-        }),
+        names(
+            "named-is-a-link",
+            refused(),
+            "is no directory",
+            |_, named| {
+                symlink("away", named).unwrap();
+            },
+        ),
         names(
             "named-is-the-tenants",
             refused(),
             "is no directory",
             |evil, named| symlink(evil.victim(""), named).unwrap(),
         ),
-        names("named-is-a-fifo", refused(), "is no directory", |_, named| {
-            fifo(named);
-        }),
-        names("named-is-a-chain", refused(), "is no directory", |_, named| {
-            write(named, "gitdir: ./away\n");
-        }),
+        names(
+            "named-is-a-fifo",
+            refused(),
+            "is no directory",
+            |_, named| {
+                fifo(named);
+            },
+        ),
+        names(
+            "named-is-a-chain",
+            refused(),
+            "is no directory",
+            |_, named| {
+                write(named, "gitdir: ./away\n");
+            },
+        ),
         names(
             "named-is-a-long-chain",
             refused(),
@@ -175,13 +220,19 @@ fn directories() -> Vec<Case> {
             symlink(".", evil.repo.path.join("way")).unwrap();
             write(&evil.repo.path.join(".git"), "gitdir: ./way/away\n");
         }),
-        Case::new("says-it-is-the-tenants", refused(), "core.worktree", |evil| {
-            let away = evil.repo.world.at("git-dirs").join(evil.repo.directory());
-            evil.repo.git(&["config", "core.worktree", "../../acme__victim"]);
-            moved(evil, &away);
-            let text = format!("gitdir: {}\n", away.display());
-            write(&evil.repo.path.join(".git"), text);
-        }),
+        Case::new(
+            "says-it-is-the-tenants",
+            refused(),
+            "core.worktree",
+            |evil| {
+                let away = evil.repo.world.at("git-dirs").join(evil.repo.directory());
+                evil.repo
+                    .git(&["config", "core.worktree", "../../acme__victim"]);
+                moved(evil, &away);
+                let text = format!("gitdir: {}\n", away.display());
+                write(&evil.repo.path.join(".git"), text);
+            },
+        ),
         Case::new("bare-is-a-link", refused(), "no git checkout", |evil| {
             moved(evil, &evil.repo.path.join("away"));
             symlink(evil.victim(""), evil.repo.path.join(".bare")).unwrap();

@@ -155,30 +155,35 @@ fn checkouts() -> Vec<Case> {
         Case::new("git-is-a-link", refused(), "is a link", move |evil| {
             symlink(moved(evil), evil.git_dir("").components().as_path()).unwrap();
         }),
+        Case::new("git-is-the-tenants", refused(), "is a link", move |evil| {
+            moved(evil);
+            symlink(
+                evil.victim("").components().as_path(),
+                evil.repo.path.join(".git"),
+            )
+            .unwrap();
+        }),
         Case::new(
-            "git-is-the-tenants",
+            "git-is-a-file",
             refused(),
-            "is a link",
+            "enroll `acme__victim` instead",
             move |evil| {
                 moved(evil);
-                symlink(
-                    evil.victim("").components().as_path(),
-                    evil.repo.path.join(".git"),
-                )
-                .unwrap();
+                write(
+                    &evil.repo.path.join(".git"),
+                    format!("gitdir: {}\n", evil.victim("").display()),
+                );
             },
         ),
-        Case::new("git-is-a-file", refused(), "enroll `acme__victim` instead", move |evil| {
-            moved(evil);
-            write(
-                &evil.repo.path.join(".git"),
-                format!("gitdir: {}\n", evil.victim("").display()),
-            );
-        }),
-        Case::new("git-is-a-fifo", refused(), "neither a directory nor a file", move |evil| {
-            moved(evil);
-            fifo(&evil.repo.path.join(".git"));
-        }),
+        Case::new(
+            "git-is-a-fifo",
+            refused(),
+            "neither a directory nor a file",
+            move |evil| {
+                moved(evil);
+                fifo(&evil.repo.path.join(".git"));
+            },
+        ),
         Case::new(
             "commondir-in-main",
             refused(),

@@ -225,7 +225,10 @@ fn a_git_file_is_swapped_while_its_git_dir_is_maintained() {
             evil.repo.world.at("acme__honest/.git"),
         ];
         for (number, other) in others.iter().enumerate() {
-            write(&named(evil, number), format!("gitdir: {}\n", other.display()));
+            write(
+                &named(evil, number),
+                format!("gitdir: {}\n", other.display()),
+            );
         }
         symlink(evil.victim(""), named(evil, others.len())).unwrap();
         symlink(evil.victim(""), evil.repo.path.join("away-swapped")).unwrap();

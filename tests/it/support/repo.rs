@@ -290,6 +290,11 @@ impl<'a> Repo<'a> {
 
 impl Tree {
     pub(crate) fn of(path: PathBuf) -> Self {
+        // Git-annex makes it a link.
+        if path.join(".git").is_symlink() {
+            let admin = path.join(".git").canonicalize().unwrap();
+            return Self { path, admin };
+        }
         let text = std::fs::read_to_string(path.join(".git")).unwrap();
         let admin = PathBuf::from(text.trim_end().strip_prefix("gitdir: ").unwrap());
         Self { path, admin }
@@ -375,7 +380,9 @@ impl Tree {
 /// Lets all `.git` files below `tree` that lead into one git dir lead into another, as they were
 /// written: absolute or relative.
 fn lead_to(tree: &Path, from: &str, to: &str) {
-    let files = walkdir::WalkDir::new(tree).into_iter().filter_map(Result::ok);
+    let files = walkdir::WalkDir::new(tree)
+        .into_iter()
+        .filter_map(Result::ok);
     for file in files.filter(|entry| entry.file_name() == ".git" && entry.file_type().is_file()) {
         let Ok(text) = std::fs::read_to_string(file.path()) else {
             continue;

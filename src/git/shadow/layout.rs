@@ -11,13 +11,15 @@
 //! without a link, and nothing that the config assigns to somebody else. Outside the enrolled path
 //! it must also be nobody else's by its own account: see [`Layout::prove_own`].
 
+use super::config::{self, Theirs};
+use super::prove::{at, is_same};
+use super::{CONFIG_CAP, Refusal};
+use crate::fs::assigned::Assigned;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
-use crate::git::shadow::config::{self, Theirs};
-use crate::git::shadow::{CONFIG_CAP, Refusal, is_same};
 use rustix::fs::FileType;
 use std::ffi::OsStr;
-use std::fmt;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -39,22 +41,6 @@ const INTERNALS: [&str; 11] = [
     "rr-cache",
     "worktrees",
 ];
-
-/// The directories that the config assigns.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Assigned {
-    /// The enrolled paths.
-    pub repos: Vec<VolumePath>,
-    /// The state directory and the caches.
-    pub others: Vec<VolumePath>,
-}
-
-/// Each repo has the same, so it says nothing about one.
-impl fmt::Debug for Assigned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Assigned")
-    }
-}
 
 /// A repo's enrolled path and its git dir.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,7 +188,9 @@ impl Layout {
             ));
         }
         let above = git_dir.relative().parent().unwrap_or(Path::new(""));
-        let is_around = [".git", BARE].iter().any(|name| git_dir.relative().ends_with(name));
+        let is_around = [".git", BARE]
+            .iter()
+            .any(|name| git_dir.relative().ends_with(name));
         if is_around {
             return refuse(format!(
                 "`{place}/.git` leads to `{git_dir}`, the git dir of `{0}`; enroll `{0}` instead",
@@ -230,10 +218,6 @@ pub fn internals(git_dir: &VolumePath) -> Vec<VolumePath> {
     INTERNALS.iter().map(|name| at(git_dir, name)).collect()
 }
 
-fn at(place: &VolumePath, name: &str) -> VolumePath {
-    place.join(name).expect("a fixed name stays inside")
-}
-
 /// Returns the type of what is there; none if nothing is.
 fn kind_of(place: &VolumePath) -> Result<Option<FileType>, Refusal> {
     match found(openat::stat(place)) {
@@ -247,7 +231,14 @@ fn kind_of(place: &VolumePath) -> Result<Option<FileType>, Refusal> {
 
 fn git_dir_of(place: &VolumePath) -> Result<VolumePath, Refusal> {
     let git = at(place, ".git");
-    match kind_of(&git)? {
+    let kind = match kind_of(&git) {
+        // The path itself is a file.
+        Err(Refusal::Unreadable { cause, .. }) if cause.kind() == ErrorKind::NotADirectory => {
+            return Err(no_checkout(place, true));
+        }
+        kind => kind?,
+    };
+    match kind {
         Some(FileType::Directory) => Ok(git),
         Some(FileType::RegularFile) => named_by(place, &git),
         Some(FileType::Symlink) => Err(Refusal::Odd(format!(
@@ -278,14 +269,22 @@ fn without(place: &VolumePath) -> Result<VolumePath, Refusal> {
     if is_git_dir(place)? {
         return Ok(place.clone());
     }
-    let remedy = if kind_of(place)?.is_some() {
-        "move it away, then "
+    Err(no_checkout(place, kind_of(place)?.is_some()))
+}
+
+/// Refuses a path without a git dir, at which something or nothing stands.
+fn no_checkout(place: &VolumePath, stands: bool) -> Refusal {
+    let (what, remedy) = if stands {
+        (
+            "something stands at",
+            ", and it is no git checkout; move it away, then",
+        )
     } else {
-        ""
+        ("there is no git checkout at", ";")
     };
-    Err(Refusal::Odd(format!(
-        "`{place}/.git` is missing: this is no git checkout; {remedy}`treewarden enroll` clones it, or take it out of the config"
-    )))
+    Refusal::Odd(format!(
+        "{what} `{place}`{remedy} `treewarden enroll` clones it, or take it out of the config"
+    ))
 }
 
 /// Returns the directory that a `.git` file names.
@@ -312,10 +311,24 @@ fn named_by(place: &VolumePath, git: &VolumePath) -> Result<VolumePath, Refusal>
     };
     let git_dir = place.resolve(named).map_err(outside)?;
     let remedy = "restore it, or move the checkout away and enroll anew";
-    match kind_of(&git_dir)? {
-        Some(FileType::Directory) => {}
-        None => return Err(refuse(format!("leads to `{git_dir}`, which is missing; {remedy}"))),
-        Some(_) => return Err(refuse(format!("leads to `{git_dir}`, which is no directory; {remedy}"))),
+    match kind_of(&git_dir) {
+        Ok(Some(FileType::Directory)) => {}
+        Err(Refusal::Unreadable { cause, .. }) if cause.kind() != ErrorKind::NotADirectory => {
+            return Err(Refusal::Unreadable {
+                path: git_dir.to_string(),
+                cause,
+            });
+        }
+        Ok(None) | Err(_) => {
+            return Err(refuse(format!(
+                "leads to `{git_dir}`, which is missing; {remedy}"
+            )));
+        }
+        Ok(Some(_)) => {
+            return Err(refuse(format!(
+                "leads to `{git_dir}`, which is no directory; {remedy}"
+            )));
+        }
     }
     if kind_of(&at(&git_dir, "commondir"))?.is_some() {
         return Err(refuse(format!(
