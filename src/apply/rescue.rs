@@ -7,7 +7,7 @@
 //! commits that only this worktree reached. The rescue is read back and compared before the tree
 //! may be removed. The worktree itself is not touched.
 
-use crate::apply::ownership::{directories, owner_of};
+use super::ownership::{directories, owner_of};
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
 use crate::fs::humanize;

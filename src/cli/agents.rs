@@ -1,10 +1,10 @@
 //! The commands of the agents' side, as typed: `exec`, `env` and `locks`. Only the command's own
 //! output goes to standard output.
 
-use super::{Exit, Format, known, print, refused, usage, write_as};
+use super::{Exit, Format, print, refused, repo, usage, write_as};
 use crate::commands::agent::checkout::CheckoutError;
 use crate::commands::agent::env::{self, render, variables};
-use crate::commands::agent::exec::{ExecError, ExecRequest, exec};
+use crate::commands::agent::exec::{ExecError, ExecRequest, prepare};
 use crate::commands::agent::locks::locks;
 use crate::config::{policy::Policy, units};
 use crate::fs::clock;
@@ -12,6 +12,7 @@ use crate::lock::LockError;
 use crate::report;
 use crate::report::look::Look;
 use crate::report::words;
+use anstream::eprintln;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::io;
@@ -58,9 +59,11 @@ impl Agents {
 
 #[derive(Debug, Args)]
 pub(super) struct Exec {
-    /// The repo, as the config names it
-    repo: String,
-    /// Run in this worktree instead of the checkout
+    /// The repo's name in the config, or a last part that no other has [default: the repo that
+    /// you stand in]
+    repo: Option<String>,
+    /// Run in this worktree [default: where you stand, if that is in a worktree or the checkout
+    /// of the repo, else in the checkout]
     #[arg(long, value_name = "NAME")]
     worktree: Option<String>,
     /// How long to wait for the lock, as `30s` [default: the repo's `lock_wait`]
@@ -75,12 +78,7 @@ pub(super) struct Exec {
 }
 
 fn under_lock(policy: &Policy, asked: &Exec) -> Result<u8, Exit> {
-    known(policy, "REPO", std::slice::from_ref(&asked.repo))?;
-    let repo = policy
-        .repos
-        .iter()
-        .find(|repo| repo.name == asked.repo)
-        .expect("it is known");
+    let repo = repo(policy, asked.repo.as_deref())?;
     let wait = if asked.no_wait {
         Duration::ZERO
     } else {
@@ -92,7 +90,20 @@ fn under_lock(policy: &Policy, asked: &Exec) -> Result<u8, Exit> {
         command: &asked.command,
         wait,
     };
-    let ended = exec(policy, &request, clock::now).map_err(told)?;
+    let ready = prepare(policy, &request, clock::now).map_err(told)?;
+    if request.worktree.is_none() {
+        let path = words::plain(&ready.path().display().to_string());
+        let empty = if ready.is_empty() {
+            "; nothing is checked out there: the repo is bare, and --worktree NAME runs in a worktree"
+        } else {
+            ""
+        };
+        eprintln!(
+            "treewarden: running in `{path}`, with the lock of {}{empty}",
+            repo.name
+        );
+    }
+    let ended = ready.run().map_err(told)?;
     if ended.goes_on {
         tracing::warn!(
             repo = repo.name,
@@ -105,7 +116,9 @@ fn under_lock(policy: &Policy, asked: &Exec) -> Result<u8, Exit> {
 fn told(error: ExecError) -> Exit {
     let message = words::plain(&error.to_string());
     let code = match &error {
-        ExecError::Holds(_) | ExecError::Checkout(_, CheckoutError::NoWorktree(..)) => 2,
+        ExecError::Holds(_)
+        | ExecError::Nowhere(_)
+        | ExecError::Checkout(_, CheckoutError::NoWorktree(..)) => 2,
         ExecError::Volume(_) | ExecError::Checkout(..) => 3,
         ExecError::Lock(_, error) if error.may_pass() => BUSY,
         ExecError::Lock(_, error) if matches!(**error, LockError::Local { .. }) => 3,

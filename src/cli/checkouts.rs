@@ -3,16 +3,20 @@
 //! Standard output is for programs: `worktree add` writes only the path there, and everything else
 //! to standard error.
 
-use super::{Exit, Format, failed, print, write_as};
+use super::hook::Hook;
+use super::{Exit, Format, failed, listed, print, repo, usage, write_as};
 use crate::commands::enroll;
+use crate::commands::here::Here;
+use crate::commands::repos;
 use crate::commands::worktrees;
-use crate::commands::worktrees::{WorkError, add, list, named, remove};
-use crate::config::{policy::Policy, units};
+use crate::commands::worktrees::{WorkError, add, list, remove};
+use crate::config::{policy, policy::Policy, units};
 use crate::fs::clock;
 use crate::fs::stop::Stop;
 use crate::report::{words, worktrees as table};
 use anstream::eprintln;
 use clap::{Args, Subcommand};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long to wait for a repo's lock.
@@ -38,8 +42,63 @@ impl Wait {
 
 #[derive(Debug, Args)]
 pub(super) struct Enroll {
-    /// The repo's name in the config; without it, every repo with a `url` that isn't there yet
+    /// The repo's name in the config, or a last part that no other has; without it, every repo with
+    /// a `url` that isn't there yet
     repo: Option<String>,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// `[REPO] NAME`. With one of them, that is the name.
+#[derive(Debug, Args)]
+pub(super) struct Tree {
+    /// The repo's name in the config, or a last part that no other has [default: the repo that you
+    /// stand in]
+    repo: Option<String>,
+    /// The worktree's name, which is its directory's (`remove` takes its path as well)
+    name: Option<String>,
+    /// Take the worktree from what this tool sends to its hook on standard input
+    #[arg(long, value_enum, value_name = "TOOL", conflicts_with = "name")]
+    hook: Option<Hook>,
+}
+
+impl Tree {
+    /// Returns the repo's and the worktree's name; the latter is `sent` if a hook sends it.
+    fn names(
+        &self,
+        sent: impl FnOnce(Hook) -> Result<String, Exit>,
+    ) -> Result<(Option<&str>, String), Exit> {
+        match (&self.repo, &self.name, self.hook) {
+            (repo, _, Some(hook)) => Ok((repo.as_deref(), sent(hook)?)),
+            (repo, Some(name), None) => Ok((repo.as_deref(), name.clone())),
+            (Some(name), None, None) => Ok((None, name.clone())),
+            (None, None, None) => Err(usage("NAME is missing: which worktree?")),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    #[command(flatten)]
+    tree: Tree,
+    /// What the branch starts from: a branch or tag of origin, or a commit [default: origin's
+    /// default branch]
+    #[arg(long, value_name = "REF")]
+    from: Option<String>,
+    /// The branch; one that is there is checked out as it is [default: NAME]
+    #[arg(long, value_name = "BRANCH")]
+    branch: Option<String>,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Remove {
+    #[command(flatten)]
+    tree: Tree,
+    /// Rescue unsaved work first; without this, a tree that holds some stays
+    #[arg(long)]
+    rescue: bool,
     #[command(flatten)]
     wait: Wait,
 }
@@ -47,41 +106,23 @@ pub(super) struct Enroll {
 #[derive(Debug, Subcommand)]
 pub(super) enum Worktree {
     /// Fetch, then make a worktree, under the repo's lock; prints its path alone
-    Add {
-        /// The repo's name in the config
-        repo: String,
-        /// The worktree's name: its directory, and its branch if --branch doesn't say otherwise
-        name: String,
-        /// What the branch starts from: a branch or tag of origin, or a commit [default: origin's
-        /// default branch]
-        #[arg(long, value_name = "REF")]
-        from: Option<String>,
-        /// The branch; one that is there is checked out as it is [default: NAME]
-        #[arg(long, value_name = "BRANCH")]
-        branch: Option<String>,
-        #[command(flatten)]
-        wait: Wait,
-    },
+    #[command(override_usage = "treewarden worktree add [OPTIONS] [REPO] <NAME>")]
+    Add(Add),
     /// Which worktrees there are, and what a run would do with each
     List {
-        /// The repo's name in the config; without it, all repos
+        /// The repo's name in the config, or a last part that no other has [default: the repo that
+        /// you stand in, else all]
         repo: Option<String>,
+        /// List those of all repos, wherever you stand
+        #[arg(long, conflicts_with = "repo")]
+        all: bool,
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
     /// Remove a worktree as a run would, now; its branch stays
-    Remove {
-        /// The repo's name in the config
-        repo: String,
-        /// The worktree's name, or its path
-        name: String,
-        /// Rescue unsaved work first; without this, a tree that holds some stays
-        #[arg(long)]
-        rescue: bool,
-        #[command(flatten)]
-        wait: Wait,
-    },
+    #[command(override_usage = "treewarden worktree remove [OPTIONS] [REPO] <NAME>")]
+    Remove(Remove),
 }
 
 fn stop(policy: &Policy) -> Result<Stop, Exit> {
@@ -102,7 +143,7 @@ fn ended(error: WorkError) -> Exit {
 pub(super) fn enroll(policy: &Policy, asked: &Enroll) -> Result<u8, Exit> {
     let stop = stop(policy)?;
     let repos = match &asked.repo {
-        Some(name) => vec![named(policy, name).map_err(ended)?],
+        Some(name) => vec![repos::named(policy, name).map_err(usage)?],
         None => enroll::missing(policy),
     };
     if repos.is_empty() {
@@ -132,46 +173,73 @@ pub(super) fn enroll(policy: &Policy, asked: &Enroll) -> Result<u8, Exit> {
 pub(super) fn worktree(policy: &Policy, asked: &Worktree) -> Result<u8, Exit> {
     let stop = stop(policy)?;
     match asked {
-        Worktree::Add {
-            repo,
-            name,
-            from,
-            branch,
-            wait,
-        } => {
-            let request = add::AddRequest {
-                repo,
-                name,
-                from: from.as_deref(),
-                branch: branch.as_deref(),
-                wait: wait.time(),
-            };
-            let added = add::add(policy, &request, &stop).map_err(ended)?;
-            eprintln!("treewarden: {}", words::plain(&added.note));
-            print(&format!("{}\n", added.path.display()))?;
-            Ok(0)
-        }
-        Worktree::List { repo, format } => {
-            let listing =
-                list::list(policy, repo.as_deref(), &stop, clock::now()).map_err(ended)?;
+        Worktree::Add(asked) => add(policy, asked, &stop),
+        Worktree::List { repo, all, format } => {
+            let names: Vec<String> = repo.iter().cloned().collect();
+            let repo = listed(policy, &names, *all)?.first().copied();
+            let listing = list::list(policy, repo, &stop, clock::now()).map_err(ended)?;
             print(&write_as(*format, &listing, || table::text(&listing)))?;
             Ok(u8::from(!listing.failures.is_empty()))
         }
-        Worktree::Remove {
-            repo,
-            name,
-            rescue,
-            wait,
-        } => {
-            let request = remove::RemoveRequest {
-                repo,
-                name,
-                rescue: *rescue,
-                wait: wait.time(),
-            };
-            let told = worktrees::remove::remove(policy, &request, &stop).map_err(ended)?;
-            print(&format!("{}\n", words::plain(&told)))?;
-            Ok(0)
+        Worktree::Remove(asked) => remove(policy, asked, &stop),
+    }
+}
+
+/// Adds a worktree. A hook's name may contain `/`, which the directory's can't, and asks for a
+/// worktree that is there already when its session is resumed.
+fn add(policy: &Policy, asked: &Add, stop: &Stop) -> Result<u8, Exit> {
+    let (typed, name) = asked.tree.names(Hook::name)?;
+    let repo = repo(policy, typed)?;
+    let directory = match asked.tree.hook {
+        Some(_) => name.replace('/', "-"),
+        None => name.clone(),
+    };
+    let there = asked
+        .tree
+        .hook
+        .and_then(|_| worktrees::standing(repo, &directory));
+    if let Some(there) = there {
+        print(&format!("{}\n", there.display()))?;
+        return Ok(0);
+    }
+    let request = add::AddRequest {
+        repo,
+        name: &directory,
+        from: asked.from.as_deref(),
+        branch: Some(asked.branch.as_deref().unwrap_or(&name)),
+        wait: asked.wait.time(),
+    };
+    let added = add::add(policy, &request, stop).map_err(ended)?;
+    eprintln!("treewarden: {}", words::plain(&added.note));
+    print(&format!("{}\n", added.path.display()))?;
+    Ok(0)
+}
+
+fn remove(policy: &Policy, asked: &Remove, stop: &Stop) -> Result<u8, Exit> {
+    let (typed, name) = asked.tree.names(Hook::path)?;
+    let request = remove::RemoveRequest {
+        repo: repo_of(policy, typed, Path::new(&name))?,
+        name: &name,
+        rescue: asked.rescue,
+        wait: asked.wait.time(),
+    };
+    let told = remove::remove(policy, &request, stop).map_err(ended)?;
+    print(&format!("{}\n", words::plain(&told)))?;
+    Ok(0)
+}
+
+/// Returns the repo of this name; without one, the repo that has the worktree, if its path is
+/// given, or else the one that the caller stands in.
+fn repo_of<'a>(
+    policy: &'a Policy,
+    name: Option<&str>,
+    tree: &Path,
+) -> Result<&'a policy::Repo, Exit> {
+    if name.is_none() && tree.is_absolute() {
+        let there = Here::at(tree).and_then(|there| there.repo(policy));
+        if let Ok(Some((repo, _))) = there {
+            return Ok(repo);
         }
     }
+    repo(policy, name)
 }

@@ -7,7 +7,8 @@
 use crate::commands::check;
 use crate::commands::demo;
 use crate::commands::init;
-use crate::config::{self, policy::Policy, units};
+use crate::commands::repos;
+use crate::config::{self, policy, policy::Policy, units};
 use crate::fs::atomic::outside;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
@@ -18,6 +19,7 @@ use crate::report::{
     RunOutcome, RunReport, history, history::History, html, json, look::Look, nights, text,
 };
 use crate::run::Options;
+use anstream::eprintln;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use night::night;
@@ -29,6 +31,7 @@ use std::process::ExitCode;
 
 mod agents;
 mod checkouts;
+mod hook;
 mod night;
 mod rescues;
 mod shard;
@@ -126,7 +129,8 @@ struct Pass {
     /// Write the report to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Work on this repo alone; can be given several times
+    /// Work on this repo alone: its name, or a last part that no other has; can be given several
+    /// times
     #[arg(long, value_name = "NAME")]
     repo: Vec<String>,
     /// Do only these parts of the work
@@ -289,19 +293,29 @@ fn asked(pass: &Pass) -> Result<Options, Exit> {
     })
 }
 
-/// Checks that the config has all these repos.
-fn known(policy: &Policy, typed: &str, repos: &[String]) -> Result<(), Exit> {
-    let Some(unknown) = repos
-        .iter()
-        .find(|name| policy.repos.iter().all(|repo| repo.name != **name))
-    else {
-        return Ok(());
-    };
-    let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
-    Err(usage(format!(
-        "{typed} {unknown}: the config has no such repo; it has {}",
-        names.join(", ")
-    )))
+/// Returns the repo of this name, or the one that the caller stands in.
+fn repo<'a>(policy: &'a Policy, name: Option<&str>) -> Result<&'a policy::Repo, Exit> {
+    repos::meant(policy, name).map_err(usage)
+}
+
+/// Returns the repos that a listing is about: those of these names; without any, the one that the
+/// caller stands in, unless `all` are wanted. Empty means all.
+fn listed<'a>(
+    policy: &'a Policy,
+    names: &[String],
+    all: bool,
+) -> Result<Vec<&'a policy::Repo>, Exit> {
+    if all {
+        return Ok(Vec::new());
+    }
+    let chosen = repos::chosen(policy, names).map_err(usage)?;
+    if let ([repo], []) = (chosen.as_slice(), names) {
+        eprintln!(
+            "treewarden: of {}, where you stand; --all lists every repo's",
+            repo.name
+        );
+    }
+    Ok(chosen)
 }
 
 fn only(parts: &[Part]) -> Only {

@@ -2,7 +2,8 @@
 //!
 //! A run that hangs is ended soon after its time to stop: see [`run::run_watched`].
 
-use super::{Exit, Pass, complain, failed, is_stream, known, progress, write};
+use super::{Exit, Pass, complain, failed, is_stream, progress, usage, write};
+use crate::commands::repos;
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
 use crate::notify;
@@ -16,8 +17,11 @@ const STOPPED: i32 = 4;
 const LAST_WORDS: Duration = Duration::from_secs(65);
 
 /// Runs, writes the report, and tells others of it.
-pub(super) fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
-    known(policy, "--repo", &pass.repo)?;
+pub(super) fn night(policy: &Policy, pass: &Pass, mut options: Options) -> Result<u8, Exit> {
+    for name in &mut options.repos {
+        let repo = repos::named(policy, name).map_err(|error| usage(format!("--repo: {error}")))?;
+        name.clone_from(&repo.name);
+    }
     let stop = Stop::after(
         pass.deadline.map_or(policy.run.deadline, |time| time.0),
         Stop::listen().map_err(failed)?,

@@ -1,7 +1,7 @@
 //! `rescue list`, `show` and `restore`, as typed, and what each prints. Paths and branches are
 //! escaped.
 
-use super::{Exit, Format, failed, known, print, refused, usage, write_as};
+use super::{Exit, Format, failed, listed, print, refused, usage, write_as};
 use crate::commands::rescues::restore::{RestoreRequest, restore, told};
 use crate::commands::rescues::{self, RescuesError};
 use crate::config::policy::Policy;
@@ -20,9 +20,13 @@ pub(super) enum Rescue {
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// Those of this repo alone; can be given several times
+        /// Those of this repo alone; can be given several times [default: the repo that you stand
+        /// in, else all]
         #[arg(long, value_name = "NAME")]
         repo: Vec<String>,
+        /// Those of all repos, wherever you stand
+        #[arg(long, conflicts_with = "repo")]
+        all: bool,
     },
     /// What is in one: changes against HEAD, staged content, commits that nothing else reaches
     Show {
@@ -53,9 +57,9 @@ pub(super) fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
     let stop = Stop::after(policy.run.deadline, Stop::listen().map_err(failed)?);
     let (now, look) = (clock::now(), Look::of_stdout());
     match command {
-        Rescue::List { format, repo } => {
-            known(policy, "--repo", repo)?;
-            let list = rescues::list(policy, repo, &stop, now).map_err(stopped)?;
+        Rescue::List { format, repo, all } => {
+            let repos = listed(policy, repo, *all)?;
+            let list = rescues::list(policy, &repos, &stop, now).map_err(stopped)?;
             print(&write_as(*format, &list, || table::list(&list, look)))?;
             Ok(u8::from(!list.failures.is_empty()))
         }

@@ -7,6 +7,8 @@ pub mod enroll;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod held;
+pub mod here;
 pub mod init;
+pub mod repos;
 pub mod rescues;
 pub mod worktrees;

@@ -8,6 +8,7 @@
 )]
 
 use crate::apply::restore::RestoreError;
+use crate::commands::repos::goes_by;
 use crate::config::policy::{self, Policy};
 use crate::facts::rescue::{REFS, Rescue};
 use crate::fs::stop::Stop;
@@ -81,7 +82,10 @@ impl Found<'_> {
     fn is(&self, id: &str) -> bool {
         let beginning =
             id.len() >= SHORTEST && self.rescue.commit.starts_with(&id.to_ascii_lowercase());
-        beginning || id == self.id() || id == self.short() || id == self.rescue.name
+        let full = id
+            .split_once(':')
+            .is_some_and(|(name, short)| goes_by(self.repo, name) && short == self.short());
+        beginning || full || id == self.short() || id == self.rescue.name
     }
 
     fn entry(&self, repo: &Repository, now: DateTime<Utc>) -> Entry {
@@ -155,7 +159,7 @@ fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusa
 /// The volume is not what it should be. A repo that can't be read is among the failures.
 pub fn list(
     policy: &Policy,
-    repos: &[String],
+    repos: &[&policy::Repo],
     stop: &Stop,
     now: DateTime<Utc>,
 ) -> Result<Rescues, RescuesError> {
@@ -164,7 +168,7 @@ pub fn list(
     for repo in policy
         .repos
         .iter()
-        .filter(|repo| repos.is_empty() || repos.contains(&repo.name))
+        .filter(|repo| repos.is_empty() || repos.iter().any(|chosen| chosen.name == repo.name))
     {
         let listed = open(repo, stop)
             .map_err(|refusal| refusal.to_string())
@@ -201,7 +205,10 @@ fn find<'a>(
     volume::prove(&policy.volume)?;
     let (mut meant, mut failures) = (Vec::new(), Vec::new());
     // A full id names its repo, so the others need not be read.
-    let named = |repo: &&policy::Repo| id.split_once(':').is_none_or(|(name, _)| name == repo.name);
+    let named = |repo: &&policy::Repo| {
+        id.split_once(':')
+            .is_none_or(|(name, _)| goes_by(repo, name))
+    };
     for repo in policy.repos.iter().filter(named) {
         let found = open(repo, stop).map_err(|refusal| refusal.to_string());
         match found.and_then(|(_shadow, git)| {

@@ -127,24 +127,6 @@ impl WorkError {
     }
 }
 
-/// Returns the configured repo of this name.
-///
-/// # Errors
-/// [`WorkError::Usage`] names the existing ones.
-pub fn named<'a>(policy: &'a Policy, name: &str) -> Result<&'a policy::Repo, WorkError> {
-    policy
-        .repos
-        .iter()
-        .find(|repo| repo.name == name)
-        .ok_or_else(|| {
-            let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
-            WorkError::Usage(format!(
-                "the config has no repo `{name}`; it has {}",
-                names.join(", ")
-            ))
-        })
-}
-
 /// A command's claim to a repo's lock.
 pub(crate) struct Claim<'a> {
     /// The command.
@@ -311,6 +293,17 @@ pub(crate) fn find(
             )))
         }
     }
+}
+
+/// Returns the registered worktree that stands where a new one of this name would, if there is one.
+pub fn standing(repo: &policy::Repo, name: &str) -> Option<PathBuf> {
+    let place = place_of(repo, name)?;
+    let layout = layout::find(&repo.place, &repo.assigned).ok()?;
+    let admins = crate::survey::registry::admins(&layout.git_dir).ok()?;
+    let stands = |admin: &VolumePath| {
+        crate::survey::worktree::tree_of(admin).is_ok_and(|tree| tree.as_ref() == Some(&place))
+    };
+    admins.iter().any(stands).then(|| place.path())
 }
 
 fn names(trees: &[(VolumePath, PathBuf)]) -> String {

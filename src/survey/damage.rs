@@ -22,7 +22,7 @@ use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::{Refusal, Shadow};
-use git2::{ObjectType, Oid};
+use git2::{ObjectType, Oid, Repository};
 use rayon::prelude::*;
 use rustix::fs::OFlags;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,10 +47,8 @@ const PACK_HEADER: u64 = 12;
 const FANOUT: u64 = 1024;
 /// The header of an index of version 2. Version 1 begins with its fan-out.
 const INDEX_HEADER: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
-/// Ids of an index per task.
+/// Ids of an index that are looked up at a time.
 const A_TASK: usize = 64;
-/// Refs per task. Each waits for up to five calls of a server, one after another.
-const REFS_A_TASK: usize = 4;
 
 /// Checks that a repo is whole, as far as that is cheap. Works in the caller's rayon pool.
 ///
@@ -475,53 +473,45 @@ fn unborn(git_dir: &VolumePath, branch: &str) -> io::Result<()> {
     }
 }
 
-/// Describes the first missing object of a ref, or for a branch its missing tree.
+/// Describes the first missing object of a ref, or for a branch its missing tree. Each ref by
+/// itself, because it waits for up to five calls of a server.
 fn objects(
     shadow: &Shadow,
     refs: &Refs,
     promised: bool,
     stop: &Stop,
 ) -> io::Result<Option<String>> {
-    let all: Vec<(&String, &Oid)> = refs.iter().collect();
     let git_dir = shadow.git_dir();
-    let part = |part: &[(&String, &Oid)]| {
+    let missing = |(name, id): (&String, &Oid)| {
         go_on(Some(stop))?;
-        let looked = shadow.with(|repo| {
+        let is_branch = name == "HEAD" || name.starts_with("refs/heads/");
+        let inspect = |repo: &Repository| -> Result<_, git2::Error> {
             let odb = repo.odb()?;
-            for (name, id) in part {
-                if !odb.exists(**id) {
-                    return Ok(Some(format!(
-                        "`{git_dir}/{name}` names the object {id}, which is missing"
-                    )));
-                }
-                let is_branch = *name == "HEAD" || name.starts_with("refs/heads/");
-                if promised
-                    || !is_branch
-                    || !matches!(odb.read_header(**id), Ok((_, ObjectType::Commit)))
-                {
-                    continue;
-                }
-                let tree = repo.find_commit(**id)?.tree_id();
-                if !odb.exists(tree) {
-                    return Ok(Some(format!(
-                        "the tree of `{git_dir}/{name}` ({tree}) is missing"
-                    )));
-                }
+            if !odb.exists(*id) {
+                return Ok(Some(format!(
+                    "`{git_dir}/{name}` names the object {id}, which is missing"
+                )));
             }
-            Ok(None)
-        });
-        looked
-            .and_then(|looked: Result<_, git2::Error>| looked)
-            .or_else(|error| {
-                Ok(Some(format!(
-                    "its refs can't be followed: {}",
-                    error.message()
-                )))
-            })
+            if promised
+                || !is_branch
+                || !matches!(odb.read_header(*id), Ok((_, ObjectType::Commit)))
+            {
+                return Ok(None);
+            }
+            let tree = repo.find_commit(*id)?.tree_id();
+            Ok((!odb.exists(tree))
+                .then(|| format!("the tree of `{git_dir}/{name}` ({tree}) is missing")))
+        };
+        let inspected = shadow.with(inspect).and_then(|inspected| inspected);
+        inspected.or_else(|error| {
+            Ok(Some(format!(
+                "its refs can't be followed: {}",
+                error.message()
+            )))
+        })
     };
-    let parts: Vec<Option<String>> = all
-        .par_chunks(REFS_A_TASK)
-        .map(part)
-        .collect::<io::Result<_>>()?;
-    Ok(parts.into_iter().flatten().next())
+    refs.par_iter()
+        .map(missing)
+        .find_first(|found| !matches!(found, Ok(None)))
+        .unwrap_or(Ok(None))
 }

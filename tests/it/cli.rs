@@ -60,9 +60,12 @@ fn bad_usage_and_bad_config_touch_nothing() {
     let table: [(&[&str], &str); 11] = [
         (
             &["run", "--repo", "acme/sho"],
-            "--repo acme/sho: the config has no such repo; it has acme/shop, acme/web",
+            "--repo: the config has no repo `acme/sho`; it has acme/shop, acme/web",
         ),
-        (&["run", "--repo", "acme/shop", "--repo", "x"], "--repo x"),
+        (
+            &["run", "--repo", "acme/shop", "--repo", "x"],
+            "no repo `x`",
+        ),
         (&["run", "--only", "gc,prun"], "prun"),
         (&["run", "--deadline", "soon"], "write a time such as"),
         (&["run", "--format", "xml"], "xml"),

@@ -1,17 +1,20 @@
-//! Finds where an agent's command runs: a repo's checkout, or one of its worktrees by name.
+//! Finds where an agent's command runs: a repo's checkout, one of its worktrees by name, or the
+//! directory in one of these that the caller stands in.
 //!
 //! Agents can write there, so the look-up follows no link and stays inside the volume, and a repo
 //! with encrypted files is refused. Git is not run, because that takes longer than all the rest.
 
+use crate::commands::here::{Here, Tree};
 use crate::commands::worktrees;
 use crate::config::policy;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
-use crate::git::shadow::Refusal;
 use crate::git::shadow::crypt::{WORDS, names_driver};
-use crate::git::shadow::layout;
+use crate::git::shadow::{Refusal, layout};
 use crate::survey;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 /// Bytes. No well-formed git config or `.gitattributes` is larger.
 const CAP: u64 = 1 << 20;
@@ -33,35 +36,79 @@ pub enum CheckoutError {
     NoWorktree(String),
 }
 
-/// A worktree, or the checkout itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a command is to run.
+#[derive(Debug)]
+pub enum Asked<'a> {
+    /// In the worktree of this name.
+    Worktree(&'a str),
+    /// Where the caller stands, in this tree of the repo.
+    Here(&'a Here, Tree),
+    /// In the checkout.
+    Checkout,
+}
+
+/// Where a command runs.
+#[derive(Debug)]
 pub struct Stand {
-    /// The directory.
-    pub place: VolumePath,
-    /// The worktree's admin directory; none for the checkout.
-    pub admin: Option<VolumePath>,
-    /// Whether nothing is checked out there: the directory of a bare repo.
+    /// The worktree, or the checkout itself.
+    pub tree: Tree,
+    /// The directory in it, opened: it stays this one, whatever replaces it meanwhile.
+    pub directory: OwnedFd,
+    /// The directory's path.
+    pub path: PathBuf,
+    /// Whether nothing is checked out there: it belongs to a bare repo, and to no worktree.
     pub is_empty: bool,
 }
 
-/// Finds the checkout, or the worktree that `name` means, and refuses an encrypted repo.
+/// Finds the directory that is asked for, and refuses an encrypted repo.
 ///
 /// # Errors
 /// [`CheckoutError`].
-pub fn find(repo: &policy::Repo, name: Option<&str>) -> Result<Stand, CheckoutError> {
+pub fn find(repo: &policy::Repo, asked: &Asked<'_>) -> Result<Stand, CheckoutError> {
     let layout = layout::find(&repo.place, &repo.assigned)?;
     let is_bare = layout.prove_own_quickly()?;
     let git_dir = layout.git_dir;
-    let stand = match name {
-        None => Stand {
+    let mut stand = match asked {
+        Asked::Worktree(name) => root_of(worktree(repo, &git_dir, name)?)?,
+        Asked::Here(here, tree) => still_here(repo, here, tree)?,
+        Asked::Checkout => root_of(Tree {
             place: repo.place.clone(),
             admin: None,
-            is_empty: is_bare,
-        },
-        Some(name) => worktree(repo, &git_dir, name)?,
+        })?,
     };
-    refuse_encrypted(&git_dir, &stand.place)?;
+    stand.is_empty = is_bare && stand.tree.admin.is_none();
+    refuse_encrypted(&git_dir, &stand.tree.place)?;
     Ok(stand)
+}
+
+fn root_of(tree: Tree) -> Result<Stand, CheckoutError> {
+    let directory = openat::dir(&tree.place)
+        .map_err(|error| CheckoutError::Unreadable(tree.place.to_string(), error))?;
+    Ok(Stand {
+        path: tree.place.path(),
+        directory,
+        tree,
+        is_empty: false,
+    })
+}
+
+/// Proves that the caller still stands in the tree: while the lock was waited for, a run may have
+/// removed it.
+fn still_here(repo: &policy::Repo, here: &Here, tree: &Tree) -> Result<Stand, CheckoutError> {
+    let unreadable = |error| CheckoutError::Unreadable(here.path().display().to_string(), error);
+    if here.tree(repo).map_err(unreadable)?.as_ref() != Some(tree) {
+        return Err(CheckoutError::NoWorktree(format!(
+            "`{}` is no longer in `{}`",
+            here.path().display(),
+            tree.place.path().display()
+        )));
+    }
+    Ok(Stand {
+        tree: tree.clone(),
+        directory: here.directory().map_err(unreadable)?,
+        path: here.path().to_owned(),
+        is_empty: false,
+    })
 }
 
 /// Joins a fixed name to a place, which can't lead out of it.
@@ -69,16 +116,15 @@ fn at(place: &VolumePath, name: &str) -> VolumePath {
     place.join(name).expect("a fixed name stays inside")
 }
 
-fn worktree(repo: &policy::Repo, git_dir: &VolumePath, name: &str) -> Result<Stand, CheckoutError> {
+fn worktree(repo: &policy::Repo, git_dir: &VolumePath, name: &str) -> Result<Tree, CheckoutError> {
     let (admin, path) = worktrees::find(repo, git_dir, name)
         .map_err(|error| CheckoutError::NoWorktree(error.to_string()))?;
     match survey::worktree::tree_of(&admin)
         .map_err(|error| CheckoutError::Unreadable(admin.to_string(), error))?
     {
-        Some(place) => Ok(Stand {
+        Some(place) => Ok(Tree {
             place,
             admin: Some(admin),
-            is_empty: false,
         }),
         None => Err(CheckoutError::NoWorktree(format!(
             "the worktree `{name}` is gone from `{}`",

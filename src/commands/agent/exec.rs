@@ -1,13 +1,14 @@
 //! `treewarden exec`: runs a command under its repo's lock, with the cache environment, in the
-//! checkout or a worktree.
+//! checkout or a worktree; where the caller stands, if that is in one of them.
 //!
 //! The command and all its children inherit the lock's descriptor, so the lock is held until the
 //! last of them has ended. The volume's lock is not taken: agents and runs exclude each other only
 //! repo by repo.
 
-use super::checkout::{self, CheckoutError, Stand};
+use super::checkout::{self, Asked, CheckoutError, Stand};
 use super::{child, env};
 use crate::commands::held::{HOLDS, held_above};
+use crate::commands::here::Here;
 use crate::config::policy::{self, Policy};
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
@@ -18,7 +19,8 @@ use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ use std::time::Duration;
 pub struct ExecRequest<'a> {
     /// The repo.
     pub repo: &'a policy::Repo,
-    /// A worktree's name; none for the checkout.
+    /// A worktree's name; none for where the caller stands, and else the checkout.
     pub worktree: Option<&'a str>,
     /// The program and its arguments.
     pub command: &'a [OsString],
@@ -44,6 +46,9 @@ pub enum ExecError {
     /// A parent process holds a lock already.
     #[error("{0}")]
     Holds(String),
+    /// The caller's own directory can't be inspected.
+    #[error("failed to inspect the current directory: {0}; go to another, or give --worktree")]
+    Nowhere(io::Error),
     /// The lock can't be taken.
     #[error("{0}: {1}")]
     Lock(String, Box<LockError>),
@@ -72,64 +77,92 @@ pub struct Ended {
     pub goes_on: bool,
 }
 
-/// Runs the command. `now` is called when the lock is taken.
+/// A command that is ready to run, with its repo's lock held.
+#[derive(Debug)]
+pub struct Ready<'a> {
+    repo: &'a policy::Repo,
+    lock: LockedRepo,
+    stand: Stand,
+    command: Command,
+}
+
+/// Takes the lock, and prepares the command. `now` is called when the lock is taken.
 ///
 /// # Errors
 /// [`ExecError`].
-pub fn exec(
+pub fn prepare<'a>(
     policy: &Policy,
-    request: &ExecRequest<'_>,
+    request: &ExecRequest<'a>,
     now: impl FnOnce() -> DateTime<Utc>,
-) -> Result<Ended, ExecError> {
+) -> Result<Ready<'a>, ExecError> {
     if let Some(why) = held_above() {
         return Err(ExecError::Holds(why));
     }
     volume::prove(&policy.volume)?;
     let repo = request.repo;
+    let here = request.worktree.is_none().then(Here::now).transpose();
+    let here = here.map_err(ExecError::Nowhere)?;
+    let asked = match (request.worktree, &here) {
+        (Some(name), _) => Asked::Worktree(name),
+        (None, Some(here)) => match here.tree(repo).map_err(ExecError::Nowhere)? {
+            Some(tree) => Asked::Here(here, tree),
+            None => Asked::Checkout,
+        },
+        (None, None) => Asked::Checkout,
+    };
     let locks = policy.volume.locks();
     let busy = |error| ExecError::Lock(repo.name.clone(), Box::new(error));
-    let mut lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, request.wait)
+    let lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, request.wait)
         .map_err(busy)?;
     let refused = |error| ExecError::Checkout(repo.name.clone(), error);
-    let stand = checkout::find(repo, request.worktree).map_err(refused)?;
-    if stand.is_empty {
-        tracing::warn!(
-            repo = repo.name,
-            "it is a bare repo, so nothing is checked out in `{}`, where the command runs; `--worktree NAME` runs it in a worktree",
-            stand.place.path().display()
-        );
+    let stand = checkout::find(repo, &asked).map_err(refused)?;
+    Ok(Ready {
+        command: command(policy, request, &stand),
+        repo,
+        lock,
+        stand,
+    })
+}
+
+impl Ready<'_> {
+    /// Returns the directory that the command will run in.
+    pub fn path(&self) -> &Path {
+        &self.stand.path
     }
-    let directory = openat::dir(&stand.place)
-        .map_err(|error| refused(CheckoutError::Unreadable(stand.place.to_string(), error)))?;
-    let command = command(policy, request, &stand, &directory);
-    let program = command.get_program().to_owned();
-    let failed = |cause| ExecError::Start {
-        program: program.clone(),
-        cause,
-    };
-    lock.share().map_err(failed)?;
-    sign_of_life(&stand);
-    let ended = child::run(command, || {
-        sign_of_life(&stand);
-        lock.beat()
-    });
-    let ended = ended.map_err(failed)?;
-    match ended.lost {
-        Some(error) => Err(ExecError::Lost(repo.name.clone(), Box::new(error))),
-        None => Ok(Ended {
-            code: ended.code,
-            goes_on: ended.goes_on,
-        }),
+
+    /// Returns whether nothing is checked out there, because the repo is bare.
+    pub fn is_empty(&self) -> bool {
+        self.stand.is_empty
+    }
+
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// [`ExecError`].
+    pub fn run(mut self) -> Result<Ended, ExecError> {
+        let program = self.command.get_program().to_owned();
+        let failed = |cause| ExecError::Start {
+            program: program.clone(),
+            cause,
+        };
+        self.lock.share().map_err(failed)?;
+        sign_of_life(&self.stand);
+        let ended = child::run(self.command, || {
+            sign_of_life(&self.stand);
+            self.lock.beat()
+        });
+        let ended = ended.map_err(failed)?;
+        match ended.lost {
+            Some(error) => Err(ExecError::Lost(self.repo.name.clone(), Box::new(error))),
+            None => Ok(Ended {
+                code: ended.code,
+                goes_on: ended.goes_on,
+            }),
+        }
     }
 }
 
-/// Builds the command, which starts in `directory`: the one at `stand`, opened.
-fn command(
-    policy: &Policy,
-    request: &ExecRequest<'_>,
-    stand: &Stand,
-    directory: &OwnedFd,
-) -> Command {
+fn command(policy: &Policy, request: &ExecRequest<'_>, stand: &Stand) -> Command {
     let (program, arguments) = request
         .command
         .split_first()
@@ -142,16 +175,16 @@ fn command(
         .args(arguments)
         .envs(env::variables(policy))
         .env(HOLDS, &request.repo.name)
-        .env("PWD", stand.place.path());
+        .env("PWD", &stand.path);
     // By its descriptor: this is the directory that was checked, whatever replaces it meanwhile.
-    command.current_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+    command.current_dir(format!("/proc/self/fd/{}", stand.directory.as_raw_fd()));
     command
 }
 
 /// Marks a worktree as active while a command runs in it, whether it writes there or not. A mark
 /// that can't be written is only logged.
 fn sign_of_life(stand: &Stand) {
-    if let Some(Err(error)) = stand.admin.as_ref().map(touch) {
+    if let Some(Err(error)) = stand.tree.admin.as_ref().map(touch) {
         tracing::debug!(%error, "failed to write the worktree's heartbeat");
     }
 }

@@ -37,8 +37,8 @@ use std::time::Duration;
 /// A request for a new worktree.
 #[derive(Debug)]
 pub struct AddRequest<'a> {
-    /// The repo's name in the config.
-    pub repo: &'a str,
+    /// The repo.
+    pub repo: &'a policy::Repo,
     /// The worktree's directory.
     pub name: &'a str,
     /// The start of its branch; none for origin's branch of that name, or else its default branch.
@@ -71,7 +71,7 @@ struct Start {
 /// # Errors
 /// [`WorkError`]: no worktree was created, not even in part.
 pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Added, WorkError> {
-    let repo = super::named(policy, request.repo)?;
+    let repo = request.repo;
     let branch = request.branch.unwrap_or(request.name);
     prove_names(request.name, branch)?;
     volume::prove(&policy.volume)?;

@@ -3,7 +3,7 @@
 //! It changes nothing and takes no lock, so an agent may be at work meanwhile. A repo that can't be
 //! read is listed as a failure.
 
-use crate::commands::worktrees::{WorkError, around, named};
+use crate::commands::worktrees::{WorkError, around};
 use crate::config::policy::{self, Policy};
 use crate::facts::worktree::Worktree as Tree;
 use crate::fs::stop::Stop;
@@ -21,15 +21,14 @@ use chrono::{DateTime, Utc};
 /// Returns the worktrees of a repo, or of all.
 ///
 /// # Errors
-/// [`WorkError`]: no such repo, or the volume is not what it should be. A repo that can't be read
-/// is among the failures.
+/// [`WorkError`]: the volume is not what it should be. A repo that can't be read is among the
+/// failures.
 pub fn list(
     policy: &Policy,
-    repo: Option<&str>,
+    repo: Option<&policy::Repo>,
     stop: &Stop,
     now: DateTime<Utc>,
 ) -> Result<Listing, WorkError> {
-    let one = repo.map(|name| named(policy, name)).transpose()?;
     volume::prove(&policy.volume)?;
     let around = around(policy);
     let mut listing = Listing {
@@ -40,7 +39,7 @@ pub fn list(
     for repo in policy
         .repos
         .iter()
-        .filter(|repo| one.is_none_or(|one| one.name == repo.name))
+        .filter(|listed| repo.is_none_or(|repo| repo.name == listed.name))
     {
         match of(repo, &around, stop, now) {
             Ok(rows) => listing

@@ -5,7 +5,7 @@
 //! refused, unless the work is to be rescued first. An unknown, locked or in-progress tree is never
 //! removed.
 
-use super::{Claim, Locked, WorkError, around, find, named};
+use super::{Claim, Locked, WorkError, around, find};
 use crate::apply::repo::{RepoExecutor, StepError};
 use crate::apply::trash::Emptied;
 use crate::config::policy::{self, Age, Policy, Worktrees};
@@ -26,8 +26,8 @@ use std::time::Duration;
 /// A request to remove a worktree.
 #[derive(Debug)]
 pub struct RemoveRequest<'a> {
-    /// The repo's name in the config.
-    pub repo: &'a str,
+    /// The repo.
+    pub repo: &'a policy::Repo,
     /// The worktree's name, or its path.
     pub name: &'a str,
     /// Whether unsaved work is rescued; if not, a tree that has some stays.
@@ -45,7 +45,7 @@ pub fn remove(
     request: &RemoveRequest<'_>,
     stop: &Stop,
 ) -> Result<String, WorkError> {
-    let repo = named(policy, request.repo)?;
+    let repo = request.repo;
     volume::prove(&policy.volume)?;
     let claim = Claim::of("worktree remove", request.wait);
     let Locked { lock, trash } = Locked::take(policy, repo, claim, stop)?;

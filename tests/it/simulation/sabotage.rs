@@ -365,6 +365,7 @@ fn a_night(sim: &mut Sim, oracle: &mut Oracle, harm: impl FnOnce(&Sim)) -> Vec<S
 }
 
 #[test]
+#[ignore = "needs a quarter of a minute"]
 fn every_harm_is_caught() {
     let (mut sim, mut oracle) = grown(Size {
         repos: 2,
