@@ -3,7 +3,7 @@
 //! remedy that helps.
 
 use super::enroll::{said, unenrolled};
-use super::support::repo::{LAYOUTS, Layout, Repo};
+use super::support::repo::{LAYOUTS, Layout, Repo, Tree};
 use super::support::snapshot::snapshot;
 use super::support::{World, age_all, git, remove, same, write};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use treewarden::plan::gc::GcAction;
 use treewarden::report::usage::Part;
-use treewarden::report::{Counts, RepoOutcome, RunReport};
+use treewarden::report::{Counts, RepoOutcome, RunReport, TreeOutcome};
 
 const SHOP: &str = "acme/shop";
 
@@ -203,6 +203,25 @@ fn every_command_works_wherever_the_git_dir_is() {
         let store = used.iter().find(|used| used.what == Part::Store).unwrap();
         let git_dir = shop.git_dir("");
         assert_eq!(store.path, git_dir.components().as_path());
+    }
+}
+
+/// A bare clone has no `logs`, and a detached worktree makes none.
+#[test]
+fn work_is_rescued_in_a_bare_repo_that_has_no_reflogs_yet() {
+    for layout in [Layout::Bare, Layout::Hub] {
+        let world = World::new();
+        let shop = cloned(&world, layout);
+        let path = world.at("worktrees/acme__shop/fix");
+        let text = path.to_str().unwrap();
+        shop.git(&["worktree", "add", "-q", "--detach", text, "main"]);
+        let tree = Tree::of(path);
+        tree.write("notes.txt", "mine\n").age(31.0);
+        assert!(!shop.git_dir("logs").exists());
+        let report = world.night();
+        assert_eq!(report.repos[0].worktrees[0].outcome, TreeOutcome::Reaped);
+        assert_eq!(shop.refs("refs/treewarden/rescue").len(), 1);
+        assert_eq!(shop.fsck(), "");
     }
 }
 
@@ -439,6 +458,7 @@ fn a_git_annex_repo_is_maintained_and_its_trees_stay() {
     annex(&tree.path, &["fsck", "--quiet"]);
     assert_eq!(shop.fsck(), "");
     // The remedy: then it is like any other tree, and the annex still has all of it.
+    let annexed = snapshot(&shop.git_dir("annex"));
     remove(&tree.path.join(".git"));
     let text = format!("gitdir: {}\n", tree.admin.display());
     write(&tree.path.join(".git"), text);
@@ -448,7 +468,7 @@ fn a_git_annex_repo_is_maintained_and_its_trees_stay() {
     same(
         "what is git-annex's",
         &snapshot(&shop.git_dir("annex")),
-        &before[0],
+        &annexed,
     );
     assert_eq!(world.night().repos[0].outcome, RepoOutcome::Maintained);
     annex(&shop.path, &["fsck", "--quiet"]);

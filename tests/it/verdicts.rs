@@ -1466,7 +1466,7 @@ fn the_table_holds_wherever_the_git_dir_is() {
 }
 
 /// Creates a repo with this layout for each group.
-fn rows_of<'a>(world: &'a World, layout: Layout) -> Vec<(Repo<'a>, Vec<Before>)> {
+fn rows_of(world: &World, layout: Layout) -> Vec<(Repo<'_>, Vec<Before>)> {
     let repos: Vec<Repo<'_>> = GROUPS
         .iter()
         .map(|group| world.repo(&format!("acme/{}", group.name)))

@@ -16,6 +16,7 @@ const UNKNOWN: &str = "Maintained unknown keep";
 pub(super) fn cases() -> Vec<Case> {
     files()
         .into_iter()
+        .chain(to_others())
         .chain(directories())
         .chain(trees())
         .collect()
@@ -54,14 +55,70 @@ fn moved_again(evil: &Evil<'_>, from: &Path, to: &Path) {
     }
 }
 
-/// The git dir is at `away`, and `.git` says something else.
+/// Moves the git dir to `away`, and lets `.git` say something else.
+fn says(name: &str, row: &'static str, words: &str, text: &'static str) -> Case {
+    Case::new(name, row, words, move |evil| {
+        moved(evil, &evil.repo.path.join("away"));
+        write(&evil.repo.path.join(".git"), evil.fill(text));
+    })
+}
+
+/// `.git` leads to what belongs to others.
+fn to_others() -> Vec<Case> {
+    vec![
+        says(
+            "leads-to-an-enrolled-repo",
+            refused(),
+            "they are one repo",
+            "gitdir: ../acme__honest/.git\n",
+        ),
+        says(
+            "leads-to-an-enrolled-tree",
+            refused(),
+            "this is a worktree",
+            "gitdir: ../acme__honest/.git/worktrees/landed\n",
+        ),
+        says(
+            "leads-above-an-enrolled-repo",
+            refused(),
+            "they are one repo",
+            "gitdir: ../acme__honest\n",
+        ),
+        says(
+            "leads-to-a-tenant",
+            refused(),
+            "enroll `acme__victim` instead",
+            "gitdir: {victim}\n",
+        ),
+        says(
+            "leads-to-a-tenants-tree",
+            refused(),
+            "this is a worktree",
+            "gitdir: {victim}worktrees/landed\n",
+        ),
+        says(
+            "leads-to-the-state",
+            refused(),
+            "for something else",
+            "gitdir: ../.treewarden\n",
+        ),
+        says(
+            "leads-into-the-state",
+            refused(),
+            "for something else",
+            "gitdir: ../.treewarden/locks\n",
+        ),
+        says(
+            "leads-to-a-cache",
+            refused(),
+            "for something else",
+            "gitdir: ../caches/models/llm\n",
+        ),
+    ]
+}
+
+/// `.git` leads home, nowhere or outside.
 fn files() -> Vec<Case> {
-    let says = |name: &str, row: &'static str, words: &str, text: &'static str| {
-        Case::new(name, row, words, move |evil| {
-            moved(evil, &evil.repo.path.join("away"));
-            write(&evil.repo.path.join(".git"), evil.fill(text));
-        })
-    };
     let outside = "outside the volume";
     vec![
         says("leads-home", FINE, "", "gitdir: ./away\n"),
@@ -112,54 +169,6 @@ fn files() -> Vec<Case> {
             refused(),
             "is missing",
             "gitdir: ./\u{1b}[2J\u{202e}\n",
-        ),
-        says(
-            "leads-to-an-enrolled-repo",
-            refused(),
-            "they are one repo",
-            "gitdir: ../acme__honest/.git\n",
-        ),
-        says(
-            "leads-to-an-enrolled-tree",
-            refused(),
-            "this is a worktree",
-            "gitdir: ../acme__honest/.git/worktrees/landed\n",
-        ),
-        says(
-            "leads-above-an-enrolled-repo",
-            refused(),
-            "they are one repo",
-            "gitdir: ../acme__honest\n",
-        ),
-        says(
-            "leads-to-a-tenant",
-            refused(),
-            "enroll `acme__victim` instead",
-            "gitdir: {victim}\n",
-        ),
-        says(
-            "leads-to-a-tenants-tree",
-            refused(),
-            "this is a worktree",
-            "gitdir: {victim}worktrees/landed\n",
-        ),
-        says(
-            "leads-to-the-state",
-            refused(),
-            "for something else",
-            "gitdir: ../.treewarden\n",
-        ),
-        says(
-            "leads-into-the-state",
-            refused(),
-            "for something else",
-            "gitdir: ../.treewarden/locks\n",
-        ),
-        says(
-            "leads-to-a-cache",
-            refused(),
-            "for something else",
-            "gitdir: ../caches/models/llm\n",
         ),
         Case::new("leads-at-length", FAILED, "failed to read", |evil| {
             moved(evil, &evil.repo.path.join("away"));

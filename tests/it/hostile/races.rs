@@ -236,7 +236,9 @@ fn a_git_file_is_swapped_while_its_git_dir_is_maintained() {
     };
     let round = AtomicU64::new(0);
     race(prepare, |evil| {
-        let number = round.fetch_add(1, Ordering::Relaxed) as usize % 5;
+        let number = (round.fetch_add(1, Ordering::Relaxed) % 5)
+            .try_into()
+            .unwrap();
         let away = evil.repo.path.join("away");
         for _there_and_back in 0..2 {
             exchange(CWD, &evil.repo.path.join(".git"), &named(evil, number));
