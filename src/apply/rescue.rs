@@ -7,7 +7,6 @@
 //! commits that only this worktree reached. The rescue is read back and compared before the tree
 //! may be removed. The worktree itself is not touched.
 
-use super::ownership::{directories, owner_of};
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
 use crate::fs::humanize;
@@ -169,10 +168,6 @@ fn store(
     commit: Oid,
 ) -> Result<String, RescueError> {
     sync(shadow, Path::new("objects"))?;
-    make_logs(shadow).map_err(|cause| RescueError::File {
-        path: shadow.git_dir().path().join("logs"),
-        cause,
-    })?;
     let mut free = name.to_owned();
     for number in 2.. {
         match repo.reference(
@@ -201,14 +196,6 @@ fn store(
             "`{free}` names something else"
         ))),
     }
-}
-
-/// Creates the directory of the reflogs, which a bare repo begins without: libgit2 can't, since in
-/// the shadow it is a link.
-fn make_logs(shadow: &Shadow) -> io::Result<()> {
-    let git_dir = openat::dir(shadow.git_dir())?;
-    let owner = owner_of(shadow.git_dir())?;
-    directories(git_dir, Path::new("logs"), owner, &|_| 0o755).map(drop)
 }
 
 fn sync(shadow: &Shadow, directory: &Path) -> Result<(), RescueError> {
