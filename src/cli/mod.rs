@@ -90,7 +90,8 @@ enum Command {
     Report {
         #[command(flatten)]
         pass: Pass,
-        /// Show what would go by then, as `7d` from now, `2026-12-24`, or `2026-12-24T03:00:00Z`
+        /// Show what would go by then: `36 hours` or `2 weeks` from now, `2026-12-24`, `2026-12-24
+        /// 03:00` (UTC), or `2026-12-24T03:00:00Z`
         #[arg(long, value_name = "TIME")]
         as_of: Option<units::Moment>,
     },
@@ -136,7 +137,7 @@ struct Pass {
     /// Do only these parts of the work
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,...")]
     only: Vec<Part>,
-    /// Stop after this time, as `2h` [default: the config's run.deadline]
+    /// Stop after this time, as `2h`, `90m` or `1h30m` [default: the config's run.deadline]
     #[arg(long, value_name = "TIME")]
     deadline: Option<units::Time>,
     /// Go on though nothing ran for more than a week: runs were missed, and the clock is right

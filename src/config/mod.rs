@@ -7,6 +7,7 @@
 mod address;
 mod alerts;
 mod caches;
+mod keep;
 pub mod policy;
 mod problem;
 mod raw;

@@ -2,6 +2,7 @@
 //! exists only if every line of the config is valid.
 
 pub use super::address::Address;
+pub use super::keep::Keep;
 use crate::facts::cache::{CacheKind, Size};
 use crate::facts::worktree::MadeAgain;
 use crate::fs::assigned::Assigned;
@@ -195,6 +196,12 @@ pub struct Worktrees {
     /// How long the lock of a dead process keeps its tree, counted from the lock's creation or the
     /// tree's last activity, whichever is later.
     pub dead_locks: Age,
+    /// Which trees stay, whatever their age.
+    pub keep: Keep,
+    /// Above this number, landed and saved trees are removed before their age.
+    pub max_trees: Option<usize>,
+    /// Above this many bytes of all trees together, likewise.
+    pub max_bytes: Option<u64>,
     /// Globs relative to the volume's root that match trees: presets expanded, then the custom
     /// `roots`.
     pub roots: Vec<String>,

@@ -38,6 +38,8 @@ pub struct Worktree {
     pub missing_since: Option<DateTime<Utc>>,
     /// The mark says that it went missing with many others at once, so its grace doesn't run.
     pub missing_at_once: bool,
+    /// What deleting it would free, in bytes; none if that wasn't asked for or can't be measured.
+    pub bytes: Option<u64>,
     /// The operator's rules about regenerable paths, besides the known ones.
     pub made_again: Arc<[MadeAgain]>,
     /// What was found at `path`.

@@ -65,6 +65,20 @@ pub fn span(age: TimeDelta) -> String {
     plural(u64::try_from(number).unwrap_or(0), unit)
 }
 
+/// Formats an age of a config exactly: `36 hours`, `7 days`, `90 minutes`.
+pub fn exact(age: TimeDelta) -> String {
+    let whole = |unit: u64| {
+        let seconds = u64::try_from(age.num_seconds()).unwrap_or(0);
+        let is_whole = age.subsec_nanos() == 0 && seconds >= unit && seconds.is_multiple_of(unit);
+        is_whole.then(|| seconds.checked_div(unit).unwrap_or_default())
+    };
+    let in_one = [(DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")]
+        .into_iter()
+        .find_map(|(unit, name)| Some(plural(whole(unit)?, name)));
+    in_one
+        .unwrap_or_else(|| humantime::format_duration(age.to_std().unwrap_or_default()).to_string())
+}
+
 /// Formats it briefly and exactly, in days from the third on: `24 h`, `7 d`.
 pub fn short_span(age: Duration) -> String {
     let whole = |unit| age.as_secs().checked_div(unit).unwrap_or_default();
@@ -219,6 +233,21 @@ mod tests {
                 "30 days"
             ]
         );
+        let minutes = [0, 1, 60, 90, 24 * 60, 36 * 60, 37 * 60 + 30, 7 * 24 * 60];
+        assert_eq!(
+            minutes.map(|age| exact(TimeDelta::minutes(age))),
+            [
+                "0s",
+                "1 minute",
+                "1 hour",
+                "90 minutes",
+                "1 day",
+                "36 hours",
+                "2250 minutes",
+                "7 days"
+            ]
+        );
+        assert_eq!(exact(TimeDelta::seconds(90)), "1m 30s");
         let short = [0, 5400, HOUR, DAY, 2 * DAY, 3 * DAY, 7 * DAY + HOUR].map(Duration::from_secs);
         assert_eq!(
             short.map(short_span),

@@ -9,6 +9,7 @@
     warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
 )]
 
+pub mod caps;
 pub mod class;
 pub mod clock;
 pub mod evict;

@@ -102,7 +102,7 @@ fn is_new(rescue: &Rescue, now: DateTime<Utc>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::policy::Age;
+    use crate::config::policy::{Age, Keep};
     use crate::facts::rescue::Own;
     use std::time::Duration;
 
@@ -119,6 +119,9 @@ mod tests {
             unsaved: Age::Never,
             fresh: Age::Never,
             dead_locks: Age::Never,
+            keep: Keep::default(),
+            max_trees: None,
+            max_bytes: None,
             roots: Vec::new(),
             rescue_max: 0,
             rescue_keep: keep_days * DAY,

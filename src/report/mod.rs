@@ -178,6 +178,9 @@ pub struct Repo {
     pub rescues: Rescues,
     /// Repacking.
     pub gc: Gc,
+    /// What `worktrees.max_trees` and `max_bytes` say about the trees that stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_cap: Option<String>,
     /// Its worktrees: first those to remove, in order, then those that stay, by path.
     pub worktrees: Vec<Worktree>,
     /// Single steps that failed while the rest went on, each with its remedy.

@@ -135,6 +135,11 @@ pub fn prune(plan: &Plan) -> Prune {
     }
 }
 
+/// Returns what caps say about the trees that stay.
+pub fn over_cap(plan: &Plan) -> Option<String> {
+    plan.over_cap.as_ref().map(ToString::to_string)
+}
+
 /// Returns the rescues that the plan lets expire.
 pub fn rescues(plan: &Plan) -> Rescues {
     let expired = plan.expire.iter().map(|(rescue, because)| Expired {

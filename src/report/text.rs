@@ -134,6 +134,7 @@ fn is_idle(report: &RunReport, troubles: &[Trouble]) -> bool {
             && repo.gc.stale_locks.is_empty()
             && repo.prune.dropped.is_empty()
             && repo.rescues.expired.is_empty()
+            && repo.over_cap.is_none()
             && repo
                 .worktrees
                 .iter()

@@ -48,6 +48,7 @@ impl RunContext<'_> {
                 ..RepoResult::of(row)
             };
             result.row.worktrees = rows::worktrees(plan, &decided.facts.unregistered, self.now);
+            result.row.over_cap = rows::over_cap(plan);
             result.row.prune = rows::prune(plan);
             result.row.rescues = rows::rescues(plan);
             result.row.gc = rows::gc(plan, &decided.facts.store);

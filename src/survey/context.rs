@@ -25,6 +25,8 @@ pub struct Context<'a> {
     pub is_stale: IsStale,
     /// The rest of the volume.
     pub around: &'a VolumeContext,
+    /// Whether trees are measured.
+    pub measured: bool,
     /// The operator's rules about regenerable paths.
     pub made_again: &'a Arc<[MadeAgain]>,
     /// The bases of stashes: full names of branches, ids of commits.

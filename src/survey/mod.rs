@@ -28,6 +28,7 @@ pub(crate) mod index;
 pub mod known;
 pub mod landed;
 mod lines;
+pub mod lock_reason;
 pub mod lockfiles;
 pub mod memory;
 pub mod missing;

@@ -263,48 +263,9 @@ fn parent(pid: u32) -> Option<u32> {
         .ok()
 }
 
-/// Returns the process that a lock's reason names: `claude agent fix-cart (pid 4299)`, `pid: 4299`,
-/// `PID=4299`.
-pub fn pid_in(reason: &str) -> Option<u32> {
-    let lower = reason.to_ascii_lowercase();
-    let named = |(at, word): (usize, &str)| {
-        let (before, from) = lower.split_at_checked(at)?;
-        let behind = from.strip_prefix(word)?;
-        let alone = !before.ends_with(|c: char| c.is_ascii_alphanumeric());
-        let rest = behind.trim_start_matches([' ', ':', '=', '#']);
-        let digits = rest
-            .split(|c: char| !c.is_ascii_digit())
-            .next()
-            .unwrap_or_default();
-        digits
-            .parse()
-            .ok()
-            .filter(|&pid: &u32| alone && pid > 0 && rest.len() < behind.len())
-    };
-    lower.match_indices("pid").find_map(named)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_reason_names_its_process() {
-        for (reason, pid) in [
-            ("claude agent fix-cart (pid 4299)", Some(4299)),
-            ("agent pid: 7", Some(7)),
-            ("PID=12, host a", Some(12)),
-            ("held by pid #99", Some(99)),
-            ("a rapid 12 of them", None),
-            ("pid", None),
-            ("pid 0", None),
-            ("pid 99999999999", None),
-            ("pid12 of the plan", None),
-            ("shown at the fair until Friday", None),
-        ] {
-            assert_eq!(pid_in(reason), pid, "{reason}");
-        }
-    }
 
     #[test]
     fn a_process_that_proc_hides_is_not_dead() {

@@ -136,6 +136,7 @@ impl RepoSurvey<'_> {
             look_before: self.times.look_before,
             is_stale: self.times.is_stale,
             around: self.around,
+            measured: self.policy.worktrees.max_bytes.is_some(),
             made_again: &self.policy.worktrees.made_again,
             stashed,
             kept: &asked.kept,

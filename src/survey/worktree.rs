@@ -5,9 +5,9 @@
 
 use super::context::Context;
 use super::known::{Known, head_of};
+use super::lock_reason::holders;
 use super::moves::{self, Moves};
-use super::processes::pid_in;
-use super::{doubt, nested, reach};
+use super::{doubt, nested, reach, size};
 use crate::facts::repo::LeftoverKind;
 use crate::facts::worktree::{DeadLock, State, Worktree};
 use crate::fs::openat::{self, Listed, found};
@@ -69,6 +69,7 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
         in_use: None,
         missing_since: None,
         missing_at_once: false,
+        bytes: None,
         made_again: context.made_again.clone(),
         state: State::NotLooked,
     };
@@ -82,6 +83,9 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
                 look_whole(context, &mut tree, &listed)
                     .unwrap_or_else(|error| tree.state = unknown("look", &error));
             }
+            if context.measured && matches!(tree.state, State::NotLooked | State::Looked(_)) {
+                tree.bytes = measured(&tree, context.stop);
+            }
             tree
         }
         Err(error) => Worktree {
@@ -90,6 +94,13 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
             ..blank
         },
     }
+}
+
+/// Returns what deleting a tree and its registration would free; none if that can't be measured.
+fn measured(tree: &Worktree, stop: &Stop) -> Option<u64> {
+    let place = VolumePath::new(tree.admin.root(), &tree.path).ok()?;
+    let size = size::size(&[place, tree.admin.clone()], stop);
+    size.ok().map(|size| size.bytes)
 }
 
 /// Distinguishes a malformed tree from a failing file system: the tree stays either way, but the
@@ -163,20 +174,23 @@ fn commit_of(repo: &Repository, branch: &str) -> io::Result<Option<Oid>> {
     }
 }
 
-/// Returns the lock if its reason names a process that is known to be dead.
+/// Returns the lock if every process that its reason names is known to be dead.
 fn dead_lock(
     context: &Context<'_>,
     tree: &Worktree,
     listed: &Listed,
 ) -> io::Result<Option<DeadLock>> {
-    let Some(pid) = tree.locked.as_deref().and_then(pid_in) else {
+    let host = rustix::system::uname();
+    let reason = tree.locked.as_deref().unwrap_or_default();
+    let pids = holders(reason, &host.nodename().to_string_lossy());
+    let Some(&pid) = pids.last() else {
         return Ok(None);
     };
     let Some(stat) = listed.stat("locked")? else {
         return Ok(None);
     };
-    let dead = context.around.processes.is_dead(context.place, pid) == Some(true);
-    Ok(dead.then(|| DeadLock {
+    let is_dead = |pid: &u32| context.around.processes.is_dead(context.place, *pid) == Some(true);
+    Ok(pids.iter().all(is_dead).then(|| DeadLock {
         pid,
         since: written(&stat),
     }))

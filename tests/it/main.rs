@@ -7,6 +7,7 @@ mod bad_input;
 mod busy_caches;
 mod busy_probe;
 mod caches;
+mod caps;
 mod cli;
 mod config;
 mod confined;

@@ -29,6 +29,9 @@ pub(in crate::plan) fn policy() -> policy::Repo {
             unsaved: age(30),
             fresh: age(7),
             dead_locks: Age::Never,
+            keep: policy::Keep::default(),
+            max_trees: None,
+            max_bytes: None,
             roots: Vec::new(),
             rescue_max: 0,
             rescue_keep: Duration::from_hours(24),
@@ -61,6 +64,7 @@ pub(in crate::plan) fn tree(idle_hours: i64, state: State) -> Worktree {
         in_use: None,
         missing_since: None,
         missing_at_once: false,
+        bytes: None,
         made_again: [].into(),
         state,
     }
