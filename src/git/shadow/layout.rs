@@ -174,8 +174,13 @@ impl Layout {
             if named.as_ref() == Some(place) {
                 return Ok(());
             }
+            let remedy = if self.is_elsewhere() {
+                "enroll that instead, or unset it if the checkout has moved"
+            } else {
+                "unset it"
+            };
             return refuse(format!(
-                "`{git_dir}/config` sets core.worktree = {worktree}: the checkout would be elsewhere; unset it"
+                "`{git_dir}/config` sets core.worktree = {worktree}: the checkout would be elsewhere; {remedy}"
             ));
         }
         if !self.is_elsewhere() {
@@ -332,7 +337,7 @@ fn named_by(place: &VolumePath, git: &VolumePath) -> Result<VolumePath, Refusal>
     }
     if kind_of(&at(&git_dir, "commondir"))?.is_some() {
         return Err(refuse(format!(
-            "leads to `{git_dir}`: this is a worktree; name the main checkout in the config, which its worktrees belong to"
+            "leads to `{git_dir}`: this is a worktree; name the main checkout, or the bare repo, that it belongs to"
         )));
     }
     Ok(git_dir)
