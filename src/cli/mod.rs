@@ -6,13 +6,11 @@
 
 use crate::commands::check;
 use crate::commands::demo;
-use crate::commands::init;
 use crate::commands::repos;
-use crate::config::{self, policy, policy::Policy, units};
+use crate::config::{policy, policy::Policy, units};
 use crate::fs::atomic::outside;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
-use crate::fs::volume_path::VolumePath;
 use crate::plan::repo::Only;
 use crate::report::journal;
 use crate::report::{
@@ -31,7 +29,9 @@ use std::process::ExitCode;
 
 mod agents;
 mod checkouts;
+mod config_file;
 mod hook;
+mod init;
 mod night;
 mod rescues;
 mod shard;
@@ -48,8 +48,9 @@ mod shard;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// The config file. Default: /etc/treewarden/treewarden.yaml, else ./config/treewarden.yaml
-    #[arg(long, global = true, env = "TREEWARDEN_CONFIG", value_name = "FILE")]
+    /// The config file. Default: what `TREEWARDEN_CONFIG` names, else
+    /// `~/.config/treewarden/treewarden.yaml`, else `/etc/treewarden/treewarden.yaml`
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How logs are written to standard error
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
@@ -75,14 +76,8 @@ enum Command {
         at: Option<PathBuf>,
     },
     /// Prepare a volume: the state directory, and a sentinel that names the volume and the path it
-    /// is mounted at
-    Init {
-        /// The volume's root, at the path that the agents see
-        root: PathBuf,
-        /// The state directory's name inside it, as in the config
-        #[arg(long, default_value = config::policy::STATE)]
-        state: PathBuf,
-    },
+    /// is mounted at. With --discover, find what is there first and write a config
+    Init(init::Init),
     /// Maintain the volume: this is what the scheduled job runs
     Run(Pass),
     /// Show what a run would do, changing nothing (the same as `run --dry-run`), and what fills the
@@ -229,10 +224,10 @@ fn complain(exit: &Exit) {
 }
 
 fn dispatch(cli: Cli) -> Result<u8, Exit> {
-    let config = || load(cli.config.as_deref());
+    let config = || config_file::load(cli.config.as_deref());
     match cli.command {
         Command::Demo { at } => demo(at.as_deref()),
-        Command::Init { root, state } => init(&root, &state),
+        Command::Init(asked) => asked.run(cli.config.as_deref()),
         Command::Run(pass) => night(
             &config()?,
             &pass,
@@ -268,17 +263,6 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         Command::Rescue(command) => rescues::rescue(&config()?, &command),
         Command::Agents(command) => command.run(&config()?),
     }
-}
-
-fn load(named: Option<&Path>) -> Result<Policy, Exit> {
-    let default = [
-        Path::new("/etc/treewarden/treewarden.yaml"),
-        Path::new("config/treewarden.yaml"),
-    ];
-    let path = named
-        .or_else(|| default.into_iter().find(|path| path.exists()))
-        .unwrap_or(default[0]);
-    config::load(path).map_err(usage)
 }
 
 fn asked(pass: &Pass) -> Result<Options, Exit> {
@@ -397,25 +381,6 @@ fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     } else {
         0
     })
-}
-
-fn init(root: &Path, state: &Path) -> Result<u8, Exit> {
-    let root = std::path::absolute(root).map_err(usage)?;
-    let place = VolumePath::new(&root.as_path().into(), state).map_err(usage)?;
-    let sentinel = init::init(
-        &config::policy::Volume {
-            root: root.into(),
-            state: place,
-        },
-        clock::now(),
-    )
-    .map_err(refused)?;
-    print(&format!(
-        "prepared `{}` as volume {}\n",
-        sentinel.root.display(),
-        sentinel.id
-    ))?;
-    Ok(0)
 }
 
 fn check_all(policy: &Policy) -> Result<u8, Exit> {

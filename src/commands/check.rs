@@ -8,8 +8,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git;
 use crate::git::confine;
-use crate::git::shadow::Shadow;
-use crate::git::shadow::layout;
+use crate::git::shadow::{Refusal, Shadow, layout};
 use crate::lock;
 use crate::plan::reason::NO_DEFAULT_BRANCH;
 use crate::report::words;
@@ -76,10 +75,7 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
 /// Checks whether a repo can be maintained, and who holds its lock.
 fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Line {
     let what = format!("repo {}", repo.name);
-    let shadow = layout::find(&repo.place, &repo.assigned)
-        .and_then(|layout| Shadow::of(&layout, stop))
-        .and_then(|shadow| survey::damage::prove_whole(&shadow, stop).map(|()| shadow));
-    let shadow = match shadow {
+    let shadow = match sound(repo, stop) {
         Ok(shadow) => shadow,
         Err(refusal) => return bad(what, refusal),
     };
@@ -91,6 +87,16 @@ fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Line {
         Ok(Err(holder)) => ok(what, lock::LockError::Busy(holder).to_string()),
         Err(error) => bad(what, error),
     }
+}
+
+/// Proves that a repo can be maintained, whoever holds its lock.
+///
+/// # Errors
+/// [`Refusal`] says why not.
+pub fn sound(repo: &policy::Repo, stop: &Stop) -> Result<Shadow, Refusal> {
+    let shadow = Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)?;
+    survey::damage::prove_whole(&shadow, stop)?;
+    Ok(shadow)
 }
 
 /// Checks a cache's directory.

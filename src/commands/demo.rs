@@ -3,7 +3,7 @@
 //! Everything is real: repos and worktrees made by git2, caches in the layouts of their tools,
 //! files with old timestamps. It builds only in a directory of its own.
 
-use crate::commands::init::init;
+use crate::commands::init::prepare;
 use crate::config;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
@@ -89,7 +89,7 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     fs::write(&file, &text)?;
     let policy = config::parse(&file.display().to_string(), &text)?;
     let now = clock::now();
-    init(&policy.volume, now)?;
+    prepare(&policy.volume, now)?;
     let sample = Sample { root, now };
     // The sample's files are made to look old, so their change times don't count.
     clock::is_a_sample();

@@ -20,6 +20,7 @@ pub mod units;
 mod values;
 
 pub use problem::{ConfigError, Problem};
+pub use roots::own_places;
 
 use policy::Policy;
 use std::path::Path;

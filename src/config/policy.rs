@@ -21,6 +21,8 @@ const GIB: u64 = 1024 * MIB;
 
 /// `volume.state`: the contract's directory for locks, trash and journal.
 pub const STATE: &str = ".treewarden";
+/// The same if the volume is a home directory.
+pub const STATE_OF_A_HOME: &str = ".local/state/treewarden";
 /// `eviction.high`: the contract's, and where the kubelet starts to collect images.
 pub const HIGH: Marks = Marks {
     bytes: 0.85,

@@ -6,6 +6,7 @@
 //! an added field needs `#[serde(default)]`.
 
 mod alert;
+pub mod discovered;
 pub mod history;
 pub mod html;
 pub mod journal;

@@ -14,6 +14,7 @@ mod confined;
 mod contention;
 mod cronjobs;
 mod damage;
+mod discover;
 mod doors;
 mod dry_run;
 mod enroll;

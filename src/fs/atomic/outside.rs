@@ -25,6 +25,19 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
         .open(path)?)
 }
 
+/// Creates a file with these bytes, for our own user alone.
+///
+/// # Errors
+/// `AlreadyExists`, or it can't be written and doesn't exist, or it may not survive a crash.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = directory_of(path);
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    File::open(directory)?.sync_all()
+}
+
 /// Replaces a file by one with these bytes, or creates it.
 ///
 /// # Errors
@@ -41,10 +54,7 @@ pub fn replace_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let directory = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     // Whoever can access the directory may read it, like any other file there.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     let mut file = tempfile::Builder::new()
@@ -54,6 +64,13 @@ pub fn replace_with(
     file.as_file().sync_all()?;
     file.persist(path)?;
     File::open(directory)?.sync_all()
+}
+
+/// Returns the directory that contains a file.
+fn directory_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
