@@ -332,10 +332,7 @@ fn what_can_not_be_enrolled_is_named_and_left_out() {
             "{name: linked-git, path: linked-git}",
             "it is bare, and has no worktree",
         ),
-        (
-            "{name: linked, path: src/linked}",
-            "linked/.git` is a link",
-        ),
+        ("{name: linked, path: src/linked}", "linked/.git` is a link"),
         (
             r#"{name: back-slash, path: "src/back\\slash"}"#,
             "a backslash",
