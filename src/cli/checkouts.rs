@@ -116,6 +116,10 @@ pub(super) enum Worktree {
         /// List those of all repos, wherever you stand
         #[arg(long, conflicts_with = "repo")]
         all: bool,
+        /// Look no closer than a run, which is faster: without sizes, and without the class of young
+        /// trees and when they go
+        #[arg(long)]
+        quick: bool,
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -174,10 +178,18 @@ pub(super) fn worktree(policy: &Policy, asked: &Worktree) -> Result<u8, Exit> {
     let stop = stop(policy)?;
     match asked {
         Worktree::Add(asked) => add(policy, asked, &stop),
-        Worktree::List { repo, all, format } => {
+        Worktree::List {
+            repo,
+            all,
+            quick,
+            format,
+        } => {
             let names: Vec<String> = repo.iter().cloned().collect();
-            let repo = listed(policy, &names, *all)?.first().copied();
-            let listing = list::list(policy, repo, &stop, clock::now()).map_err(ended)?;
+            let request = list::ListRequest {
+                repo: listed(policy, &names, *all)?.first().copied(),
+                quick: *quick,
+            };
+            let listing = list::list(policy, &request, &stop, clock::now()).map_err(ended)?;
             print(&write_as(*format, &listing, || table::text(&listing)))?;
             Ok(u8::from(!listing.failures.is_empty()))
         }

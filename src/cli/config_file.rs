@@ -5,7 +5,7 @@
 //! commands that a config names.
 
 use super::{Exit, usage};
-use crate::config::{self, policy::Policy};
+use crate::config::{self, Source, policy::Policy};
 use std::env::var_os;
 use std::path::{Path, PathBuf};
 
@@ -18,15 +18,20 @@ const OF_THE_MACHINE: &str = "/etc/treewarden/treewarden.yaml";
 
 /// Reads the config.
 pub(super) fn load(typed: Option<&Path>) -> Result<Policy, Exit> {
+    Ok(load_with_source(typed)?.0)
+}
+
+/// Does the same, and returns the file as it was read, too.
+pub(super) fn load_with_source(typed: Option<&Path>) -> Result<(Policy, Source), Exit> {
     if let Some(named) = named(typed) {
-        return config::load(&named).map_err(usage);
+        return config::load_with_source(&named).map_err(usage);
     }
     let places: Vec<PathBuf> = own()
         .into_iter()
         .chain([PathBuf::from(OF_THE_MACHINE)])
         .collect();
     match places.iter().find(|path| path.exists()) {
-        Some(path) => config::load(path).map_err(usage),
+        Some(path) => config::load_with_source(path).map_err(usage),
         None => Err(usage(none_at(&places))),
     }
 }

@@ -30,6 +30,7 @@ use std::process::ExitCode;
 mod agents;
 mod checkouts;
 mod config_file;
+mod explain;
 mod hook;
 mod init;
 mod night;
@@ -102,6 +103,8 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         last: usize,
     },
+    /// Explain why a worktree, a rescue or a cache's unit stays or goes, and when; changes nothing
+    Explain(explain::Explain),
     /// Clone a persistent checkout of a configured repo, under its lock
     Enroll(checkouts::Enroll),
     /// Add, list and remove worktrees, under the repo's lock
@@ -258,6 +261,10 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         }
         Command::Check => check_all(&config()?),
         Command::History { format, last } => past(&config()?, format, last),
+        Command::Explain(asked) => {
+            let (policy, source) = config_file::load_with_source(cli.config.as_deref())?;
+            explain::run(&policy, &source, &asked)
+        }
         Command::Enroll(asked) => checkouts::enroll(&config()?, &asked),
         Command::Worktree(asked) => checkouts::worktree(&config()?, &asked),
         Command::Rescue(command) => rescues::rescue(&config()?, &command),

@@ -11,6 +11,7 @@ use crate::apply::restore::RestoreError;
 use crate::commands::repos::goes_by;
 use crate::config::policy::{self, Policy};
 use crate::facts::rescue::{REFS, Rescue};
+use crate::fs::humanize;
 use crate::fs::stop::Stop;
 use crate::git::shadow::layout;
 use crate::git::shadow::{Refusal, Shadow};
@@ -22,7 +23,7 @@ use crate::survey::committed::{Files, files_of};
 use crate::survey::reach;
 use crate::survey::rescues::{self, Held};
 use chrono::{DateTime, Utc};
-use git2::{Oid, Repository};
+use git2::{Oid, Repository, Sort};
 use std::io;
 
 pub mod restore;
@@ -59,14 +60,14 @@ pub enum RescuesError {
 }
 
 /// One rescue of one repo.
-struct Found<'a> {
-    repo: &'a policy::Repo,
-    rescue: Rescue,
-    fate: Fate,
+pub(crate) struct Found<'a> {
+    pub(crate) repo: &'a policy::Repo,
+    pub(crate) rescue: Rescue,
+    pub(crate) fate: Fate,
 }
 
 impl Found<'_> {
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("{}:{}", self.repo.name, self.short())
     }
 
@@ -88,7 +89,7 @@ impl Found<'_> {
         beginning || full || id == self.short() || id == self.rescue.name
     }
 
-    fn entry(&self, repo: &Repository, now: DateTime<Utc>) -> Entry {
+    pub(crate) fn entry(&self, repo: &Repository, now: DateTime<Utc>) -> Entry {
         let manifest = Oid::from_str(&self.rescue.commit)
             .ok()
             .and_then(|commit| rescues::manifest(repo, commit, &mut Stop::never().hold()).ok());
@@ -141,7 +142,8 @@ fn of<'a>(
         .collect())
 }
 
-fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
+/// Opens a repo behind its shadow.
+pub(crate) fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
     let shadow = Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)?;
     let git = shadow.open().map_err(|error| {
         Refusal::Odd(format!(
@@ -187,7 +189,8 @@ pub fn list(
             )),
         }
     }
-    entries.sort_by(|a, b| (b.taken, &a.id).cmp(&(a.taken, &b.id)));
+    let by_name = |a: &Entry, b: &Entry| humanize::natural(a.id.as_bytes(), b.id.as_bytes());
+    entries.sort_by(|a, b| b.taken.cmp(&a.taken).then_with(|| by_name(a, b)));
     Ok(Rescues {
         schema: SCHEMA,
         rescues: entries,
@@ -196,7 +199,7 @@ pub fn list(
 }
 
 /// Returns the one rescue that `id` means.
-fn find<'a>(
+pub(crate) fn find<'a>(
     policy: &'a Policy,
     id: &str,
     stop: &Stop,
@@ -270,27 +273,8 @@ pub fn show(
         )
         .map_err(unreadable)?;
     let tips: Vec<Oid> = saved.lonely.iter().copied().chain(saved.head).collect();
-    let mut commits = Vec::new();
-    let kept = reach::kept(&git, stop).map_err(|error| RescuesError::Read(found.id(), error))?;
-    for commit in reach::walk(&git, &tips, &Vec::from_iter(kept.ids))
-        .map_err(unreadable)?
-        .take(COMMITS + 1)
-    {
-        let commit = commit
-            .and_then(|id| git.find_commit(id))
-            .map_err(unreadable)?;
-        let subject = String::from_utf8_lossy(commit.message_bytes())
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        commits.push(Lonely {
-            id: commit.id().to_string(),
-            subject,
-        });
-    }
-    let more_commits = commits.len() > COMMITS;
-    commits.truncate(COMMITS);
+    let (commits, more_commits) =
+        unreached(&git, &tips, &[], stop).map_err(|error| RescuesError::Read(found.id(), error))?;
     Ok(Shown {
         entry: found.entry(&git, now),
         changes: changes(&saved, &head),
@@ -298,6 +282,41 @@ pub fn show(
         commits,
         more_commits,
     })
+}
+
+/// Returns the commits from these tips that neither a ref nor `others` keep, the newest first, and
+/// whether there are more.
+///
+/// # Errors
+/// A commit or a ref can't be read.
+pub(crate) fn unreached(
+    git: &Repository,
+    tips: &[Oid],
+    others: &[Oid],
+    stop: &Stop,
+) -> io::Result<(Vec<Lonely>, bool)> {
+    let mut commits = Vec::new();
+    let kept: Vec<Oid> = reach::kept(git, stop)?
+        .ids
+        .into_iter()
+        .chain(others.iter().copied())
+        .collect();
+    let mut walk = reach::walk(git, tips, &kept).map_err(io::Error::other)?;
+    // Commits of one second come in their order, too.
+    walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME)
+        .map_err(io::Error::other)?;
+    for commit in walk.take(COMMITS + 1) {
+        let commit = commit.and_then(|id| git.find_commit(id));
+        let commit = commit.map_err(io::Error::other)?;
+        let message = String::from_utf8_lossy(commit.message_bytes());
+        commits.push(Lonely {
+            id: commit.id().to_string(),
+            subject: message.lines().next().unwrap_or_default().to_owned(),
+        });
+    }
+    let more = commits.len() > COMMITS;
+    commits.truncate(COMMITS);
+    Ok((commits, more))
 }
 
 /// Returns the changes as in `git status`, by path.

@@ -263,7 +263,8 @@ pub(super) fn line(text: &str, key: &KeyPath) -> usize {
         .unwrap_or(1)
 }
 
-fn line_of(text: &str, steps: &[Step]) -> Option<usize> {
+/// Returns the line of a key; none if it isn't there.
+pub(super) fn line_of(text: &str, steps: &[Step]) -> Option<usize> {
     let found = Cell::new(false);
     let error = Seek {
         steps,

@@ -94,6 +94,19 @@ impl fmt::Display for Time {
     }
 }
 
+/// Formats a time span as a config would have it: `30d`, `36h`.
+pub fn typed(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let fits = |(unit, _): &(u64, &str)| seconds >= *unit && seconds.is_multiple_of(*unit);
+    [(86_400, "d"), (3600, "h"), (60, "m")]
+        .into_iter()
+        .find(fits)
+        .map_or_else(
+            || humantime::format_duration(span).to_string(),
+            |(unit, name)| format!("{}{name}", seconds / unit),
+        )
+}
+
 /// A future moment: `7d` or `2 weeks` from now, `2026-12-24`, `2026-12-24 03:00` in UTC, or
 /// `2026-12-24T03:00:00Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

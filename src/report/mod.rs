@@ -7,6 +7,7 @@
 
 mod alert;
 pub mod discovered;
+pub mod explain;
 pub mod history;
 pub mod html;
 pub mod journal;

@@ -231,7 +231,7 @@ pub fn show(shown: &Shown, look: Look) -> String {
 }
 
 /// Returns what is known about a rescue, as named rows.
-fn facts(entry: &Entry) -> Vec<Row> {
+pub(super) fn facts(entry: &Entry) -> Vec<Row> {
     let path = entry
         .path
         .as_ref()

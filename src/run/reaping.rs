@@ -63,10 +63,7 @@ fn hold_back(mut result: RepoResult) -> RepoResult {
     {
         tree.outcome = TreeOutcome::Kept;
         tree.because = ReasonName::TooManyAtOnce;
-        tree.reasons.insert(
-            0,
-            "kept, because too many trees of this repo would go at once".to_owned(),
-        );
+        tree.reasons.insert(0, fair::TOO_MANY.to_owned());
     }
     result
 }

@@ -33,10 +33,50 @@ pub(super) struct Room<'a> {
     pub(super) unknown: Vec<String>,
 }
 
+/// What an eviction starts from.
+pub(super) struct Ready {
+    /// The volume's projected usage.
+    usage: Usage,
+    /// Trees whose build output may be evicted.
+    idle: Vec<IdleTree>,
+    ledger: Ledger,
+    /// Whether units may be wanted.
+    evicts: bool,
+    /// Why less is known of lock files than before.
+    unknown: Vec<String>,
+    /// Bytes that emptying the trash freed.
+    from_trash: u64,
+}
+
+impl Ready {
+    /// Returns the eviction's inputs.
+    pub(super) fn stage<'a>(&'a self, context: &'a RunContext<'a>) -> eviction::Stage<'a> {
+        eviction::Stage {
+            context,
+            usage: &self.usage,
+            idle: &self.idle,
+            ledger: &self.ledger,
+        }
+    }
+}
+
 impl Room<'_> {
     /// Empties the trash and evicts. Returns the volume's projected usage, and the bytes that
     /// emptying the trash freed.
     pub(super) fn make(self, jobs: &mut [DoneJob<'_>], report: &mut RunReport) -> (Usage, u64) {
+        let context = self.context;
+        let mut ready = self.prepare(jobs, report);
+        if context.options.only.evict && context.stop.reached().is_none() {
+            evict(&ready.stage(context), ready.evicts, report);
+            let (bytes, inodes) = (report.eviction.freed_bytes, report.eviction.freed_inodes);
+            free(&mut ready.usage, Size { bytes, inodes });
+        }
+        report.eviction.obstacles.extend(ready.unknown);
+        (ready.usage, ready.from_trash)
+    }
+
+    /// Empties the trash, and returns what the eviction starts from.
+    pub(super) fn prepare(self, jobs: &mut [DoneJob<'_>], report: &mut RunReport) -> Ready {
         let context = self.context;
         let (options, mut unknown) = (context.options, self.unknown.clone());
         let still_at_work = wait_for_others(context, report);
@@ -51,28 +91,22 @@ impl Room<'_> {
             Emptied::default()
         };
         let results: Vec<&RepoResult> = jobs.iter().map(|job| &job.result).chain(&others).collect();
-        let mut after = reckon(self.before, results.iter().copied(), &emptied);
+        let mut usage = reckon(self.before, results.iter().copied(), &emptied);
         if options.waits() {
-            after = measure_again(context, report).unwrap_or(after);
+            usage = measure_again(context, report).unwrap_or(usage);
         }
-        if options.only.evict && context.stop.reached().is_none() {
-            let idle: Vec<IdleTree> = results
+        Ready {
+            usage,
+            idle: results
                 .iter()
                 .flat_map(|result| result.idle())
                 .cloned()
-                .collect();
-            let stage = eviction::Stage {
-                context,
-                usage: &after,
-                idle: &idle,
-                ledger: &ledger,
-            };
-            evict(&stage, evicts, report);
-            let (bytes, inodes) = (report.eviction.freed_bytes, report.eviction.freed_inodes);
-            free(&mut after, Size { bytes, inodes });
+                .collect(),
+            ledger,
+            evicts,
+            unknown,
+            from_trash: emptied.freed.bytes,
         }
-        report.eviction.obstacles.extend(unknown);
-        (after, emptied.freed.bytes)
     }
 
     /// Surveys the repos of other shards, and returns whether units may be wanted at all. If so,

@@ -3,6 +3,7 @@
 use super::place::from;
 use crate::config::policy;
 use crate::facts::worktree::{Unregistered, UnregisteredKind};
+use crate::fs::humanize::natural_paths;
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::layout;
@@ -52,11 +53,11 @@ pub(super) fn directories(
             kind,
         })
     });
-    outermost(
-        found
-            .filter(|directory| is_tree(directory.kind) || !around(&directory.path))
-            .collect(),
-    )
+    let mut found: Vec<Unregistered> = found
+        .filter(|directory| is_tree(directory.kind) || !around(&directory.path))
+        .collect();
+    found.sort_by(|a, b| natural_paths(&a.path, &b.path));
+    outermost(found)
 }
 
 /// Returns the directories that are git's, so that they aren't taken for something of somebody's: a

@@ -21,6 +21,7 @@ mod enroll;
 mod env;
 mod eviction;
 mod exec;
+mod explain;
 #[cfg(target_arch = "x86_64")]
 mod faults;
 mod forged_rescues;

@@ -1434,6 +1434,25 @@ fn no_command_removes(world: &World, repo: &Repo<'_>, before: &Before) {
     }
 }
 
+/// How many rows of the table there are for each that is explained at once; CI explains all.
+const EXPLAINED: usize = 12;
+
+/// Checks that `explain` says of one row in `step` what a run says.
+fn explained(world: &World, dry: &RunReport, step: usize) {
+    let rows: Vec<_> = dry.worktrees().step_by(step).collect();
+    rows.par_iter().for_each(|row| {
+        super::explain::agrees(world, row);
+    });
+}
+
+#[test]
+#[ignore = "needs half a minute"]
+fn every_row_of_the_table_is_explained() {
+    let world = World::new();
+    let _built = rows_of(&world, Layout::Plain);
+    explained(&world, &world.pass(0, &["report"]), 1);
+}
+
 #[test]
 fn every_row_of_the_table() {
     let world = World::new();
@@ -1471,6 +1490,7 @@ fn rows_of(world: &World, layout: Layout) -> Vec<(Repo<'_>, Vec<Before>)> {
         .iter()
         .map(|group| world.repo(&format!("acme/{}", group.name)))
         .collect();
+    world.set("run", "max_reaped: 500");
     repos
         .into_par_iter()
         .zip(GROUPS)
@@ -1489,12 +1509,9 @@ fn fates_are_as_the_table_says(world: &World, repos: &[(Repo<'_>, Vec<Before>)])
         })
     });
     let expected: BTreeMap<String, String> = expected.collect();
-    world.set("run", "max_reaped: 500");
-    same(
-        "what a dry run says",
-        &world.fates(&world.pass(0, &["report"])),
-        &expected,
-    );
+    let dry = world.pass(0, &["report"]);
+    same("what a dry run says", &world.fates(&dry), &expected);
+    explained(world, &dry, EXPLAINED);
     let report = world.night();
     same("fates", &world.fates(&report), &expected);
     repos.par_iter().for_each(|(repo, trees)| {
