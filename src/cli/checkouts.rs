@@ -16,6 +16,7 @@ use crate::fs::stop::Stop;
 use crate::report::{words, worktrees as table};
 use anstream::eprintln;
 use clap::{Args, Subcommand};
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -109,6 +110,7 @@ pub(super) enum Worktree {
     #[command(override_usage = "treewarden worktree add [OPTIONS] [REPO] <NAME>")]
     Add(Add),
     /// Which worktrees there are, and what a run would do with each
+    #[command(visible_alias = "ls")]
     List {
         /// The repo's name in the config, or a last part that no other has [default: the repo that
         /// you stand in, else all]
@@ -125,7 +127,10 @@ pub(super) enum Worktree {
         format: Format,
     },
     /// Remove a worktree as a run would, now; its branch stays
-    #[command(override_usage = "treewarden worktree remove [OPTIONS] [REPO] <NAME>")]
+    #[command(
+        visible_alias = "rm",
+        override_usage = "treewarden worktree remove [OPTIONS] [REPO] <NAME>"
+    )]
     Remove(Remove),
 }
 
@@ -155,6 +160,12 @@ pub(super) fn enroll(policy: &Policy, asked: &Enroll) -> Result<u8, Exit> {
     }
     let mut code = 0;
     for repo in repos {
+        if let Some(url) = &repo.url
+            && io::stderr().is_terminal()
+            && enroll::is_missing(repo)
+        {
+            eprintln!("Cloning {} from {url}", repo.name);
+        }
         match enroll::enroll(policy, repo, asked.wait.time(), &stop) {
             Ok(enrolled) => {
                 print(&format!("{}\n", words::plain(&enrolled.told)))?;

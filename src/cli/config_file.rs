@@ -23,17 +23,18 @@ pub(super) fn load(typed: Option<&Path>) -> Result<Policy, Exit> {
 
 /// Does the same, and returns the file as it was read, too.
 pub(super) fn load_with_source(typed: Option<&Path>) -> Result<(Policy, Source), Exit> {
+    config::load_with_source(&find(typed)?).map_err(usage)
+}
+
+/// Returns the config's path.
+pub(super) fn find(typed: Option<&Path>) -> Result<PathBuf, Exit> {
     if let Some(named) = named(typed) {
-        return config::load_with_source(&named).map_err(usage);
+        return Ok(named);
     }
-    let places: Vec<PathBuf> = own()
-        .into_iter()
-        .chain([PathBuf::from(OF_THE_MACHINE)])
-        .collect();
-    match places.iter().find(|path| path.exists()) {
-        Some(path) => config::load_with_source(path).map_err(usage),
-        None => Err(usage(none_at(&places))),
-    }
+    let machines = PathBuf::from(OF_THE_MACHINE);
+    let places: Vec<PathBuf> = own().into_iter().chain([machines]).collect();
+    let found = places.iter().find(|path| path.exists());
+    found.cloned().ok_or_else(|| usage(none_at(&places)))
 }
 
 fn none_at(places: &[PathBuf]) -> String {

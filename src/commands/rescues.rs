@@ -13,6 +13,7 @@ use crate::config::policy::{self, Policy};
 use crate::facts::rescue::{REFS, Rescue};
 use crate::fs::humanize;
 use crate::fs::stop::Stop;
+use crate::git::GitError;
 use crate::git::shadow::layout;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::LockError;
@@ -25,6 +26,7 @@ use crate::survey::rescues::{self, Held};
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository, Sort};
 use std::io;
+use std::os::fd::OwnedFd;
 
 pub mod restore;
 
@@ -32,6 +34,20 @@ pub mod restore;
 const COMMITS: usize = 1000;
 /// The fewest digits of a commit's id that are accepted.
 const SHORTEST: usize = 4;
+
+/// Git's patch of two trees, with nothing of anybody's config.
+const PATCH: [&str; 8] = [
+    "diff-tree",
+    "-r",
+    "--patch",
+    "--binary",
+    "--no-color",
+    "--no-renames",
+    "--no-ext-diff",
+    "--no-textconv",
+];
+/// Git knows this tree without an object.
+const NO_FILES: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 
 /// Why a command about rescues did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +67,9 @@ pub enum RescuesError {
     /// The rescue is malformed, or can't be read.
     #[error("failed to read the rescue {0}: {1}; see `git fsck` in the repo")]
     Read(String, #[source] io::Error),
+    /// Its patch can't be made.
+    #[error("failed to make a patch of {0}: {1}")]
+    Patch(String, #[source] GitError),
     /// It can't be restored there.
     #[error("{0}")]
     Target(String),
@@ -281,6 +300,41 @@ pub fn show(
         staged: saved.staged_alone(&head),
         commits,
         more_commits,
+    })
+}
+
+/// Writes what the rescued tree changed against HEAD, as a patch that `git apply` takes. It ends
+/// early if `to` takes no more.
+///
+/// # Errors
+/// [`RescuesError`].
+pub fn patch(
+    policy: &Policy,
+    id: &str,
+    stop: &Stop,
+    to: &mut (dyn io::Write + Send),
+) -> Result<(), RescuesError> {
+    let found = find(policy, id, stop, DateTime::UNIX_EPOCH)?;
+    let (shadow, git) = open(found.repo, stop)
+        .map_err(|refusal| RescuesError::Repo(found.repo.name.clone(), refusal))?;
+    // Only a well-formed rescue is read, as everywhere.
+    let head = read(&git, &found, stop)?.head;
+    let from = head.map_or(NO_FILES.to_owned(), |head| head.to_string());
+    let args = [&PATCH[..], &[&from, &found.rescue.commit]].concat();
+    let unreadable = |cause| RescuesError::Read(found.id(), cause);
+    let (mut pipe, end) = io::pipe().map_err(unreadable)?;
+    let limit = policy.run.deadline;
+    std::thread::scope(|scope| {
+        let copied = scope.spawn(move || io::copy(&mut pipe, to));
+        let written = shadow
+            .git(stop, limit)
+            .write(&args, OwnedFd::from(end).into());
+        let copied = copied
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // Git fails when nobody reads on.
+        copied.map_err(unreadable)?;
+        written.map_err(|error| RescuesError::Patch(found.id(), error))
     })
 }
 

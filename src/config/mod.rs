@@ -14,6 +14,7 @@ mod raw;
 mod repos;
 mod resolve;
 mod roots;
+mod schema;
 mod settings;
 mod source;
 mod tree;
@@ -22,6 +23,7 @@ mod values;
 
 pub use problem::{ConfigError, Problem};
 pub use roots::own_places;
+pub use schema::schema;
 pub use source::{Setting, Source};
 
 use policy::Policy;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// The layouts of `docs/design/worktrees.md#layouts`: for a runner configured to work on the
 /// volume, and for its default place if the volume is the agents' home. `custom` means `roots`
 /// only. Superset names directories by branches, which have slashes.
-const PRESETS: [(&str, &[&str]); 11] = [
+pub(super) const PRESETS: [(&str, &[&str]); 11] = [
     ("afk", &["<repo>/.worktrees/*", "worktrees/<repo>/*"]),
     (
         "t3",

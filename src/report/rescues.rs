@@ -124,7 +124,7 @@ pub fn stands(fate: Fate, now: DateTime<Utc>) -> (Option<DateTime<Utc>>, String)
 
 /// Renders the list as a table.
 pub fn list(rescues: &Rescues, look: Look) -> String {
-    let mut page = Page::new(look);
+    let mut page = Page::list(look);
     if rescues.rescues.is_empty() {
         page.line(0, &[Span::body("No rescues.")]);
     } else {

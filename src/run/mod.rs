@@ -35,6 +35,7 @@ pub mod inspect;
 mod job;
 pub mod mode;
 mod needs;
+mod phase;
 mod reaping;
 mod reckoned;
 mod record;
@@ -49,6 +50,7 @@ pub use begin::Options;
 use begin::{Begun, begin};
 use context::RunContext;
 use job::{DoneJob, RepoJob, jobs, maintain, missing, repack_again};
+use phase::Phase;
 use reaping::reap;
 pub use record::HungRun;
 use room::Room;
@@ -158,7 +160,7 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
     record::fill(&mut report.volume, &before, &before);
     request.so_far.begun(report.volume.clone());
     let (own, others) = shards::split(policy, options);
-    request.bar.set_length(own.len() as u64);
+    Phase::Repos(own.len()).show(request.bar);
     let (jobs, around) = begun.io.install(|| survey_volume(request, own));
     let (ledger, unknown) = room::ledger(request, mode);
     let context = context(request, &begun, around, ledger.as_ref());
@@ -245,6 +247,9 @@ fn repack_with_room<'a>(
         ledger: None,
         ..context
     };
+    if jobs.iter().any(|job| job.result.short_of_space) {
+        Phase::Repacks.show(context.bar);
+    }
     let jobs = context.repos.install(|| repack_again(&context, jobs));
     let after = measure(after);
     if let Err(error) = reserved_space::take_on(&volume.state, &after) {

@@ -8,6 +8,7 @@ use super::context::{RepoResult, RunContext};
 use super::eviction;
 use super::job::{DoneJob, rescan};
 use super::mode::Mode;
+use super::phase::Phase;
 use super::reckoned::{free, reckon};
 use super::shards::{self, Others};
 use super::{Request, begin, usage};
@@ -138,7 +139,7 @@ impl Room<'_> {
 
 fn evict(stage: &eviction::Stage<'_>, evicts: bool, report: &mut RunReport) {
     let context = stage.context;
-    context.bar.set_message("caches");
+    Phase::Eviction.show(context.bar);
     let calm = eviction::none_wanted(context.policy, stage.usage).filter(|_| !evicts);
     let failures = &mut report.failures;
     let evict = || context.span.in_scope(|| stage.evict(failures));
@@ -208,7 +209,7 @@ fn remember<'a>(
 
 /// Reports what fills the volume. Returns the size of the trash.
 fn used(context: &RunContext<'_>, report: &mut RunReport) -> Size {
-    context.bar.set_message("usage");
+    Phase::Usage.show(context.bar);
     let usage = context
         .io
         .install(|| usage::usage(context.policy, context.stop));
@@ -237,6 +238,7 @@ fn measure_again(context: &RunContext<'_>, report: &mut RunReport) -> Option<Usa
 /// Empties the trash of what earlier runs left. A dry run measures it, unless its size is known
 /// already.
 fn empty_trash(context: &RunContext<'_>, known: Option<Size>, report: &mut RunReport) -> Emptied {
+    Phase::Trash.show(context.bar);
     let emptied = match context.mode {
         // If the lock was lost, the trash is another run's by now.
         Mode::Apply { lock, trash } => lock

@@ -31,7 +31,7 @@ fn refused_with(lines: &str) -> String {
 }
 
 /// Returns the example with every optional key uncommented.
-fn example_with_all_keys() -> String {
+pub(crate) fn example_with_all_keys() -> String {
     let is_key = |rest: &str| {
         rest.starts_with("- {")
             || rest

@@ -58,6 +58,7 @@ mod rescues;
 mod rest;
 mod rules;
 mod runners;
+mod schema;
 mod shards;
 mod signals;
 #[cfg(target_arch = "x86_64")]
@@ -70,6 +71,7 @@ mod t3;
 mod taken;
 mod taking_part;
 mod tell;
+mod terminal;
 mod tidy;
 mod upstreams;
 mod usage;

@@ -13,6 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// Opens a file with these options. A link in its place is not followed.
 ///
@@ -31,7 +32,7 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 /// `AlreadyExists`, or it can't be written and doesn't exist, or it may not survive a crash.
 pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = directory_of(path);
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    let mut file = NamedTempFile::new_in(directory)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path)?;
@@ -54,16 +55,32 @@ pub fn replace_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let directory = directory_of(path);
-    // Whoever can access the directory may read it, like any other file there.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let mut file = tempfile::Builder::new()
-        .permissions(mode)
-        .tempfile_in(directory)?;
+    let mut file = draft(path)?;
     write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    File::open(directory)?.sync_all()
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// Checks that [`replace`] could write the file, and changes nothing.
+///
+/// # Errors
+/// Why it could not.
+pub fn can_replace(path: &Path) -> io::Result<()> {
+    if path.is_dir() || path.file_name().is_none() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    // The cause alone: it is not about the draft's own name.
+    let draft = draft(path).map_err(|error| io::Error::from(error.kind()))?;
+    draft.close()
+}
+
+/// Creates the draft that will replace the file.
+fn draft(path: &Path) -> io::Result<NamedTempFile> {
+    // Whoever can access the directory may read it, like any other file there.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let mut draft = tempfile::Builder::new();
+    draft.permissions(mode).tempfile_in(directory_of(path))
 }
 
 /// Returns the directory that contains a file.
