@@ -371,12 +371,8 @@ fn named(text: &[u8]) -> Option<String> {
     drop(open);
     // The file's text decides nothing. A child that another test has just forked has the descriptor,
     // too, until it executes its program.
-    let mut taken = None;
-    until("the lock is free", || {
-        taken = take().ok();
-        taken.is_some()
-    });
-    let lock = taken.unwrap();
+    until("the lock is free", || take().is_ok());
+    let lock = take().unwrap();
     let record = Holder::read(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(
         (record.schema.as_str(), record.pid),
