@@ -69,7 +69,7 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build a sample volume in a temporary directory, run a run on it, and show the report
+    /// Build a sample volume in a temporary directory, do a run on it, and show the report
     Demo {
         /// Where to build it; must not exist yet
         #[arg(long, value_name = "DIR")]

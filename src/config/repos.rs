@@ -10,6 +10,7 @@ use super::roots;
 use super::settings::{self, Layers};
 use super::values::{Places, is_name};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Resolves `defaults` and `repos`.
 pub(super) fn repos(typed: &raw::Config, places: &mut Places, notes: &mut Notes) -> Vec<Repo> {
@@ -89,6 +90,7 @@ impl<'a> RepoResolver<'a> {
             worktrees,
             gc,
             busy_probe: layers.busy_probe(),
+            assigned: Arc::default(),
         })
     }
 }

@@ -16,6 +16,8 @@ pub struct Worktree {
     pub admin: VolumePath,
     /// If it is a loose clone: the git dir of the enrolled repo with the same origin.
     pub clone_of: Option<VolumePath>,
+    /// The repo's main checkout, whose files a tree may have copies of.
+    pub checkout: Option<VolumePath>,
     /// The tree's registered path, which may be outside the volume.
     pub path: PathBuf,
     /// The full ref name HEAD points to; none when detached or unreadable.

@@ -11,6 +11,7 @@ use crate::config::policy::{self, Address};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::layout::{self, Layout};
 use crate::git::shadow::{Refusal, Shadow, config};
 use git2::{Oid, Repository};
 use rayon::prelude::*;
@@ -31,7 +32,7 @@ pub(super) fn places(
     stop: &Stop,
 ) -> Vec<VolumePath> {
     let origin = || {
-        let own = || origin_of(&policy.place, stop);
+        let own = || origin_of(&layout::find(&policy.place, &policy.assigned).ok()?, stop);
         policy.url.clone().or_else(own)
     };
     let Some(origin) = Some(&policy.clones)
@@ -53,7 +54,7 @@ pub(super) fn places(
             .join(".git")
             .is_ok_and(|git_dir| openat::stat(&git_dir).is_ok_and(|stat| is_directory(&stat)));
         stat && is_free(place)
-            && origin_of(place, stop).is_some_and(|theirs| theirs.is_same(&origin))
+            && origin_of(&Layout::plain(place), stop).is_some_and(|theirs| theirs.is_same(&origin))
     };
     matched.into_par_iter().filter(is_one).collect()
 }
@@ -63,9 +64,9 @@ fn is_directory(stat: &rustix::fs::Stat) -> bool {
 }
 
 /// Returns the address that a checkout's own config calls its origin.
-fn origin_of(checkout: &VolumePath, stop: &Stop) -> Option<Address> {
+fn origin_of(checkout: &Layout, stop: &Stop) -> Option<Address> {
     const KEY: &str = "remote.origin.url";
-    let text = openat::read(&checkout.join(".git/config").ok()?, CONFIG_CAP).ok()?;
+    let text = openat::read(&checkout.git_dir.join("config").ok()?, CONFIG_CAP).ok()?;
     let typed = match config::plain(&text) {
         Some(entries) => {
             let value = |entry: &String| Some(entry.strip_prefix(KEY)?.strip_prefix('\n')?.into());
@@ -124,7 +125,7 @@ impl<'a> Opened<'a> {
     /// # Errors
     /// [`Refusal`] says what is wrong.
     pub fn of(place: &VolumePath, keeper: &'a Keeper<'a>, stop: &'a Stop) -> Result<Self, Refusal> {
-        let shadow = Shadow::of(place, stop)?;
+        let shadow = Shadow::of(&Layout::plain(place), stop)?;
         damage::prove_whole(&shadow, stop)?;
         Ok(Self {
             keeper,

@@ -39,6 +39,8 @@ pub struct Known {
     git_dir: VolumePath,
     admin: VolumePath,
     is_clone: bool,
+    /// The repo's main checkout.
+    checkout: Option<VolumePath>,
     /// Where the tree is registered.
     path: PathBuf,
     objects: Arc<Objects>,
@@ -73,6 +75,7 @@ impl Known {
         Ok(Self {
             is_clone: tree.clone_of.is_some(),
             made_again: tree.made_again.clone(),
+            checkout: tree.checkout.clone(),
             path: tree.path.clone(),
             ..known
         })
@@ -127,6 +130,7 @@ impl Known {
             git_dir,
             admin,
             is_clone: false,
+            checkout: None,
             path: PathBuf::new(),
             objects,
             attributes,
@@ -205,7 +209,7 @@ impl Known {
             InOrder::of(&self.committed),
             InOrder::of(&self.index.entries),
         );
-        let mut elsewhere = Elsewhere::of(&self.git_dir, &self.path);
+        let mut elsewhere = Elsewhere::of(self.checkout.as_ref(), &self.path);
         for (path, stamp) in &listing.files {
             go_on(Some(&self.stop))?;
             let staged = staged.at(path);

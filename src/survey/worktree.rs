@@ -52,11 +52,11 @@ pub(super) const INDEX_LOCK: &str = "index.lock";
 
 /// Surveys the worktree whose admin directory is `admin`.
 pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
-    let blank = blank(
-        admin,
-        context.clone.map(Opened::checkout),
-        context.made_again,
-    );
+    let clone_of = context.clone.map(Opened::checkout);
+    let blank = Worktree {
+        checkout: context.checkout.cloned(),
+        ..blank(admin, clone_of, context.made_again)
+    };
     let read = Listed::of(admin)
         .and_then(|listed| Ok((registration(context, blank.clone(), &listed)?, listed)));
     match read {
@@ -109,6 +109,7 @@ pub(super) fn blank(
         id: id.unwrap_or_default().to_string_lossy().into_owned(),
         admin: admin.clone(),
         clone_of: clone_of.cloned(),
+        checkout: None,
         path,
         branch: None,
         head: None,

@@ -43,6 +43,7 @@ mod judgement;
 mod kills;
 #[cfg(target_arch = "x86_64")]
 mod kills_of_commands;
+mod layouts;
 mod lenders;
 mod like_git;
 mod locks;

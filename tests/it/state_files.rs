@@ -5,7 +5,7 @@
 //! the repos have tests of their own.
 
 use super::report::nights;
-use super::support::{World, age, fifo, map, remove, same, write};
+use super::support::{World, age, fifo, map, remove, same, until, write};
 use chrono::DateTime;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -369,7 +369,9 @@ fn named(text: &[u8]) -> Option<String> {
     assert!(matches!(take(), Err(LockError::Busy(again)) if again == holder));
     assert_eq!(fs::read(&file).unwrap(), text, "asking leaves no trace");
     drop(open);
-    // The file's text decides nothing.
+    // The file's text decides nothing. A child that another test has just forked has the descriptor,
+    // too, until it executes its program.
+    until("the lock is free", || take().is_ok());
     let lock = take().unwrap();
     let record = Holder::read(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(

@@ -5,6 +5,7 @@ use super::{ExplainError, Request};
 use crate::commands::rescues::{self, RescuesError};
 use crate::config::policy::{self, Policy};
 use crate::fs::stop::Stop;
+use crate::git::shadow::layout;
 use crate::run::{inspect, reserved};
 use crate::survey::context::{Explained, VolumeContext};
 use crate::survey::processes::Processes;
@@ -135,8 +136,8 @@ pub(super) fn known(policy: &Policy) -> Vec<(PathBuf, Subject<'_>)> {
     };
     for repo in &policy.repos {
         known.push((repo.place.path(), Subject::Checkout(repo)));
-        let admins = repo.place.join(".git").map_err(std::io::Error::from);
-        let admins = admins.and_then(|git_dir| registry::admins(&git_dir));
+        let layout = layout::find(&repo.place, &repo.assigned).ok();
+        let admins = layout.and_then(|layout| registry::admins(&layout.git_dir).ok());
         let admins = admins.unwrap_or_default().into_iter().map(|admin| {
             let path = worktree::place(&admin).unwrap_or_else(|_| admin.path());
             (admin, path)

@@ -41,6 +41,7 @@ pub(in crate::plan) fn policy() -> policy::Repo {
         },
         gc: GcStrategy::Auto,
         busy_probe: Vec::new(),
+        assigned: Arc::default(),
     }
 }
 
@@ -53,6 +54,7 @@ pub(in crate::plan) fn tree(idle_hours: i64, state: State) -> Worktree {
         id: "t".into(),
         admin: at("b/.git/worktrees/t"),
         clone_of: None,
+        checkout: None,
         path: "/data/w/t".into(),
         branch: Some("refs/heads/t".into()),
         head: None,

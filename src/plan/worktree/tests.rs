@@ -38,6 +38,7 @@ fn tree(idle_days: i64, state: State) -> Worktree {
         )
         .unwrap(),
         clone_of: None,
+        checkout: None,
         path: "/data/w/a".into(),
         branch: Some("refs/heads/a".into()),
         head: Some("1".repeat(40)),

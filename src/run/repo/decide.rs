@@ -13,6 +13,7 @@ use crate::fs::budget::Budget;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
+use crate::git::shadow::layout::{self, Layout};
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Plan, is_stale, plan};
 use crate::plan::worktree::{Verdict, is_due, shortest};
@@ -109,7 +110,9 @@ impl RunContext<'_> {
         lock: Option<LockedRepo>,
         stop: &Stop,
     ) -> Result<Decided, Ended> {
-        let shadow = self.on_io(stop, || Shadow::of(&repo.place, stop))?;
+        let shadow = self.on_io(stop, || {
+            Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)
+        })?;
         self.on_io(stop, || survey::damage::prove_whole(&shadow, stop))?;
         let note = AtWork::of(&self.policy.volume.state, &repo.name);
         let due = |tree: &Worktree| is_due(tree, &repo.worktrees, self.now);
@@ -241,8 +244,11 @@ impl RunContext<'_> {
                 let of_all = self.policy.repos.iter().zip(&clones);
                 let repos: Vec<_> = of_all
                     .flat_map(|(repo, clones)| {
-                        let places = std::iter::once(&repo.place).chain(clones);
-                        places.map(|place| (repo.name.as_str(), place))
+                        let layout = layout::find(&repo.place, &repo.assigned);
+                        let layout = layout.unwrap_or_else(|_| Layout::plain(&repo.place));
+                        let clones = clones.iter().map(|place| Layout::plain(place).git_dir);
+                        let git_dirs = std::iter::once(layout.git_dir).chain(clones);
+                        git_dirs.map(|git_dir| (repo.name.as_str(), git_dir))
                     })
                     .collect();
                 Borrowers::find(&self.policy.volume.root, &repos, self.stop)
