@@ -67,6 +67,7 @@ mod taken;
 mod taking_part;
 mod tell;
 mod tidy;
+mod unproven;
 mod upstreams;
 mod usage;
 mod verdicts;
