@@ -9,7 +9,7 @@
 //! helper may need anything. By default it doesn't prompt, because nobody would answer. Secrets in
 //! addresses are never shown.
 
-use super::{GitError, read_all, supervise};
+use super::{GitError, Limit, read_all, supervise};
 use crate::fs::stop::Stop;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -128,7 +128,11 @@ impl<'a> Caller<'a> {
                 .stderr(complaint);
             Ok(())
         };
-        supervise(args, prepare, self.stop, self.limit, || told(&mut err))?;
+        let limit = Limit {
+            all: self.limit,
+            idle: None,
+        };
+        supervise(args, prepare, self.stop, limit, || told(&mut err))?;
         read_all(&mut out).map_err(GitError::Start)
     }
 
