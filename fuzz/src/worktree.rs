@@ -207,6 +207,7 @@ fn look(field: &Field, data: &[u8]) {
         look_before: now + TimeDelta::days(1),
         is_stale: treewarden::plan::repo::is_stale,
         around: &VolumeContext::default(),
+        measured: false,
         made_again: &Arc::from([]),
         stashed: &HashSet::new(),
         kept: &Kept::default(),

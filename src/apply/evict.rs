@@ -19,6 +19,7 @@ use crate::survey::worktree::activity;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use rustix::fs::{FlockOperation, OFlags};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,7 +27,7 @@ use std::io;
 use std::sync::Mutex;
 
 /// The outcome of a unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnitOutcome {
     /// A dry run: it would be evicted.

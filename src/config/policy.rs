@@ -1,7 +1,8 @@
 //! The resolved configuration: complete, checked, and all that the program sees. A [`Policy`]
 //! exists only if every line of the config is valid.
 
-pub use super::address::Address;
+pub use super::address::{Address, WITH_SECRET};
+pub use super::keep::Keep;
 use crate::facts::cache::{CacheKind, Size};
 use crate::facts::worktree::MadeAgain;
 use crate::fs::volume_path::VolumePath;
@@ -19,6 +20,8 @@ const GIB: u64 = 1024 * MIB;
 
 /// `volume.state`: the contract's directory for locks, trash and journal.
 pub const STATE: &str = ".treewarden";
+/// The same if the volume is a home directory.
+pub const STATE_OF_A_HOME: &str = ".local/state/treewarden";
 /// `eviction.high`: the contract's, and where the kubelet starts to collect images.
 pub const HIGH: Marks = Marks {
     bytes: 0.85,
@@ -158,6 +161,13 @@ pub struct Run {
     pub max_reaped: usize,
 }
 
+impl Repo {
+    /// Returns whether its address has a secret, which belongs elsewhere: see [`WITH_SECRET`].
+    pub fn shows_secret(&self) -> bool {
+        self.url.as_ref().is_some_and(Address::has_secret)
+    }
+}
+
 /// One enrolled repo, defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Repo {
@@ -192,6 +202,12 @@ pub struct Worktrees {
     /// How long the lock of a dead process keeps its tree, counted from the lock's creation or the
     /// tree's last activity, whichever is later.
     pub dead_locks: Age,
+    /// Which trees stay, whatever their age.
+    pub keep: Keep,
+    /// Above this number, landed and saved trees are removed before their age.
+    pub max_trees: Option<usize>,
+    /// Above this many bytes of all trees together, likewise.
+    pub max_bytes: Option<u64>,
     /// Globs relative to the volume's root that match trees: presets expanded, then the custom
     /// `roots`.
     pub roots: Vec<String>,

@@ -1,20 +1,20 @@
-//! Where a repo's worktrees may be: presets by name, and custom globs.
+//! Where a repo's worktrees may be: presets by name, and custom globs; and which of them stay.
 //!
 //! A root is a glob relative to the volume's root in which `*` stays within one directory.
 //! Discovery walks what it matches, so it can't lead out of the volume or match at any depth.
 
-use super::policy;
+use super::policy::{self, Keep};
 use super::problem::{KeyPath, Notes};
 use super::raw::List;
 use super::values::{names, odd, texts};
 use crate::fs::volume_path::VolumePath;
 use globset::{GlobBuilder, escape};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The layouts of `docs/design/worktrees.md#layouts`: for a runner configured to work on the
 /// volume, and for its default place if the volume is the agents' home. `custom` means `roots`
 /// only. Superset names directories by branches, which have slashes.
-const PRESETS: [(&str, &[&str]); 11] = [
+pub(super) const PRESETS: [(&str, &[&str]); 11] = [
     ("afk", &["<repo>/.worktrees/*", "worktrees/<repo>/*"]),
     (
         "t3",
@@ -82,12 +82,44 @@ pub(super) fn check_presets(typed: Option<&List>, at: &KeyPath, notes: &mut Note
 /// Notes roots that are no globs below the volume's root.
 pub(super) fn check_roots(typed: Option<&List>, root: &Path, at: &KeyPath, notes: &mut Notes) {
     for (at, template) in typed.map(|list| texts(list, at, notes)).unwrap_or_default() {
-        if let Err(problem) = check(template, root) {
+        let depth = if template.contains("**") {
+            Err(format!(
+                "`{template}` reaches any depth with `**`; write one `*` for each directory"
+            ))
+        } else {
+            check(template, root)
+        };
+        if let Err(problem) = depth {
             notes.add(&at, problem);
         }
     }
 }
 
+/// Notes globs of `worktrees.keep` that name nothing on the volume, or don't mean what they seem to.
+pub(super) fn check_keep(typed: Option<&List>, root: &Path, at: &KeyPath, notes: &mut Notes) {
+    for (at, glob) in typed.map(|list| texts(list, at, notes)).unwrap_or_default() {
+        let checked = match glob.as_bytes().first() {
+            Some(b'!') => Err(format!(
+                "`{glob}` would take back what other globs keep; list only what stays"
+            )),
+            Some(b'~') => Err(format!(
+                "`{glob}` begins with `~`, which no shell expands here; write the glob from volume.root"
+            )),
+            _ => check(glob, root),
+        };
+        if let Err(problem) = checked {
+            notes.add(&at, problem);
+        }
+    }
+}
+
+/// Returns a repo's `worktrees.keep`.
+pub(super) fn keep(list: Option<&List>, repo: &VolumePath) -> Keep {
+    let globs = list.map(typed).unwrap_or_default().into_iter();
+    Keep::of(globs.filter_map(|typed| Some((typed, glob_of(typed, repo)?))))
+}
+
+/// Checks that a template is a glob below the volume's root.
 fn check(template: &str, root: &Path) -> Result<(), String> {
     let glob = below(template, root).ok_or_else(|| {
         format!("`{template}` is not below volume.root; write the glob from there")
@@ -104,10 +136,6 @@ fn check(template: &str, root: &Path) -> Result<(), String> {
         (
             glob.contains(".."),
             "holds `..`; write the glob from the volume's root",
-        ),
-        (
-            glob.contains("**"),
-            "reaches any depth with `**`; write one `*` for each directory",
         ),
         (
             filled(&glob, "", "").contains(['<', '>']),
@@ -161,8 +189,6 @@ pub(super) fn expanded(
     roots: Option<&List>,
     repo: &VolumePath,
 ) -> Vec<String> {
-    let path = escape(&repo.to_string());
-    let basename = path.rsplit('/').next().unwrap_or_default();
     let presets = presets.map_or_else(|| policy::PRESETS.to_vec(), typed);
     let mut all_templates: Vec<&str> = presets
         .into_iter()
@@ -174,14 +200,43 @@ pub(super) fn expanded(
     let mut globs = Vec::new();
     for glob in all_templates
         .into_iter()
-        .filter_map(|template| below(template, repo.root()))
+        .filter_map(|template| glob_of(template, repo))
     {
-        let glob = filled(&glob, &path, basename);
         if !globs.contains(&glob) {
             globs.push(glob);
         }
     }
     globs
+}
+
+/// Returns the places that runners use for a repo's worktrees by themselves, each with the preset
+/// that has it. A `worktrees` or `workspaces` directory may be anybody's.
+pub fn own_places(repo: &VolumePath) -> Vec<(&'static str, PathBuf)> {
+    let (path, name) = (repo.to_string(), repo.relative().file_name());
+    let name = name.unwrap_or_default().to_string_lossy();
+    let own = |template: &&&str| {
+        !["worktrees/", "workspaces/"]
+            .iter()
+            .any(|any| template.starts_with(any))
+    };
+    let place = |(preset, templates): &(&'static str, &'static [&'static str])| {
+        let preset = *preset;
+        let places = templates.iter().filter(own).map(|template| {
+            let begins = literal_start(template);
+            filled(&begins.to_string_lossy(), &path, &name)
+        });
+        places
+            .map(move |place| (preset, place.into()))
+            .collect::<Vec<_>>()
+    };
+    PRESETS.iter().flat_map(place).collect()
+}
+
+/// Returns a repo's glob for a template, relative to the volume's root; none if it is elsewhere.
+fn glob_of(template: &str, repo: &VolumePath) -> Option<String> {
+    let path = escape(&repo.to_string());
+    let basename = path.rsplit('/').next().unwrap_or_default();
+    Some(filled(&below(template, repo.root())?, &path, basename))
 }
 
 fn typed(list: &List) -> Vec<&str> {

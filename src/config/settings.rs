@@ -5,14 +5,14 @@ use super::policy::{self, GcStrategy, Worktrees};
 use super::problem::{KeyPath, Notes};
 use super::raw;
 use super::roots;
-use super::units::{Bytes, ClassAge, Time};
+use super::units::{Bytes, ClassAge, Count, Time};
 use super::values::{odd, one_of, texts};
 use crate::facts::worktree::MadeAgain;
 use crate::fs::volume_path::VolumePath;
 use std::path::Path;
 use std::time::Duration;
 
-const STRATEGIES: [(&str, GcStrategy); 3] = [
+pub(super) const STRATEGIES: [(&str, GcStrategy); 3] = [
     ("auto", GcStrategy::Auto),
     ("git-gc", GcStrategy::GitGc),
     ("off", GcStrategy::Off),
@@ -32,6 +32,13 @@ pub(super) fn check(typed: &raw::Settings, root: &Path, at: &KeyPath, notes: &mu
         &worktrees.key("roots"),
         notes,
     );
+    roots::check_keep(
+        typed.worktrees.keep.as_ref(),
+        root,
+        &worktrees.key("keep"),
+        notes,
+    );
+    check_caps(&typed.worktrees, &worktrees, notes);
     if typed.worktrees.rescue_keep == Some(Time(Duration::ZERO)) {
         notes.add(
             &worktrees.key("rescue_keep"),
@@ -51,6 +58,23 @@ pub(super) fn check(typed: &raw::Settings, root: &Path, at: &KeyPath, notes: &mu
     }
     if let Some(command) = &typed.busy_probe {
         texts(command, &at.key("busy_probe"), notes);
+    }
+}
+
+/// Notes caps that no tree could stay below.
+fn check_caps(typed: &raw::Worktrees, at: &KeyPath, notes: &mut Notes) {
+    let none = "0 would let no worktree stay for more than a day";
+    if typed.max_trees == Some(Count(0)) {
+        notes.add(
+            &at.key("max_trees"),
+            format!("{none}; write a number such as 20, or leave the key out for no cap"),
+        );
+    }
+    if typed.max_bytes == Some(Bytes(0)) {
+        notes.add(
+            &at.key("max_bytes"),
+            format!("{none}; write a size such as 40GiB, or leave the key out for no cap"),
+        );
     }
 }
 
@@ -141,6 +165,9 @@ impl<'a> Layers<'a> {
             dead_locks: self
                 .first(|s| s.worktrees.dead_locks)
                 .map_or(policy::DEAD_LOCKS, |ClassAge(age)| age),
+            keep: roots::keep(self.first(|s| s.worktrees.keep.as_ref()), repo),
+            max_trees: self.first(|s| s.worktrees.max_trees).map(|count| count.0),
+            max_bytes: self.first(|s| s.worktrees.max_bytes).map(|bytes| bytes.0),
             roots: roots::expanded(presets, roots, repo),
             rescue_max: self.rescue_max(),
             rescue_keep: self

@@ -6,17 +6,19 @@
 use super::policy::Age;
 use crate::fs::humanize;
 use bytesize::ByteSize;
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-const A_TIME: &str = "a time such as 30d, 4h or 10m";
-const AN_AGE: &str = "a time such as 30d or 12h, or never";
-const A_MOMENT: &str = "a time to come such as 7d, 2026-12-24 or 2026-12-24T03:00:00Z";
+const A_TIME: &str = "a time such as 90m, 1d12h, 2 weeks or 36 hours";
+const AN_AGE: &str = "a time such as 12h, 1d12h, 2 weeks or 36 hours, or never";
+const A_MOMENT: &str = "a time to come such as 36 hours, 2 weeks, 2026-12-24, 2026-12-24 03:00 (UTC) or 2026-12-24T03:00:00+01:00";
 const A_SIZE: &str = "a size such as 25GiB, 1.5GiB or 200MiB";
 const A_PERCENTAGE: &str = "a percentage such as 85%";
 const A_COUNT: &str = "a whole number such as 4";
@@ -53,6 +55,29 @@ fn bad(typed: &str, is: &'static str, form: &'static str) -> BadValue {
     }
 }
 
+/// Reads a time span as people say it: `90m`, `1d12h`, `2 weeks`, `1 day and 12 hours`. `humantime`
+/// does, except for commas, an `and` and capitals.
+fn span(typed: &str, form: &'static str) -> Result<Duration, BadValue> {
+    // A month to `humantime`, a minute to many: one of the two would be far off.
+    let units = typed.split(|c: char| !c.is_ascii_alphabetic());
+    if units.clone().any(|unit| unit == "M") {
+        return Err(bad(
+            typed,
+            "says M, which may be m (minutes) or months",
+            form,
+        ));
+    }
+    let words = typed
+        .split([' ', ','])
+        .filter(|word| !word.is_empty() && *word != "and");
+    let plain = words.collect::<Vec<_>>().join(" ").to_ascii_lowercase();
+    match humantime::parse_duration(&plain) {
+        Ok(span) if span > LONGEST => Err(bad(typed, "is more than 100 years", form)),
+        Ok(span) => Ok(span),
+        Err(_) => Err(bad(typed, "is no time", form)),
+    }
+}
+
 /// A time span: `30d`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time(pub Duration);
@@ -61,13 +86,7 @@ impl FromStr for Time {
     type Err = BadValue;
 
     fn from_str(typed: &str) -> Result<Self, BadValue> {
-        let time =
-            humantime::parse_duration(typed).map_err(|_| bad(typed, "is no time", A_TIME))?;
-        if time > LONGEST {
-            Err(bad(typed, "is more than 100 years", A_TIME))
-        } else {
-            Ok(Self(time))
-        }
+        span(typed, A_TIME).map(Self)
     }
 }
 
@@ -77,7 +96,21 @@ impl fmt::Display for Time {
     }
 }
 
-/// A future moment: `7d` from now, `2026-12-24` or `2026-12-24T03:00:00Z`.
+/// Formats a time span as a config would have it: `30d`, `36h`.
+pub fn typed(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let fits = |(unit, _): &(u64, &str)| seconds >= *unit && seconds.is_multiple_of(*unit);
+    [(86_400, "d"), (3600, "h"), (60, "m")]
+        .into_iter()
+        .find(fits)
+        .map_or_else(
+            || humantime::format_duration(span).to_string(),
+            |(unit, name)| format!("{}{name}", seconds / unit),
+        )
+}
+
+/// A future moment: `7d` or `2 weeks` from now, `2026-12-24`, `2026-12-24 03:00` in UTC, or
+/// `2026-12-24T03:00:00Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// This long from now.
@@ -101,11 +134,15 @@ impl FromStr for Moment {
                 .ok()
                 .map(|time| Self::At(time.to_utc()))
         };
-        let span = || Time::from_str(typed).ok().map(|Time(span)| Self::In(span));
-        day()
-            .or_else(time)
-            .or_else(span)
-            .ok_or_else(|| bad(typed, "is no time", A_MOMENT))
+        let minute = || {
+            let time = NaiveDateTime::parse_from_str(typed, "%Y-%m-%d %H:%M");
+            time.ok().map(|time| Self::At(time.and_utc()))
+        };
+        if let Some(at) = day().or_else(time).or_else(minute) {
+            return Ok(at);
+        }
+        let from_now = typed.strip_prefix("in ").unwrap_or(typed);
+        span(from_now, A_MOMENT).map(Self::In)
     }
 }
 
@@ -136,15 +173,13 @@ impl FromStr for ClassAge {
         if typed == "never" {
             return Ok(Self(Age::Never));
         }
-        match humantime::parse_duration(typed) {
-            Ok(Duration::ZERO) => Err(bad(
+        match span(typed, AN_AGE)? {
+            Duration::ZERO => Err(bad(
                 typed,
                 "would take a worktree the moment it is made",
                 AN_AGE,
             )),
-            Ok(time) if time > LONGEST => Err(bad(typed, "is more than 100 years", AN_AGE)),
-            Ok(time) => Ok(Self(Age::After(time))),
-            Err(_) => Err(bad(typed, "is no age", AN_AGE)),
+            age => Ok(Self(Age::After(age))),
         }
     }
 }
@@ -305,6 +340,42 @@ macro_rules! deserialize_from_text {
     )*};
 }
 
+/// What an editor accepts. It is no stricter than the parser, which has the last word.
+macro_rules! schemas {
+    ($($unit:ty: $schema:tt),* $(,)?) => {$(
+        impl JsonSchema for $unit {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($unit).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+        }
+    )*};
+}
+
+schemas! {
+    Time: {"type": ["string", "integer"], "examples": ["30d", "4h", "10m"]},
+    ClassAge: {"type": "string", "examples": ["30d", "12h", "never"]},
+    Bytes: {"type": ["string", "number"], "examples": ["25GiB", "200MiB"]},
+    Percent: {"type": "string", "pattern": "%$", "examples": ["85%"]},
+    Count: {"type": ["integer", "string"], "minimum": 0},
+    Amount: {
+        "type": ["string", "number", "object"],
+        "properties": {
+            "bytes": {"type": ["string", "number", "null"]},
+            "inodes": {"type": ["integer", "string", "null"], "minimum": 0},
+        },
+        "additionalProperties": false,
+        "examples": ["2GiB"],
+    },
+}
+
 deserialize_from_text!(Time: A_TIME, ClassAge: AN_AGE, Bytes: A_SIZE, Percent: A_PERCENTAGE, Count: A_COUNT);
 
 #[cfg(test)]
@@ -336,6 +407,13 @@ mod tests {
             ("4h", 14_400),
             ("1h 30m", 5_400),
             ("0", 0),
+            ("90m", 5_400),
+            ("1d12h", 129_600),
+            ("2 weeks", 1_209_600),
+            ("36 Hours", 129_600),
+            ("1 day and 12 hours", 129_600),
+            ("1 Day, 12 h", 129_600),
+            ("1.5d", 129_600),
             ("100y", 3_155_760_000),
         ] {
             assert_eq!(
@@ -353,7 +431,16 @@ mod tests {
             "101y",
             "99999999999999999999d",
             "NaN",
+            "3M",
+            "1h 3 M",
+            "and",
+            "a day",
         ]);
+        let told = "3M".parse::<Time>().unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "`3M` says M, which may be m (minutes) or months; write a time such as 90m, 1d12h, 2 weeks or 36 hours"
+        );
     }
 
     #[test]
@@ -363,6 +450,9 @@ mod tests {
         for (typed, then) in [
             ("7d", "2026-11-28T12:00:00Z"),
             ("0s", "2026-11-21T12:00:00Z"),
+            ("in 2 weeks", "2026-12-05T12:00:00Z"),
+            ("1d12h", "2026-11-23T00:00:00Z"),
+            ("2026-12-24 03:00", "2026-12-24T03:00:00Z"),
             ("2026-12-24", "2026-12-24T00:00:00Z"),
             ("2026-12-24T03:00:00+01:00", "2026-12-24T02:00:00Z"),
         ] {
@@ -372,7 +462,7 @@ mod tests {
                 "{typed}"
             );
         }
-        all_refused::<Moment>(&["", "tomorrow", "2026-13-01", "24"]);
+        all_refused::<Moment>(&["", "tomorrow", "2026-13-01", "2026-12-24 25:00", "24"]);
         assert!(
             read::<Moment>("2026-11-21")
                 .unwrap()
@@ -388,6 +478,10 @@ mod tests {
         assert_eq!(
             read("7d"),
             Some(ClassAge(Age::After(Duration::from_hours(168))))
+        );
+        assert_eq!(
+            read("1d12h"),
+            Some(ClassAge(Age::After(Duration::from_hours(36))))
         );
         assert_eq!(read("never"), Some(ClassAge(Age::Never)));
         all_refused::<ClassAge>(&["0", "0s", "Never", "always", "7", "101y"]);

@@ -292,6 +292,7 @@ fn passes(because: &ReasonName) -> bool {
         because,
         ReasonName::Recent
             | ReasonName::SwitchedOff
+            | ReasonName::Spared
             | ReasonName::Busy
             | ReasonName::Missing
             | ReasonName::NotAskedFor

@@ -9,6 +9,7 @@
     warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
 )]
 
+pub mod caps;
 pub mod class;
 pub mod clock;
 pub mod evict;
@@ -21,4 +22,5 @@ pub mod repo;
 pub mod rescue;
 pub mod rest;
 pub mod shard;
+pub mod when;
 pub mod worktree;

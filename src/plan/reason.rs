@@ -7,7 +7,7 @@
 use super::class::Class;
 use crate::facts::repo::Missing;
 use crate::facts::worktree::Landed;
-use crate::fs::humanize::{bytes, of_all, plural, span};
+use crate::fs::humanize::{bytes, exact, of_all, plural, span};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -70,6 +70,8 @@ names! {
     Recent = "recent",
     /// Trees of its class are never removed.
     SwitchedOff = "switched off",
+    /// `worktrees.keep` names it.
+    Spared = "kept by config",
     /// `--only` without `reap`.
     NotAskedFor = "reaping not asked for",
     /// More trees are due than `max_reaped`.
@@ -78,6 +80,10 @@ names! {
     Missing = "missing",
     /// Its state is unknown.
     Unknown = "unknown",
+    /// The repo has more trees than `worktrees.max_trees`.
+    OverMaxTrees = "over max_trees",
+    /// The repo's trees hold more than `worktrees.max_bytes`.
+    OverMaxBytes = "over max_bytes",
     /// Files that HEAD doesn't bring back.
     Uncommitted = "uncommitted work",
     /// Commits that only this tree reaches, or a stash.
@@ -146,6 +152,8 @@ pub enum KeepReason {
     Recent(Class, TimeDelta),
     /// Trees of this class are never removed.
     SwitchedOff(Class),
+    /// This glob of `worktrees.keep` names it.
+    Spared(String),
     /// This run was not asked to reap.
     NotAskedFor,
 }
@@ -190,6 +198,34 @@ pub enum ReapReason {
     Saved,
     /// Whether it landed is unknown.
     NoDefaultBranch,
+    /// It is locked, but the lock's process is dead, and such a lock holds for no longer.
+    LockEnded {
+        /// The process.
+        pid: u32,
+        /// `worktrees.dead_locks`.
+        held_for: TimeDelta,
+    },
+    /// It goes before its age, because the repo is over a cap.
+    OverCap(OverCap),
+}
+
+/// A cap, and by how much a repo's trees exceed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverCap {
+    /// `worktrees.max_trees`.
+    Trees {
+        /// How many trees there are.
+        there: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// `worktrees.max_bytes`.
+    Bytes {
+        /// How many bytes they hold.
+        there: u64,
+        /// How many they may hold.
+        most: u64,
+    },
 }
 
 /// Why missing trees keep their registration.
@@ -225,6 +261,7 @@ impl KeepReason {
             Self::CannotBeRescued(_) => ReasonName::CannotBeRescued,
             Self::TooYoung | Self::Recent(..) => ReasonName::Recent,
             Self::SwitchedOff(_) => ReasonName::SwitchedOff,
+            Self::Spared(_) => ReasonName::Spared,
             Self::NotAskedFor => ReasonName::NotAskedFor,
         }
     }
@@ -246,7 +283,7 @@ impl fmt::Display for KeepReason {
                     "{told}: process {pid} is dead on this machine, and nothing happened for {idle}; "
                 )?;
                 match holds_for {
-                    Some(age) => write!(f, "such a lock holds for {}", span(*age)),
+                    Some(age) => write!(f, "such a lock holds for {}", exact(*age)),
                     None => f.write_str(
                         "`git worktree unlock` lets it go, or `worktrees.dead_locks` all such",
                     ),
@@ -268,11 +305,12 @@ impl fmt::Display for KeepReason {
             Self::CannotBeRescued(obstacle) => obstacle.fmt(f),
             Self::TooYoung => f.write_str("active too recently for any class"),
             Self::Recent(class, age) => {
-                write!(f, "{} trees go when idle for {}", class.name(), span(*age))
+                write!(f, "{} trees go when idle for {}", class.name(), exact(*age))
             }
             Self::SwitchedOff(class) => {
                 write!(f, "{} trees are never reaped here", class.name())
             }
+            Self::Spared(glob) => write!(f, "worktrees.keep names it: `{glob}`"),
             Self::NotAskedFor => f.write_str("reaping was not asked for"),
         }
     }
@@ -318,6 +356,9 @@ impl ReapReason {
             Self::Landed(Landed::SameTree | Landed::SamePatch) => ReasonName::SquashMerged,
             Self::Landed(Landed::EmptyDiff) => ReasonName::NoChanges,
             Self::Saved | Self::NoDefaultBranch => ReasonName::Saved,
+            Self::LockEnded { .. } => ReasonName::LockedByDeadProcess,
+            Self::OverCap(OverCap::Trees { .. }) => ReasonName::OverMaxTrees,
+            Self::OverCap(OverCap::Bytes { .. }) => ReasonName::OverMaxBytes,
         }
     }
 }
@@ -345,6 +386,33 @@ impl fmt::Display for ReapReason {
             }),
             Self::Saved => f.write_str("clean, and its commits are on a branch that stays"),
             Self::NoDefaultBranch => f.write_str(NO_DEFAULT_BRANCH),
+            Self::LockEnded { pid, held_for } => write!(
+                f,
+                "its lock is over: process {pid} is dead on this machine, and worktrees.dead_locks is {}",
+                exact(*held_for)
+            ),
+            Self::OverCap(cap) => write!(f, "goes before its age: {cap}"),
+        }
+    }
+}
+
+impl fmt::Display for OverCap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trees { there, most } => {
+                let trees = plural(*there as u64, "tree");
+                write!(
+                    f,
+                    "the repo has {trees}, more than worktrees.max_trees ({most})"
+                )
+            }
+            Self::Bytes { there, most } => {
+                let [there, most] = [*there, *most].map(bytes);
+                write!(
+                    f,
+                    "the repo's trees hold {there}, more than worktrees.max_bytes ({most})"
+                )
+            }
         }
     }
 }

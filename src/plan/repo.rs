@@ -5,10 +5,12 @@
 //! likely half mounted than half deleted. A plan names only what was surveyed, in the order of
 //! execution. A repo that the busy probe calls busy gets no repack, clearing, drop or expiry.
 
+use super::caps::{self, Unmet};
 use super::gc::{Gc, gc};
 use super::reason::{GoneAtOnce, KeepReason, PruneRefusal};
 use super::rescue::{self, Because};
-use super::worktree::{Kept, Verdict, verdict};
+use super::when;
+use super::worktree::{Kept, Verdict, earliest, verdict};
 use crate::config::policy::{self, GcStrategy};
 use crate::facts::repo::{LeftoverKind, Missing, Repo};
 use crate::facts::rescue::Rescue;
@@ -44,6 +46,8 @@ pub struct Plan {
     /// Every registered tree with its verdict: first those to be removed, longest idle first, then
     /// those that stay, by path.
     pub trees: Vec<(Worktree, Verdict)>,
+    /// What `worktrees.max_trees` and `max_bytes` say about those that stay.
+    pub over_cap: Option<Unmet>,
     /// Registrations to drop.
     pub drop: Vec<Worktree>,
     /// Admin directories that get a mark, because their tree is missing for the first time.
@@ -118,6 +122,7 @@ impl Plan {
         }
         if !only.reap {
             self.expire.clear();
+            self.over_cap = None;
             for (_, verdict) in &mut self.trees {
                 if let Verdict::Reap(work) = verdict {
                     *verdict = Verdict::Keep(Kept {
@@ -133,7 +138,7 @@ impl Plan {
 
 /// Decides a repo's run.
 pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<Utc>) -> Plan {
-    let trees = judged(facts, policy, now);
+    let (trees, over_cap) = judged(facts, policy, now);
     let too_many = too_many_missing(&trees, facts.around);
     let grace = if too_many.is_some() {
         Grace::Refused
@@ -147,6 +152,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     });
     let mut plan = Plan {
         trees,
+        over_cap,
         drop: Vec::new(),
         mark: Vec::new(),
         unmark: Vec::new(),
@@ -180,16 +186,49 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     plan
 }
 
-/// Returns every tree with its verdict, in the order of [`Plan::trees`].
-fn judged(facts: &Repo, policy: &policy::Repo, now: DateTime<Utc>) -> Vec<(Worktree, Verdict)> {
+/// Returns the time from which a run removes this tree, by its age or for a cap, if nothing happens
+/// in any tree until then; none if it never does. The tree may have other facts than in `facts`.
+pub fn goes_from(
+    facts: &Repo,
+    policy: &policy::Repo,
+    tree: &Worktree,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let busy = facts.busy.as_deref();
+    let by_age = super::worktree::goes_from(tree, &policy.worktrees, busy, now);
+    let rules = &policy.worktrees;
+    if rules.max_trees.is_none() && rules.max_bytes.is_none() {
+        return by_age;
+    }
+    // No cap takes it before.
+    let from = super::worktree::goes_from(tree, &earliest(rules), busy, now)?;
+    let mut facts = facts.clone();
+    let own = facts.worktrees.iter_mut();
+    own.filter(|known| known.admin == tree.admin)
+        .for_each(|known| *known = tree.clone());
+    let goes = |then| {
+        let (trees, _) = judged(&facts, policy, then);
+        let mut own = trees.iter().filter(|(known, _)| known.admin == tree.admin);
+        own.any(|(_, verdict)| matches!(verdict, Verdict::Reap(_)))
+    };
+    when::first_hour(from, by_age, goes).or(by_age)
+}
+
+/// Returns every tree with its verdict, in the order of [`Plan::trees`], and [`Plan::over_cap`].
+fn judged(
+    facts: &Repo,
+    policy: &policy::Repo,
+    now: DateTime<Utc>,
+) -> (Vec<(Worktree, Verdict)>, Option<Unmet>) {
     let busy = facts.busy.as_deref();
     let judge = |tree: &Worktree| (tree.clone(), verdict(tree, &policy.worktrees, busy, now));
     let mut trees: Vec<_> = facts.worktrees.iter().map(judge).collect();
+    let over_cap = caps::take(&mut trees, &policy.worktrees, busy, now);
     trees.sort_by_key(|(tree, verdict)| match verdict {
         Verdict::Reap(_) => (0, Some(tree.active)),
         _ => (1, None),
     });
-    trees
+    (trees, over_cap)
 }
 
 /// Returns what crashed gits left: packs that need an index, and everything else.

@@ -6,6 +6,7 @@
 use crate::config::policy::Worktrees;
 use crate::facts::rescue::Rescue;
 use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The fate of a rescue.
@@ -20,7 +21,7 @@ pub enum Fate {
 }
 
 /// Why a rescue expires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Because {
     /// It is older than `rescue_keep`.
@@ -102,7 +103,7 @@ fn is_new(rescue: &Rescue, now: DateTime<Utc>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::policy::Age;
+    use crate::config::policy::{Age, Keep};
     use crate::facts::rescue::Own;
     use std::time::Duration;
 
@@ -119,6 +120,9 @@ mod tests {
             unsaved: Age::Never,
             fresh: Age::Never,
             dead_locks: Age::Never,
+            keep: Keep::default(),
+            max_trees: None,
+            max_bytes: None,
             roots: Vec::new(),
             rescue_max: 0,
             rescue_keep: keep_days * DAY,

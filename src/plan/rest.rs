@@ -26,6 +26,10 @@ pub fn until(
         now.checked_add_signed(TimeDelta::hours(hours))
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
     };
+    // Files that tools write in a tree make it larger, and no fingerprint shows them.
+    if policy.worktrees.max_bytes.is_some() {
+        return None;
+    }
     let rests = |hours: i64| {
         rests(
             facts,
@@ -54,6 +58,7 @@ pub fn holds(from: DateTime<Utc>, now: DateTime<Utc>) -> bool {
 fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -> bool {
     let Plan {
         trees,
+        over_cap: _,
         drop,
         mark,
         unmark,
@@ -159,6 +164,26 @@ mod tests {
         for (trees, expected) in table {
             assert_eq!(hours(&repo(trees.clone())), expected, "{trees:#?}");
         }
+    }
+
+    #[test]
+    fn a_repo_over_a_cap_rests_until_a_tree_may_go_for_it() {
+        let saved = |hours| tree(hours, looked(Contents::default()));
+        let capped = |facts: &Repo, trees, bytes| {
+            let mut rules = policy();
+            (rules.worktrees.max_trees, rules.worktrees.max_bytes) = (trees, bytes);
+            until(facts, &rules, u64::MAX, now()).map(|until| (until - now()).num_hours())
+        };
+        let young = repo(vec![saved(6), saved(2)]);
+        assert_eq!(capped(&young, None, None), Some(LONGEST - 6 - 1));
+        assert_eq!(capped(&young, Some(2), None), Some(LONGEST - 6 - 1));
+        assert_eq!(capped(&young, Some(1), None), Some(DAY - 6 - 1));
+        assert_eq!(
+            capped(&repo(vec![saved(DAY), saved(2)]), Some(1), None),
+            None
+        );
+        // A tree may have grown without a trace.
+        assert_eq!(capped(&young, None, Some(u64::MAX)), None);
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 pub use super::class::Class;
 use super::reason::{KeepReason, Obstacle, ReapReason};
+use super::when;
 use crate::config::policy::{Age, Worktrees};
 use crate::facts::worktree::{Contents, DeadLock, State, Worktree};
 use chrono::{DateTime, TimeDelta, Utc};
+use std::time::Duration;
 
 /// The fate of a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,7 @@ impl Work {
 /// | what was found | verdict |
 /// | --- | --- |
 /// | something could not be read, or isn't what it should be | unknown |
+/// | `worktrees.keep` names it | keep |
 /// | `git worktree lock`, whatever the reason; an operation under way | keep |
 /// | a lock by a dead process of this machine | keep until idle for `dead_locks` (default: never) |
 /// | the repo is busy, by its busy probe | keep |
@@ -97,6 +100,12 @@ pub fn verdict(
         State::NotLooked => None,
         State::Looked(contents) => Some(contents),
     };
+    if let Some(glob) = spared_by(tree, policy) {
+        return Verdict::Keep(Kept {
+            reason: KeepReason::Spared(glob.to_owned()),
+            work: contents.map(|contents| classify(tree, contents)),
+        });
+    }
     if let Some(reason) = locked(tree, policy, now) {
         return keep(reason);
     }
@@ -118,22 +127,74 @@ pub fn verdict(
     )
 }
 
-/// Returns the shortest age at which any class is removed: younger trees need no inspection.
+/// Trees that were active since so long ago are never removed for a cap: the age of landed trees,
+/// whatever the config says.
+const CAP_FLOOR: Duration = Duration::from_hours(24);
+
+/// Returns the rules by which a tree may go in this run at all: a cap takes landed and saved trees
+/// before their age, except for classes that are switched off. Without a cap, these are the rules
+/// themselves.
+pub fn earliest(policy: &Worktrees) -> Worktrees {
+    let capped = policy.max_trees.is_some() || policy.max_bytes.is_some();
+    let early = |age: Age| match age {
+        Age::After(age) if capped => Age::After(age.min(CAP_FLOOR)),
+        age => age,
+    };
+    Worktrees {
+        landed: early(policy.landed),
+        saved: early(policy.saved),
+        ..policy.clone()
+    }
+}
+
+/// Returns the shortest age at which any tree is removed: younger ones need no inspection.
 pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
+    let policy = earliest(policy);
     [policy.landed, policy.saved, policy.unsaved, policy.fresh]
         .into_iter()
         .filter_map(delta)
         .min()
 }
 
-/// Checks whether a tree is due by its survey, if nobody is busy in it: then all of it must be
+/// Checks whether a tree may go by its survey, if nobody is busy in it: then all of it must be
 /// inspected before anything is decided.
 pub fn is_due(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> bool {
-    matches!(verdict(tree, policy, None, now), Verdict::Reap(_))
+    matches!(
+        verdict(tree, &earliest(policy), None, now),
+        Verdict::Reap(_)
+    )
 }
 
+/// Returns what the tree's work is; none if it wasn't inspected.
+pub fn work(tree: &Worktree) -> Option<Work> {
+    match &tree.state {
+        State::Looked(contents) => Some(classify(tree, contents)),
+        _ => None,
+    }
+}
+
+/// Returns the time from which a run removes the tree, if nothing happens in it until then; none if
+/// it never does.
+pub fn goes_from(
+    tree: &Worktree,
+    policy: &Worktrees,
+    busy: Option<&str>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let goes = |then| matches!(verdict(tree, policy, busy, then), Verdict::Reap(_));
+    when::first(now, goes)
+}
+
+/// Files that a reason names.
+const NAMED: usize = 5;
 /// How far the clocks of machines may differ.
 const SKEW: TimeDelta = TimeDelta::hours(1);
+
+/// Returns the glob of `worktrees.keep` that names the tree.
+fn spared_by<'a>(tree: &Worktree, policy: &'a Worktrees) -> Option<&'a str> {
+    let place = tree.path.strip_prefix(tree.admin.root()).ok()?;
+    policy.keep.names(place, tree.branch.as_deref())
+}
 
 /// Returns why a lock keeps the tree; none if it isn't locked, or the lock no longer counts.
 fn locked(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> Option<KeepReason> {
@@ -152,7 +213,7 @@ fn locked(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> Option<Kee
 }
 
 fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTime<Utc>) -> Verdict {
-    let work = classify(tree, contents);
+    let mut work = classify(tree, contents);
     let class = work.class;
     let age = match class {
         Class::Landed => policy.landed,
@@ -166,7 +227,13 @@ fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTim
         (None, Some(age)) if now.signed_duration_since(tree.active) < age => {
             KeepReason::Recent(class, age)
         }
-        (None, Some(_)) => return Verdict::Reap(work),
+        (None, Some(_)) => {
+            let lock = tree.dead_lock.zip(delta(policy.dead_locks));
+            let ended = lock
+                .map(|(DeadLock { pid, .. }, held_for)| ReapReason::LockEnded { pid, held_for });
+            work.besides.extend(ended);
+            return Verdict::Reap(work);
+        }
     };
     Verdict::Keep(Kept {
         reason,
@@ -192,7 +259,7 @@ fn obstacle(class: Class, contents: &Contents, policy: &Worktrees) -> Option<Obs
 
 fn classify(tree: &Worktree, contents: &Contents) -> Work {
     let uncommitted = (contents.dirty_count > 0).then(|| ReapReason::Uncommitted {
-        named: contents.dirty.clone(),
+        named: contents.dirty.iter().take(NAMED).cloned().collect(),
         count: contents.dirty_count,
     });
     let commits = (!contents.unreached.is_empty())

@@ -22,12 +22,18 @@ pub fn worktrees(plan: &Plan, unregistered: &[Unregistered], now: DateTime<Utc>)
         .iter()
         .filter(|(tree, _)| !plan.drop.contains(tree));
     trees
-        .map(|(tree, verdict)| row(tree, verdict, now))
-        .chain(unregistered.iter().map(unregistered_row))
+        .map(|(tree, verdict)| worktree(tree, verdict, now))
+        .chain(self::unregistered(unregistered))
         .collect()
 }
 
-fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Worktree {
+/// Returns the rows of unregistered directories.
+pub fn unregistered(directories: &[Unregistered]) -> impl Iterator<Item = Worktree> {
+    directories.iter().map(unregistered_row)
+}
+
+/// Returns the row of one tree.
+pub fn worktree(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Worktree {
     let decided = Decided::of(tree, verdict);
     let branch = tree.branch.as_ref();
     let short = |branch: &String| {
@@ -133,6 +139,11 @@ pub fn prune(plan: &Plan) -> Prune {
         dropped: plan.drop.iter().map(|tree| tree.path.clone()).collect(),
         refused: plan.prune_refused.as_ref().map(ToString::to_string),
     }
+}
+
+/// Returns what caps say about the trees that stay.
+pub fn over_cap(plan: &Plan) -> Option<String> {
+    plan.over_cap.as_ref().map(ToString::to_string)
 }
 
 /// Returns the rescues that the plan lets expire.

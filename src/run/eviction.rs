@@ -24,6 +24,9 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+mod explain;
+pub use explain::SeenUnit;
+
 /// Units in memory at once, of the many that a survey lists. A run that evicts more surveys again.
 const AT_ONCE: usize = 70_000;
 

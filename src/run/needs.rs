@@ -18,7 +18,7 @@ use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 
-/// Returns the surveyed trees that nobody is working in, by their path. Due trees are among them:
+/// Returns the surveyed trees that nobody is working in and the config doesn't spare, by their path. Due trees are among them:
 /// their rows show whether they were removed.
 pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)> {
     let idle = plan
@@ -26,7 +26,7 @@ pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)>
         .iter()
         .filter_map(|(tree, verdict)| match (verdict, &tree.state) {
             (Verdict::Keep(kept), State::Looked(_))
-                if matches!(kept.reason, KeepReason::Busy(_)) =>
+                if matches!(kept.reason, KeepReason::Busy(_) | KeepReason::Spared(_)) =>
             {
                 None
             }

@@ -16,8 +16,8 @@ use crate::run::unchanged::{self, CachedSurvey, Seen};
 use crate::survey;
 use std::time::Instant;
 
-mod decide;
-mod ended;
+pub(in crate::run) mod decide;
+pub(in crate::run) mod ended;
 mod reap;
 mod repack;
 mod row;
@@ -48,6 +48,7 @@ impl RunContext<'_> {
                 ..RepoResult::of(row)
             };
             result.row.worktrees = rows::worktrees(plan, &decided.facts.unregistered, self.now);
+            result.row.over_cap = rows::over_cap(plan);
             result.row.prune = rows::prune(plan);
             result.row.rescues = rows::rescues(plan);
             result.row.gc = rows::gc(plan, &decided.facts.store);

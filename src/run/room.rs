@@ -8,6 +8,7 @@ use super::context::{RepoResult, RunContext};
 use super::eviction;
 use super::job::{DoneJob, rescan};
 use super::mode::Mode;
+use super::phase::Phase;
 use super::reckoned::{free, reckon};
 use super::shards::{self, Others};
 use super::{Request, begin, usage};
@@ -33,10 +34,50 @@ pub(super) struct Room<'a> {
     pub(super) unknown: Vec<String>,
 }
 
+/// What an eviction starts from.
+pub(super) struct Ready {
+    /// The volume's projected usage.
+    usage: Usage,
+    /// Trees whose build output may be evicted.
+    idle: Vec<IdleTree>,
+    ledger: Ledger,
+    /// Whether units may be wanted.
+    evicts: bool,
+    /// Why less is known of lock files than before.
+    unknown: Vec<String>,
+    /// Bytes that emptying the trash freed.
+    from_trash: u64,
+}
+
+impl Ready {
+    /// Returns the eviction's inputs.
+    pub(super) fn stage<'a>(&'a self, context: &'a RunContext<'a>) -> eviction::Stage<'a> {
+        eviction::Stage {
+            context,
+            usage: &self.usage,
+            idle: &self.idle,
+            ledger: &self.ledger,
+        }
+    }
+}
+
 impl Room<'_> {
     /// Empties the trash and evicts. Returns the volume's projected usage, and the bytes that
     /// emptying the trash freed.
     pub(super) fn make(self, jobs: &mut [DoneJob<'_>], report: &mut RunReport) -> (Usage, u64) {
+        let context = self.context;
+        let mut ready = self.prepare(jobs, report);
+        if context.options.only.evict && context.stop.reached().is_none() {
+            evict(&ready.stage(context), ready.evicts, report);
+            let (bytes, inodes) = (report.eviction.freed_bytes, report.eviction.freed_inodes);
+            free(&mut ready.usage, Size { bytes, inodes });
+        }
+        report.eviction.obstacles.extend(ready.unknown);
+        (ready.usage, ready.from_trash)
+    }
+
+    /// Empties the trash, and returns what the eviction starts from.
+    pub(super) fn prepare(self, jobs: &mut [DoneJob<'_>], report: &mut RunReport) -> Ready {
         let context = self.context;
         let (options, mut unknown) = (context.options, self.unknown.clone());
         let still_at_work = wait_for_others(context, report);
@@ -51,28 +92,22 @@ impl Room<'_> {
             Emptied::default()
         };
         let results: Vec<&RepoResult> = jobs.iter().map(|job| &job.result).chain(&others).collect();
-        let mut after = reckon(self.before, results.iter().copied(), &emptied);
+        let mut usage = reckon(self.before, results.iter().copied(), &emptied);
         if options.waits() {
-            after = measure_again(context, report).unwrap_or(after);
+            usage = measure_again(context, report).unwrap_or(usage);
         }
-        if options.only.evict && context.stop.reached().is_none() {
-            let idle: Vec<IdleTree> = results
+        Ready {
+            usage,
+            idle: results
                 .iter()
                 .flat_map(|result| result.idle())
                 .cloned()
-                .collect();
-            let stage = eviction::Stage {
-                context,
-                usage: &after,
-                idle: &idle,
-                ledger: &ledger,
-            };
-            evict(&stage, evicts, report);
-            let (bytes, inodes) = (report.eviction.freed_bytes, report.eviction.freed_inodes);
-            free(&mut after, Size { bytes, inodes });
+                .collect(),
+            ledger,
+            evicts,
+            unknown,
+            from_trash: emptied.freed.bytes,
         }
-        report.eviction.obstacles.extend(unknown);
-        (after, emptied.freed.bytes)
     }
 
     /// Surveys the repos of other shards, and returns whether units may be wanted at all. If so,
@@ -104,7 +139,7 @@ impl Room<'_> {
 
 fn evict(stage: &eviction::Stage<'_>, evicts: bool, report: &mut RunReport) {
     let context = stage.context;
-    context.bar.set_message("caches");
+    Phase::Eviction.show(context.bar);
     let calm = eviction::none_wanted(context.policy, stage.usage).filter(|_| !evicts);
     let failures = &mut report.failures;
     let evict = || context.span.in_scope(|| stage.evict(failures));
@@ -174,7 +209,7 @@ fn remember<'a>(
 
 /// Reports what fills the volume. Returns the size of the trash.
 fn used(context: &RunContext<'_>, report: &mut RunReport) -> Size {
-    context.bar.set_message("usage");
+    Phase::Usage.show(context.bar);
     let usage = context
         .io
         .install(|| usage::usage(context.policy, context.stop));
@@ -203,6 +238,7 @@ fn measure_again(context: &RunContext<'_>, report: &mut RunReport) -> Option<Usa
 /// Empties the trash of what earlier runs left. A dry run measures it, unless its size is known
 /// already.
 fn empty_trash(context: &RunContext<'_>, known: Option<Size>, report: &mut RunReport) -> Emptied {
+    Phase::Trash.show(context.bar);
     let emptied = match context.mode {
         // If the lock was lost, the trash is another run's by now.
         Mode::Apply { lock, trash } => lock

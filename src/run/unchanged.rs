@@ -47,6 +47,8 @@ pub struct CachedSurvey {
     /// Why nothing was repacked.
     gc: String,
     store: report::Counts,
+    #[serde(default)]
+    over_cap: Option<String>,
     worktrees: Vec<report::Worktree>,
 }
 
@@ -76,6 +78,7 @@ impl CachedSurvey {
         };
         let mut row = report::Repo {
             gc,
+            over_cap: self.over_cap,
             worktrees: self.worktrees,
             unchanged_since: Some(self.at),
             ..blank
@@ -158,7 +161,12 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Sto
             return;
         }
     };
-    let report::Repo { gc, worktrees, .. } = seen.row.clone();
+    let report::Repo {
+        gc,
+        over_cap,
+        worktrees,
+        ..
+    } = seen.row.clone();
     let (schema, fingerprint) = (SCHEMA.to_owned(), found.id);
     let look = CachedSurvey {
         schema,
@@ -168,6 +176,7 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Sto
         places,
         gc: gc.reason,
         store: gc.before,
+        over_cap,
         worktrees,
     };
     // Whatever is in its place must be removed, or every run surveys this repo.

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -29,6 +30,8 @@ use std::sync::{Arc, OnceLock};
 const FIRST_NAMESPACE: &str = "pid:[4026531836]";
 /// What the kernel appends to the path of a deleted file.
 const DELETED: &[u8] = b" (deleted)";
+/// Processes in one tree that are described.
+const TOLD: usize = 20;
 /// Ancestors of a process that are followed, at most.
 const DEEPEST: usize = 64;
 /// Bytes of all paths that are kept, at most: some hundred thousand.
@@ -68,6 +71,12 @@ struct Use {
     how: &'static str,
 }
 
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {}) {}", self.name, self.pid, self.how)
+    }
+}
+
 impl Processes {
     /// Returns the processes without our own callers, for a command that somebody runs by hand.
     pub fn but_callers() -> Self {
@@ -90,9 +99,18 @@ impl Processes {
     /// none if none is seen there.
     pub fn at_work(&self, tree: &VolumePath, stop: &Stop) -> Option<String> {
         let found = self.of(tree, stop);
-        let seen = found.in_tree(tree);
-        seen.map(|used| format!("{} (pid {}) {}", used.name, used.pid, used.how))
-            .or_else(|| found.unread.map(ToOwned::to_owned))
+        let seen = found.in_tree(tree).next().map(ToString::to_string);
+        seen.or_else(|| found.unread.map(ToOwned::to_owned))
+    }
+
+    /// Describes every process that is seen at work in the tree, up to [`TOLD`] of them, or says
+    /// why that can't be told.
+    pub fn all_at_work(&self, tree: &VolumePath, stop: &Stop) -> Vec<String> {
+        let found = self.of(tree, stop);
+        let by_pid: BTreeMap<u32, &Use> =
+            found.in_tree(tree).map(|used| (used.pid, used)).collect();
+        let seen = by_pid.values().take(TOLD).map(ToString::to_string);
+        seen.chain(found.unread.map(ToOwned::to_owned)).collect()
     }
 
     /// Returns whether nobody can be at work on the volume unseen: it is on a local file system,
@@ -117,7 +135,7 @@ impl Processes {
     pub fn index_lock(&self, lock: &VolumePath, tree: &Path, stop: &Stop) -> LeftoverKind {
         let found = self.of(lock, stop);
         match VolumePath::new(lock.root(), tree) {
-            Ok(tree) if found.in_tree(&tree).is_some() => LeftoverKind::HeldLock,
+            Ok(tree) if found.in_tree(&tree).next().is_some() => LeftoverKind::HeldLock,
             Ok(_) if found.sees_all() && is_inspectable(lock) => LeftoverKind::Lock,
             _ => LeftoverKind::UnseenLock,
         }
@@ -154,10 +172,10 @@ impl Found {
         found
     }
 
-    fn in_tree(&self, tree: &VolumePath) -> Option<&Use> {
-        let mut from = self.used.range(tree.relative().to_owned()..);
-        let (path, used) = from.next()?;
-        path.starts_with(tree.relative()).then_some(used)
+    fn in_tree(&self, tree: &VolumePath) -> impl Iterator<Item = &Use> {
+        let from = self.used.range(tree.relative().to_owned()..);
+        from.take_while(|(path, _)| path.starts_with(tree.relative()))
+            .map(|(_, used)| used)
     }
 
     fn sees_all(&self) -> bool {
@@ -310,48 +328,9 @@ fn parent(pid: u32) -> Option<u32> {
         .ok()
 }
 
-/// Returns the process that a lock's reason names: `claude agent fix-cart (pid 4299)`, `pid: 4299`,
-/// `PID=4299`.
-pub fn pid_in(reason: &str) -> Option<u32> {
-    let lower = reason.to_ascii_lowercase();
-    let named = |(at, word): (usize, &str)| {
-        let (before, from) = lower.split_at_checked(at)?;
-        let behind = from.strip_prefix(word)?;
-        let alone = !before.ends_with(|c: char| c.is_ascii_alphanumeric());
-        let rest = behind.trim_start_matches([' ', ':', '=', '#']);
-        let digits = rest
-            .split(|c: char| !c.is_ascii_digit())
-            .next()
-            .unwrap_or_default();
-        digits
-            .parse()
-            .ok()
-            .filter(|&pid: &u32| alone && pid > 0 && rest.len() < behind.len())
-    };
-    lower.match_indices("pid").find_map(named)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_reason_names_its_process() {
-        for (reason, pid) in [
-            ("claude agent fix-cart (pid 4299)", Some(4299)),
-            ("agent pid: 7", Some(7)),
-            ("PID=12, host a", Some(12)),
-            ("held by pid #99", Some(99)),
-            ("a rapid 12 of them", None),
-            ("pid", None),
-            ("pid 0", None),
-            ("pid 99999999999", None),
-            ("pid12 of the plan", None),
-            ("shown at the fair until Friday", None),
-        ] {
-            assert_eq!(pid_in(reason), pid, "{reason}");
-        }
-    }
 
     #[test]
     fn a_process_that_proc_hides_is_not_dead() {

@@ -3,6 +3,7 @@
 use crate::config::policy;
 use crate::facts::worktree::{Unregistered, UnregisteredKind};
 use crate::fs::budget::Held;
+use crate::fs::humanize::natural_paths;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -74,7 +75,9 @@ pub(super) fn directories(
                 .is_ok_and(|found| !is_tree(found.kind) && is_around(found))
         })
         .collect::<io::Result<_>>()?;
-    Ok(outermost(found))
+    let mut found = outermost(found);
+    found.sort_by(|a, b| natural_paths(&a.path, &b.path));
+    Ok(found)
 }
 
 /// Returns these paths and all directories above them.

@@ -5,11 +5,11 @@
 
 use super::context::Context;
 use super::known::{Known, head_of};
+use super::lock_reason::holders;
 use super::moves::{self, Moves};
-use super::processes::pid_in;
-use super::{doubt, nested, reach};
+use super::{doubt, nested, reach, size};
 use crate::facts::repo::LeftoverKind;
-use crate::facts::worktree::{DeadLock, State, Worktree};
+use crate::facts::worktree::{ActiveFrom, DeadLock, State, Worktree};
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -66,10 +66,12 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
         dead_lock: None,
         in_progress: Vec::new(),
         active: DateTime::UNIX_EPOCH,
+        active_from: ActiveFrom::Nothing,
         worked_in: false,
         in_use: None,
         missing_since: None,
         missing_at_once: false,
+        bytes: None,
         made_again: context.made_again.clone(),
         state: State::NotLooked,
     };
@@ -79,9 +81,13 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
         Ok((mut tree, listed)) => {
             tree.state =
                 state(context, &mut tree, &listed).unwrap_or_else(|error| unknown("look", &error));
-            if matches!(tree.state, State::Looked(_)) && (context.due)(&tree) {
+            let whole = context.explains(&tree) || (context.due)(&tree);
+            if matches!(tree.state, State::Looked(_)) && whole {
                 look_whole(context, &mut tree, &listed)
-                    .unwrap_or_else(|error| tree.state = unknown("look", &error));
+                    .unwrap_or_else(|error| tree.state = not_looked(context, &tree, &error));
+            }
+            if context.measured && matches!(tree.state, State::NotLooked | State::Looked(_)) {
+                tree.bytes = measured(&tree, context.stop);
             }
             tree
         }
@@ -91,6 +97,13 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
             ..blank
         },
     }
+}
+
+/// Returns what deleting a tree and its registration would free; none if that can't be measured.
+fn measured(tree: &Worktree, stop: &Stop) -> Option<u64> {
+    let place = VolumePath::new(tree.admin.root(), &tree.path).ok()?;
+    let size = size::size(&[place, tree.admin.clone()], stop);
+    size.ok().map(|size| size.bytes)
 }
 
 /// Distinguishes a malformed tree from a failing file system: the tree stays either way, but the
@@ -127,7 +140,9 @@ fn registration(
     tree.locked = line("locked", listed.read("locked", LINE_CAP))?;
     tree.dead_lock = dead_lock(context, &tree, listed)?;
     tree.in_progress = in_progress(context, &tree, listed)?;
-    (tree.active, tree.worked_in) = active(listed, context.stop)?;
+    let (signs, worked_in) = active(listed, context.stop)?;
+    note(&mut tree, signs);
+    tree.worked_in = worked_in;
     let at_once = listed.stat(MISSING_AT_ONCE)?;
     tree.missing_at_once = at_once.is_some();
     tree.missing_since = at_once
@@ -164,21 +179,24 @@ fn commit_of(repo: &Repository, branch: &str) -> io::Result<Option<Oid>> {
     }
 }
 
-/// Returns the lock if its reason names a process that is known to be dead.
+/// Returns the lock if every process that its reason names is known to be dead.
 fn dead_lock(
     context: &Context<'_>,
     tree: &Worktree,
     listed: &Listed,
 ) -> io::Result<Option<DeadLock>> {
-    let Some(pid) = tree.locked.as_deref().and_then(pid_in) else {
+    let host = rustix::system::uname();
+    let reason = tree.locked.as_deref().unwrap_or_default();
+    let pids = holders(reason, &host.nodename().to_string_lossy());
+    let Some(&pid) = pids.last() else {
         return Ok(None);
     };
     let Some(stat) = listed.stat("locked")? else {
         return Ok(None);
     };
     let processes = &context.around.processes;
-    let dead = processes.is_dead(context.place, pid, context.stop) == Some(true);
-    Ok(dead.then(|| DeadLock {
+    let is_dead = |pid: &u32| processes.is_dead(context.place, *pid, context.stop) == Some(true);
+    Ok(pids.iter().all(is_dead).then(|| DeadLock {
         pid,
         since: written(&stat),
     }))
@@ -221,18 +239,29 @@ fn in_progress(
 /// # Errors
 /// Something is there and can't be read.
 pub fn activity(admin: &VolumePath, stop: &Stop) -> io::Result<DateTime<Utc>> {
-    Ok(active(&Listed::of(admin)?, stop)?.0)
+    Ok(active(&Listed::of(admin)?, stop)?.0.0)
 }
 
-/// Returns the same, and whether HEAD's reflog records a commit.
-fn active(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
-    let (mut newest, worked) = log_time(listed, stop)?;
+/// A time at which a tree was active, and how that shows.
+type Sign = (DateTime<Utc>, ActiveFrom);
+
+/// Notes a sign of activity if it is the newest.
+fn note(tree: &mut Worktree, (at, from): Sign) {
+    if at > tree.active {
+        (tree.active, tree.active_from) = (at, from);
+    }
+}
+
+/// Returns the newest sign, and whether HEAD's reflog records a commit.
+fn active(listed: &Listed, stop: &Stop) -> io::Result<(Sign, bool)> {
+    let (moved, worked) = log_time(listed, stop)?;
+    let mut newest = (moved, ActiveFrom::Reflog);
     for name in ACTIVE {
-        newest = newest.max(
-            listed
-                .stat(name)?
-                .map_or(DateTime::UNIX_EPOCH, |stat| written(&stat)),
-        );
+        if let Some(written) = listed.stat(name)?.map(|stat| written(&stat))
+            && written > newest.0
+        {
+            newest = (written, ActiveFrom::Registration(name));
+        }
     }
     Ok((newest, worked))
 }
@@ -306,14 +335,27 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     if let Some(why) = not_ours(place, &tree.admin)? {
         return Ok(State::Unknown(why));
     }
-    if is_settled(context, tree) {
+    if !is_settled(context, tree) {
+        tree.in_use = context.around.processes.at_work(place, context.stop);
+        if tree.in_use.is_none() {
+            return registered.look(tree);
+        }
+    }
+    if !context.explains(tree) {
         return Ok(State::NotLooked);
     }
-    tree.in_use = context.around.processes.at_work(place, context.stop);
-    if tree.in_use.is_some() {
-        return Ok(State::NotLooked);
+    // Whatever its contents are, the tree stays.
+    Ok(registered.look(tree).unwrap_or(State::NotLooked))
+}
+
+/// Returns the state of a tree that could not be inspected whole. One that stays anyway stays for
+/// that reason.
+fn not_looked(context: &Context<'_>, tree: &Worktree, error: &io::Error) -> State {
+    if is_settled(context, tree) || tree.in_use.is_some() {
+        State::NotLooked
+    } else {
+        unknown("look", error)
     }
-    registered.look(tree)
 }
 
 /// Returns where the tree should be, or why it may not be there.
@@ -374,7 +416,7 @@ impl Registered<'_> {
             .extend(nested::held(&tree.admin, self.listed, context.stop)?);
         (contents.unreached, contents.stashed) = (unreached, stashed);
         contents.place = Some(self.place);
-        tree.active = tree.active.max(dirty_active);
+        note(tree, dirty_active);
         Ok(State::Looked(Box::new(contents)))
     }
 

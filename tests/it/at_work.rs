@@ -263,6 +263,21 @@ fn a_lock_of_a_process_that_is_dead_is_told_apart_and_may_end() {
         &format!("claude agent alive (pid {})", alive.id()),
     );
     locked(&shop, "fair", "shown at the fair until Friday");
+    locked(
+        &shop,
+        "two",
+        &format!("claude session pid 4194399 (pid {})", alive.id()),
+    );
+    locked(
+        &shop,
+        "far",
+        "claude agent far (pid 4194399, host elsewhere)",
+    );
+    locked(
+        &shop,
+        "here",
+        &format!("codex (pid 4194399@{})", treewarden::lock::host()),
+    );
     let dead = if sees_all() {
         "keep locked by a dead process"
     } else {
@@ -272,6 +287,9 @@ fn a_lock_of_a_process_that_is_dead_is_told_apart_and_may_end() {
         ("acme/shop worktrees/acme__shop/dead", dead),
         ("acme/shop worktrees/acme__shop/alive", "keep locked"),
         ("acme/shop worktrees/acme__shop/fair", "keep locked"),
+        ("acme/shop worktrees/acme__shop/two", "keep locked"),
+        ("acme/shop worktrees/acme__shop/far", "keep locked"),
+        ("acme/shop worktrees/acme__shop/here", dead),
     ]);
     let night = world.night();
     same("by default", &world.fates(&night), &fates);
@@ -292,7 +310,14 @@ fn a_lock_of_a_process_that_is_dead_is_told_apart_and_may_end() {
         ("acme/shop worktrees/acme__shop/dead", "reap landed merged"),
         ("acme/shop worktrees/acme__shop/alive", "keep locked"),
         ("acme/shop worktrees/acme__shop/fair", "keep locked"),
+        ("acme/shop worktrees/acme__shop/two", "keep locked"),
+        ("acme/shop worktrees/acme__shop/far", "keep locked"),
+        ("acme/shop worktrees/acme__shop/here", "reap landed merged"),
     ]);
-    same("after three days", &world.fates(&world.night()), &fates);
+    let night = world.night();
+    same("after three days", &world.fates(&night), &fates);
+    let row = night.worktrees().find(|row| row.path.ends_with("dead"));
+    let ended = "its lock is over: process 4194399 is dead on this machine, and worktrees.dead_locks is 3 days";
+    assert_eq!(row.unwrap().reasons.last().unwrap(), ended);
     assert!(!world.at("worktrees/acme__shop/dead").exists());
 }

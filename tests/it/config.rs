@@ -31,7 +31,7 @@ fn refused_with(lines: &str) -> String {
 }
 
 /// Returns the example with every optional key uncommented.
-fn example_with_all_keys() -> String {
+pub(crate) fn example_with_all_keys() -> String {
     let is_key = |rest: &str| {
         rest.starts_with("- {")
             || rest
@@ -47,8 +47,10 @@ fn example_with_all_keys() -> String {
     EXAMPLE.lines().map(line).collect()
 }
 
-const EXAMPLE_OPTIONS: [&str; 6] = [
+const EXAMPLE_OPTIONS: [&str; 8] = [
     "budget",
+    "max_trees",
+    "max_bytes",
     "pushgateway",
     "textfile",
     "alertmanager",
@@ -199,6 +201,10 @@ fn the_commented_example_shows_every_key() {
     let policy = accepted(&example_with_all_keys());
     assert_eq!(policy.eviction.budget, Some(25 * GIB));
     assert_eq!(policy.repos.len(), 2);
+    let caps = |repo: &treewarden::config::policy::Repo| {
+        (repo.worktrees.max_trees, repo.worktrees.max_bytes)
+    };
+    assert_eq!(caps(&policy.repos[0]), (Some(20), Some(40 * GIB)));
     assert_eq!(policy.caches.len(), 3);
     let alerts = policy.alerts;
     assert!(
@@ -374,11 +380,11 @@ c.yaml:2: volume.root: `data` is no plain absolute path; write the one that the 
 c.yaml:3: volume.rot: unknown key; known here: `root` or `state`
 c.yaml:5: eviction.high.inodes: `850%` is not above 0% and up to 100%; write a percentage such as 85%
 c.yaml:6: eviction.low.bytes: 90% is above high (85%); set it below
-c.yaml:7: eviction.min_age: `24` is no time; write a time such as 30d, 4h or 10m
+c.yaml:7: eviction.min_age: `24` is no time; write a time such as 90m, 1d12h, 2 weeks or 36 hours
 c.yaml:9: run.repos_in_parallel: `0` is not between 1 and 1024; write a number such as 4
 c.yaml:10: run.io_threads: is there more than once; keep one
 c.yaml:10: run.io_threads: `-1` is no count; write a whole number such as 4
-c.yaml:13: defaults.worktrees.landed: `0s` would take a worktree the moment it is made; write a time such as 30d or 12h, or never
+c.yaml:13: defaults.worktrees.landed: `0s` would take a worktree the moment it is made; write a time such as 12h, 1d12h, 2 weeks or 36 hours, or never
 c.yaml:13: defaults.worktrees.presets[0]: `afkk` is unknown; write one of afk, t3, claude, codex, cursor, grok, vibe-kanban, superset, conductor, crystal, custom, and give any other layout as a glob in roots
 c.yaml:13: defaults.worktrees.roots[0]: `../x` holds `..`; write the glob from the volume's root
 c.yaml:14: defaults.gc.strategy: `fast` is unknown; write one of auto, git-gc, off
@@ -506,6 +512,33 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "defaults: {worktrees: {roots: ['a/**/b']}}",
         &["3: defaults.worktrees.roots[0]: `a/**/b` reaches any depth"],
+    ),
+    (
+        "defaults: {worktrees: {keep: ['', '!a', '~/src/a', /elsewhere/a, '../a', 'a[', 'a/<who>', a]}}",
+        &[
+            "3: defaults.worktrees.keep[0]: is empty",
+            "3: defaults.worktrees.keep[1]: `!a` would take back",
+            "3: defaults.worktrees.keep[2]: `~/src/a` begins with `~`",
+            "3: defaults.worktrees.keep[3]: `/elsewhere/a` is not below volume.root",
+            "3: defaults.worktrees.keep[4]: `../a` holds `..`",
+            "3: defaults.worktrees.keep[5]: `a[` is no glob",
+            "3: defaults.worktrees.keep[6]: `a/<who>` holds a placeholder",
+        ],
+    ),
+    (
+        "defaults: {worktrees: {max_trees: 0, max_bytes: 0}}",
+        &[
+            "3: defaults.worktrees.max_trees: 0 would let no worktree stay",
+            "3: defaults.worktrees.max_bytes: 0 would let no worktree stay",
+        ],
+    ),
+    (
+        "defaults: {worktrees: {max_trees: 1.5, max_bytes: many, saved: 3M}}",
+        &[
+            "3: defaults.worktrees.max_bytes: `many` is no size",
+            "3: defaults.worktrees.max_trees: `1.5` is no count",
+            "3: defaults.worktrees.saved: `3M` says M",
+        ],
     ),
     (
         "defaults: {worktrees: {roots: ['/etc/*']}}",

@@ -299,6 +299,8 @@ fn build_output_of_idle_trees_goes_under_their_repos_lock() {
     let busy = with_modules(&world, "acme/busy", 20.0);
     let own = with_modules(&world, "acme/own", 20.0);
     own.write("node_modules/patch.js", "mine\n").age(20.0);
+    let spared = with_modules(&world, "acme/spared", 20.0);
+    world.enrol("acme/spared", "worktrees: {keep: [stays]}");
     world.set("caches", "{kind: build-output, min_age: 3d}");
     let agent = world.hold("acme__busy");
     // All of it would have to go, but only one may.
@@ -317,7 +319,7 @@ fn build_output_of_idle_trees_goes_under_their_repos_lock() {
         std::fs::read_to_string(idle.path.join("mine.ts")).unwrap(),
         "1\n"
     );
-    for tree in [&lately, &busy, &own] {
+    for tree in [&lately, &busy, &own, &spared] {
         assert!(
             tree.path.join("node_modules/big/index.js").exists(),
             "{}",

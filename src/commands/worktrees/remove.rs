@@ -8,7 +8,7 @@
 use super::{Claim, Locked, WorkError, around, find};
 use crate::apply::repo::{RepoExecutor, StepError};
 use crate::apply::trash::Emptied;
-use crate::config::policy::{self, Age, Policy, Worktrees};
+use crate::config::policy::{self, Age, Keep, Policy, Worktrees};
 use crate::facts::worktree::{State, Worktree};
 use crate::fs::clock;
 use crate::fs::stop::Stop;
@@ -190,7 +190,8 @@ impl Removal<'_> {
     }
 }
 
-/// Returns the repo's rules without their ages: the caller wants the tree removed now.
+/// Returns the repo's rules without their ages, and without the trees that no run takes: the caller
+/// names this one, and wants it removed now.
 fn at_once(rules: &Worktrees) -> Worktrees {
     let now = Age::After(Duration::ZERO);
     Worktrees {
@@ -198,6 +199,7 @@ fn at_once(rules: &Worktrees) -> Worktrees {
         saved: now,
         unsaved: now,
         fresh: now,
+        keep: Keep::default(),
         ..rules.clone()
     }
 }

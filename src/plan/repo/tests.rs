@@ -4,7 +4,7 @@ use super::*;
 use crate::config::policy::{Age, Worktrees};
 use crate::facts::repo::{Leftover, Store};
 use crate::facts::rescue::Own;
-use crate::facts::worktree::{Contents, Landed};
+use crate::facts::worktree::{ActiveFrom, Contents, Landed};
 use crate::plan::gc::{GcAction, Step};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +29,9 @@ pub(in crate::plan) fn policy() -> policy::Repo {
             unsaved: age(30),
             fresh: age(7),
             dead_locks: Age::Never,
+            keep: policy::Keep::default(),
+            max_trees: None,
+            max_bytes: None,
             roots: Vec::new(),
             rescue_max: 0,
             rescue_keep: Duration::from_hours(24),
@@ -55,10 +58,12 @@ pub(in crate::plan) fn tree(idle_hours: i64, state: State) -> Worktree {
         dead_lock: None,
         in_progress: Vec::new(),
         active: now() - TimeDelta::hours(idle_hours),
+        active_from: ActiveFrom::Reflog,
         worked_in: true,
         in_use: None,
         missing_since: None,
         missing_at_once: false,
+        bytes: None,
         made_again: [].into(),
         state,
     }

@@ -1,7 +1,8 @@
 //! Tests of `worktree.rs`.
 
 use super::*;
-use crate::facts::worktree::Landed;
+use crate::config::policy::Keep;
+use crate::facts::worktree::{ActiveFrom, Landed};
 use crate::fs::volume_path::VolumePath;
 use crate::plan::reason::NO_DEFAULT_BRANCH;
 use std::path::Path;
@@ -17,6 +18,9 @@ fn policy() -> Worktrees {
         unsaved: Age::After(30 * DAY),
         fresh: Age::After(7 * DAY),
         dead_locks: Age::Never,
+        keep: Keep::default(),
+        max_trees: None,
+        max_bytes: None,
         roots: Vec::new(),
         rescue_max: 10,
         rescue_keep: DAY,
@@ -40,10 +44,12 @@ fn tree(idle_days: i64, state: State) -> Worktree {
         dead_lock: None,
         in_progress: Vec::new(),
         active: now() - TimeDelta::days(idle_days),
+        active_from: ActiveFrom::Reflog,
         worked_in: true,
         in_use: None,
         missing_since: None,
         missing_at_once: false,
+        bytes: None,
         made_again: [].into(),
         state,
     }
@@ -296,6 +302,128 @@ fn each_row_of_the_table() {
     assert_eq!(shortest(&policy()), Some(TimeDelta::days(1)));
 }
 
+/// Returns rules with these globs of `worktrees.keep`.
+fn keeping(globs: &str) -> Worktrees {
+    let text = format!(
+        "volume: {{root: /data}}\nrepos: [{{name: r, path: src/r, worktrees: {{keep: {globs}}}}}]"
+    );
+    let config = crate::config::parse("c.yaml", &text).unwrap();
+    Worktrees {
+        keep: config.repos[0].worktrees.keep.clone(),
+        ..policy()
+    }
+}
+
+#[test]
+fn what_keep_names_stays_by_its_place_its_name_or_its_branch() {
+    // The tree stands at w/shop/fix-1, and its branch is agents/fix-cart.
+    let old = || Worktree {
+        path: "/data/w/shop/fix-1".into(),
+        branch: Some("refs/heads/agents/fix-cart".into()),
+        ..tree(900, looked(|_| {}))
+    };
+    for (glob, keeps) in [
+        ("fix-1", true),
+        ("fix-*", true),
+        ("'*'", true),
+        ("w/shop/fix-1", true),
+        ("w/shop/", true),
+        ("w/*/fix-?", true),
+        ("'{w,v}/**'", true),
+        ("'**/fix-1'", true),
+        ("w", true),
+        ("/data/w/shop/*", true),
+        ("./w/shop", true),
+        ("agents/fix-cart", true),
+        ("agents/*", true),
+        ("refs/heads/agents/*", true),
+        ("fix", false),
+        ("shop", false),
+        ("w/*-1", false),
+        ("w/shop/fix", false),
+        ("w/shop/fix-1/src", false),
+        ("fix-cart", false),
+        ("agents", false),
+        ("Fix-1", false),
+        ("'<repo>/**'", false),
+        ("'w/<repo-basename>/*'", false),
+    ] {
+        let told = short(&verdict(
+            &old(),
+            &keeping(&format!("[nothing, {glob}]")),
+            None,
+            now(),
+        ));
+        let expected = if keeps {
+            "keep kept by config"
+        } else {
+            "reap saved saved on its branch"
+        };
+        assert_eq!(told, expected, "{glob}");
+    }
+    let inside = Worktree {
+        path: "/data/src/r/.worktrees/a".into(),
+        branch: None,
+        ..old()
+    };
+    let kept = verdict(&inside, &keeping("['<repo>/.worktrees/*']"), None, now());
+    let Verdict::Keep(kept) = kept else {
+        panic!("{kept:?}")
+    };
+    assert_eq!(
+        kept.sentences(),
+        [
+            "worktrees.keep names it: `<repo>/.worktrees/*`",
+            "clean, and its commits are on a branch that stays"
+        ]
+    );
+}
+
+/// Keeping is the config's decision, so it comes first; but nothing makes an unknown tree known, and
+/// one that is gone can't be kept.
+#[test]
+fn what_keep_names_is_told_so_whatever_else_is_true_of_it() {
+    let gone = State::Missing {
+        trashed: false,
+        unreached: Vec::new(),
+        staged: false,
+    };
+    for (tree, expected) in [
+        (tree(0, State::NotLooked), "keep kept by config"),
+        (dead_lock(400, looked(|_| {})), "keep kept by config"),
+        (tree(400, State::Unknown("odd".into())), "unknown"),
+        (tree(400, gone), "missing"),
+    ] {
+        let told = short(&verdict(&tree, &keeping("['*']"), Some("busy"), now()));
+        assert_eq!(told, expected, "{tree:?}");
+    }
+}
+
+#[test]
+fn with_a_cap_all_that_may_go_for_it_is_inspected() {
+    let saved = || looked(|_| {});
+    let capped = Worktrees {
+        max_trees: Some(1),
+        ..policy()
+    };
+    let sized = Worktrees {
+        max_bytes: Some(1),
+        ..policy()
+    };
+    let due = |rules: &Worktrees, days| is_due(&tree(days, saved()), rules, now());
+    assert!(!due(&policy(), 1) && due(&capped, 1) && due(&sized, 1) && !due(&capped, 0));
+    let late = Worktrees {
+        landed: Age::After(9 * DAY),
+        ..policy()
+    };
+    assert_eq!(shortest(&late), Some(TimeDelta::days(7)));
+    let late = Worktrees {
+        max_trees: Some(1),
+        ..late
+    };
+    assert_eq!(shortest(&late), Some(TimeDelta::days(1)));
+}
+
 #[test]
 fn a_tree_is_due_when_it_would_go_with_nobody_busy_in_it() {
     let landed = || looked(|c| c.landed = Some(Landed::Ancestor));
@@ -397,17 +525,70 @@ fn what_a_verdict_says_in_words() {
         };
         assert_eq!(told, expected);
     }
+}
+
+#[test]
+fn what_a_verdict_says_of_a_lock_whose_process_is_dead() {
+    let landed = || looked(|c| c.landed = Some(Landed::Ancestor));
     let three = Worktrees {
         dead_locks: Age::After(3 * DAY),
         ..policy()
     };
-    let Verdict::Keep(kept) = verdict(&dead(TimeDelta::days(2)), &three, None, now()) else {
+    let Verdict::Keep(kept) = verdict(&dead_lock(2, landed()), &three, None, now()) else {
         panic!()
     };
     assert_eq!(
         kept.sentences(),
         [
-            "claude: process 7 is dead on this machine, and nothing happened for 2 days; such a lock holds for 3 days"
+            "claude agent a (pid 4299): process 4299 is dead on this machine, and nothing happened for 2 days; such a lock holds for 3 days"
         ]
     );
+    let Verdict::Reap(work) = verdict(&dead_lock(4, landed()), &three, None, now()) else {
+        panic!()
+    };
+    assert_eq!(
+        work.sentences(),
+        [
+            "merged: HEAD is in the default branch",
+            "its lock is over: process 4299 is dead on this machine, and worktrees.dead_locks is 3 days"
+        ]
+    );
+}
+
+#[test]
+fn a_reason_names_the_first_five_files() {
+    let dirty: Vec<String> = (1..=7)
+        .map(|number| format!("{number} is untracked"))
+        .collect();
+    let contents = Contents {
+        dirty: dirty.clone(),
+        dirty_count: 9,
+        ..Contents::default()
+    };
+    let tree = tree(40, State::Looked(Box::new(contents)));
+    let Verdict::Reap(work) = verdict(&tree, &policy(), None, now()) else {
+        panic!()
+    };
+    assert_eq!(
+        work.sentences(),
+        [format!("{} and 4 more", dirty[..5].join(", "))]
+    );
+}
+
+/// The time at which a tree goes is the first at which the verdict says so.
+#[test]
+fn a_tree_goes_from_the_time_at_which_the_verdict_changes() {
+    let clean = || State::Looked(Box::default());
+    let from = |tree: &Worktree, busy| goes_from(tree, &policy(), busy, now());
+    let days = |tree: &Worktree| from(tree, None).map(|from| (from - now()).num_days());
+    assert_eq!(days(&tree(2, clean())), Some(5));
+    assert_eq!(days(&tree(40, clean())), Some(0));
+    assert_eq!(days(&tree(-3, clean())), Some(10));
+    assert_eq!(from(&tree(40, clean()), Some("busy")), None);
+    assert_eq!(days(&tree(40, State::NotLooked)), None);
+    let locked = Worktree {
+        locked: Some(String::new()),
+        ..tree(40, clean())
+    };
+    assert_eq!(days(&locked), None);
 }

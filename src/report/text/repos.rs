@@ -85,6 +85,7 @@ pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
         }
         _ => parts.push(objects(&repo.gc, dry_run)),
     }
+    parts.extend(repo.over_cap.clone());
     // A busy repo's time was spent waiting anyway.
     if repo.lock.waited_seconds >= LONG_WAIT && repo.outcome != RepoOutcome::Busy {
         parts.push(format!(

@@ -65,6 +65,7 @@ impl RunContext<'_> {
         };
         result.row.worktrees =
             rows::worktrees(&decided.plan, &decided.facts.unregistered, self.now);
+        result.row.over_cap = rows::over_cap(&decided.plan);
         let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
         let trees = first.row.worktrees.iter().filter(planned);
         let counted: HashSet<&Path> = trees.map(|tree| tree.path.as_path()).collect();

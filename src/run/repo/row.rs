@@ -77,6 +77,7 @@ pub(super) fn blank(repo: &policy::Repo, outcome: RepoOutcome) -> report::Repo {
         prune: report::Prune::default(),
         rescues: report::Rescues::default(),
         gc: report::Gc::default(),
+        over_cap: None,
         worktrees: Vec::new(),
         failures: Vec::new(),
     }

@@ -77,6 +77,7 @@ fn repo(name: &str, outcome: RepoOutcome, seconds: f64, worktrees: Vec<Worktree>
         lock: Lock::default(),
         prune: Prune::default(),
         rescues: Rescues::default(),
+        over_cap: None,
         gc: Gc {
             reason: "little to repack".to_owned(),
             ..Gc::default()

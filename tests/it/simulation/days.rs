@@ -180,8 +180,14 @@ impl Sim {
                 .code,
             0
         );
+        // Half of the seeds have caps that are always exceeded.
+        let caps = if seed.is_multiple_of(2) {
+            "saved: 9d, max_trees: 3, max_bytes: 1MiB"
+        } else {
+            "saved: 3d"
+        };
         let worktrees = format!(
-            "landed: 1d, saved: 3d, unsaved: {UNSAVED}d, rescue_keep: {RESCUE_KEEP}d, presets: [afk, codex, claude]"
+            "landed: 1d, {caps}, unsaved: {UNSAVED}d, rescue_keep: {RESCUE_KEEP}d, presets: [afk, codex, claude]"
         );
         world.set("defaults", &format!("worktrees: {{{worktrees}}}"));
         world.set("caches", "{kind: cargo, path: caches/cargo}");
