@@ -425,11 +425,11 @@ impl Registered<'_> {
     fn missing(&self, tree: &Worktree) -> io::Result<State> {
         let mut below = self.place.relative();
         while let Some(above) = below.parent() {
-            let root = self.context.place.root();
+            let place = self.context.place;
             let directory = if above.as_os_str().is_empty() {
-                openat::root(root)
+                openat::root(place.root())
             } else {
-                openat::dir(&VolumePath::new(root, above)?)
+                openat::dir(&VolumePath::new(place.root(), above)?)
             };
             match found(directory)? {
                 None => below = above,
