@@ -1,5 +1,6 @@
 //! Directories in the worktree roots that no registration names: reported, and left alone.
 
+use super::place::from;
 use crate::config::policy;
 use crate::facts::worktree::{Unregistered, UnregisteredKind};
 use crate::fs::budget::Held;
@@ -7,6 +8,7 @@ use crate::fs::humanize::natural_paths;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::layout;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -57,6 +59,8 @@ pub(super) fn directories(
                 .starts_with(RUNNERS_TRASH.as_bytes())
         })
     };
+    let own = git_dirs(policy, git_dir);
+    let is_gits = |path: &Path| own.iter().any(|own| path.starts_with(own));
     let kind = |path: &PathBuf| {
         let looked = stop.read(A_DIRECTORY).map(|()| kind_of(git_dir, path));
         looked.map(|kind| {
@@ -66,7 +70,7 @@ pub(super) fn directories(
     };
     let found: Vec<Unregistered> = places
         .par_iter()
-        .filter(|path| !inside(path) && !trashed(path))
+        .filter(|path| !inside(path) && !trashed(path) && !is_gits(path))
         .filter_map(|path| kind(path).transpose())
         .filter(|found| {
             let is_around = |found: &Unregistered| around.contains(found.path.as_path());
@@ -92,6 +96,17 @@ fn ancestors<'a>(paths: impl Iterator<Item = &'a Path>) -> HashSet<&'a Path> {
         }
     }
     all
+}
+
+/// Returns the directories that are git's, so that they aren't taken for something of somebody's: a
+/// bare repo may have its worktrees beside them.
+fn git_dirs(policy: &policy::Repo, git_dir: &VolumePath) -> Vec<PathBuf> {
+    if *git_dir == policy.place {
+        let internals = layout::internals(git_dir);
+        internals.iter().map(VolumePath::path).collect()
+    } else {
+        vec![git_dir.path()]
+    }
 }
 
 /// Leaves out what is inside another finding, if roots differ in depth. What is in a tree belongs
@@ -192,10 +207,10 @@ fn kind_of(git_dir: &VolumePath, path: &Path) -> Option<UnregisteredKind> {
         Ok(data) if data.is_dir() => None,
         Ok(_) => {
             let text = String::from_utf8(openat::read(&git_file, 64 << 10).ok()?).ok()?;
-            let admin = Path::new(text.trim_end().strip_prefix("gitdir: ")?);
+            let admin = from(path, text.trim_end().strip_prefix("gitdir: ")?)?;
             // If our registration points elsewhere, or nowhere, the remedy is the same as if it is
             // gone. Nothing outside the volume is looked at because an agent named it.
-            let foreign = VolumePath::new(git_dir.root(), admin).map_or(true, |admin| {
+            let foreign = VolumePath::new(git_dir.root(), &admin).map_or(true, |admin| {
                 !admin.relative().starts_with(git_dir.relative()) && openat::dir(&admin).is_ok()
             });
             Some(if foreign {

@@ -18,6 +18,7 @@ mod heavy;
 mod hooks;
 mod huge;
 mod kinds;
+mod layouts;
 mod links;
 mod names;
 mod races;
@@ -506,6 +507,7 @@ fn the_corpus_is_large() {
     let rooms = [
         config::cases(),
         hooks::cases(),
+        layouts::cases(),
         links::cases(),
         names::cases(),
         huge::cases(),
@@ -574,6 +576,11 @@ fn no_kind_of_file_in_some_places_stops_the_night() {
         .chain(kinds::cases().into_iter().step_by(23))
         .collect();
     night(&cases);
+}
+
+#[test]
+fn no_git_dir_is_anybody_elses() {
+    night(&layouts::cases());
 }
 
 #[test]

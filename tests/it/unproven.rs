@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
 use treewarden::git::shadow::Shadow;
+use treewarden::git::shadow::layout::Layout;
 
 /// The size in bytes of a file that nobody reads in a day.
 const ENDLESS: u64 = 15 << 40;
 
 fn shadow(world: &World, directory: &str, stop: &Stop) -> Shadow {
     let place = VolumePath::new(&world.root.clone().into(), directory.as_ref()).unwrap();
-    Shadow::of(&place, stop).unwrap()
+    Shadow::of(&Layout::plain(&place), stop).unwrap()
 }
 
 fn grow(file: &Path) {
