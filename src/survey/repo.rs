@@ -66,8 +66,15 @@ impl RepoSurvey<'_> {
         let (store, mut leftovers) = store.map_err(|cause| self.unreadable(cause))?;
         self.tell_index_locks(&mut leftovers, &worktrees);
         let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
+        let unregistered = unregistered::directories(self.policy, git_dir, &paths, self.stop)
+            .map_err(|error| {
+                Refusal::Odd(format!(
+                    "failed to list its worktree roots: {error}; delete the directories there \
+                     that are no worktrees"
+                ))
+            })?;
         Ok(Repo {
-            unregistered: unregistered::directories(self.policy, git_dir, &paths),
+            unregistered,
             worktrees,
             rescues,
             store,
@@ -111,7 +118,7 @@ impl RepoSurvey<'_> {
             // Every old tree asks for the processes: they are read while others wait.
             let (looked, _) = rayon::join(
                 || admins.par_iter().map(one).collect::<Result<Vec<_>, _>>(),
-                || self.around.processes.see_all(&self.policy.place),
+                || self.around.processes.see_all(&self.policy.place, self.stop),
             );
             // Frees the handles, and the memory that they use.
             self.shadow.close();
@@ -159,7 +166,10 @@ impl RepoSurvey<'_> {
                 .iter()
                 .find(|tree| lock.place.relative().starts_with(tree.admin.relative()));
             let tree = tree.map_or(checkout.path(), |tree| tree.path.clone());
-            lock.kind = self.around.processes.index_lock(&lock.place, &tree);
+            lock.kind = self
+                .around
+                .processes
+                .index_lock(&lock.place, &tree, self.stop);
         }
     }
 
