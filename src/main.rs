@@ -10,6 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     treewarden_unsafe::give_back_at_once();
+    treewarden_unsafe::open_without_waiting();
     treewarden_unsafe::count_libgit2(treewarden::plan::limits::objects(
         treewarden::survey::memory::limit(),
     ));

@@ -234,7 +234,7 @@ impl Evictor<'_> {
             let bin = self.trash.bin_since_now(path)?;
             let own = || own_among(std::slice::from_ref(path), &tree.made_again, self.stop);
             let stays = match processes
-                .at_work(path)
+                .at_work(path, self.stop)
                 .map_or_else(own, |busy| Ok(Some(busy)))
             {
                 Ok(why) => why.map(UnitOutcome::Skipped),

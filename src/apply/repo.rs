@@ -318,7 +318,7 @@ impl SecondLook<'_> {
         // The plan has decided about a dead process's lock; another one is new.
         let locked = lock_of(tree)? != tree.locked;
         // The kernel reports the tree by its present place.
-        let in_use = Processes::but_callers().at_work(taken);
+        let in_use = Processes::but_callers().at_work(taken, stop);
         Ok(!locked && in_use.is_none() && worktree::activity(&tree.admin, stop)? <= tree.active)
     }
 }

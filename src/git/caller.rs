@@ -9,7 +9,7 @@
 //! helper may need anything. By default it doesn't prompt, because nobody would answer. On a
 //! terminal its progress is shown. Secrets in addresses are never shown.
 
-use super::{GitError, read_all, supervise};
+use super::{GitError, Limit, read_all, supervise};
 use crate::fs::stop::Stop;
 use progress::Progress;
 use std::ffi::{OsStr, OsString};
@@ -170,7 +170,11 @@ impl<'a> Caller<'a> {
                 .stderr(complaint);
             Ok(())
         };
-        supervise(args, prepare, self.stop, self.limit, told)?;
+        let limit = Limit {
+            all: self.limit,
+            idle: None,
+        };
+        supervise(args, prepare, self.stop, limit, told)?;
         read_all(&mut out).map_err(GitError::Start)
     }
 

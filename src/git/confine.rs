@@ -2,8 +2,9 @@
 //!
 //! The shadow git dir gives git no foreign config or hooks to obey. If anything slips through, or
 //! is swapped while git runs, the sandbox stops it: git can change only its own repo and its
-//! scratch space, read only the objects it borrows and the system's own files, start only git, and
-//! reach no network. A thread that enters the sandbox can't leave it, so it does nothing else.
+//! scratch space, read only the objects it borrows and the system's own files, start only git and
+//! what the machine's library directories contain, and reach no network. A thread that enters the
+//! sandbox can't leave it, so it does nothing else.
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset,

@@ -20,10 +20,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 pub mod caller;
 pub mod confine;
+mod idle;
 pub mod private;
 pub mod sha1;
 pub mod shadow;
@@ -255,7 +257,11 @@ impl<'a> Git<'a> {
             Ok(())
         };
         let (began, command) = (Instant::now(), words(args));
-        let ended = supervise(args, prepare, self.stop, self.limit, || tail(err));
+        let limit = Limit {
+            all: self.limit,
+            idle: Some(idle::patience()),
+        };
+        let ended = supervise(args, prepare, self.stop, limit, || tail(err));
         let (seconds, ok) = (began.elapsed().as_secs_f64(), ended.is_ok());
         tracing::debug!(command = %command.escape_debug(), seconds, ok, "git");
         ended
@@ -271,29 +277,52 @@ fn words<S: AsRef<OsStr>>(args: &[S]) -> String {
     words.join(" ")
 }
 
+/// How long a git may take.
+#[derive(Clone, Copy)]
+struct Limit {
+    all: Duration,
+    /// How long it may only wait; for ever if it may ask somebody, or talks to a server.
+    idle: Option<Duration>,
+}
+
 /// Runs git to its end, or until its time is up. `prepare` sets everything except its arguments,
 /// and `complaint` returns the message of a failure.
 fn supervise<S: AsRef<OsStr>>(
     args: &[S],
     prepare: impl FnOnce(&mut Command) -> io::Result<()> + Send,
     stop: &Stop,
-    limit: Duration,
+    limit: Limit,
     complaint: impl FnOnce() -> String,
 ) -> Result<ExitStatus, GitError> {
     let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
     let command = words(&args);
+    let (running, started) = mpsc::channel();
+    let idle = OnceLock::new();
     // Confinement lasts as long as a thread, and a child dies with the thread that started it. So
     // each child gets its own thread.
     let child = || {
+        let running = running;
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
         let mut git = Command::new("git");
         prepare(&mut git)?;
         let lifeline = treewarden_unsafe::die_with_parent(git.args(&args))?;
-        let ended = wait(git.spawn()?, stop, limit);
+        let git = git.spawn()?;
+        // Nobody listens if it may wait.
+        running.send(Pid::from_child(&git)).ok();
+        let why = |began: Instant| too_long(stop, limit.all, began, &idle);
+        let ended = wait(git, why);
         drop(lifeline);
         ended
     };
-    let ran = std::thread::scope(|scope| scope.spawn(child).join());
+    let ran = std::thread::scope(|scope| {
+        let child = scope.spawn(child);
+        if let Some(patience) = limit.idle
+            && let Some(why) = idle::watch(&started, patience)
+        {
+            idle.get_or_init(|| why);
+        }
+        child.join()
+    });
     let (status, ended) = ran
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         .map_err(GitError::Start)?;
@@ -308,15 +337,29 @@ fn supervise<S: AsRef<OsStr>>(
     }
 }
 
-/// Waits for the child without polling: its pidfd becomes readable when it ends.
-fn wait(
-    mut child: Child,
+/// Returns why a git that began then is to be ended; none if it may go on.
+fn too_long(
     stop: &Stop,
     limit: Duration,
+    began: Instant,
+    idle: &OnceLock<String>,
+) -> Option<String> {
+    let late = || format!("it took more than {} s", limit.as_secs());
+    let stopped = stop.reached().map(ToOwned::to_owned);
+    stopped
+        .or_else(|| (began.elapsed() > limit).then(late))
+        .or_else(|| idle.get().cloned())
+}
+
+/// Waits for the child without polling: its pidfd becomes readable when it ends. `why` says why it
+/// is to be ended before.
+fn wait(
+    mut child: Child,
+    why: impl Fn(Instant) -> Option<String>,
 ) -> io::Result<(ExitStatus, Option<String>)> {
     let pid = Pid::from_child(&child);
-    let ended = watch(pid, stop, limit)
-        .unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
+    let ended =
+        watch(pid, why).unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
     // Kill the whole group: git's own children must not continue when the lock is released, nor
     // after a crash of git. Usually they have ended. Git has not been waited for yet, so its
     // process id can't have been reused.
@@ -325,7 +368,7 @@ fn wait(
 }
 
 /// Returns why the child must be ended; none if it ended by itself.
-fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
+fn watch(pid: Pid, why: impl Fn(Instant) -> Option<String>) -> io::Result<Option<String>> {
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     let began = Instant::now();
     let tick = Timespec {
@@ -339,11 +382,8 @@ fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
             Ok(_) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        if let Some(why) = stop.reached() {
-            return Ok(Some(why.to_owned()));
-        }
-        if began.elapsed() > limit {
-            return Ok(Some(format!("it took more than {} s", limit.as_secs())));
+        if let Some(why) = why(began) {
+            return Ok(Some(why));
         }
     }
 }

@@ -32,7 +32,10 @@ use prove::{Proven, at, prove, unreadable};
 
 /// Linked even if they don't exist yet: without the `packed-refs` link, pack-refs would move every
 /// ref into the shadow.
-const LINKED: [&str; 13] = [
+///
+/// Each is proven ([`prove`]), because git and libgit2 open whatever stands there. So `FETCH_HEAD`
+/// and the like are not among them: our own reader reads those, by descriptor.
+const LINKED: [&str; 7] = [
     "objects",
     "refs",
     "logs",
@@ -40,12 +43,6 @@ const LINKED: [&str; 13] = [
     "packed-refs",
     "shallow",
     "index",
-    "gc.pid",
-    "ORIG_HEAD",
-    "FETCH_HEAD",
-    "MERGE_HEAD",
-    "CHERRY_PICK_HEAD",
-    "REBASE_HEAD",
 ];
 
 /// libgit2 syncs loose objects and refs because of `fsyncObjectFiles`, git because of `core.fsync`.

@@ -15,8 +15,11 @@ const MOST: usize = 4096;
 
 /// Writes the line. Outside of a cluster there is no file, and nothing is written.
 pub(super) fn write(file: &Path, report: &RunReport) -> Result<(), DeliveryError> {
-    let written = match outside::open(file, OpenOptions::new().write(true).truncate(true)) {
-        Ok(mut open) => open.write_all(line(report).as_bytes()),
+    // Truncated only once it is known to be a plain file with no other name.
+    let written = match outside::open(file, OpenOptions::new().write(true)) {
+        Ok(mut open) => open
+            .set_len(0)
+            .and_then(|()| open.write_all(line(report).as_bytes())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     };
@@ -57,6 +60,22 @@ fn cut(mut line: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_with_another_name_is_not_emptied() {
+        let top = tempfile::tempdir().unwrap();
+        let (theirs, log) = (top.path().join("theirs"), top.path().join("log"));
+        std::fs::write(&theirs, "theirs").unwrap();
+        std::fs::hard_link(&theirs, &log).unwrap();
+        let text = include_str!("../../fuzz/seeds/journal/night.jsonl");
+        let night = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert!(write(&log, &night).is_err());
+        assert_eq!(std::fs::read(&theirs).unwrap(), b"theirs");
+        std::fs::write(top.path().join("own"), "x".repeat(5000)).unwrap();
+        write(&top.path().join("own"), &night).unwrap();
+        let told = std::fs::read_to_string(top.path().join("own")).unwrap();
+        assert_eq!(told, line(&night));
+    }
 
     #[test]
     fn a_line_is_never_longer_than_the_kubelet_reads() {

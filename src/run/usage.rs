@@ -116,7 +116,7 @@ fn known(policy: &Policy, stop: &Stop) -> HashMap<VolumePath, Owner> {
         let trees = trees
             .iter()
             .filter_map(|admin| worktree::tree_of(admin).ok().flatten());
-        let clones = around.clones(repo, stop);
+        let clones = around.clones(repo, stop).unwrap_or_default();
         let trees = trees.chain(clones);
         known.extend(trees.map(|tree| (tree, (Part::Worktree, Some(repo.name.clone())))));
     }

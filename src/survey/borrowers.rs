@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -377,14 +377,7 @@ impl Walk<'_> {
             let outside = !plain(&lender).starts_with(self.root);
             if self.all.reaches(borrower, &lender)? && outside && deep > 0 {
                 let list = lender.join("info/alternates");
-                let open = || {
-                    Ok(File::from(rustix::fs::open(
-                        &list,
-                        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-                        Mode::empty(),
-                    )?))
-                };
-                if let Some(file) = found(open())?
+                if let Some(file) = found(list_at(&list))?
                     && self
                         .all
                         .found()
@@ -407,8 +400,44 @@ impl Walk<'_> {
     }
 }
 
+/// Opens a list outside the volume, whose path anybody may have written. Its kind is known before
+/// it is opened: opening a device does something.
+fn list_at(list: &Path) -> io::Result<File> {
+    let place = rustix::fs::open(list, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
+    if kind != FileType::RegularFile {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("`{}` is no regular file", list.display()),
+        ));
+    }
+    let through = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(through, flags, Mode::empty())?))
+}
+
 /// Checks whether it is `pack` or a fan-out directory, which git fills with files alone.
 fn is_full_of_objects(directory: &Path) -> bool {
     let name = directory.file_name().unwrap_or_default().as_bytes();
     name == b"pack" || (name.len() == 2 && name.iter().all(u8::is_ascii_hexdigit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_is_opened_as_a_list() {
+        let top = tempfile::tempdir().unwrap();
+        let at = |name: &str| top.path().join(name);
+        std::fs::write(at("list"), "/lender\n").unwrap();
+        assert_eq!(
+            text_of(list_at(&at("list")).unwrap()).unwrap(),
+            b"/lender\n"
+        );
+        std::os::unix::fs::symlink("/dev/null", at("device")).unwrap();
+        let error = list_at(&at("device")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(found(list_at(&at("none"))).unwrap().is_none());
+    }
 }

@@ -5,8 +5,7 @@
 //! reach. And some of what its git dir contains is in no worktree's registration: see [`own`].
 //! A clone's config only says which repo it is a clone of; that decides nothing else.
 
-use super::reach;
-use super::{damage, unregistered};
+use super::{damage, reach, unregistered};
 use crate::config::policy::{self, Address};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -16,7 +15,7 @@ use crate::git::shadow::{Refusal, Shadow, config};
 use git2::{Oid, Repository};
 use rayon::prelude::*;
 use rustix::fs::FileType;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::io;
 
 mod own;
@@ -26,11 +25,14 @@ const CONFIG_CAP: u64 = 1 << 20;
 
 /// Returns the clones of a repo, sorted: directories that its globs match, with a git dir of their
 /// own and the same origin. Their places must be free, and no link may lead there.
+///
+/// # Errors
+/// It is time to stop, or more directories match than the memory budget allows.
 pub(super) fn places(
     policy: &policy::Repo,
     is_free: &(dyn Fn(&VolumePath) -> bool + Sync),
     stop: &Stop,
-) -> Vec<VolumePath> {
+) -> io::Result<Vec<VolumePath>> {
     let origin = || {
         let own = || origin_of(&layout::find(&policy.place, &policy.assigned).ok()?, stop);
         policy.url.clone().or_else(own)
@@ -39,16 +41,13 @@ pub(super) fn places(
         .filter(|globs| !globs.is_empty())
         .and_then(|_| origin())
     else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let root = policy.place.root();
-    let matched: BTreeSet<VolumePath> = policy
-        .clones
-        .iter()
-        .flat_map(|glob| unregistered::matches(root, glob))
-        .filter_map(|path| VolumePath::new(policy.place.root(), &path).ok())
+    let matched: Vec<VolumePath> = unregistered::matching(root, &policy.clones, stop)?
+        .into_iter()
+        .filter_map(|path| VolumePath::new(root, &path).ok())
         .collect();
-    let matched: Vec<VolumePath> = matched.into_iter().collect();
     let is_one = |place: &VolumePath| {
         let stat = place
             .join(".git")
@@ -56,7 +55,7 @@ pub(super) fn places(
         stat && is_free(place)
             && origin_of(&Layout::plain(place), stop).is_some_and(|theirs| theirs.is_same(&origin))
     };
-    matched.into_par_iter().filter(is_one).collect()
+    Ok(matched.into_par_iter().filter(is_one).collect())
 }
 
 fn is_directory(stat: &rustix::fs::Stat) -> bool {

@@ -9,6 +9,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
 
 /// The context of a repo's survey.
@@ -105,7 +106,10 @@ impl VolumeContext {
 
 impl VolumeContext {
     /// Returns the places of a repo's loose clones, where the config has nothing else.
-    pub fn clones(&self, repo: &policy::Repo, stop: &Stop) -> Vec<VolumePath> {
+    ///
+    /// # Errors
+    /// As [`clones::places`].
+    pub fn clones(&self, repo: &policy::Repo, stop: &Stop) -> io::Result<Vec<VolumePath>> {
         let is_free = |place: &VolumePath| self.in_the_way(place, &repo.place).is_none();
         clones::places(repo, &is_free, stop)
     }

@@ -65,7 +65,7 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
     let words = format!(
         "{} {policy:?} {git_dir:?} {:?}",
         env!("CARGO_PKG_VERSION"),
-        unregistered::directories(policy, &git_dir, places)
+        unregistered::directories(policy, &git_dir, places, stop)?
     );
     let mut seen = Seen {
         text: words.into_bytes(),

@@ -5,16 +5,22 @@
 //! that the tree is in use. Finding none shows the contrary only if `/proc` lists all processes:
 //! see [`Processes::see_all`]. An unreadable entry shows nothing. Links are read, not followed,
 //! because the file system of a path may hang.
+//!
+//! A process may have any number of files open. If they are too many to be kept, or it is time to
+//! stop, every tree counts as in use.
 
 use crate::facts::repo::LeftoverKind;
 use crate::fs::mount;
 use crate::fs::openat;
+use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use rustix::io::Errno;
 use rustix::process::Pid;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -28,6 +34,12 @@ const DELETED: &[u8] = b" (deleted)";
 const TOLD: usize = 20;
 /// Ancestors of a process that are followed, at most.
 const DEEPEST: usize = 64;
+/// Bytes of all paths that are kept, at most: some hundred thousand.
+const MOST: usize = 32 << 20;
+/// Bytes that a path takes besides its text.
+const A_PATH: usize = 128;
+/// Bytes of a line of `maps`. The kernel writes no path that is longer than a page.
+const A_LINE: u64 = 8 << 10;
 
 /// The processes of this machine, as far as they are visible.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +58,10 @@ struct Found {
     numbers: HashSet<u32>,
     /// Whether every process that could be at work on the volume is visible.
     all: bool,
+    /// Bytes of the paths in `used`.
+    bytes: usize,
+    /// Why not everything was read; none if it was.
+    unread: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,67 +95,60 @@ impl Processes {
         }
     }
 
-    /// Describes a process that is at work in the tree, for people; none if none is seen there.
-    pub fn at_work(&self, tree: &VolumePath) -> Option<String> {
-        let found = self.of(tree);
-        let (_, used) = found
-            .used
-            .range(tree.relative().to_owned()..)
-            .next()
-            .filter(|(path, _)| path.starts_with(tree.relative()))?;
-        Some(used.to_string())
+    /// Describes a process that is at work in the tree, for people, or says why that can't be told;
+    /// none if none is seen there.
+    pub fn at_work(&self, tree: &VolumePath, stop: &Stop) -> Option<String> {
+        let found = self.of(tree, stop);
+        let seen = found.in_tree(tree).next().map(ToString::to_string);
+        seen.or_else(|| found.unread.map(ToOwned::to_owned))
     }
 
-    /// Describes every process that is seen at work in the tree, up to [`TOLD`] of them.
-    pub fn all_at_work(&self, tree: &VolumePath) -> Vec<String> {
-        let found = self.of(tree);
-        let inside = found
-            .used
-            .range(tree.relative().to_owned()..)
-            .take_while(|(path, _)| path.starts_with(tree.relative()));
-        let by_pid: BTreeMap<u32, &Use> = inside.map(|(_, used)| (used.pid, used)).collect();
-        by_pid
-            .values()
-            .take(TOLD)
-            .map(ToString::to_string)
-            .collect()
+    /// Describes every process that is seen at work in the tree, up to [`TOLD`] of them, or says
+    /// why that can't be told.
+    pub fn all_at_work(&self, tree: &VolumePath, stop: &Stop) -> Vec<String> {
+        let found = self.of(tree, stop);
+        let by_pid: BTreeMap<u32, &Use> =
+            found.in_tree(tree).map(|used| (used.pid, used)).collect();
+        let seen = by_pid.values().take(TOLD).map(ToString::to_string);
+        seen.chain(found.unread.map(ToOwned::to_owned)).collect()
     }
 
     /// Returns whether nobody can be at work on the volume unseen: it is on a local file system,
     /// and we are in the machine's initial process namespace, which numbers every process.
-    pub fn see_all(&self, of: &VolumePath) -> bool {
-        self.of(of).all
+    pub fn see_all(&self, of: &VolumePath, stop: &Stop) -> bool {
+        self.of(of, stop).sees_all()
     }
 
     /// Returns whether the process with this number is dead; none if this machine can't show it. A
     /// number belongs to a namespace, so one that is in use in any of them counts as alive, even if
     /// the kernel reused it.
-    pub fn is_dead(&self, of: &VolumePath, pid: u32) -> Option<bool> {
-        let found = self.of(of);
+    pub fn is_dead(&self, of: &VolumePath, pid: u32, stop: &Stop) -> Option<bool> {
+        let found = self.of(of, stop);
         found
-            .all
+            .sees_all()
             .then(|| !found.numbers.contains(&pid) && is_unknown(pid))
     }
 
     /// Returns what an `index.lock` may be, by the processes in its tree. `git commit -a` and `git
     /// commit FILE` hold it while their editor is open, possibly for hours, and are in the tree
     /// meanwhile. Every other lock is held only for a write.
-    pub fn index_lock(&self, lock: &VolumePath, tree: &Path) -> LeftoverKind {
+    pub fn index_lock(&self, lock: &VolumePath, tree: &Path, stop: &Stop) -> LeftoverKind {
+        let found = self.of(lock, stop);
         match VolumePath::new(lock.root(), tree) {
-            Ok(tree) if self.at_work(&tree).is_some() => LeftoverKind::HeldLock,
-            Ok(_) if self.see_all(lock) && is_inspectable(lock) => LeftoverKind::Lock,
+            Ok(tree) if found.in_tree(&tree).next().is_some() => LeftoverKind::HeldLock,
+            Ok(_) if found.sees_all() && is_inspectable(lock) => LeftoverKind::Lock,
             _ => LeftoverKind::UnseenLock,
         }
     }
 
-    fn of(&self, place: &VolumePath) -> &Found {
+    fn of(&self, place: &VolumePath, stop: &Stop) -> &Found {
         self.found
-            .get_or_init(|| Found::look(place.root(), self.but_callers))
+            .get_or_init(|| Found::look(place.root(), self.but_callers, stop))
     }
 }
 
 impl Found {
-    fn look(root: &Path, but_callers: bool) -> Self {
+    fn look(root: &Path, but_callers: bool, stop: &Stop) -> Self {
         let own = std::process::id();
         let not_counted = if but_callers {
             callers(own)
@@ -157,10 +166,20 @@ impl Found {
             found.number(pid);
             // Skips treewarden itself, or its callers too. `process` skips its children.
             if !not_counted.contains(&pid) {
-                found.process(pid, &root, own);
+                found.process(pid, &root, own, stop);
             }
         }
         found
+    }
+
+    fn in_tree(&self, tree: &VolumePath) -> impl Iterator<Item = &Use> {
+        let from = self.used.range(tree.relative().to_owned()..);
+        from.take_while(|(path, _)| path.starts_with(tree.relative()))
+            .map(|(_, used)| used)
+    }
+
+    fn sees_all(&self) -> bool {
+        self.all && self.unread.is_none()
     }
 
     fn number(&mut self, pid: u32) {
@@ -177,67 +196,89 @@ impl Found {
         );
     }
 
-    fn process(&mut self, pid: u32, root: &Path, own: u32) {
-        let process = Path::new("/proc").join(pid.to_string());
-        let used = used_by(&process, root);
-        if used.is_empty() || parent(pid) == Some(own) {
+    fn process(&mut self, pid: u32, root: &Path, own: u32, stop: &Stop) {
+        if parent(pid) == Some(own) {
             return;
         }
-        let name = name_of(&process);
-        for (path, how) in used {
-            self.used.entry(path).or_insert_with(|| Use {
-                pid,
-                name: name.clone(),
-                how,
-            });
+        let process = Path::new("/proc").join(pid.to_string());
+        // Known once it is needed: most processes use nothing of the volume.
+        let mut name = None;
+        used_by(&process, |path, how| {
+            if stop.reached().is_some() {
+                self.unread = Some("it was time to stop before all processes were looked at");
+            }
+            if let Some(path) = below(root, path) {
+                let name = name.get_or_insert_with(|| name_of(&process));
+                self.add(path, || Use {
+                    pid,
+                    name: name.clone(),
+                    how,
+                });
+            }
+            self.unread.is_none()
+        });
+    }
+
+    fn add(&mut self, path: &Path, used: impl FnOnce() -> Use) {
+        if self.unread.is_some() || self.used.contains_key(path) {
+            return;
+        }
+        let used = used();
+        let text = path.as_os_str().len().saturating_add(used.name.len());
+        self.bytes = self.bytes.saturating_add(text).saturating_add(A_PATH);
+        if self.bytes > MOST {
+            self.unread = Some("processes have more files of the volume open than can be told");
+        } else {
+            self.used.insert(path.to_owned(), used);
         }
     }
 }
 
-/// Returns what a process uses below `root`, and how. `process` is its directory in `/proc`.
-fn used_by(process: &Path, root: &Path) -> Vec<(PathBuf, &'static str)> {
-    let mut used: Vec<(PathBuf, &'static str)> = Vec::new();
-    let mut add = |path: &[u8], how| {
-        let path = Path::new(OsStr::from_bytes(
-            path.strip_suffix(DELETED).unwrap_or(path),
-        ));
-        used.extend(
-            path.strip_prefix(root)
-                .ok()
-                .map(|path| (path.to_owned(), how)),
-        );
-    };
+/// Returns a path of the kernel's relative to `root`; none if it isn't below it.
+fn below<'a>(root: &Path, path: &'a [u8]) -> Option<&'a Path> {
+    let path = path.strip_suffix(DELETED).unwrap_or(path);
+    Path::new(OsStr::from_bytes(path)).strip_prefix(root).ok()
+}
+
+/// Tells `add` every path that a process uses, and how, until that returns false. `process` is its
+/// directory in `/proc`.
+fn used_by(process: &Path, mut add: impl FnMut(&[u8], &'static str) -> bool) {
     let link = |path: &Path| std::fs::read_link(path).ok().map(PathBuf::into_os_string);
-    for (name, how) in [
+    let at = [
         ("cwd", "has its working directory in it"),
         ("root", "has its working directory in it"),
         ("exe", "runs from it"),
-    ] {
-        if let Some(to) = link(&process.join(name)) {
-            add(to.as_bytes(), how);
-        }
-    }
-    for open in std::fs::read_dir(process.join("fd"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        if let Some(to) = link(&open.path()) {
-            add(to.as_bytes(), "has a file of it open");
-        }
-    }
-    let maps = std::fs::read(process.join("maps")).unwrap_or_default();
-    for line in maps.split(|&byte| byte == b'\n') {
-        // Address, permissions, offset, device, inode; then the path, the only field with a slash.
-        if let Some(path) = line
-            .iter()
-            .position(|&byte| byte == b'/')
-            .and_then(|at| line.get(at..))
+    ];
+    for (name, how) in at {
+        if let Some(to) = link(&process.join(name))
+            && !add(to.as_bytes(), how)
         {
-            add(path, "has a file of it mapped");
+            return;
         }
     }
-    used
+    let open = std::fs::read_dir(process.join("fd"));
+    for open in open.into_iter().flatten().flatten() {
+        if let Some(to) = link(&open.path())
+            && !add(to.as_bytes(), "has a file of it open")
+        {
+            return;
+        }
+    }
+    let Ok(maps) = File::open(process.join("maps")) else {
+        return;
+    };
+    let (mut lines, mut text) = (BufReader::new(maps), Vec::new());
+    while let Ok(1..) = lines.by_ref().take(A_LINE).read_until(b'\n', &mut text) {
+        // Address, permissions, offset, device, inode; then the path, the only field with a slash.
+        let path = text.strip_suffix(b"\n").unwrap_or(&text);
+        let slash = path.iter().position(|&byte| byte == b'/');
+        if let Some(path) = slash.and_then(|slash| path.get(slash..))
+            && !add(path, "has a file of it mapped")
+        {
+            return;
+        }
+        text.clear();
+    }
 }
 
 /// Returns a process's name without control characters: it may choose any name.
@@ -306,7 +347,8 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "somebody has to die")]
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        let dead = [std::process::id(), child.id()].map(|pid| processes.is_dead(&place, pid));
+        let dead = [std::process::id(), child.id()]
+            .map(|pid| processes.is_dead(&place, pid, &Stop::never()));
         assert_eq!(dead, [Some(false), Some(true)]);
     }
 
@@ -332,7 +374,7 @@ mod tests {
         let mut found = Found::default();
         for pid in [sleeps.id(), std::process::id()] {
             found.number(pid);
-            found.process(pid, &root.canonicalize().unwrap(), 0);
+            found.process(pid, &root.canonicalize().unwrap(), 0, &Stop::never());
         }
         let processes = Processes {
             but_callers: false,
@@ -340,7 +382,7 @@ mod tests {
         };
         let told = |path: &str| {
             processes
-                .at_work(&at(path))
+                .at_work(&at(path), &Stop::never())
                 .map(|told| told.replace(&sleeps.id().to_string(), "N"))
         };
         let [stands, open, neighbour] = ["stands", "open", "open-not"].map(told);
@@ -359,5 +401,47 @@ mod tests {
         );
         assert_eq!(neighbour, None);
         assert!(callers(std::process::id()).len() > 1);
+    }
+
+    #[test]
+    fn files_that_are_too_many_to_keep_make_every_tree_one_in_use() {
+        let top = tempfile::tempdir().unwrap();
+        let root: Arc<Path> = top.path().into();
+        let tree = VolumePath::new(&root, Path::new("tree")).unwrap();
+        let used = || Use {
+            pid: 7,
+            name: "hoards".to_owned(),
+            how: "has a file of it open",
+        };
+        let mut found = Found {
+            all: true,
+            ..Found::default()
+        };
+        for number in 0..40_000 {
+            let path = format!("elsewhere/{number}/{}", "x".repeat(1000));
+            found.add(Path::new(&path), used);
+        }
+        assert!(found.bytes < MOST + 2000 && found.used.len() < 33_000);
+        let processes = Processes {
+            but_callers: false,
+            found: Arc::new(OnceLock::from(found)),
+        };
+        let never = &Stop::never();
+        assert_eq!(
+            processes.at_work(&tree, never).as_deref(),
+            Some("processes have more files of the volume open than can be told")
+        );
+        let dead = processes.is_dead(&tree, 4_194_304, never);
+        assert!(!processes.see_all(&tree, never) && dead.is_none());
+    }
+
+    #[test]
+    fn a_run_that_is_to_stop_does_not_look_at_all_processes() {
+        let top = tempfile::tempdir().unwrap();
+        let root: Arc<Path> = top.path().into();
+        let tree = VolumePath::new(&root, Path::new("tree")).unwrap();
+        let stop = Stop::after(std::time::Duration::ZERO, Arc::default());
+        let told = Processes::default().at_work(&tree, &stop).unwrap();
+        assert!(told.starts_with("it was time to stop"), "{told}");
     }
 }

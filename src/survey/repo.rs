@@ -68,8 +68,15 @@ impl RepoSurvey<'_> {
         let (store, mut leftovers) = store.map_err(|cause| self.unreadable(cause))?;
         self.tell_index_locks(&mut leftovers, &worktrees);
         let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
+        let unregistered = unregistered::directories(self.policy, git_dir, &paths, self.stop)
+            .map_err(|error| {
+                Refusal::Odd(format!(
+                    "failed to list its worktree roots: {error}; delete the directories there \
+                     that are no worktrees"
+                ))
+            })?;
         Ok(Repo {
-            unregistered: unregistered::directories(self.policy, git_dir, &paths),
+            unregistered,
             worktrees,
             rescues,
             store,
@@ -83,7 +90,12 @@ impl RepoSurvey<'_> {
     fn trees_and_rescues(&self) -> Result<(Vec<Worktree>, Vec<Rescue>), Refusal> {
         let repo = self.shadow.open().map_err(|error| self.odd(&error))?;
         let mut worktrees = self.worktrees(&repo)?;
-        worktrees.extend(self.clones(&repo));
+        let clones = self.clones(&repo).map_err(|error| {
+            Refusal::Odd(format!(
+                "failed to list its loose clones: {error}; a glob with fewer matches helps"
+            ))
+        })?;
+        worktrees.extend(clones);
         worktrees.sort_by(|a, b| natural_paths(&a.path, &b.path).then_with(|| a.id.cmp(&b.id)));
         let rescues = rescues::all(&repo).map_err(|error| self.odd(&error))?;
         Ok((worktrees, rescues))
@@ -115,7 +127,7 @@ impl RepoSurvey<'_> {
             // Every old tree asks for the processes: they are read while others wait.
             let (looked, _) = rayon::join(
                 || admins.par_iter().map(one).collect::<Result<Vec<_>, _>>(),
-                || self.around.processes.see_all(&self.policy.place),
+                || self.around.processes.see_all(&self.policy.place, self.stop),
             );
             // Frees the handles, and the memory that they use.
             self.shadow.close();
@@ -162,7 +174,10 @@ impl RepoSurvey<'_> {
                 .iter()
                 .find(|tree| lock.place.relative().starts_with(tree.admin.relative()));
             let tree = tree.map_or(checkout.path(), |tree| tree.path.clone());
-            lock.kind = self.around.processes.index_lock(&lock.place, &tree);
+            lock.kind = self
+                .around
+                .processes
+                .index_lock(&lock.place, &tree, self.stop);
         }
     }
 

@@ -17,7 +17,9 @@ use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -223,7 +225,8 @@ fn dead_lock(
     let Some(stat) = listed.stat("locked")? else {
         return Ok(None);
     };
-    let is_dead = |pid: &u32| context.around.processes.is_dead(context.place, *pid) == Some(true);
+    let processes = &context.around.processes;
+    let is_dead = |pid: &u32| processes.is_dead(context.place, *pid, context.stop) == Some(true);
     Ok(pids.iter().all(is_dead).then(|| DeadLock {
         pid,
         since: written(&stat),
@@ -249,7 +252,10 @@ fn in_progress(
         let age = context.clock.signed_duration_since(written(&stat));
         let kind = if name == INDEX_LOCK {
             let lock = tree.admin.join(name)?;
-            context.around.processes.index_lock(&lock, &tree.path)
+            context
+                .around
+                .processes
+                .index_lock(&lock, &tree.path, context.stop)
         } else {
             LeftoverKind::Lock
         };
@@ -364,7 +370,7 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
         return Ok(State::Unknown(why));
     }
     if !is_settled(context, tree) {
-        tree.in_use = context.around.processes.at_work(place);
+        tree.in_use = context.around.processes.at_work(place, context.stop);
         if tree.in_use.is_none() {
             return registered.look(tree);
         }
@@ -450,22 +456,30 @@ impl Registered<'_> {
     fn missing(&self, tree: &Worktree) -> io::Result<State> {
         let mut below = self.place.relative();
         while let Some(above) = below.parent() {
-            let directory = self.context.place.root().join(above);
-            match found(std::fs::read_dir(&directory))? {
+            let place = self.context.place;
+            let directory = if above.as_os_str().is_empty() {
+                openat::root(place.root())
+            } else {
+                openat::dir(&VolumePath::new(place.root(), above)?)
+            };
+            match found(directory)? {
                 None => below = above,
-                Some(entries) => {
-                    let names = entries
-                        .map(|entry| Ok(entry?.file_name()))
-                        .collect::<io::Result<Vec<_>>>()?;
-                    return if names
-                        .iter()
-                        .any(|name| Some(name.as_os_str()) == below.file_name())
-                    {
+                Some(directory) => {
+                    let (mut is_empty, mut is_listed) = (true, false);
+                    // Entry by entry, because anybody may fill it.
+                    for entry in rustix::fs::Dir::new(directory)? {
+                        let entry = entry?;
+                        self.context.stop.go_on()?;
+                        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+                        is_empty &= openat::is_dots(entry.file_name());
+                        is_listed |= Some(name) == below.file_name();
+                    }
+                    return if is_listed {
                         Ok(State::Unknown(
                             "its directory lists it, and still it can't be found: look after the file system, the next run tries again"
                                 .to_owned(),
                         ))
-                    } else if names.is_empty() && below != self.place.relative() {
+                    } else if is_empty && below != self.place.relative() {
                         // Not only the tree is gone but also its parent, and nothing else is left:
                         // this is what a mount point looks like if nothing is mounted.
                         Ok(State::Unknown(format!(

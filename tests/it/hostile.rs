@@ -17,6 +17,7 @@ mod evil;
 mod heavy;
 mod hooks;
 mod huge;
+mod kinds;
 mod layouts;
 mod links;
 mod names;
@@ -48,7 +49,8 @@ const LATE: Duration = Duration::from_secs(10);
 pub(crate) struct Case {
     /// The repo's name.
     name: String,
-    /// The row it must get: the outcome, then the fates of its landed and its dirty tree.
+    /// The row it must get: the outcome, then the fates of its landed and its dirty tree. If it is
+    /// empty, any will do.
     row: &'static str,
     /// Words that the row must contain.
     words: String,
@@ -228,6 +230,7 @@ fn run_until(world: &World, arguments: &[&str], signal: Option<Duration>) -> End
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("TREEWARDEN_CONFIG", world.config());
     command.env("TREEWARDEN_TEST_TOUCHED", "1");
+    command.envs(world.variables());
     command
         .env("TMPDIR", world.beside("scratch"))
         .env("HOME", world.beside("home"))
@@ -356,7 +359,8 @@ fn night(cases: &[Case]) {
     let troubled = cases
         .iter()
         .any(|case| case.row.ends_with('!') || !case.row.starts_with("Maintained"));
-    if ran.code != i32::from(troubled) {
+    let is_told = cases.iter().all(|case| !case.row.is_empty());
+    if is_told && ran.code != i32::from(troubled) {
         odd.push(format!("exit code {}", ran.code));
     }
     let [text, json] = ["text", "json"].map(|format| run(world, &["history", "--format", format]));
@@ -439,6 +443,9 @@ fn judge(world: &World, report: &RunReport, case: &Case) -> Option<String> {
     let words = format!("{row:?}");
     let told = row.reason.clone().unwrap_or_default();
     let wanted = words.contains(&case.words) || told.contains(&case.words);
+    if case.row.is_empty() {
+        return None;
+    }
     (found != case.row || !wanted).then(|| {
         let trees: Vec<_> = row
             .worktrees
@@ -552,6 +559,23 @@ fn no_hook_runs_and_no_history_is_invented() {
 fn no_link_is_followed() {
     let cases = links::cases();
     cases.chunks(50).for_each(night);
+}
+
+#[test]
+#[ignore = "needs minutes"]
+fn no_kind_of_file_in_any_place_stops_the_night() {
+    let cases: Vec<Case> = kinds::heads().into_iter().chain(kinds::cases()).collect();
+    println!("{} repos", cases.len());
+    cases.chunks(40).for_each(night);
+}
+
+#[test]
+fn no_kind_of_file_in_some_places_stops_the_night() {
+    let cases = kinds::heads().into_iter().step_by(4);
+    let cases: Vec<Case> = cases
+        .chain(kinds::cases().into_iter().step_by(23))
+        .collect();
+    night(&cases);
 }
 
 #[test]

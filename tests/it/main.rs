@@ -76,6 +76,7 @@ mod taking_part;
 mod tell;
 mod terminal;
 mod tidy;
+mod unproven;
 mod upstreams;
 mod usage;
 mod verdicts;

@@ -1,7 +1,7 @@
 //! The few calls that Rust can't prove safe, each behind a safe function that says why it is.
 //!
-//! treewarden itself forbids unsafe code, so an audit of it reads only this file and `account.rs`.
-//! A call belongs here only if no well-maintained crate has it.
+//! treewarden itself forbids unsafe code, so an audit of it reads only this file, `account.rs` and
+//! `open.rs`. A call belongs here only if no well-maintained crate has it.
 
 use rustix::process::Signal;
 use std::io::{self, PipeReader, PipeWriter};
@@ -11,7 +11,9 @@ use std::process::Command;
 use std::sync::Once;
 
 mod account;
+mod open;
 pub use account::{Account, Entered, count_libgit2};
+pub use open::open_without_waiting;
 
 /// Limits the memory of the child, and of each of its children, to so many bytes: a larger request
 /// fails. Files that are mapped for reading are not counted.

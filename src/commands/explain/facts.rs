@@ -105,8 +105,8 @@ impl One<'_> {
         let Ok(place) = VolumePath::new(self.tree.admin.root(), &self.tree.path) else {
             return [Vec::new(), Vec::new()];
         };
-        let others = Processes::but_callers().all_at_work(&place);
-        let mut callers = Processes::default().all_at_work(&place);
+        let others = Processes::but_callers().all_at_work(&place, self.request.stop);
+        let mut callers = Processes::default().all_at_work(&place, self.request.stop);
         callers.retain(|who| !others.contains(who));
         [others, callers]
     }

@@ -142,7 +142,7 @@ pub(super) fn known(policy: &Policy) -> Vec<(PathBuf, Subject<'_>)> {
             let path = worktree::place(&admin).unwrap_or_else(|_| admin.path());
             (admin, path)
         });
-        let clones = around.clones(repo, &Stop::never());
+        let clones = around.clones(repo, &Stop::never()).unwrap_or_default();
         let clones = clones
             .into_iter()
             .filter_map(|place| Some((place.join(".git").ok()?, place.path())));

@@ -31,12 +31,13 @@ pub(super) struct Proven {
 /// half a million packed refs, a reflog of 400,000 moves, an index of four million files. A ref is
 /// one line.
 const LARGEST: [(&str, u64); 3] = [
-    ("packed-refs", 32 << 20),
+    ("packed-refs", PACKED_CAP),
     ("shallow", CONFIG_CAP),
     ("index", INDEX_CAP),
 ];
 const LOG_CAP: u64 = 64 << 20;
-const INDEX_CAP: u64 = 512 << 20;
+pub(super) const PACKED_CAP: u64 = 32 << 20;
+pub(super) const INDEX_CAP: u64 = 512 << 20;
 
 /// Git-annex's directory in a git dir, and its link to that in a registration.
 const ANNEX: &str = "annex";

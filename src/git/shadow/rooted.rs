@@ -7,20 +7,27 @@
 //! that are to stay. Both are only for commands that write no refs, and are removed when they are
 //! dropped.
 
+use super::prove::{INDEX_CAP, PACKED_CAP};
 use super::{CONFIG, LINKED, PROMISOR, Shadow};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::git::Git;
+use rustix::fs::FileType;
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Links that this one lacks: `packed-refs` is a copy, refs replace the reflogs, and no command
-/// that runs here uses `gc.pid`.
-const OURS: [&str; 3] = ["packed-refs", "logs", "gc.pid"];
+/// Links that this one lacks: `packed-refs` is a copy, and refs replace the reflogs.
+const OURS: [&str; 2] = ["packed-refs", "logs"];
+/// Shared indexes that are linked, at most. Git removes those that are two weeks old.
+const MOST_SHARED: usize = 64;
+const SHARED: &[u8] = b"sharedindex.";
 
 /// The sanitised git dir with more refs: see the module.
 pub struct Rooted<'a> {
@@ -60,7 +67,15 @@ impl Shadow {
         let mut refs = BufWriter::new(File::create(to.join("packed-refs"))?);
         let theirs = self.git_dir.join("packed-refs")?;
         if let Some(theirs) = found(openat::file(&theirs))? {
-            for line in BufReader::new(theirs).split(b'\n') {
+            // It was small when it was proven. Whoever made it larger since then is at work.
+            let size = theirs.metadata()?.len();
+            if size > PACKED_CAP {
+                return Err(io::Error::other(format!(
+                    "`{}/packed-refs` is larger than any well-formed one",
+                    self.git_dir
+                )));
+            }
+            for line in BufReader::new(theirs.take(PACKED_CAP)).split(b'\n') {
                 let line = line?;
                 if !line.starts_with(b"#") {
                     refs.write_all(&line)?;
@@ -78,13 +93,28 @@ impl Shadow {
         })
     }
 
-    /// Links all shared indexes into a sanitised git dir at `to`: git refuses a split index without
-    /// its shared one.
+    /// Links the shared indexes into a sanitised git dir at `to`: git refuses a split index without
+    /// its shared one. The directory is listed entry by entry, because anybody may fill it.
     fn share_indexes(&self, to: &Path) -> io::Result<()> {
-        for (name, _) in openat::list(openat::dir(&self.git_dir)?)? {
-            if name.as_encoded_bytes().starts_with(b"sharedindex.") && !to.join(&name).is_symlink()
-            {
-                symlink(self.git_dir.path().join(&name), to.join(&name))?;
+        let mut shared = 0_usize;
+        for entry in rustix::fs::Dir::new(openat::dir(&self.git_dir)?)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            // An id follows the prefix.
+            if !name.starts_with(SHARED) || name.len() != SHARED.len().saturating_add(40) {
+                continue;
+            }
+            shared = shared.saturating_add(1);
+            if shared > MOST_SHARED {
+                return Err(io::Error::other(format!(
+                    "`{}` has more than {MOST_SHARED} shared indexes; delete the old ones",
+                    self.git_dir
+                )));
+            }
+            let name = OsStr::from_bytes(name);
+            prove_shared_index(&self.git_dir.join(name)?)?;
+            if !to.join(name).is_symlink() {
+                symlink(self.git_dir.path().join(name), to.join(name))?;
             }
         }
         Ok(())
@@ -120,11 +150,10 @@ impl Shadow {
             symlink(objects.join(&name), scratch.path().join(&name))?;
         }
         let odb = git2::Odb::new().map_err(io::Error::other)?;
-        for place in [scratch.path().to_owned()].into_iter().chain(
-            self.lenders
-                .iter()
-                .map(crate::fs::volume_path::VolumePath::path),
-        ) {
+        for place in [scratch.path().to_owned()]
+            .into_iter()
+            .chain(self.lenders.iter().map(VolumePath::path))
+        {
             let place = place
                 .to_str()
                 .ok_or_else(|| io::Error::other("the path of a borrowed store is no UTF-8"))?;
@@ -134,6 +163,19 @@ impl Shadow {
             odb,
             _scratch: scratch,
         })
+    }
+}
+
+/// Proves that git can read a shared index: no FIFO, and of a size that an index may have.
+fn prove_shared_index(index: &VolumePath) -> io::Result<()> {
+    match found(openat::stat(index))? {
+        Some(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => Err(
+            io::Error::other(format!("`{index}` is no regular file; delete it")),
+        ),
+        Some(stat) if stat.st_size.cast_unsigned() > INDEX_CAP => Err(io::Error::other(format!(
+            "`{index}` is larger than any well-formed index; delete it, then `git reset`"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -239,7 +239,11 @@ impl RunContext<'_> {
     fn borrowers(&self) -> &Borrowers {
         self.borrowers.get_or_init(|| {
             self.on_io(self.stop, || {
-                let of = |repo: &policy::Repo| self.around.clones(repo, self.stop);
+                let of = |repo: &policy::Repo| {
+                    // Without a list, the walk finds them as borrowers that nobody enrolled.
+                    let clones = self.around.clones(repo, self.stop);
+                    clones.unwrap_or_default()
+                };
                 let clones: Vec<_> = self.policy.repos.iter().map(of).collect();
                 let of_all = self.policy.repos.iter().zip(&clones);
                 let repos: Vec<_> = of_all

@@ -11,18 +11,22 @@ use git2::Repository;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
+use std::io;
 
 impl RepoSurvey<'_> {
     /// Surveys the repo's loose clones.
-    pub(super) fn clones(&self, repo: &Repository) -> Vec<Worktree> {
-        let places = self.around.clones(self.policy, self.stop);
+    ///
+    /// # Errors
+    /// There are too many directories where they may be, or it is time to stop.
+    pub(super) fn clones(&self, repo: &Repository) -> io::Result<Vec<Worktree>> {
+        let places = self.around.clones(self.policy, self.stop)?;
         let git_dir = |place: &VolumePath| place.join(".git").expect("a fixed name stays inside");
         let places: BTreeMap<VolumePath, VolumePath> = places
             .into_iter()
             .map(|place| (git_dir(&place), place))
             .collect();
         if places.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let look = |git_dirs: &[&VolumePath]| {
             let keeper = Keeper::of(self.shadow, self.stop);
@@ -38,7 +42,7 @@ impl RepoSurvey<'_> {
             Ok::<_, Infallible>(git_dirs.par_iter().map(one).collect())
         };
         let Ok(clones) = side_by_side(&places.keys().collect::<Vec<_>>(), self.stop, look);
-        clones
+        Ok(clones)
     }
 
     fn clone_at(

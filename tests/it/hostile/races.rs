@@ -24,12 +24,16 @@ fn race(prepare: impl Fn(&Evil<'_>), swap: impl Fn(&Evil<'_>) + Sync) {
     while began.elapsed() < LONG || nights < 3 {
         let world = stage();
         world.enrol("acme/racer", "");
+        // After so long, a git that only waits is ended.
+        world.set_variable("TREEWARDEN_TEST_SILENT", "3".to_owned());
         let evil = Evil::copy(&world, "racer");
         prepare(&evil);
         evil.age();
         let others = not_ours(&world);
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            // The other thread ends, whatever becomes of the runs.
+            let _over = Over(&over);
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     swap(&evil);
@@ -44,13 +48,21 @@ fn race(prepare: impl Fn(&Evil<'_>), swap: impl Fn(&Evil<'_>) + Sync) {
                     String::from_utf8_lossy(&ran.err)
                 );
             }
-            over.store(true, Ordering::Relaxed);
         });
         same("what is none of its business", &not_ours(&world), &others);
         assert!(!world.beside("sung/racer").exists(), "a canary sang");
         nights += 1;
     }
     println!("{nights} nights, {} swaps", swaps.into_inner());
+}
+
+/// Becomes true when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Swaps two names in a directory atomically, so that neither is ever missing.
@@ -162,6 +174,48 @@ fn a_git_dir_is_swapped_while_it_is_repacked() {
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs minutes"]
+fn a_file_is_swapped_for_a_fifo_after_it_was_looked_at() {
+    let pack = |evil: &Evil<'_>, ending: &str| {
+        let packs = fs::read_dir(evil.git_dir("objects/pack")).unwrap();
+        let packs = packs.map(|entry| entry.unwrap().path());
+        let ends = |pack: &PathBuf| pack.extension().is_some_and(|found| found == ending);
+        packs.into_iter().filter(ends).min()
+    };
+    let refs = ["refs/remotes/origin/main", "packed-refs", "index"];
+    let places = |evil: &Evil<'_>| -> Vec<PathBuf> {
+        let packs = ["pack", "idx"]
+            .into_iter()
+            .filter_map(|end| pack(evil, end));
+        let heads = [
+            evil.landed.admin.join("HEAD"),
+            evil.dirty.admin.join("index"),
+        ];
+        let plain = refs.map(|name| evil.git_dir(name));
+        plain.into_iter().chain(heads).chain(packs).collect()
+    };
+    for number in 0..7 {
+        let place = std::sync::Mutex::new(PathBuf::new());
+        let prepare = |evil: &Evil<'_>| {
+            evil.repo.git(&["pack-refs", "--all"]);
+            let main = evil.repo.git(&["rev-parse", "HEAD"]);
+            write(
+                &evil.git_dir("refs/remotes/origin/main"),
+                format!("{main}\n"),
+            );
+            *place.lock().unwrap() = places(evil)[number].clone();
+            super::fifo(&evil.git_dir("swapped"));
+        };
+        race(prepare, |evil| {
+            let place = place.lock().unwrap();
+            exchange(CWD, &place, &evil.git_dir("swapped"));
+            // Each stands for some time, so that both a proof and what follows it may see either.
+            std::thread::sleep(Duration::from_millis(3));
         });
     }
 }

@@ -165,6 +165,11 @@ impl World {
         self.environment.lock().unwrap().insert(name, value);
     }
 
+    /// Returns the environment variables that were set.
+    pub(crate) fn variables(&self) -> BTreeMap<&'static str, String> {
+        self.environment.lock().unwrap().clone()
+    }
+
     /// Writes the current config, and returns its path.
     pub(crate) fn config(&self) -> PathBuf {
         let settings = self.settings.lock().unwrap();
