@@ -78,10 +78,15 @@ enum Command {
     /// is mounted at
     Init {
         /// The volume's root, at the path that the agents see
-        root: PathBuf,
+        #[arg(required_unless_present = "outside")]
+        root: Option<PathBuf>,
         /// The state directory's name inside it, as in the config
         #[arg(long, default_value = config::policy::STATE)]
         state: PathBuf,
+        /// Prepare the directories that the config's caches outside of the volume stand in: each
+        /// gets a lock and a trash of its own, in .treewarden-outside
+        #[arg(long, conflicts_with_all = ["root", "state"])]
+        outside: bool,
     },
     /// Maintain the volume: this is what the scheduled job runs
     Run(Pass),
@@ -232,7 +237,12 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
     let config = || load(cli.config.as_deref());
     match cli.command {
         Command::Demo { at } => demo(at.as_deref()),
-        Command::Init { root, state } => init(&root, &state),
+        Command::Init {
+            root: Some(root),
+            state,
+            ..
+        } => init(&root, &state),
+        Command::Init { .. } => init_outside(&config()?),
         Command::Run(pass) => night(
             &config()?,
             &pass,
@@ -416,6 +426,27 @@ fn init(root: &Path, state: &Path) -> Result<u8, Exit> {
         sentinel.id
     ))?;
     Ok(0)
+}
+
+fn init_outside(policy: &Policy) -> Result<u8, Exit> {
+    let directories = policy.outside();
+    if directories.is_empty() {
+        return Err(usage(
+            "no cache in the config stands outside of the volume; name one with `outside: true`",
+        ));
+    }
+    let mut code = 0;
+    for directory in directories {
+        match init::init_outside(directory, clock::now()) {
+            Ok(true) => print(&format!("prepared `{}`\n", directory.state))?,
+            Ok(false) => print(&format!("`{}` is prepared already\n", directory.state))?,
+            Err(error) => {
+                complain(&refused(error));
+                code = 3;
+            }
+        }
+    }
+    Ok(code)
 }
 
 fn check_all(policy: &Policy) -> Result<u8, Exit> {

@@ -12,6 +12,7 @@ use crate::git::shadow::Shadow;
 use crate::lock;
 use crate::plan::reason::NO_DEFAULT_BRANCH;
 use crate::report::words;
+use crate::state::outside::{self, OutsideError};
 use crate::state::volume;
 use crate::survey;
 use crate::survey::landed::Upstream;
@@ -67,7 +68,7 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     lines.extend(mount(policy));
     lines.push(writable(&policy.volume.state));
     lines.extend(policy.repos.iter().map(|it| repo(policy, it, stop)));
-    lines.extend(policy.caches.iter().map(cache));
+    lines.extend(policy.caches.iter().map(|it| cache(policy, it)));
     lines.extend(alerts(&policy.alerts));
     lines
 }
@@ -91,11 +92,28 @@ fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Line {
 }
 
 /// Checks a cache's directory.
-fn cache(cache: &policy::Cache) -> Line {
+fn cache(policy: &Policy, cache: &policy::Cache) -> Line {
     let what = format!("cache {}", cache.name);
     let Some(place) = &cache.place else {
         return ok(what, "in idle worktrees");
     };
+    if let Some(directory) = &cache.outside {
+        let root = &policy.volume.root;
+        let proven = outside::prove(directory).and_then(|_| outside::prove_cache(place, root));
+        return match (proven, survey::volume::usage(&directory.root)) {
+            (Ok(()), Ok(usage)) => ok(
+                what,
+                format!(
+                    "{place}, with {} free of {}",
+                    words::size(usage.free_bytes),
+                    words::size(usage.total_bytes)
+                ),
+            ),
+            (Ok(()), Err(error)) => bad(what, error),
+            (Err(missing @ OutsideError::Missing(_)), _) => ok(what, missing.to_string()),
+            (Err(error), _) => bad(what, error),
+        };
+    }
     match openat::found(openat::dir(place)) {
         Ok(Some(_)) => ok(what, place.to_string()),
         Ok(None) => ok(what, format!("{place}: not there yet")),

@@ -159,6 +159,7 @@ pub(super) struct Cache {
     pub(super) kind: Option<String>,
     pub(super) name: Option<String>,
     pub(super) path: Option<String>,
+    pub(super) outside: Option<bool>,
     pub(super) depth: Option<Count>,
     pub(super) min_age: Option<Time>,
     pub(super) reserve: Option<Amount>,

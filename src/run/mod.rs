@@ -31,12 +31,14 @@ pub mod eviction;
 mod job;
 pub mod mode;
 mod needs;
+mod outside;
 mod reaping;
 mod reckoned;
 mod record;
 mod repo;
 mod room;
 pub mod shards;
+mod stages;
 pub mod unchanged;
 pub mod usage;
 mod watchdog;
@@ -246,7 +248,9 @@ pub(crate) fn reserved(policy: &Policy) -> Vec<VolumePath> {
         .repos
         .iter()
         .flat_map(|repo| [Some(repo.place.clone()), repo.place.join(".git").ok()]);
-    let caches = policy.caches.iter().map(|cache| cache.place.clone());
+    let inside = |cache: &&policy::Cache| cache.outside.is_none();
+    let caches = policy.caches.iter().filter(inside);
+    let caches = caches.map(|cache| cache.place.clone());
     repos
         .chain(caches)
         .chain([Some(policy.volume.state.clone())])

@@ -8,8 +8,10 @@ use super::context::{RepoResult, RunContext};
 use super::eviction;
 use super::job::{DoneJob, rescan};
 use super::mode::Mode;
-use super::reckoned::{free, reckon};
+use super::outside;
+use super::reckoned::reckon;
 use super::shards::{self, Others};
+use super::stages::Stages;
 use super::{Request, begin, usage};
 use crate::apply::trash::{self, Emptied};
 use crate::config::policy;
@@ -61,15 +63,16 @@ impl Room<'_> {
                 .flat_map(|result| result.idle())
                 .cloned()
                 .collect();
-            let stage = eviction::Stage {
+            let outsides = outside::enter(context, report);
+            let stages = Stages {
                 context,
-                usage: &after,
+                outsides: &outsides,
                 idle: &idle,
                 ledger: &ledger,
             };
-            evict(&stage, evicts, report);
-            let (bytes, inodes) = (report.eviction.freed_bytes, report.eviction.freed_inodes);
-            free(&mut after, Size { bytes, inodes });
+            stages.evict(&mut after, evicts, report);
+            outside::leave(&outsides.proven);
+            unknown.extend(outsides.stay);
         }
         report.eviction.obstacles.extend(unknown);
         (after, emptied.freed.bytes)
@@ -100,16 +103,6 @@ impl Room<'_> {
             evicts,
         )
     }
-}
-
-fn evict(stage: &eviction::Stage<'_>, evicts: bool, report: &mut RunReport) {
-    let context = stage.context;
-    context.bar.set_message("caches");
-    let calm = eviction::none_wanted(context.policy, stage.usage).filter(|_| !evicts);
-    let failures = &mut report.failures;
-    let evict = || context.span.in_scope(|| stage.evict(failures));
-    let evicted = || context.io.install(evict);
-    report.eviction = calm.unwrap_or_else(evicted);
 }
 
 /// Returns the results of this run's repos, and of other shards' repos.

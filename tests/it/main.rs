@@ -46,6 +46,7 @@ mod locks;
 mod logs;
 mod many_nights;
 mod night;
+mod outside;
 mod protocol;
 mod prune;
 mod real_night;
