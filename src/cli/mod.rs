@@ -32,6 +32,7 @@ use std::process::ExitCode;
 mod agents;
 mod checkouts;
 mod hook;
+mod init_outside;
 mod night;
 mod rescues;
 mod shard;
@@ -242,7 +243,7 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
             state,
             ..
         } => init(&root, &state),
-        Command::Init { .. } => init_outside(&config()?),
+        Command::Init { .. } => init_outside::init(&config()?),
         Command::Run(pass) => night(
             &config()?,
             &pass,
@@ -426,27 +427,6 @@ fn init(root: &Path, state: &Path) -> Result<u8, Exit> {
         sentinel.id
     ))?;
     Ok(0)
-}
-
-fn init_outside(policy: &Policy) -> Result<u8, Exit> {
-    let directories = policy.outside();
-    if directories.is_empty() {
-        return Err(usage(
-            "no cache in the config stands outside of the volume; name one with `outside: true`",
-        ));
-    }
-    let mut code = 0;
-    for directory in directories {
-        match init::init_outside(directory, clock::now()) {
-            Ok(true) => print(&format!("prepared `{}`\n", directory.state))?,
-            Ok(false) => print(&format!("`{}` is prepared already\n", directory.state))?,
-            Err(error) => {
-                complain(&refused(error));
-                code = 3;
-            }
-        }
-    }
-    Ok(code)
 }
 
 fn check_all(policy: &Policy) -> Result<u8, Exit> {

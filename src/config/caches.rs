@@ -115,11 +115,15 @@ impl CacheResolver<'_> {
     }
 
     fn directory(&mut self, typed: &raw::Cache, at: &KeyPath) -> Option<VolumePath> {
+        let unread = self.notes.is_taken_out(&at.key("outside"));
         let at = at.key("path");
         let elsewhere = |path: &&str| {
             Path::new(path).is_absolute() && !Path::new(path).starts_with(self.places.root())
         };
         if let Some(path) = typed.path.as_deref().filter(elsewhere) {
+            if unread {
+                return None;
+            }
             self.notes.add(&at, format!("`{path}` is no directory below volume.root; write its path from there, without `..`, or add `outside: true` if the cache stands elsewhere"));
             return None;
         }

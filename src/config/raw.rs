@@ -355,6 +355,7 @@ fn with_article(form: &str) -> &str {
         "a string" => "text (quotes make it text)",
         "integer" | "floating point" => "a number",
         "boolean" => "a yes or no",
+        "a boolean" => "true or false",
         "null" => "nothing",
         other => other,
     }

@@ -80,26 +80,26 @@ pub fn prove(outside: &Volume) -> Result<Sentinel, OutsideError> {
     }
 }
 
-/// Proves that a cache there is a directory of its own, on the file system of its trash.
+/// Proves that a cache there is a directory of its own, on the file system of its trash. `root` is
+/// the volume's: links may lead to it, and its real path counts.
 ///
 /// # Errors
 /// [`OutsideError`].
 pub fn prove_cache(cache: &VolumePath, root: &Path) -> Result<(), OutsideError> {
+    let (path, real) = (cache.path(), |path: PathBuf| path.canonicalize().ok());
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let apart = [Some(root.to_owned()), Some(std::env::temp_dir()), home];
-    let path = cache.path();
-    for what in apart
-        .into_iter()
-        .flatten()
-        .filter_map(|it| it.canonicalize().ok())
+    let places = [Some(root.to_owned()), Some(std::env::temp_dir()), home];
+    let held = places.into_iter().flatten().filter_map(real);
+    let around = real(root.to_owned()).filter(|root| path.starts_with(root));
+    if let Some(what) = held
+        .filter(|held| held.starts_with(&path))
+        .chain(around)
+        .next()
     {
-        let is_root = root.canonicalize().is_ok_and(|root| root == what);
-        if what.starts_with(&path) || (is_root && path.starts_with(&what)) {
-            return Err(OutsideError::Holds {
-                cache: cache.clone(),
-                what,
-            });
-        }
+        return Err(OutsideError::Holds {
+            cache: cache.clone(),
+            what,
+        });
     }
     match openat::dir(cache) {
         Ok(_) => Ok(()),
@@ -162,4 +162,56 @@ fn is_ours(stat: &Stat) -> bool {
 
 fn us() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::policy::OUTSIDE_STATE;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_cache_is_apart_from_the_volume_by_its_real_path() {
+        let top = tempfile::tempdir().unwrap();
+        let top = top.path().canonicalize().unwrap();
+        fs::create_dir_all(top.join("a/volume/b")).unwrap();
+        fs::create_dir_all(top.join("c")).unwrap();
+        symlink(top.join("a/volume"), top.join("link")).unwrap();
+        let root: Arc<Path> = top.as_path().into();
+        let proven = |cache: &str| {
+            let cache = VolumePath::outside(&root, Path::new(cache)).unwrap();
+            prove_cache(&cache, &top.join("link")).map_err(|error| error.to_string())
+        };
+        for cache in ["a", "a/volume", "a/volume/b"] {
+            assert!(
+                proven(cache).unwrap_err().contains("or is in it"),
+                "{cache}"
+            );
+        }
+        assert_eq!(proven("c"), Ok(()));
+        assert!(proven("d").unwrap_err().contains("is missing"));
+        assert!(proven("link").unwrap_err().contains("failed to open"));
+    }
+
+    #[test]
+    fn what_others_can_write_is_not_prepared() {
+        let top = tempfile::tempdir().unwrap();
+        let root: Arc<Path> = top.path().canonicalize().unwrap().into();
+        let state = VolumePath::outside(&root, Path::new(OUTSIDE_STATE)).unwrap();
+        let outside = Volume { root, state };
+        let told = prove(&outside).unwrap_err().to_string();
+        assert!(told.contains("run `treewarden init --outside`"), "{told}");
+        let first = prepare(&outside, crate::fs::clock::now()).unwrap();
+        assert_eq!(prove(&outside).unwrap(), first);
+        let again = prepare(&outside, crate::fs::clock::now()).unwrap_err();
+        assert!(matches!(
+            again,
+            OutsideError::Volume(VolumeError::Prepared(_))
+        ));
+        let open = fs::Permissions::from_mode(0o702);
+        fs::set_permissions(outside.state.path(), open).unwrap();
+        assert!(matches!(prove(&outside), Err(OutsideError::Others(_))));
+    }
 }

@@ -598,6 +598,34 @@ const MISTAKES: &[(&str, &[&str])] = &[
         &["3: caches[0].path: `/database` is no directory below volume.root"],
     ),
     (
+        "caches: [{kind: npm, path: npm, outside: true}]",
+        &["3: caches[0].path: `npm` is no plain absolute path"],
+    ),
+    (
+        "caches: [{kind: npm, outside: true}]",
+        &["3: caches[0].path: is missing; write the cache's whole path"],
+    ),
+    (
+        "caches: [{kind: npm, path: /data/npm, outside: true}]",
+        &["3: caches[0].path: `/data/npm` lies below volume.root; take `outside` out"],
+    ),
+    (
+        "caches: [{kind: folder, path: /var/lib, outside: true}]",
+        &["3: caches[0].path: `/var/lib` belongs to the system, or holds more than one cache"],
+    ),
+    (
+        "caches: [{kind: npm, path: /mnt/a, outside: true}, {kind: pip, path: /mnt/a/b, outside: true}]",
+        &["3: caches[1].path: `/mnt/a/b` lies inside caches[0].path (`/mnt/a`)"],
+    ),
+    (
+        "caches: [{kind: build-output, outside: true}]",
+        &["3: caches[0].outside: build-output is in the worktrees; take the key out"],
+    ),
+    (
+        "caches: [{kind: npm, path: /mnt/a, outside: 1}]",
+        &["3: caches[0].outside: found a number; write true or false"],
+    ),
+    (
         "caches: [{kind: npm, path: 'a\\b'}]",
         &["3: caches[0].path: `a\\b` holds a control character or a backslash"],
     ),
