@@ -269,13 +269,7 @@ pub fn words(data: &[u8]) {
         );
     }
     harmless(&text::render(&told(&text), Look::PLAIN));
-    harmless(&text::render(
-        &told(&text),
-        Look {
-            width: 41,
-            colour: false,
-        },
-    ));
+    harmless(&text::render(&told(&text), Look::terminal(41)));
     harmless(&history::render(&[told(&text)], 1, Look::PLAIN));
     let refused = fuzzing::git_config_entry(&text).is_err();
     let key = text.split('\n').next().unwrap_or_default();

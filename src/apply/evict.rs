@@ -22,6 +22,7 @@ use crate::survey::worktree::activity;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use rustix::fs::{FlockOperation, OFlags};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,7 +31,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// The outcome of a unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnitOutcome {
     /// A dry run: it would be evicted.

@@ -259,7 +259,7 @@ impl Fill<'_> {
             .caller(&tree, self.stop, self.limit)
             .with(self.remote.clone())
             .place("GIT_INDEX_FILE", &place);
-        git.run(&["checkout", "--quiet", "--force", "--", "."])?;
+        git.watched(&["checkout", "--quiet", "--force", "--", "."])?;
         let mut above: Option<(&Path, OwnedFd)> = None;
         for item in part {
             let path = item.path();

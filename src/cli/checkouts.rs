@@ -16,6 +16,7 @@ use crate::fs::stop::Stop;
 use crate::report::{words, worktrees as table};
 use anstream::eprintln;
 use clap::{Args, Subcommand};
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -109,6 +110,7 @@ pub(super) enum Worktree {
     #[command(override_usage = "treewarden worktree add [OPTIONS] [REPO] <NAME>")]
     Add(Add),
     /// Which worktrees there are, and what a run would do with each
+    #[command(visible_alias = "ls")]
     List {
         /// The repo's name in the config, or a last part that no other has [default: the repo that
         /// you stand in, else all]
@@ -116,12 +118,19 @@ pub(super) enum Worktree {
         /// List those of all repos, wherever you stand
         #[arg(long, conflicts_with = "repo")]
         all: bool,
+        /// Look no closer than a run, which is faster: without sizes, and without the class of young
+        /// trees and when they go
+        #[arg(long)]
+        quick: bool,
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
     /// Remove a worktree as a run would, now; its branch stays
-    #[command(override_usage = "treewarden worktree remove [OPTIONS] [REPO] <NAME>")]
+    #[command(
+        visible_alias = "rm",
+        override_usage = "treewarden worktree remove [OPTIONS] [REPO] <NAME>"
+    )]
     Remove(Remove),
 }
 
@@ -151,6 +160,12 @@ pub(super) fn enroll(policy: &Policy, asked: &Enroll) -> Result<u8, Exit> {
     }
     let mut code = 0;
     for repo in repos {
+        if let Some(url) = &repo.url
+            && io::stderr().is_terminal()
+            && enroll::is_missing(repo)
+        {
+            eprintln!("Cloning {} from {url}", repo.name);
+        }
         match enroll::enroll(policy, repo, asked.wait.time(), &stop) {
             Ok(enrolled) => {
                 print(&format!("{}\n", words::plain(&enrolled.told)))?;
@@ -174,10 +189,18 @@ pub(super) fn worktree(policy: &Policy, asked: &Worktree) -> Result<u8, Exit> {
     let stop = stop(policy)?;
     match asked {
         Worktree::Add(asked) => add(policy, asked, &stop),
-        Worktree::List { repo, all, format } => {
+        Worktree::List {
+            repo,
+            all,
+            quick,
+            format,
+        } => {
             let names: Vec<String> = repo.iter().cloned().collect();
-            let repo = listed(policy, &names, *all)?.first().copied();
-            let listing = list::list(policy, repo, &stop, clock::now()).map_err(ended)?;
+            let request = list::ListRequest {
+                repo: listed(policy, &names, *all)?.first().copied(),
+                quick: *quick,
+            };
+            let listing = list::list(policy, &request, &stop, clock::now()).map_err(ended)?;
             print(&write_as(*format, &listing, || table::text(&listing)))?;
             Ok(u8::from(!listing.failures.is_empty()))
         }

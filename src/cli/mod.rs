@@ -4,37 +4,35 @@
 //! `docs/design/contract.md#exit-codes`: 0 done, 1 something failed, 2 bad usage or config, 3
 //! refused, 4 stopped early.
 
-use crate::commands::check;
-use crate::commands::demo;
-use crate::commands::init;
+use crate::commands::demo::{self, DemoError};
 use crate::commands::repos;
-use crate::config::{self, policy, policy::Policy, units};
-use crate::fs::atomic::outside;
+use crate::config::{policy, policy::Policy, units};
 use crate::fs::clock;
-use crate::fs::stop::Stop;
-use crate::fs::volume_path::VolumePath;
 use crate::plan::repo::Only;
 use crate::report::journal;
-use crate::report::{
-    RunOutcome, RunReport, history, history::History, html, json, look::Look, nights, text,
-};
+use crate::report::{RunOutcome, history, history::History, json, look::Look, nights, text};
 use crate::run::Options;
 use anstream::eprintln;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
-use night::night;
+use indicatif::ProgressBar;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod agents;
+mod check;
 mod checkouts;
+mod config_file;
+mod explain;
 mod hook;
+mod init;
 mod init_outside;
 mod night;
+mod output;
 mod rescues;
+mod schema;
+mod screen;
 mod shard;
 
 /// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
@@ -49,8 +47,9 @@ mod shard;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// The config file. Default: /etc/treewarden/treewarden.yaml, else ./config/treewarden.yaml
-    #[arg(long, global = true, env = "TREEWARDEN_CONFIG", value_name = "FILE")]
+    /// The config file. Default: what `TREEWARDEN_CONFIG` names, else
+    /// `~/.config/treewarden/treewarden.yaml`, else `/etc/treewarden/treewarden.yaml`
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How logs are written to standard error
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
@@ -76,19 +75,8 @@ enum Command {
         at: Option<PathBuf>,
     },
     /// Prepare a volume: the state directory, and a sentinel that names the volume and the path it
-    /// is mounted at
-    Init {
-        /// The volume's root, at the path that the agents see
-        #[arg(required_unless_present = "outside")]
-        root: Option<PathBuf>,
-        /// The state directory's name inside it, as in the config
-        #[arg(long, default_value = config::policy::STATE)]
-        state: PathBuf,
-        /// Prepare the directories that the config's caches outside of the volume stand in: each
-        /// gets a lock and a trash of its own, in .treewarden-outside
-        #[arg(long, conflicts_with_all = ["root", "state"])]
-        outside: bool,
-    },
+    /// is mounted at. With --discover, find what is there first and write a config
+    Init(init::Init),
     /// Maintain the volume: this is what the scheduled job runs
     Run(Pass),
     /// Show what a run would do, changing nothing (the same as `run --dry-run`), and what fills the
@@ -101,18 +89,20 @@ enum Command {
         #[arg(long, value_name = "TIME")]
         as_of: Option<units::Moment>,
     },
-    /// Check config, volume, mount, git and permissions: each line is ok, or says what to do about
-    /// it
-    Check,
+    /// Check config, volume, mount, git, permissions and the receivers of alerts: each line is ok,
+    /// or says what to do about it
+    Check(check::Check),
     /// Show past runs: what went, what it freed, what stood in the way
     History {
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// How many runs, the newest; the shards of a run count once
+        /// How many runs, the newest; 0 for all. The shards of a run count once
         #[arg(long, default_value_t = 30)]
         last: usize,
     },
+    /// Explain why a worktree, a rescue or a cache's unit stays or goes, and when; changes nothing
+    Explain(explain::Explain),
     /// Clone a persistent checkout of a configured repo, under its lock
     Enroll(checkouts::Enroll),
     /// Add, list and remove worktrees, under the repo's lock
@@ -121,6 +111,11 @@ enum Command {
     /// List, inspect and restore what was saved before a worktree was removed
     #[command(subcommand)]
     Rescue(rescues::Rescue),
+    /// Print a JSON Schema: of the config, for editors, or of the reports, for programs
+    Schema {
+        /// What to describe
+        of: schema::Of,
+    },
     #[command(flatten)]
     Agents(agents::Agents),
 }
@@ -128,7 +123,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Pass {
     /// Change nothing; show what would be done
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     dry_run: bool,
     /// How to write the report
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
@@ -235,15 +230,14 @@ fn complain(exit: &Exit) {
 }
 
 fn dispatch(cli: Cli) -> Result<u8, Exit> {
-    let config = || load(cli.config.as_deref());
+    let config = || config_file::load(cli.config.as_deref());
+    let night = |policy: &Policy, pass: &Pass, options| {
+        warn_of_secrets(policy);
+        night::night(policy, pass, options, cli.log_format)
+    };
     match cli.command {
         Command::Demo { at } => demo(at.as_deref()),
-        Command::Init {
-            root: Some(root),
-            state,
-            ..
-        } => init(&root, &state),
-        Command::Init { .. } => init_outside::init(&config()?),
+        Command::Init(asked) => asked.run(cli.config.as_deref()),
         Command::Run(pass) => night(
             &config()?,
             &pass,
@@ -272,24 +266,28 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
                 },
             )
         }
-        Command::Check => check_all(&config()?),
+        Command::Check(asked) => check::run(cli.config.as_deref(), &asked),
         Command::History { format, last } => past(&config()?, format, last),
-        Command::Enroll(asked) => checkouts::enroll(&config()?, &asked),
+        Command::Explain(asked) => {
+            let (policy, source) = config_file::load_with_source(cli.config.as_deref())?;
+            explain::run(&policy, &source, &asked)
+        }
+        Command::Enroll(asked) => {
+            let policy = config()?;
+            warn_of_secrets(&policy);
+            checkouts::enroll(&policy, &asked)
+        }
         Command::Worktree(asked) => checkouts::worktree(&config()?, &asked),
         Command::Rescue(command) => rescues::rescue(&config()?, &command),
+        Command::Schema { of } => schema::print_schema(of),
         Command::Agents(command) => command.run(&config()?),
     }
 }
 
-fn load(named: Option<&Path>) -> Result<Policy, Exit> {
-    let default = [
-        Path::new("/etc/treewarden/treewarden.yaml"),
-        Path::new("config/treewarden.yaml"),
-    ];
-    let path = named
-        .or_else(|| default.into_iter().find(|path| path.exists()))
-        .unwrap_or(default[0]);
-    config::load(path).map_err(usage)
+fn warn_of_secrets(policy: &Policy) {
+    for repo in policy.repos.iter().filter(|repo| repo.shows_secret()) {
+        tracing::warn!(repo = repo.name, "{}", policy::WITH_SECRET);
+    }
 }
 
 fn asked(pass: &Pass) -> Result<Options, Exit> {
@@ -340,48 +338,6 @@ fn only(parts: &[Part]) -> Only {
     }
 }
 
-fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
-    let render = |look, to: &mut dyn Write| match pass.format {
-        ReportFormat::Text => to.write_all(text::render(report, look).as_bytes()),
-        ReportFormat::Json => json::write(report, to),
-        ReportFormat::Html => {
-            // A refused run reports what is wrong with the volume, which is also why there are no
-            // past runs.
-            let read = journal::read(&journal::file(&policy.volume.state))
-                .inspect_err(|error| tracing::warn!("{error}"));
-            let journal = read.unwrap_or_default();
-            let nights: Vec<RunReport> = nights::nights(journal.runs)
-                .iter()
-                .filter_map(|night| nights::merged(night))
-                .collect();
-            to.write_all(html::render(report, &nights, journal.skipped).as_bytes())
-        }
-    };
-    let Some(path) = &pass.output else {
-        return printed(render(Look::of_stdout(), &mut io::stdout()));
-    };
-    save(path, |to| render(Look::PLAIN, to)).map_err(|error| {
-        failed(format!(
-            "failed to write `{}`: {error}; the run itself is done",
-            path.display()
-        ))
-    })
-}
-
-/// Writes atomically: a reader sees the old file or the new one. A device or a pipe is written to,
-/// never replaced.
-fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    if is_stream(path) {
-        write(&mut File::create(path)?)
-    } else {
-        outside::replace_with(path, |file| write(file))
-    }
-}
-
-fn is_stream(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
-}
-
 /// Prints. A reader that has seen enough (`| head`) is no failure.
 fn print(text: &str) -> Result<(), Exit> {
     printed(io::stdout().write_all(text.as_bytes()))
@@ -398,7 +354,10 @@ fn printed(written: io::Result<()>) -> Result<(), Exit> {
 
 fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     let bar = progress();
-    let demo = demo::night(at, &bar).map_err(failed)?;
+    let demo = demo::night(at, &bar).map_err(|error| match error {
+        DemoError::Exists(_) => usage(error),
+        error => failed(error),
+    })?;
     bar.finish_and_clear();
     print(&text::render(&demo.report, Look::of_stdout()))?;
     print(&demo.look_around())?;
@@ -410,40 +369,14 @@ fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     })
 }
 
-fn init(root: &Path, state: &Path) -> Result<u8, Exit> {
-    let root = std::path::absolute(root).map_err(usage)?;
-    let place = VolumePath::new(&root.as_path().into(), state).map_err(usage)?;
-    let sentinel = init::init(
-        &config::policy::Volume {
-            root: root.into(),
-            state: place,
-        },
-        clock::now(),
-    )
-    .map_err(refused)?;
-    print(&format!(
-        "prepared `{}` as volume {}\n",
-        sentinel.root.display(),
-        sentinel.id
-    ))?;
-    Ok(0)
-}
-
-fn check_all(policy: &Policy) -> Result<u8, Exit> {
-    let stop = Stop::after(policy.run.deadline, Stop::listen().map_err(failed)?);
-    let lines = check::check(policy, &stop);
-    print(&check::render(&lines))?;
-    Ok(if lines.iter().all(|line| line.trouble.is_none()) {
-        0
-    } else {
-        3
-    })
-}
-
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let history = journal::read(&journal::file(&policy.volume.state)).map_err(refused)?;
     let nights = nights::nights(history.runs);
-    let runs = nights[nights.len().saturating_sub(last)..].concat();
+    let first = match last {
+        0 => 0,
+        last => nights.len().saturating_sub(last),
+    };
+    let runs = nights[first..].concat();
     if history.skipped > 0 && matches!(format, Format::Json) {
         tracing::warn!(
             lines = history.skipped,
@@ -469,9 +402,7 @@ fn progress() -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} repos  {msg}")
-        .expect("a fixed template parses");
-    ProgressBar::new(0).with_style(style)
+    ProgressBar::new(0)
 }
 
 /// Raises the soft limit of descriptors to the hard one: walks keep hundreds of directories open,

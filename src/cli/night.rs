@@ -2,7 +2,8 @@
 //!
 //! A run that hangs is ended soon after its time to stop: see [`run::run_watched`].
 
-use super::{Exit, Pass, complain, failed, is_stream, progress, usage, write};
+use super::output::{conclude, is_stream, prove_writable, write};
+use super::{Exit, LogFormat, Pass, complain, failed, progress, usage};
 use crate::commands::repos;
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
@@ -17,11 +18,17 @@ const STOPPED: i32 = 4;
 const LAST_WORDS: Duration = Duration::from_secs(65);
 
 /// Runs, writes the report, and tells others of it.
-pub(super) fn night(policy: &Policy, pass: &Pass, mut options: Options) -> Result<u8, Exit> {
+pub(super) fn night(
+    policy: &Policy,
+    pass: &Pass,
+    mut options: Options,
+    logs: LogFormat,
+) -> Result<u8, Exit> {
     for name in &mut options.repos {
         let repo = repos::named(policy, name).map_err(|error| usage(format!("--repo: {error}")))?;
         name.clone_from(&repo.name);
     }
+    pass.output.as_deref().map_or(Ok(()), prove_writable)?;
     let stop = Stop::after(
         pass.deadline.map_or(policy.run.deadline, |time| time.0),
         Stop::listen().map_err(failed)?,
@@ -44,24 +51,28 @@ pub(super) fn night(policy: &Policy, pass: &Pass, mut options: Options) -> Resul
         hung.write_down();
         notify::tell(policy, &hung.report, &stop);
     };
-    let report = run::run_watched(policy, &options, &stop, &bar, give_up);
+    let mut report = run::run_watched(policy, &options, &stop, &bar, give_up);
     bar.finish_and_clear();
-    tell(policy, pass, report, &stop)
+    tell(policy, pass, &mut report, &stop)?;
+    if let Some(path) = pass.output.as_deref().filter(|path| !is_stream(path)) {
+        conclude(&report, path, logs);
+    }
+    Ok(report.exit_code())
 }
 
 /// Writes the report of a run that is over, and tells others of it.
-fn tell(policy: &Policy, pass: &Pass, mut report: RunReport, stop: &Stop) -> Result<u8, Exit> {
+fn tell(policy: &Policy, pass: &Pass, report: &mut RunReport, stop: &Stop) -> Result<(), Exit> {
     // A file gets the report before anybody is notified, and again with the notifications that
     // failed. A stream gets it once.
     let file = pass.output.as_deref().is_some_and(|path| !is_stream(path));
     let mut written = if file {
-        write(policy, &report, pass)
+        write(policy, report, pass)
     } else {
         Ok(())
     };
-    report.notes = notify::tell(policy, &report, stop);
+    report.notes = notify::tell(policy, report, stop);
     if !file || !report.notes.is_empty() {
-        written = write(policy, &report, pass);
+        written = write(policy, report, pass);
     }
-    written.map(|()| report.exit_code())
+    written
 }

@@ -1,7 +1,8 @@
 //! `rescue list`, `show` and `restore`, as typed, and what each prints. Paths and branches are
 //! escaped.
 
-use super::{Exit, Format, failed, listed, print, refused, usage, write_as};
+use super::screen::ForReader;
+use super::{Exit, Format, failed, listed, print, printed, refused, usage, write_as};
 use crate::commands::rescues::restore::{RestoreRequest, restore, told};
 use crate::commands::rescues::{self, RescuesError};
 use crate::config::policy::Policy;
@@ -11,11 +12,13 @@ use crate::lock::LockError;
 use crate::report::look::Look;
 use crate::report::{rescues as table, words};
 use clap::Subcommand;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Rescue {
-    /// Which rescues there are, and when each one expires
+    /// Which rescues there are, the newest first, and when each one expires
+    #[command(visible_alias = "ls")]
     List {
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -36,6 +39,9 @@ pub(super) enum Rescue {
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
+        /// Print its files' changes against HEAD instead, as a patch that `git apply` takes
+        #[arg(long, conflicts_with = "format")]
+        patch: bool,
     },
     /// Bring one back as a worktree, or a file or directory of it; under the repo's lock
     Restore {
@@ -63,7 +69,15 @@ pub(super) fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
             print(&write_as(*format, &list, || table::list(&list, look)))?;
             Ok(u8::from(!list.failures.is_empty()))
         }
-        Rescue::Show { id, format } => {
+        Rescue::Show {
+            id, patch: true, ..
+        } => {
+            let mut out = ForReader::of_stdout();
+            rescues::patch(policy, id, &stop, &mut out).map_err(stopped)?;
+            printed(out.flush())?;
+            Ok(0)
+        }
+        Rescue::Show { id, format, .. } => {
             let shown = rescues::show(policy, id, &stop, now).map_err(stopped)?;
             print(&write_as(*format, &shown, || table::show(&shown, look)))?;
             Ok(0)

@@ -3,7 +3,7 @@
 //! Everything is real: repos and worktrees made by git2, caches in the layouts of their tools,
 //! files with old timestamps. It builds only in a directory of its own.
 
-use crate::commands::init::init;
+use crate::commands::init::prepare;
 use crate::config;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
@@ -33,6 +33,9 @@ pub struct Demo {
 /// Why the demo could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
+    /// Something is there already.
+    #[error("`{}` is there already; name a directory that isn't, which the demo then makes", .0.display())]
+    Exists(PathBuf),
     /// A file or directory.
     #[error("failed to build the sample volume: {0}")]
     Io(#[from] io::Error),
@@ -82,14 +85,16 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
             .keep(),
     };
     let root = directory.join("volume");
-    fs::create_dir_all(&directory)?;
+    if at.is_some() {
+        create(&directory)?;
+    }
     fs::create_dir(&root)?;
     let text = CONFIG.replace("ROOT", &root.display().to_string());
     let file = directory.join("treewarden.yaml");
     fs::write(&file, &text)?;
     let policy = config::parse(&file.display().to_string(), &text)?;
     let now = clock::now();
-    init(&policy.volume, now)?;
+    prepare(&policy.volume, now)?;
     let sample = Sample { root, now };
     // The sample's files are made to look old, so their change times don't count.
     clock::is_a_sample();
@@ -120,6 +125,15 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     Ok(Demo {
         directory,
         report: run::run(&policy, &options, &stop, bar),
+    })
+}
+
+/// Creates the directory and those above it; it must not be there yet.
+fn create(directory: &Path) -> Result<(), DemoError> {
+    fs::create_dir_all(directory.parent().unwrap_or(directory))?;
+    fs::create_dir(directory).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => DemoError::Exists(directory.to_owned()),
+        _ => error.into(),
     })
 }
 

@@ -57,8 +57,13 @@ pub fn missing(policy: &Policy) -> Vec<&policy::Repo> {
     policy
         .repos
         .iter()
-        .filter(|repo| repo.url.is_some() && is_free(&repo.place).unwrap_or(true))
+        .filter(|repo| is_missing(repo))
         .collect()
+}
+
+/// Returns whether a repo would be cloned.
+pub fn is_missing(repo: &policy::Repo) -> bool {
+    repo.url.is_some() && is_free(&repo.place).unwrap_or(true)
 }
 
 /// Clones a repo, or reports that it is there already.
@@ -189,7 +194,7 @@ impl Clone<'_> {
             .into_iter()
             .chain(is_detached.then_some(HEAD))
             .collect();
-        git.run(&args).map_err(self.failed())?;
+        git.watched(&args).map_err(self.failed())?;
         Ok(head)
     }
 

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod check;
 pub mod demo;
 pub mod enroll;
+pub mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod held;

@@ -11,7 +11,9 @@ use crate::apply::restore::RestoreError;
 use crate::commands::repos::goes_by;
 use crate::config::policy::{self, Policy};
 use crate::facts::rescue::{REFS, Rescue};
+use crate::fs::humanize;
 use crate::fs::stop::Stop;
+use crate::git::GitError;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::LockError;
 use crate::plan::rescue::{Fate, fates};
@@ -21,8 +23,9 @@ use crate::survey::committed::{Files, files_of};
 use crate::survey::reach;
 use crate::survey::rescues::{self, Held};
 use chrono::{DateTime, Utc};
-use git2::{Oid, Repository};
+use git2::{Oid, Repository, Sort};
 use std::io;
+use std::os::fd::OwnedFd;
 
 pub mod restore;
 
@@ -30,6 +33,20 @@ pub mod restore;
 const COMMITS: usize = 1000;
 /// The fewest digits of a commit's id that are accepted.
 const SHORTEST: usize = 4;
+
+/// Git's patch of two trees, with nothing of anybody's config.
+const PATCH: [&str; 8] = [
+    "diff-tree",
+    "-r",
+    "--patch",
+    "--binary",
+    "--no-color",
+    "--no-renames",
+    "--no-ext-diff",
+    "--no-textconv",
+];
+/// Git knows this tree without an object.
+const NO_FILES: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 
 /// Why a command about rescues did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +66,9 @@ pub enum RescuesError {
     /// The rescue is malformed, or can't be read.
     #[error("failed to read the rescue {0}: {1}; see `git fsck` in the repo")]
     Read(String, #[source] io::Error),
+    /// Its patch can't be made.
+    #[error("failed to make a patch of {0}: {1}")]
+    Patch(String, #[source] GitError),
     /// It can't be restored there.
     #[error("{0}")]
     Target(String),
@@ -58,14 +78,14 @@ pub enum RescuesError {
 }
 
 /// One rescue of one repo.
-struct Found<'a> {
-    repo: &'a policy::Repo,
-    rescue: Rescue,
-    fate: Fate,
+pub(crate) struct Found<'a> {
+    pub(crate) repo: &'a policy::Repo,
+    pub(crate) rescue: Rescue,
+    pub(crate) fate: Fate,
 }
 
 impl Found<'_> {
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("{}:{}", self.repo.name, self.short())
     }
 
@@ -87,7 +107,7 @@ impl Found<'_> {
         beginning || full || id == self.short() || id == self.rescue.name
     }
 
-    fn entry(&self, repo: &Repository, now: DateTime<Utc>) -> Entry {
+    pub(crate) fn entry(&self, repo: &Repository, now: DateTime<Utc>) -> Entry {
         let manifest = Oid::from_str(&self.rescue.commit)
             .ok()
             .and_then(|commit| rescues::manifest(repo, commit, &mut Stop::never().hold()).ok());
@@ -140,7 +160,8 @@ fn of<'a>(
         .collect())
 }
 
-fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
+/// Opens a repo behind its shadow.
+pub(crate) fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
     let shadow = Shadow::of(&repo.place, stop)?;
     let git = shadow.open().map_err(|error| {
         Refusal::Odd(format!(
@@ -186,7 +207,8 @@ pub fn list(
             )),
         }
     }
-    entries.sort_by(|a, b| (b.taken, &a.id).cmp(&(a.taken, &b.id)));
+    let by_name = |a: &Entry, b: &Entry| humanize::natural(a.id.as_bytes(), b.id.as_bytes());
+    entries.sort_by(|a, b| b.taken.cmp(&a.taken).then_with(|| by_name(a, b)));
     Ok(Rescues {
         schema: SCHEMA,
         rescues: entries,
@@ -195,7 +217,7 @@ pub fn list(
 }
 
 /// Returns the one rescue that `id` means.
-fn find<'a>(
+pub(crate) fn find<'a>(
     policy: &'a Policy,
     id: &str,
     stop: &Stop,
@@ -269,27 +291,8 @@ pub fn show(
         )
         .map_err(unreadable)?;
     let tips: Vec<Oid> = saved.lonely.iter().copied().chain(saved.head).collect();
-    let mut commits = Vec::new();
-    let kept = reach::kept(&git, stop).map_err(|error| RescuesError::Read(found.id(), error))?;
-    for commit in reach::walk(&git, &tips, &Vec::from_iter(kept.ids))
-        .map_err(unreadable)?
-        .take(COMMITS + 1)
-    {
-        let commit = commit
-            .and_then(|id| git.find_commit(id))
-            .map_err(unreadable)?;
-        let subject = String::from_utf8_lossy(commit.message_bytes())
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        commits.push(Lonely {
-            id: commit.id().to_string(),
-            subject,
-        });
-    }
-    let more_commits = commits.len() > COMMITS;
-    commits.truncate(COMMITS);
+    let (commits, more_commits) =
+        unreached(&git, &tips, &[], stop).map_err(|error| RescuesError::Read(found.id(), error))?;
     Ok(Shown {
         entry: found.entry(&git, now),
         changes: changes(&saved, &head),
@@ -297,6 +300,76 @@ pub fn show(
         commits,
         more_commits,
     })
+}
+
+/// Writes what the rescued tree changed against HEAD, as a patch that `git apply` takes. It ends
+/// early if `to` takes no more.
+///
+/// # Errors
+/// [`RescuesError`].
+pub fn patch(
+    policy: &Policy,
+    id: &str,
+    stop: &Stop,
+    to: &mut (dyn io::Write + Send),
+) -> Result<(), RescuesError> {
+    let found = find(policy, id, stop, DateTime::UNIX_EPOCH)?;
+    let (shadow, git) = open(found.repo, stop)
+        .map_err(|refusal| RescuesError::Repo(found.repo.name.clone(), refusal))?;
+    // Only a well-formed rescue is read, as everywhere.
+    let head = read(&git, &found, stop)?.head;
+    let from = head.map_or(NO_FILES.to_owned(), |head| head.to_string());
+    let args = [&PATCH[..], &[&from, &found.rescue.commit]].concat();
+    let unreadable = |cause| RescuesError::Read(found.id(), cause);
+    let (mut pipe, end) = io::pipe().map_err(unreadable)?;
+    let limit = policy.run.deadline;
+    std::thread::scope(|scope| {
+        let copied = scope.spawn(move || io::copy(&mut pipe, to));
+        let written = shadow
+            .git(stop, limit)
+            .write(&args, OwnedFd::from(end).into());
+        let copied = copied
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // Git fails when nobody reads on.
+        copied.map_err(unreadable)?;
+        written.map_err(|error| RescuesError::Patch(found.id(), error))
+    })
+}
+
+/// Returns the commits from these tips that neither a ref nor `others` keep, the newest first, and
+/// whether there are more.
+///
+/// # Errors
+/// A commit or a ref can't be read.
+pub(crate) fn unreached(
+    git: &Repository,
+    tips: &[Oid],
+    others: &[Oid],
+    stop: &Stop,
+) -> io::Result<(Vec<Lonely>, bool)> {
+    let mut commits = Vec::new();
+    let kept: Vec<Oid> = reach::kept(git, stop)?
+        .ids
+        .into_iter()
+        .chain(others.iter().copied())
+        .collect();
+    let mut walk = reach::walk(git, tips, &kept).map_err(io::Error::other)?;
+    // Commits of one second come in their order, too.
+    walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME)
+        .map_err(io::Error::other)?;
+    for commit in walk.take(COMMITS + 1) {
+        let commit = commit.and_then(|id| git.find_commit(id));
+        let commit = commit.map_err(io::Error::other)?;
+        let message = String::from_utf8_lossy(commit.message_bytes());
+        commits.push(Lonely {
+            id: commit.id().to_string(),
+            subject: message.lines().next().unwrap_or_default().to_owned(),
+        });
+    }
+    let more = commits.len() > COMMITS;
+    commits.truncate(COMMITS);
+    Ok((commits, more))
 }
 
 /// Returns the changes as in `git status`, by path.

@@ -302,7 +302,7 @@ fn names(trees: &[(VolumePath, PathBuf)]) -> String {
         .iter()
         .filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy().into_owned()))
         .collect();
-    names.sort();
+    names.sort_by(|a, b| humanize::natural(a.as_bytes(), b.as_bytes()));
     let all = names.len();
     names.truncate(9);
     let some = humanize::of_all(&names, all);

@@ -10,6 +10,9 @@ use std::fmt;
 /// Transports that run nothing here but git and ssh.
 const SCHEMES: [&str; 5] = ["https://", "http://", "ssh://", "git://", "file://"];
 
+/// What is wrong with an address that has a secret, for people.
+pub const WITH_SECRET: &str = "its `url` in the config holds a password, a token or a user name, for all who can read the config; take it out, and let git's credential helper or an ssh key supply it";
+
 /// An address of a repo, shown without password or token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
@@ -45,11 +48,16 @@ impl Address {
         &self.plain
     }
 
+    /// Returns whether it has a secret.
+    pub fn has_secret(&self) -> bool {
+        self.plain != self.whole
+    }
+
     /// Returns the git setting that adds the secret, if there is one: its key and its value. Only
     /// for git.
     pub fn secret(&self) -> Option<(String, String)> {
         // The longest prefix wins, and this one is the whole address.
-        (self.plain != self.whole)
+        self.has_secret()
             .then(|| (format!("url.{}.insteadOf", self.whole), self.plain.clone()))
     }
 }

@@ -9,7 +9,7 @@ use super::raw;
 use super::values::{names, one_of, texts};
 use std::path::PathBuf;
 
-const FORMATS: [(&str, WebhookFormat); 2] = [
+pub(super) const FORMATS: [(&str, WebhookFormat); 2] = [
     ("slack", WebhookFormat::Slack),
     ("json", WebhookFormat::Json),
 ];

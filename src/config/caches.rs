@@ -171,7 +171,7 @@ fn stands(kind: CacheKind) -> Option<Stands> {
 }
 
 /// Returns every kind by its name, in the order for people.
-fn kinds() -> Vec<(&'static str, CacheKind)> {
+pub(super) fn kinds() -> Vec<(&'static str, CacheKind)> {
     ecosystems::layouts()
         .map(|layout| (layout.kind.name(), layout.kind))
         .collect()

@@ -15,12 +15,17 @@ mod raw;
 mod repos;
 mod resolve;
 mod roots;
+mod schema;
 mod settings;
+mod source;
 mod tree;
 pub mod units;
 mod values;
 
 pub use problem::{ConfigError, Problem};
+pub use roots::own_places;
+pub use schema::schema;
+pub use source::{Setting, Source};
 
 use policy::Policy;
 use std::path::Path;
@@ -30,11 +35,20 @@ use std::path::Path;
 /// # Errors
 /// [`ConfigError`], with every problem of the file.
 pub fn load(path: &Path) -> Result<Policy, ConfigError> {
+    Ok(load_with_source(path)?.0)
+}
+
+/// Does the same, and returns the file as it was read, too.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_source(path: &Path) -> Result<(Policy, Source), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
         path: path.to_owned(),
         cause,
     })?;
-    parse(&path.display().to_string(), &text)
+    let file = path.display().to_string();
+    Ok((parse(&file, &text)?, Source { file, text }))
 }
 
 /// Resolves a config's text; `file` is the name in its problems.

@@ -1,7 +1,7 @@
 //! The resolved configuration: complete, checked, and all that the program sees. A [`Policy`]
 //! exists only if every line of the config is valid.
 
-pub use super::address::Address;
+pub use super::address::{Address, WITH_SECRET};
 pub use super::keep::Keep;
 use crate::facts::cache::{CacheKind, Size};
 use crate::facts::worktree::MadeAgain;
@@ -20,6 +20,8 @@ const GIB: u64 = 1024 * MIB;
 
 /// `volume.state`: the contract's directory for locks, trash and journal.
 pub const STATE: &str = ".treewarden";
+/// The same if the volume is a home directory.
+pub const STATE_OF_A_HOME: &str = ".local/state/treewarden";
 /// The directory of trash and lock beside a cache outside of the volume. No tool's cache has such a
 /// name, and no volume's state directory.
 pub const OUTSIDE_STATE: &str = ".treewarden-outside";
@@ -177,6 +179,13 @@ pub struct Run {
     pub deadline: Duration,
     /// More reaps than this in one run are refused.
     pub max_reaped: usize,
+}
+
+impl Repo {
+    /// Returns whether its address has a secret, which belongs elsewhere: see [`WITH_SECRET`].
+    pub fn shows_secret(&self) -> bool {
+        self.url.as_ref().is_some_and(Address::has_secret)
+    }
 }
 
 /// One enrolled repo, defaults filled in.

@@ -128,7 +128,7 @@ fn one_line(text: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("failed to read `{}`: {cause}; check that it is there and readable, or name another with --config", path.display())]
+    #[error("failed to read `{}`: {cause}; check that it is there and readable, name another with --config, or let `treewarden init --discover` write one", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -6,11 +6,13 @@
 use super::problem::{KeyPath, Notes, Problem, Step};
 use super::tree::{Seek, Tree};
 use super::units::{Amount, Bytes, ClassAge, Count, Percent, Time};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_path_to_error::Segment;
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -24,76 +26,112 @@ const MOST_PROBLEMS: usize = 100;
 pub(super) type List = Vec<Option<String>>;
 
 /// The whole file.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["volume", "repos"]))]
 pub(super) struct Config {
+    /// The shared volume.
     pub(super) volume: Mapping<Volume>,
+    /// When caches are evicted, and how far.
     pub(super) eviction: Mapping<Eviction>,
+    /// How a run behaves.
     pub(super) run: Mapping<Run>,
+    /// What holds for every repo, unless the repo says otherwise.
     pub(super) defaults: Mapping<Settings>,
+    /// The persistent checkouts; `[]` maintains caches alone.
     pub(super) repos: Option<Vec<Mapping<Repo>>>,
+    /// The package caches; without this list none is ever evicted.
     pub(super) caches: Option<Vec<Mapping<Cache>>>,
+    /// Where a run's outcome is sent.
     pub(super) alerts: Mapping<Alerts>,
 }
 
 /// `volume`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["root"]))]
 pub(super) struct Volume {
+    /// The volume, at the absolute path that the agents see.
     pub(super) root: Option<String>,
+    /// The directory of locks, trash and journal, inside the root. Default: .treewarden
     pub(super) state: Option<String>,
 }
 
 /// `eviction`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Eviction {
+    /// Eviction starts when one of these is passed. Default: 85% of each
     pub(super) high: Mapping<Marks>,
+    /// Eviction stops when both are reached. Default: 75% of each
     pub(super) low: Mapping<Marks>,
+    /// A cap on everything under the root, such as 25GiB. Default: none
     pub(super) budget: Option<Bytes>,
+    /// What was used within this time stays. Default: 24h
     pub(super) min_age: Option<Time>,
+    /// What lock files of live trees name stays (`keep`), or goes last (`last`). Default: keep
     pub(super) in_use: Option<String>,
 }
 
 /// `eviction.high` and `eviction.low`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Marks {
+    /// Of its bytes.
     pub(super) bytes: Option<Percent>,
+    /// Of its inodes.
     pub(super) inodes: Option<Percent>,
 }
 
 /// `run`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Run {
+    /// Repos in work at once. Default: 4
     pub(super) repos_in_parallel: Option<Count>,
+    /// Threads that scan and delete. Default: 32
     pub(super) io_threads: Option<Count>,
+    /// The whole run's time. Default: 4h
     pub(super) deadline: Option<Time>,
+    /// If a run would remove more worktrees than this, it holds repos back. Default: 50
     pub(super) max_reaped: Option<Count>,
 }
 
 /// `defaults`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Settings {
+    /// How long to wait for an agent that holds the repo's lock. Default: 10m
     pub(super) lock_wait: Option<Time>,
+    /// Where worktrees stand, and how long each class stays.
     pub(super) worktrees: Mapping<Worktrees>,
+    /// How the repo is repacked.
     pub(super) gc: Mapping<Gc>,
+    /// A command that knows whether agents are at work: exit code 0 is busy, 1 is idle.
+    #[schemars(with = "Option<Vec<String>>")]
     pub(super) busy_probe: Option<List>,
 }
 
 /// One of `repos`: its name, path and address, and any of [`Settings`] (serde can't both flatten
 /// and refuse unknown keys).
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "path"]))]
 pub(super) struct Repo {
+    /// The repo's name, such as acme/shop.
     pub(super) name: Option<String>,
+    /// Its checkout, relative to the root or absolute and inside it.
     pub(super) path: Option<String>,
+    /// Its address, as for `git clone`, without passwords and tokens.
     pub(super) url: Option<String>,
+    /// How long to wait for an agent that holds the repo's lock. Default: 10m
     pub(super) lock_wait: Option<Time>,
+    /// Where worktrees stand, and how long each class stays.
     pub(super) worktrees: Mapping<Worktrees>,
+    /// How the repo is repacked.
     pub(super) gc: Mapping<Gc>,
+    /// A command that knows whether agents are at work: exit code 0 is busy, 1 is idle.
+    #[schemars(with = "Option<Vec<String>>")]
     pub(super) busy_probe: Option<List>,
 }
 
@@ -117,75 +155,118 @@ impl Repo {
 }
 
 /// `worktrees`, in the defaults and in a repo.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Worktrees {
+    /// Idle time after which a clean tree whose work is in the default branch goes. Default: 1d
     pub(super) landed: Option<ClassAge>,
+    /// Idle time after which a clean tree whose commits are on a branch goes. Default: 7d
     pub(super) saved: Option<ClassAge>,
+    /// Idle time after which a tree with work of its own is rescued and goes. Default: 30d
     pub(super) unsaved: Option<ClassAge>,
+    /// Idle time after which a tree without a commit of its own goes. Default: as `saved`
     pub(super) fresh: Option<ClassAge>,
+    /// How long the lock of a dead process still counts. Default: never (it always counts)
     pub(super) dead_locks: Option<ClassAge>,
+    /// Worktrees that no run removes, as globs of their paths, names or branches.
+    #[schemars(with = "Option<Vec<String>>")]
     pub(super) keep: Option<List>,
+    /// Over this many worktrees, landed and then saved ones go before their age. Default: no cap
     pub(super) max_trees: Option<Count>,
+    /// Over these bytes of worktrees, they go likewise. Default: no cap
     pub(super) max_bytes: Option<Bytes>,
+    /// The tools whose layouts are searched for worktrees. Default: [afk]
+    #[schemars(with = "Option<Vec<String>>")]
     pub(super) presets: Option<List>,
+    /// More places of worktrees, as globs relative to the root.
+    #[schemars(with = "Option<Vec<String>>")]
     pub(super) roots: Option<List>,
+    /// The largest rescue; a tree that holds more stays. Default: 200MiB
     pub(super) rescue_max: Option<Bytes>,
+    /// How long a rescue is kept. Default: 30d
     pub(super) rescue_keep: Option<Time>,
+    /// What all rescues of a repo may hold together. Default: 2GiB
     pub(super) rescue_budget: Option<Bytes>,
+    /// More directories, files and links that tools make again.
     pub(super) made_again: Option<Vec<Mapping<MadeAgain>>>,
 }
 
 /// One of `worktrees.made_again`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
 pub(super) struct MadeAgain {
+    /// The directory's or file's name.
     pub(super) name: Option<String>,
+    /// What stands beside it.
     pub(super) beside: Option<String>,
+    /// What the directory holds.
     pub(super) holds: Option<String>,
 }
 
 /// `gc`, in the defaults and in a repo.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Gc {
+    /// `auto` decides by counts, `git-gc` does what `git gc` would, `off` does nothing. Default: auto
     pub(super) strategy: Option<String>,
 }
 
 /// One of `caches`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["kind"]))]
 pub(super) struct Cache {
+    /// The tool whose layout it has, `folder`, or `build-output`.
     pub(super) kind: Option<String>,
+    /// For the report and the metrics. Default: the kind
     pub(super) name: Option<String>,
+    /// Its directory, relative to the root or absolute and inside it; none for build-output.
     pub(super) path: Option<String>,
+    /// It stands outside of the root, and its path is absolute. Default: false
     pub(super) outside: Option<bool>,
+    /// For kind folder: how deep its units stand. Default: 1
     pub(super) depth: Option<Count>,
+    /// What was used within this time stays. Default: `eviction.min_age`
     pub(super) min_age: Option<Time>,
+    /// This much always stays. Default: 0
     pub(super) reserve: Option<Amount>,
+    /// What it may hold, however empty the volume is. Default: no cap
     pub(super) budget: Option<Amount>,
 }
 
 /// `alerts`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Alerts {
+    /// What metrics and alerts call this volume. Default: its root
     pub(super) volume: Option<String>,
+    /// The page that alerts link to.
     pub(super) runbook: Option<String>,
+    /// The Pushgateway that the metrics are pushed to.
     pub(super) pushgateway: Option<String>,
+    /// The file of the metrics for node-exporter's textfile collector.
     pub(super) textfile: Option<String>,
+    /// The Alertmanager that the alerts are sent to.
     pub(super) alertmanager: Option<String>,
+    /// A message to a chat or to any listener.
     pub(super) webhook: Option<Mapping<Webhook>>,
+    /// A line for `kubectl describe pod`, into a file that is there already.
     pub(super) termination_log: Option<String>,
 }
 
 /// `alerts.webhook`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Webhook {
+    /// The environment variable that holds the address.
     pub(super) url_env: Option<String>,
+    /// The file that holds the address.
     pub(super) url_file: Option<String>,
+    /// `slack` is {"text": ..}, `json` the run and its alerts. Default: slack
     pub(super) format: Option<String>,
+    /// The events that send a message. Default: all
+    #[schemars(with = "Option<Vec<String>>")]
     pub(super) when: Option<List>,
 }
 
@@ -207,6 +288,21 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Mapping<T> {
         deserializer
             .deserialize_any(MappingVisitor(PhantomData))
             .map(Self)
+    }
+}
+
+/// As its keys', or nothing.
+impl<T: JsonSchema> JsonSchema for Mapping<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Option::<T>::json_schema(generator)
+    }
+
+    fn inline_schema() -> bool {
+        true
     }
 }
 
@@ -264,7 +360,8 @@ pub(super) fn line(text: &str, key: &KeyPath) -> usize {
         .unwrap_or(1)
 }
 
-fn line_of(text: &str, steps: &[Step]) -> Option<usize> {
+/// Returns the line of a key; none if it isn't there.
+pub(super) fn line_of(text: &str, steps: &[Step]) -> Option<usize> {
     let found = Cell::new(false);
     let error = Seek {
         steps,

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// More threads than this are a typing error.
 const MOST_THREADS: usize = 1024;
 
-const IN_USE: [(&str, InUse); 2] = [("keep", InUse::Keep), ("last", InUse::Last)];
+pub(super) const IN_USE: [(&str, InUse); 2] = [("keep", InUse::Keep), ("last", InUse::Last)];
 
 /// Resolves a whole config.
 pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {

@@ -9,12 +9,12 @@ use super::raw::List;
 use super::values::{names, odd, texts};
 use crate::fs::volume_path::VolumePath;
 use globset::{GlobBuilder, escape};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The layouts of `docs/design/worktrees.md#layouts`: for a runner configured to work on the
 /// volume, and for its default place if the volume is the agents' home. `custom` means `roots`
 /// only. Superset names directories by branches, which have slashes.
-const PRESETS: [(&str, &[&str]); 11] = [
+pub(super) const PRESETS: [(&str, &[&str]); 11] = [
     ("afk", &["<repo>/.worktrees/*", "worktrees/<repo>/*"]),
     (
         "t3",
@@ -207,6 +207,29 @@ pub(super) fn expanded(
         }
     }
     globs
+}
+
+/// Returns the places that runners use for a repo's worktrees by themselves, each with the preset
+/// that has it. A `worktrees` or `workspaces` directory may be anybody's.
+pub fn own_places(repo: &VolumePath) -> Vec<(&'static str, PathBuf)> {
+    let (path, name) = (repo.to_string(), repo.relative().file_name());
+    let name = name.unwrap_or_default().to_string_lossy();
+    let own = |template: &&&str| {
+        !["worktrees/", "workspaces/"]
+            .iter()
+            .any(|any| template.starts_with(any))
+    };
+    let place = |(preset, templates): &(&'static str, &'static [&'static str])| {
+        let preset = *preset;
+        let places = templates.iter().filter(own).map(|template| {
+            let begins = literal_start(template);
+            filled(&begins.to_string_lossy(), &path, &name)
+        });
+        places
+            .map(move |place| (preset, place.into()))
+            .collect::<Vec<_>>()
+    };
+    PRESETS.iter().flat_map(place).collect()
 }
 
 /// Returns a repo's glob for a template, relative to the volume's root; none if it is elsewhere.

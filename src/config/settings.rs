@@ -12,7 +12,7 @@ use crate::fs::volume_path::VolumePath;
 use std::path::Path;
 use std::time::Duration;
 
-const STRATEGIES: [(&str, GcStrategy); 3] = [
+pub(super) const STRATEGIES: [(&str, GcStrategy); 3] = [
     ("auto", GcStrategy::Auto),
     ("git-gc", GcStrategy::GitGc),
     ("off", GcStrategy::Off),

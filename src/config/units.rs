@@ -7,9 +7,11 @@ use super::policy::Age;
 use crate::fs::humanize;
 use bytesize::ByteSize;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -92,6 +94,19 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
     }
+}
+
+/// Formats a time span as a config would have it: `30d`, `36h`.
+pub fn typed(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let fits = |(unit, _): &(u64, &str)| seconds >= *unit && seconds.is_multiple_of(*unit);
+    [(86_400, "d"), (3600, "h"), (60, "m")]
+        .into_iter()
+        .find(fits)
+        .map_or_else(
+            || humantime::format_duration(span).to_string(),
+            |(unit, name)| format!("{}{name}", seconds / unit),
+        )
 }
 
 /// A future moment: `7d` or `2 weeks` from now, `2026-12-24`, `2026-12-24 03:00` in UTC, or
@@ -323,6 +338,42 @@ macro_rules! deserialize_from_text {
             }
         }
     )*};
+}
+
+/// What an editor accepts. It is no stricter than the parser, which has the last word.
+macro_rules! schemas {
+    ($($unit:ty: $schema:tt),* $(,)?) => {$(
+        impl JsonSchema for $unit {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($unit).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+        }
+    )*};
+}
+
+schemas! {
+    Time: {"type": ["string", "integer"], "examples": ["30d", "4h", "10m"]},
+    ClassAge: {"type": "string", "examples": ["30d", "12h", "never"]},
+    Bytes: {"type": ["string", "number"], "examples": ["25GiB", "200MiB"]},
+    Percent: {"type": "string", "pattern": "%$", "examples": ["85%"]},
+    Count: {"type": ["integer", "string"], "minimum": 0},
+    Amount: {
+        "type": ["string", "number", "object"],
+        "properties": {
+            "bytes": {"type": ["string", "number", "null"]},
+            "inodes": {"type": ["integer", "string", "null"], "minimum": 0},
+        },
+        "additionalProperties": false,
+        "examples": ["2GiB"],
+    },
 }
 
 deserialize_from_text!(Time: A_TIME, ClassAge: AN_AGE, Bytes: A_SIZE, Percent: A_PERCENTAGE, Count: A_COUNT);

@@ -14,6 +14,7 @@ pub(super) static BUILD_OUTPUT: Ecosystem = Ecosystem {
         unit: "`node_modules`, `target`, `.venv` and some forty more, in worktrees that stay and are idle; known by their structure, and by `made_again` in the config",
         stands: Stands::InWorktrees,
         variables: |_| Vec::new(),
+        usual: &[],
         units: |_| Vec::new(),
         last_use: LastUse::ENTRIES,
         locks: |_| Vec::new(),

@@ -19,6 +19,7 @@ use super::last_use::LastUse;
 use super::lister::{CacheLayout, CacheLister, Entry, Stands};
 use super::lock_file::{LockFile, Parse};
 use super::node::{self, MANIFEST, Manager, name_of};
+use super::usual::Usual;
 use crate::facts::cache::{CacheKind, Unit};
 use crate::facts::package::Package;
 use rayon::prelude::*;
@@ -29,6 +30,11 @@ pub(super) static BUN: Ecosystem = Ecosystem {
         unit: "a package, or a page of the registry; nothing that a worktree has as hard links",
         stands: Stands::InDirectory,
         variables: |place| vec![("BUN_INSTALL_CACHE_DIR", place.to_owned())],
+        usual: &[&[
+            Usual::Variable("BUN_INSTALL_CACHE_DIR"),
+            Usual::Below("BUN_INSTALL", "install/cache"),
+            Usual::Home(".bun/install/cache"),
+        ]],
         units,
         last_use: LastUse::of(node::last_use),
         locks: |_| Vec::new(),

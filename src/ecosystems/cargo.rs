@@ -8,6 +8,7 @@ mod target;
 use super::ecosystem::Ecosystem;
 use super::lister::{CacheLayout, Stands};
 use super::lock_file::{LockFile, Parse};
+use super::usual::Usual;
 use crate::facts::cache::CacheKind;
 
 pub(super) static CARGO: Ecosystem = Ecosystem {
@@ -19,6 +20,7 @@ pub(super) static CARGO: Ecosystem = Ecosystem {
         // move with them. Tokens can be set by `CARGO_REGISTRIES_<NAME>_TOKEN`, and config by a
         // `.cargo/config.toml` above the checkouts.
         variables: |place| vec![("CARGO_HOME", place.to_owned())],
+        usual: &[&[Usual::Variable("CARGO_HOME"), Usual::Home(".cargo")]],
         units: cache::units,
         last_use: cache::LAST_USE,
         locks: cache::locks,

@@ -14,6 +14,7 @@ use super::lister::{CacheLayout, Stands};
 use super::lock_file::{LockFile, LockFileError, Parse, from_json};
 use super::node;
 use super::node::{Manager, name_of};
+use super::usual::Usual;
 use crate::facts::cache::CacheKind;
 use crate::facts::package::Package;
 use serde::Deserialize;
@@ -26,6 +27,7 @@ pub(super) static DENO: Ecosystem = Ecosystem {
         unit: "a package, a module with what Deno made of it, or a page of the registry; nothing that a worktree has as hard links",
         stands: Stands::InDirectory,
         variables: |place| vec![("DENO_DIR", place.to_owned())],
+        usual: &[&[Usual::Variable("DENO_DIR"), Usual::Cache("deno")]],
         units: cache::units,
         last_use: cache::LAST_USE,
         locks: |_| Vec::new(),

@@ -16,6 +16,7 @@ pub(super) static DIRECTORY: Ecosystem = Ecosystem {
         unit: "whatever stands at the given depth of a directory of yours",
         stands: Stands::AtDepth,
         variables: |_| Vec::new(),
+        usual: &[],
         units,
         last_use: LastUse::ENTRIES,
         locks: |_| Vec::new(),

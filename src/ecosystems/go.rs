@@ -9,6 +9,7 @@ mod sums;
 use super::ecosystem::Ecosystem;
 use super::lister::{CacheLayout, Stands};
 use super::lock_file::{LockFile, Parse};
+use super::usual::Usual;
 use crate::facts::cache::CacheKind;
 
 pub(super) static GO: Ecosystem = Ecosystem {
@@ -18,6 +19,11 @@ pub(super) static GO: Ecosystem = Ecosystem {
             unit: "a module at a version: its directory, its zip",
             stands: Stands::InDirectory,
             variables: |place| vec![("GOMODCACHE", place.to_owned())],
+            usual: &[&[
+                Usual::Variable("GOMODCACHE"),
+                Usual::Below("GOPATH", "pkg/mod"),
+                Usual::Home("go/pkg/mod"),
+            ]],
             units: module_cache::units,
             last_use: module_cache::LAST_USE,
             // Each module has a lock of its own.
@@ -28,6 +34,7 @@ pub(super) static GO: Ecosystem = Ecosystem {
             unit: "an action or an output",
             stands: Stands::InDirectory,
             variables: |place| vec![("GOCACHE", place.to_owned())],
+            usual: &[&[Usual::Variable("GOCACHE"), Usual::Cache("go-build")]],
             units: build_cache::units,
             last_use: build_cache::LAST_USE,
             locks: |_| Vec::new(),

@@ -5,6 +5,7 @@
 //! whole: an unreadable path is a line in `problems`, and what isn't a unit is kept.
 
 use super::last_use::{LastUse, LastUseProbe, Use};
+use super::usual::Usual;
 use crate::facts::cache::{CacheKind, Size, Unit};
 use crate::facts::package::Package;
 use crate::fs::openat;
@@ -35,6 +36,9 @@ pub struct CacheLayout {
     pub stands: Stands,
     /// The variables that make the tool use a directory as its cache.
     pub variables: fn(&Path) -> Vec<(&'static str, PathBuf)>,
+    /// Where the tool keeps it if nobody says otherwise. Each list is one cache: the first place
+    /// in it that applies.
+    pub usual: &'static [&'static [Usual]],
     /// Lists its units. No path may belong to two of them.
     pub units: fn(&CacheLister<'_>) -> Vec<Unit>,
     /// How the last use of its units is found.

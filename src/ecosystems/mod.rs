@@ -37,6 +37,7 @@ mod pnpm;
 mod python;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod usual;
 mod uv;
 mod yarn;
 

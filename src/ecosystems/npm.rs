@@ -9,6 +9,7 @@ mod modules;
 use super::ecosystem::Ecosystem;
 use super::lister::{CacheLayout, Stands};
 use super::lock_file::{LockFile, Parse};
+use super::usual::Usual;
 use crate::facts::cache::CacheKind;
 
 pub(super) static NPM: Ecosystem = Ecosystem {
@@ -17,6 +18,7 @@ pub(super) static NPM: Ecosystem = Ecosystem {
         unit: "a cached download with its index",
         stands: Stands::InDirectory,
         variables: |place| vec![("npm_config_cache", place.to_owned())],
+        usual: &[&[Usual::Variable("npm_config_cache"), Usual::Home(".npm")]],
         units: cache::units,
         last_use: cache::LAST_USE,
         locks: |_| Vec::new(),

@@ -9,6 +9,7 @@ mod modules;
 use super::ecosystem::Ecosystem;
 use super::lister::{CacheLayout, Stands};
 use super::lock_file::{LockFile, Parse};
+use super::usual::Usual;
 use crate::facts::cache::CacheKind;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,12 @@ pub(super) static PNPM: Ecosystem = Ecosystem {
         unit: "a package with the files that it alone has (store v10), or one file (v11); nothing that a worktree has as hard links",
         stands: Stands::InDirectory,
         variables,
+        usual: &[&[
+            Usual::Variable("pnpm_config_store_dir"),
+            Usual::Variable("npm_config_store_dir"),
+            Usual::Below("PNPM_HOME", "store"),
+            Usual::Data("pnpm/store"),
+        ]],
         units: cache::units,
         last_use: cache::LAST_USE,
         locks: |_| Vec::new(),

@@ -7,6 +7,7 @@ mod links;
 use super::ecosystem::Ecosystem;
 use super::last_use::LastUse;
 use super::lister::{CacheLayout, Stands};
+use super::usual::Usual;
 use crate::facts::cache::CacheKind;
 
 pub(super) static UV: Ecosystem = Ecosystem {
@@ -15,6 +16,7 @@ pub(super) static UV: Ecosystem = Ecosystem {
         unit: "an unpacked wheel, a source with what was built from it, a page of an index",
         stands: Stands::InDirectory,
         variables: |place| vec![("UV_CACHE_DIR", place.to_owned())],
+        usual: &[&[Usual::Variable("UV_CACHE_DIR"), Usual::Cache("uv")]],
         units: cache::units,
         last_use: LastUse::ENTRIES,
         locks: cache::locks,

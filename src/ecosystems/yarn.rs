@@ -10,6 +10,7 @@ use super::ecosystem::Ecosystem;
 use super::last_use::LastUse;
 use super::lister::{CacheLayout, Stands};
 use super::lock_file::{LockFile, Parse};
+use super::usual::Usual;
 use crate::facts::cache::CacheKind;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,14 @@ pub(super) static YARN: Ecosystem = Ecosystem {
         unit: "a zip and its package's metadata (berry), or a directory (classic)",
         stands: Stands::InDirectory,
         variables,
+        usual: &[
+            &[Usual::Variable("YARN_CACHE_FOLDER"), Usual::Cache("yarn")],
+            &[
+                Usual::Below("YARN_GLOBAL_FOLDER", "cache"),
+                Usual::Below("XDG_DATA_HOME", "yarn/berry/cache"),
+                Usual::Home(".yarn/berry/cache"),
+            ],
+        ],
         units: cache::units,
         last_use: LastUse::ENTRIES,
         locks: |_| Vec::new(),

@@ -7,6 +7,7 @@ use super::package::Package;
 use super::worktree::MadeAgain;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,7 +106,7 @@ pub struct IdleTree {
 }
 
 /// The kind of a unit's last sign of use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UsedFrom {
     /// The tool refreshes it itself (`GOCACHE`).

@@ -10,6 +10,7 @@
 )]
 
 pub mod cache;
+pub mod discovered;
 pub mod locks;
 pub mod package;
 pub mod repo;

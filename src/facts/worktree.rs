@@ -28,6 +28,8 @@ pub struct Worktree {
     pub in_progress: Vec<&'static str>,
     /// The newest sign of activity in the admin directory and, once inspected, in the tree.
     pub active: DateTime<Utc>,
+    /// The kind of that sign.
+    pub active_from: ActiveFrom,
     /// Whether the reflog of its HEAD or its branch records a commit that somebody made.
     pub worked_in: bool,
     /// The process of this machine that is at work in it, if one is seen.
@@ -42,6 +44,21 @@ pub struct Worktree {
     pub made_again: Arc<[MadeAgain]>,
     /// What was found at `path`.
     pub state: State,
+}
+
+/// The kind of a tree's newest sign of activity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActiveFrom {
+    /// There is no sign.
+    Nothing,
+    /// The write time of this file in the admin directory.
+    Registration(&'static str),
+    /// HEAD's reflog: when HEAD last moved.
+    Reflog,
+    /// The write time of this file, which is work.
+    Written(PathBuf),
+    /// The change time of this file: when it came to be there.
+    Arrived(PathBuf),
 }
 
 /// The operator's rule that directories of this name are regenerable if they have its signs of a
@@ -95,7 +112,7 @@ pub enum State {
 pub struct Contents {
     /// The place, proven to be inside the volume.
     pub place: Option<VolumePath>,
-    /// Files that differ from HEAD, including untracked, staged or missing ones: the first few, for
+    /// Files that differ from HEAD, including untracked, staged or missing ones: the first 20, for
     /// people.
     pub dirty: Vec<String>,
     /// The number of all of them.

@@ -6,6 +6,8 @@
 
 use bytesize::ByteSize;
 use chrono::TimeDelta;
+use std::cmp::Ordering;
+use std::path::Path;
 use std::time::Duration;
 
 const MINUTE: u64 = 60;
@@ -169,6 +171,67 @@ pub fn and(names: &[String]) -> String {
     }
 }
 
+/// Replaces everything that could move a cursor, start a line or turn the reading direction by
+/// `\u{..}`.
+pub fn plain(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) {
+            safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// Returns whether a character could control a terminal.
+pub fn steers(c: char) -> bool {
+    c.is_control() || is_treacherous(c)
+}
+
+/// Returns whether a character is invisible or turns the reading direction, so that one name can
+/// pass for another.
+fn is_treacherous(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Compares names as people count: `issue-2` before `issue-10`.
+pub fn natural(a: &[u8], b: &[u8]) -> Ordering {
+    counted(a).cmp(counted(b)).then_with(|| a.cmp(b))
+}
+
+/// Compares paths like that, name by name.
+pub fn natural_paths(a: &Path, b: &Path) -> Ordering {
+    for (one, other) in a.iter().zip(b) {
+        let order = natural(one.as_encoded_bytes(), other.as_encoded_bytes());
+        if order.is_ne() {
+            return order;
+        }
+    }
+    a.cmp(b)
+}
+
+/// Splits a name into numbers, each with its length and its digits without leading zeros, and all
+/// other bytes. Sorting calls this, so the order must be total: a number stands where its first
+/// digit would.
+fn counted(name: &[u8]) -> impl Iterator<Item = (u8, usize, &[u8])> {
+    let mut rest = name;
+    std::iter::from_fn(move || {
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if let Some((number, behind)) = rest.split_at_checked(digits).filter(|_| digits > 0) {
+            rest = behind;
+            let zeros = number.iter().take_while(|digit| **digit == b'0').count();
+            let number = number.get(zeros..).unwrap_or_default();
+            return Some((b'0', number.len(), number));
+        }
+        let (first, behind) = rest.split_first()?;
+        rest = behind;
+        Some((*first, 0, &[][..]))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,6 +363,32 @@ mod tests {
         assert_eq!(few(&names(&["a"]), 2), "a");
         assert_eq!(few(&names(&["a", "b", "c"]), 2), "a, b and c");
         assert_eq!(few(&names(&["a", "b", "c", "d"]), 2), "a, b and 2 more");
+    }
+
+    #[test]
+    fn names_sort_as_people_count() {
+        let sorted = [
+            "a",
+            "a-b",
+            "a1",
+            "a2",
+            "a10",
+            "b",
+            "issue-02",
+            "issue-2",
+            "issue-2b",
+            "issue-10",
+            "issue-99999999999999999999999",
+            "x",
+        ];
+        for (at, one) in sorted.iter().enumerate() {
+            for (other_at, other) in sorted.iter().enumerate() {
+                let order = natural(one.as_bytes(), other.as_bytes());
+                assert_eq!(order, at.cmp(&other_at), "{one} {other}");
+            }
+        }
+        let paths = ["w/a/b", "w/a-b", "w/issue-2", "w/issue-2/x", "w/issue-10"].map(Path::new);
+        assert!(paths.is_sorted_by(|a, b| natural_paths(a, b).is_lt()));
     }
 
     #[test]

@@ -5,13 +5,13 @@
 
 use crate::fs::openat;
 use rayon::Scope;
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, FileType, OFlags, RawDirEntry};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -109,6 +109,78 @@ fn share<'a>(
         }
         work(scope, numbers.start);
     });
+}
+
+/// What a walk over directories does with each of them.
+pub trait Visitor: Sync {
+    /// Takes in an open directory, whose path is relative to the top. Returns the paths of those
+    /// directories in it that the walk is to enter.
+    ///
+    /// # Errors
+    /// Any error of the kernel.
+    fn visit(&self, directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, Errno>;
+
+    /// Notes a directory that could not be opened or taken in. It may also have been removed
+    /// (`NOENT`), or be on another file system (`XDEV`).
+    fn failed(&self, path: &Path, errno: Errno);
+}
+
+/// Walks over directories, beginning with `top`, in the caller's rayon pool.
+pub fn directories(top: OwnedFd, visitor: &impl Visitor) {
+    let top = Directories {
+        anchor: Arc::new(Anchor::new(top, 0)),
+        paths: vec![PathBuf::new()],
+    };
+    rayon::scope(|scope| enter(scope, visitor, &top, 0));
+}
+
+/// Directories to enter next, and the descriptor that they are opened from.
+struct Directories {
+    anchor: Arc<Anchor>,
+    paths: Vec<PathBuf>,
+}
+
+fn enter<'a>(scope: &Scope<'a>, visitor: &'a impl Visitor, above: &Directories, number: usize) {
+    let Some(path) = above.paths.get(number) else {
+        return;
+    };
+    let opened = above.anchor.open(path);
+    match opened.and_then(|directory| Ok((visitor.visit(&directory, path)?, directory))) {
+        Ok((paths, _)) if paths.is_empty() => {}
+        Ok((paths, directory)) => {
+            let length = path.as_os_str().len();
+            let anchor = if Anchor::are_scarce() {
+                above.anchor.clone()
+            } else {
+                Arc::new(Anchor::new(directory, length))
+            };
+            let (all, below) = (0..paths.len(), Directories { anchor, paths });
+            spread(scope, all, move |scope, number| {
+                enter(scope, visitor, &below, number);
+            });
+        }
+        Err(errno) => visitor.failed(path, errno),
+    }
+}
+
+/// Returns the type of a directory's entry; none if the entry was removed meanwhile. Only a file
+/// system that doesn't list the types is asked for it.
+///
+/// # Errors
+/// Any error of the kernel.
+pub fn kind_of(directory: &OwnedFd, entry: &RawDirEntry<'_>) -> Result<Option<FileType>, Errno> {
+    if entry.file_type() != FileType::Unknown {
+        return Ok(Some(entry.file_type()));
+    }
+    match rustix::fs::statat(
+        directory,
+        entry.file_name(),
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+    ) {
+        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 #[cfg(test)]

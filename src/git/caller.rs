@@ -6,16 +6,20 @@
 //! ([`super::private`]), and nothing that a config in `.git` could make it run (`core.sshCommand`,
 //! `remote.*.uploadpack`, `ext::` behind an `insteadOf`, `credential.helper`, `core.gitProxy`,
 //! `core.fsmonitor`, filters, hooks) is ever read. Landlock can't confine it, because a credential
-//! helper may need anything. By default it doesn't prompt, because nobody would answer. Secrets in
-//! addresses are never shown.
+//! helper may need anything. By default it doesn't prompt, because nobody would answer. On a
+//! terminal its progress is shown. Secrets in addresses are never shown.
 
 use super::{GitError, read_all, supervise};
 use crate::fs::stop::Stop;
+use progress::Progress;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
+
+mod progress;
 
 /// The variables of `git rev-parse --local-env-vars`, which point to the repo of the caller's
 /// shell, except those with settings, which may be the credentials.
@@ -105,10 +109,48 @@ impl<'a> Caller<'a> {
     /// # Errors
     /// [`GitError`]: not started, failed, or ended early. It contains no secret of an address.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Vec<u8>, GitError> {
-        let file = || tempfile::tempfile().map_err(GitError::Start);
-        let (mut out, mut err) = (file()?, file()?);
-        let copy = |file: &File| file.try_clone().map_err(GitError::Start);
-        let (to, complaint) = (copy(&out)?, copy(&err)?);
+        let mut err = tempfile::tempfile().map_err(GitError::Start)?;
+        let complaint = err.try_clone().map_err(GitError::Start)?;
+        self.finish(args, complaint.into(), || told(&mut err))
+    }
+
+    /// Does the same for a command that knows `--progress`, and shows its progress if standard
+    /// error is a terminal.
+    ///
+    /// # Errors
+    /// As [`Caller::run`].
+    pub fn watched<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Vec<u8>, GitError> {
+        let Some((command, rest)) = args.split_first().filter(|_| io::stderr().is_terminal())
+        else {
+            return self.run(args);
+        };
+        let mut err = tempfile::tempfile().map_err(GitError::Start)?;
+        let kept = err.try_clone().map_err(GitError::Start)?;
+        let (progress, complaint) = Progress::of(kept).map_err(GitError::Start)?;
+        // A quiet fetch would show only the server's half of it.
+        let is_loud = command.as_ref() == "fetch";
+        let rest = rest.iter().map(AsRef::as_ref);
+        let args: Vec<&OsStr> = [command.as_ref(), OsStr::new("--progress")]
+            .into_iter()
+            .chain(rest.filter(|arg| !(is_loud && *arg == "--quiet")))
+            .collect();
+        progress.during(|shown| {
+            self.finish(&args, complaint, || {
+                shown.end();
+                told(&mut err)
+            })
+        })
+    }
+
+    /// Runs a command whose standard error goes to `complaint`; `told` returns what it said.
+    fn finish<S: AsRef<OsStr>>(
+        &self,
+        args: &[S],
+        complaint: Stdio,
+        told: impl FnOnce() -> String,
+    ) -> Result<Vec<u8>, GitError> {
+        let mut out = tempfile::tempfile().map_err(GitError::Start)?;
+        let to = out.try_clone().map_err(GitError::Start)?;
         let prepare = |command: &mut std::process::Command| {
             for name in LOCAL {
                 command.env_remove(name);
@@ -128,7 +170,7 @@ impl<'a> Caller<'a> {
                 .stderr(complaint);
             Ok(())
         };
-        supervise(args, prepare, self.stop, self.limit, || told(&mut err))?;
+        supervise(args, prepare, self.stop, self.limit, told)?;
         read_all(&mut out).map_err(GitError::Start)
     }
 

@@ -4,6 +4,7 @@
 //! itself. Its labels identify it, so times and numbers, which change from run to run, are in
 //! annotations.
 
+use super::http::SendError;
 use super::{DeliveryError, http, runbook, volume};
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
@@ -26,6 +27,15 @@ pub(super) fn send(
         .iter()
         .map(|alert| shape(policy, report, alert))
         .collect();
+    post(base, alerts, stop).map_err(DeliveryError::Alertmanager)
+}
+
+/// Asks whether it takes alerts, by sending none.
+pub(super) fn probe(base: &str, stop: &Stop) -> Result<(), DeliveryError> {
+    post(base, Vec::new(), stop).map_err(DeliveryError::Probe)
+}
+
+fn post(base: &str, alerts: Vec<Value>, stop: &Stop) -> Result<(), SendError> {
     let url = format!("{}/api/v2/alerts", base.trim_end_matches('/'));
     let message = http::Message {
         method: http::Method::Post,
@@ -33,7 +43,7 @@ pub(super) fn send(
         content_type: "application/json",
         body: &Value::from(alerts).to_string(),
     };
-    http::send(&message, stop).map_err(DeliveryError::Alertmanager)
+    http::send(&message, stop)
 }
 
 fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {

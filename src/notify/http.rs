@@ -17,6 +17,8 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2
 /// The HTTP method.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Method {
+    /// Only asks; sends nothing.
+    Get,
     /// Adds the body.
     Post,
     /// Replaces what is there.
@@ -63,6 +65,7 @@ fn once(agent: &Agent, message: &Message<'_>) -> Result<u16, Error> {
     let request = match message.method {
         Method::Post => agent.post(url),
         Method::Put => agent.put(url),
+        Method::Get => return Ok(agent.get(url).call()?.status().as_u16()),
         Method::Delete => return Ok(agent.delete(url).call()?.status().as_u16()),
     };
     Ok(request

@@ -10,6 +10,7 @@ mod alertmanager;
 mod http;
 pub mod metrics;
 mod pushgateway;
+pub mod receivers;
 mod termination;
 mod textfile;
 mod webhook;
@@ -68,6 +69,9 @@ enum DeliveryError {
         /// Why not those of the first.
         cause: SendError,
     },
+    /// A server doesn't answer as it should.
+    #[error("{0}")]
+    Probe(SendError),
     /// Alertmanager accepted no alerts.
     #[error("failed to send the alerts to alerts.alertmanager: {0}; they stand in the report")]
     Alertmanager(SendError),

@@ -21,6 +21,17 @@ pub(super) struct Metrics<'a> {
     pub(super) past: Option<&'a [RunReport]>,
 }
 
+/// Asks whether it is ready to take metrics.
+pub(super) fn probe(base: &str, stop: &Stop) -> Result<(), DeliveryError> {
+    let message = http::Message {
+        method: http::Method::Get,
+        url: &format!("{}/-/ready", base.trim_end_matches('/')),
+        content_type: "text/plain",
+        body: "",
+    };
+    http::send(&message, stop).map_err(DeliveryError::Probe)
+}
+
 impl Metrics<'_> {
     /// Pushes the metrics, and drops those of shards that no longer exist. If one group can't be
     /// dropped, the others still are, unless time is over.

@@ -68,16 +68,38 @@ pub(super) fn send(
     if !is_wanted(webhook, report) {
         return Ok(());
     }
-    let url = url(&webhook.url).map_err(DeliveryError::Webhook)?;
     let body = match webhook.format {
         WebhookFormat::Slack => json::line(&serde_json::json!({ "text": text(policy, report) })),
         WebhookFormat::Json => json::line(&whole(policy, report)),
     };
+    post(webhook, &body, stop)
+}
+
+/// Sends a message that says what it is. There is no other way to learn whether it would take one.
+pub(super) fn probe(webhook: &Webhook, policy: &Policy, stop: &Stop) -> Result<(), DeliveryError> {
+    let name = volume(policy);
+    let text = format!(
+        "treewarden on `{}`: a test message of `treewarden check --probe`. No run took place.",
+        inert(&name)
+    );
+    let message = match webhook.format {
+        WebhookFormat::Slack => serde_json::json!({ "text": text }),
+        WebhookFormat::Json => serde_json::json!({
+            "schema": "treewarden.probe/1",
+            "volume": {"name": name, "root": policy.volume.root.to_string_lossy()},
+            "text": text,
+        }),
+    };
+    post(webhook, &json::line(&message), stop)
+}
+
+fn post(webhook: &Webhook, body: &str, stop: &Stop) -> Result<(), DeliveryError> {
+    let url = url(&webhook.url).map_err(DeliveryError::Webhook)?;
     let message = http::Message {
         method: http::Method::Post,
         url: &url,
         content_type: "application/json",
-        body: &body,
+        body,
     };
     http::send(&message, stop).map_err(|error| DeliveryError::Webhook(error.into()))
 }
@@ -92,7 +114,7 @@ fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {
 }
 
 /// Reads the address, which is a secret.
-fn url(from: &UrlFrom) -> Result<String, WebhookError> {
+pub(super) fn url(from: &UrlFrom) -> Result<String, WebhookError> {
     let (url, place) = match from {
         UrlFrom::Env(name) => {
             let url = std::env::var(name).map_err(|_| WebhookError::Unset(name.clone()))?;

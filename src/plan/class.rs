@@ -1,9 +1,12 @@
 //! Classes of worktrees, by where else their work is saved.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The class of a tree's work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Clean, and in the upstream's default branch.

@@ -7,6 +7,9 @@
 /// half of those with due trees, the mistake is the whole volume's.
 const FEW: usize = 3;
 
+/// Why a due tree of such a repo stays.
+pub const TOO_MANY: &str = "kept, because too many trees of this repo would go at once";
+
 /// Returns how many due trees a repo may have without being kept back. `due` contains the number of
 /// each repo. If they total at most `most`, no repo is kept back. Otherwise those with the most
 /// trees are, ties included, until the rest totals at most `most`. If that means more than three

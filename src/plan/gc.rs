@@ -17,6 +17,7 @@ use crate::facts::repo::Store;
 use crate::fs::humanize;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// With more loose objects than this, look-ups become slow.
@@ -29,7 +30,7 @@ const FULL_EVERY: TimeDelta = TimeDelta::days(5);
 pub const PRUNED_AFTER: TimeDelta = TimeDelta::days(14);
 
 /// The kind of a repack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GcAction {
     /// Nothing to do.

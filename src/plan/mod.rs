@@ -22,4 +22,5 @@ pub mod repo;
 pub mod rescue;
 pub mod rest;
 pub mod shard;
+pub mod when;
 pub mod worktree;

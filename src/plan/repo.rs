@@ -9,7 +9,8 @@ use super::caps::{self, Unmet};
 use super::gc::{Gc, gc};
 use super::reason::{GoneAtOnce, KeepReason, PruneRefusal};
 use super::rescue::{self, Because};
-use super::worktree::{Kept, Verdict, verdict};
+use super::when;
+use super::worktree::{Kept, Verdict, earliest, verdict};
 use crate::config::policy::{self, GcStrategy};
 use crate::facts::repo::{LeftoverKind, Missing, Repo};
 use crate::facts::rescue::Rescue;
@@ -183,6 +184,34 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
         plan.gc = plan.gc.index(unindexed);
     }
     plan
+}
+
+/// Returns the time from which a run removes this tree, by its age or for a cap, if nothing happens
+/// in any tree until then; none if it never does. The tree may have other facts than in `facts`.
+pub fn goes_from(
+    facts: &Repo,
+    policy: &policy::Repo,
+    tree: &Worktree,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let busy = facts.busy.as_deref();
+    let by_age = super::worktree::goes_from(tree, &policy.worktrees, busy, now);
+    let rules = &policy.worktrees;
+    if rules.max_trees.is_none() && rules.max_bytes.is_none() {
+        return by_age;
+    }
+    // No cap takes it before.
+    let from = super::worktree::goes_from(tree, &earliest(rules), busy, now)?;
+    let mut facts = facts.clone();
+    let own = facts.worktrees.iter_mut();
+    own.filter(|known| known.admin == tree.admin)
+        .for_each(|known| *known = tree.clone());
+    let goes = |then| {
+        let (trees, _) = judged(&facts, policy, then);
+        let mut own = trees.iter().filter(|(known, _)| known.admin == tree.admin);
+        own.any(|(_, verdict)| matches!(verdict, Verdict::Reap(_)))
+    };
+    when::first_hour(from, by_age, goes).or(by_age)
 }
 
 /// Returns every tree with its verdict, in the order of [`Plan::trees`], and [`Plan::over_cap`].

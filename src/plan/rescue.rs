@@ -6,6 +6,7 @@
 use crate::config::policy::Worktrees;
 use crate::facts::rescue::Rescue;
 use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The fate of a rescue.
@@ -20,7 +21,7 @@ pub enum Fate {
 }
 
 /// Why a rescue expires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Because {
     /// It is older than `rescue_keep`.

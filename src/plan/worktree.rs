@@ -6,6 +6,7 @@
 
 pub use super::class::Class;
 use super::reason::{KeepReason, Obstacle, ReapReason};
+use super::when;
 use crate::config::policy::{Age, Worktrees};
 use crate::facts::worktree::{Contents, DeadLock, State, Worktree};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -164,6 +165,28 @@ pub fn is_due(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> bool {
     )
 }
 
+/// Returns what the tree's work is; none if it wasn't inspected.
+pub fn work(tree: &Worktree) -> Option<Work> {
+    match &tree.state {
+        State::Looked(contents) => Some(classify(tree, contents)),
+        _ => None,
+    }
+}
+
+/// Returns the time from which a run removes the tree, if nothing happens in it until then; none if
+/// it never does.
+pub fn goes_from(
+    tree: &Worktree,
+    policy: &Worktrees,
+    busy: Option<&str>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let goes = |then| matches!(verdict(tree, policy, busy, then), Verdict::Reap(_));
+    when::first(now, goes)
+}
+
+/// Files that a reason names.
+const NAMED: usize = 5;
 /// How far the clocks of machines may differ.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
@@ -236,7 +259,7 @@ fn obstacle(class: Class, contents: &Contents, policy: &Worktrees) -> Option<Obs
 
 fn classify(tree: &Worktree, contents: &Contents) -> Work {
     let uncommitted = (contents.dirty_count > 0).then(|| ReapReason::Uncommitted {
-        named: contents.dirty.clone(),
+        named: contents.dirty.iter().take(NAMED).cloned().collect(),
         count: contents.dirty_count,
     });
     let commits = (!contents.unreached.is_empty())

@@ -2,10 +2,11 @@
 //!
 //! Names are fixed, because alerts are routed by them. All texts are escaped already.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Something that somebody should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Alert {
     /// A fixed name: `RunFailed`, `EvictionShortfall`, ...
     pub name: String,
@@ -22,7 +23,9 @@ pub struct Alert {
 }
 
 /// How bad an alert is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Good to know.

@@ -12,12 +12,17 @@ use super::trends::{Trends, trends};
 use super::troubles::{merged, troubles};
 use super::{RunOutcome, RunReport, words};
 use anstyle::Style;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+/// The schema's name and version.
+pub const SCHEMA: &str = "treewarden.history/1";
+
 /// Past runs for programs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct History<'a> {
-    /// `treewarden.history/1`.
+    /// The schema's name and version.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: &'static str,
     /// As in the journal, the oldest first; each shard is a run of its own.
     pub runs: &'a [RunReport],
@@ -31,7 +36,7 @@ impl<'a> History<'a> {
     /// Returns the history of these runs.
     pub fn of(runs: &'a [RunReport], skipped: u64) -> Self {
         Self {
-            schema: "treewarden.history/1",
+            schema: SCHEMA,
             runs,
             skipped,
             trends: trends(&as_nights(runs)),
@@ -49,7 +54,7 @@ fn as_nights(runs: &[RunReport]) -> Vec<RunReport> {
 /// Renders the table, a line of sums, and how many lines of the journal could not be read.
 pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
     let runs = as_nights(runs);
-    let mut page = Page::new(look);
+    let mut page = Page::list(look);
     if runs.is_empty() {
         page.line(0, &[Span::body("No runs yet.")]);
     } else {

@@ -70,7 +70,7 @@ pub enum State {
 
 /// Renders the locks as a table.
 pub fn render(locks: &Locks, look: Look) -> String {
-    let mut page = Page::new(look);
+    let mut page = Page::list(look);
     let head = [
         "",
         "lock",

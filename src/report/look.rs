@@ -11,6 +11,8 @@ pub struct Look {
     pub width: usize,
     /// Whether colours are written.
     pub colour: bool,
+    /// Whether a terminal shows it: tables then fit it. Elsewhere nothing is shortened.
+    pub terminal: bool,
 }
 
 impl Look {
@@ -18,7 +20,17 @@ impl Look {
     pub const PLAIN: Self = Self {
         width: 100,
         colour: false,
+        terminal: false,
     };
+
+    /// For a terminal this wide, without colour.
+    pub const fn terminal(width: usize) -> Self {
+        Self {
+            width,
+            colour: false,
+            terminal: true,
+        }
+    }
 
     /// Returns what suits the standard output of this process.
     pub fn of_stdout() -> Self {
@@ -44,6 +56,7 @@ impl Look {
         Self {
             width,
             colour: terminal && !unwanted && !dumb,
+            terminal,
         }
     }
 }
@@ -65,30 +78,24 @@ mod tests {
         assert_eq!(
             look(true, Some(80), &[]),
             Look {
-                width: 80,
-                colour: true
+                colour: true,
+                ..Look::terminal(80)
             }
         );
         assert_eq!(
             look(true, Some(80), &[("NO_COLOR", "")]),
             Look {
-                width: 80,
-                colour: true
+                colour: true,
+                ..Look::terminal(80)
             }
         );
         assert_eq!(
             look(true, Some(80), &[("NO_COLOR", "1")]),
-            Look {
-                width: 80,
-                colour: false
-            }
+            Look::terminal(80)
         );
         assert_eq!(
             look(true, Some(80), &[("TERM", "dumb")]),
-            Look {
-                width: 80,
-                colour: false
-            }
+            Look::terminal(80)
         );
         assert_eq!(look(false, None, &[]), Look::PLAIN);
     }

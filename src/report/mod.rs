@@ -6,6 +6,9 @@
 //! an added field needs `#[serde(default)]`.
 
 mod alert;
+pub mod checks;
+pub mod discovered;
+pub mod explain;
 pub mod history;
 pub mod html;
 pub mod journal;
@@ -17,6 +20,7 @@ pub mod nights;
 mod page;
 pub mod rescues;
 pub mod rows;
+pub mod schema;
 pub mod text;
 pub mod totals;
 pub mod trends;
@@ -33,6 +37,7 @@ pub use crate::plan::reason::ReasonName;
 pub use crate::plan::rescue::Because;
 pub use crate::plan::worktree::Class;
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -40,9 +45,10 @@ use std::path::{Path, PathBuf};
 pub const SCHEMA: &str = "treewarden.report/1";
 
 /// A whole run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunReport {
-    /// Always [`SCHEMA`].
+    /// The schema's name and version.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: String,
     /// The run itself.
     pub run: Run,
@@ -69,7 +75,7 @@ pub struct RunReport {
 }
 
 /// The run itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// A UUID.
     pub id: String,
@@ -98,7 +104,7 @@ pub struct Run {
 }
 
 /// The part of a run that was requested. The report says nothing about the rest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Asked {
     /// The repos of `--repo`; all when empty.
     pub repos: Vec<String>,
@@ -107,7 +113,7 @@ pub struct Asked {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// All done.
@@ -121,7 +127,7 @@ pub enum RunOutcome {
 }
 
 /// The volume's usage before and after.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Volume {
     /// Its root.
     #[serde(serialize_with = "lossy::path")]
@@ -142,7 +148,7 @@ pub struct Volume {
 }
 
 /// The volume's usage at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Level {
     /// Bytes in use.
     pub used_bytes: u64,
@@ -153,7 +159,7 @@ pub struct Level {
 }
 
 /// A repo's row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Repo {
     /// `owner/name`.
     pub name: String,
@@ -188,7 +194,7 @@ pub struct Repo {
 }
 
 /// The outcome of a repo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RepoOutcome {
     /// The run's work was done.
@@ -204,7 +210,7 @@ pub enum RepoOutcome {
 }
 
 /// A repo's lock.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Lock {
     /// How long the run waited for it.
     pub waited_seconds: f64,
@@ -216,7 +222,7 @@ pub struct Lock {
 }
 
 /// Registrations of trees that are gone.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Prune {
     /// The paths whose registration was dropped.
     #[serde(serialize_with = "lossy::paths")]
@@ -226,14 +232,14 @@ pub struct Prune {
 }
 
 /// What earlier runs rescued.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Rescues {
     /// Those that expired, or in a dry run would, the oldest first.
     pub expired: Vec<Expired>,
 }
 
 /// An expired rescue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Expired {
     /// Its ref.
     pub rescue_ref: String,
@@ -248,7 +254,7 @@ pub struct Expired {
 }
 
 /// Repacking.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Gc {
     /// What was done.
     pub action: GcAction,
@@ -264,7 +270,7 @@ pub struct Gc {
 }
 
 /// Counts of an object store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Loose objects.
     pub loose_objects: u64,
@@ -275,7 +281,7 @@ pub struct Counts {
 }
 
 /// A worktree, or an unregistered directory in a worktree root.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Worktree {
     /// Its path.
     #[serde(serialize_with = "lossy::path")]
@@ -292,6 +298,7 @@ pub struct Worktree {
     pub reasons: Vec<String>,
     /// A short name for the decisive reason, the same for all trees kept or reaped for it
     /// (`recent`, `locked`, `in progress`, `dangling`, `squash-merged`): what the text groups by.
+    #[schemars(with = "String")]
     pub because: ReasonName,
     /// Time since the last sign of activity.
     pub idle_seconds: Option<u64>,
@@ -304,7 +311,7 @@ pub struct Worktree {
 }
 
 /// A verdict's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictName {
     /// It stays.
@@ -316,7 +323,7 @@ pub enum VerdictName {
 }
 
 /// The outcome of a tree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TreeOutcome {
     /// It is unchanged.
@@ -331,7 +338,7 @@ pub enum TreeOutcome {
 }
 
 /// The cache eviction.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 pub struct Eviction {
     /// Whether a watermark or the budget was passed.
     pub triggered: bool,
@@ -389,7 +396,7 @@ impl Eviction {
 }
 
 /// An evicted unit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Unit {
     /// The cache's name.
     pub cache: String,
@@ -417,7 +424,7 @@ pub struct Unit {
 }
 
 /// The sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Bytes freed in all; in a dry run, as projected.
     pub freed_bytes: u64,

@@ -1,5 +1,8 @@
 //! A page of text: paragraphs that wrap, tables with aligned columns, and colour if wanted.
 //!
+//! A table fits a terminal: first its widest cells lose their middles, then its last columns move
+//! to lines of their own. Elsewhere, where a program may read it, nothing is shortened.
+//!
 //! All text passes through [`words::plain`] here, so nothing from a repo can control a terminal.
 //! Nothing here knows what a report is.
 
@@ -25,6 +28,14 @@ pub(crate) const BAD: Style = Style::new()
 /// A narrower page can't be laid out; a wider one is hard to read.
 const WIDTHS: std::ops::RangeInclusive<usize> = 40..=120;
 const GAP: usize = 2;
+/// Columns. A cell that wraps is not made narrower than this, and one that is shortened not than
+/// that.
+const LEAST_WRAPPED: usize = 32;
+const LEAST_SHORTENED: usize = 12;
+/// Columns. A text that wraps beside something else has at least so many.
+const LEAST_BESIDE: usize = 20;
+/// Columns. A shorter text stays with its label, although that wraps.
+const LEAST_BELOW: usize = 8;
 
 /// A piece of text in one style; in a table, a cell.
 #[derive(Debug, Clone)]
@@ -41,7 +52,7 @@ enum Fit {
     Left,
     /// At the right, never shortened.
     Right,
-    /// Its middle may be cut out.
+    /// On a terminal, its middle may be cut out.
     Shorten,
     /// It may wrap: for the last cell of a row.
     Wrap,
@@ -113,6 +124,15 @@ pub(crate) struct Page {
     out: String,
     width: usize,
     colour: bool,
+    /// Whether it must fit its width.
+    fits: bool,
+}
+
+/// Columns of a table that stand on a line together.
+struct Columns {
+    indent: usize,
+    first: usize,
+    widths: Vec<usize>,
 }
 
 impl Page {
@@ -122,6 +142,20 @@ impl Page {
             out: String::new(),
             width: look.width.clamp(*WIDTHS.start(), *WIDTHS.end()),
             colour: look.colour,
+            fits: look.terminal,
+        }
+    }
+
+    /// Creates an empty page for a list. Where no terminal shows it, each row is one line.
+    pub(crate) fn list(look: Look) -> Self {
+        let page = Self::new(look);
+        if page.fits {
+            page
+        } else {
+            Self {
+                width: usize::MAX,
+                ..page
+            }
         }
     }
 
@@ -148,8 +182,15 @@ impl Page {
         self.labelled(0, &[Span::new(title, STRONG)], rest);
     }
 
-    /// Adds a line that doesn't wrap.
+    /// Adds a line that doesn't wrap, unless it would not fit: then its last span wraps.
     pub(crate) fn line(&mut self, indent: usize, spans: &[Span]) {
+        let wide = indent + spans.iter().map(Span::width).sum::<usize>();
+        if let Some((last, label)) = spans.split_last().filter(|_| wide > self.width)
+            && self.fits
+        {
+            let text = last.text.trim_start().to_owned();
+            return self.labelled(indent, label, Span { text, ..*last });
+        }
         self.pad(indent);
         for span in spans {
             self.paint(&span.text, span.style);
@@ -162,61 +203,102 @@ impl Page {
         self.labelled(indent, &[], text);
     }
 
-    /// Adds a label, and after it a text that wraps with a hanging indent.
+    /// Adds a label, and after it a text that wraps with a hanging indent; below it, if there is
+    /// no room beside it.
     pub(crate) fn labelled(&mut self, indent: usize, label: &[Span], text: Span) {
+        let beside = indent + label.iter().map(|span| span.width() + 1).sum::<usize>();
+        let needed = text.width().min(LEAST_BESIDE);
+        if let [above @ .., last] = label
+            && self.fits
+            && beside + needed > self.width
+        {
+            for span in above {
+                self.paragraph(indent, span.clone());
+            }
+            if text.width() <= LEAST_BELOW {
+                let text = format!("{} {}", last.text, text.text);
+                return self.paragraph(indent, Span { text, ..*last });
+            }
+            self.paragraph(indent, last.clone());
+            return self.paragraph(indent + GAP, text);
+        }
         let mut cells = label.to_vec();
         cells.push(text.wrap());
-        self.row(
-            indent,
-            1,
-            &cells,
-            &cells.iter().map(Span::width).collect::<Vec<_>>(),
-        );
+        let widths = cells.iter().map(Span::width).collect::<Vec<_>>();
+        self.row(indent, 1, &cells, &widths);
     }
 
     /// Adds rows with aligned columns.
     pub(crate) fn table(&mut self, indent: usize, rows: &[Row]) {
         let columns = self.columns(indent, rows);
         for row in rows {
-            self.row(indent, GAP, &row.cells, &columns);
+            for (line, part) in columns.iter().enumerate() {
+                let cells = row.cells.iter().skip(part.first).take(part.widths.len());
+                let cells = &cells.cloned().collect::<Vec<_>>();
+                if line == 0 || cells.iter().any(|cell| !cell.text.is_empty()) {
+                    self.row(part.indent, GAP, cells, &part.widths);
+                }
+            }
             for note in &row.notes {
                 self.paragraph(indent + 4, note.clone());
             }
         }
     }
 
-    /// Returns the columns' widths: as wide as their widest cells, then narrowed step by step until
-    /// the row fits.
-    fn columns(&self, indent: usize, rows: &[Row]) -> Vec<usize> {
+    /// Returns the columns, on as many lines as they need to fit at their least widths.
+    fn columns(&self, indent: usize, rows: &[Row]) -> Vec<Columns> {
         let many = rows.iter().map(|row| row.cells.len()).max().unwrap_or(0);
-        let cells = |i: usize| rows.iter().filter_map(move |row| row.cells.get(i));
-        let mut columns: Vec<usize> = (0..many)
-            .map(|i| cells(i).map(Span::width).max().unwrap_or(0))
-            .collect();
-        let gives = |i: usize, fit: Fit| cells(i).any(|cell| cell.fit == fit);
-        let room = self
-            .width
-            .saturating_sub(indent + GAP * many.saturating_sub(1));
-        while columns.iter().sum::<usize>() > room {
-            let wraps = (0..many).find(|&i| gives(i, Fit::Wrap) && columns[i] > 32);
-            let widest = || {
-                (0..many)
-                    .filter(|&i| gives(i, Fit::Shorten) && columns[i] > 12)
-                    .max_by_key(|&i| columns[i])
-            };
-            let Some(i) = wraps.or_else(widest) else {
+        let column = |i: usize| Column::of(rows.iter().filter_map(|row| row.cells.get(i)));
+        let columns: Vec<Column> = (0..many).map(column).collect();
+        let mut parts: Vec<Columns> = Vec::new();
+        let (mut first, mut used) = (0, indent);
+        for (i, column) in columns.iter().enumerate() {
+            let room = if i == first { 0 } else { GAP };
+            if self.fits && i > first && used + room + column.least > self.width {
+                parts.push(self.line_of(&parts, indent, &columns, first..i));
+                (first, used) = (i, indent + 4 + column.least);
+            } else {
+                used += room + column.least;
+            }
+        }
+        parts.push(self.line_of(&parts, indent, &columns, first..many));
+        parts
+    }
+
+    /// Returns a line's columns: as wide as their widest cells, then narrowed step by step until
+    /// they fit.
+    fn line_of(
+        &self,
+        above: &[Columns],
+        indent: usize,
+        columns: &[Column],
+        range: std::ops::Range<usize>,
+    ) -> Columns {
+        let indent = if above.is_empty() { indent } else { indent + 4 };
+        let first = range.start;
+        let columns = columns.get(range).unwrap_or_default();
+        let mut widths: Vec<usize> = columns.iter().map(|column| column.widest).collect();
+        let gaps = GAP * columns.len().saturating_sub(1);
+        let room = self.width.saturating_sub(indent + gaps);
+        while self.fits && widths.iter().sum::<usize>() > room {
+            let gives = (0..widths.len()).filter(|&i| widths[i] > columns[i].least);
+            let Some(i) = gives.max_by_key(|&i| (columns[i].wraps, widths[i])) else {
                 break;
             };
-            columns[i] -= 1;
+            widths[i] -= 1;
         }
-        columns
+        Columns {
+            indent,
+            first,
+            widths,
+        }
     }
 
     fn row(&mut self, indent: usize, gap: usize, cells: &[Span], columns: &[usize]) {
         self.pad(indent);
         let (mut at, mut starts) = (indent, indent);
         for (cell, &column) in cells.iter().zip(columns) {
-            let text = if cell.fit == Fit::Shorten {
+            let text = if self.fits && cell.fit == Fit::Shorten {
                 words::shorten(&cell.text, column)
             } else {
                 cell.text.clone()
@@ -239,7 +321,7 @@ impl Page {
     /// Writes a cell's text, on several lines if it may wrap, and returns the column after it.
     fn flow(&mut self, text: &str, cell: &Span, starts: usize) -> usize {
         let room = if cell.fit == Fit::Wrap {
-            self.width.saturating_sub(starts).max(20)
+            self.width.saturating_sub(starts).max(LEAST_BESIDE)
         } else {
             usize::MAX
         };
@@ -271,6 +353,34 @@ impl Page {
     }
 }
 
+/// A column of a table.
+struct Column {
+    widest: usize,
+    least: usize,
+    wraps: bool,
+}
+
+impl Column {
+    fn of<'a>(cells: impl Iterator<Item = &'a Span>) -> Self {
+        let mut column = Self {
+            widest: 0,
+            least: 0,
+            wraps: false,
+        };
+        for cell in cells {
+            let least = match cell.fit {
+                Fit::Left | Fit::Right => usize::MAX,
+                Fit::Shorten => LEAST_SHORTENED,
+                Fit::Wrap => LEAST_WRAPPED,
+            };
+            column.widest = column.widest.max(cell.width());
+            column.least = column.least.max(cell.width().min(least));
+            column.wraps |= cell.fit == Fit::Wrap;
+        }
+        column
+    }
+}
+
 /// Splits the text into lines of at most `room` columns. A longer word stays whole: it may be a
 /// path to copy.
 fn wrapped(text: &str, room: usize) -> Vec<String> {
@@ -298,10 +408,7 @@ mod tests {
     use super::*;
 
     fn page(width: usize, write: impl FnOnce(&mut Page)) -> String {
-        let mut page = Page::new(Look {
-            width,
-            colour: false,
-        });
+        let mut page = Page::new(Look::terminal(width));
         write(&mut page);
         page.finish()
     }
@@ -350,8 +457,8 @@ mod tests {
     #[test]
     fn colour_is_written_only_when_asked_for() {
         let mut page = Page::new(Look {
-            width: 80,
             colour: true,
+            ..Look::terminal(80)
         });
         page.line(0, &[Span::new("bad", BAD), Span::body(" body")]);
         assert_eq!(page.finish(), "\u{1b}[1m\u{1b}[31mbad\u{1b}[0m body\n");

@@ -124,7 +124,7 @@ pub fn stands(fate: Fate, now: DateTime<Utc>) -> (Option<DateTime<Utc>>, String)
 
 /// Renders the list as a table.
 pub fn list(rescues: &Rescues, look: Look) -> String {
-    let mut page = Page::new(look);
+    let mut page = Page::list(look);
     if rescues.rescues.is_empty() {
         page.line(0, &[Span::body("No rescues.")]);
     } else {
@@ -231,7 +231,7 @@ pub fn show(shown: &Shown, look: Look) -> String {
 }
 
 /// Returns what is known about a rescue, as named rows.
-fn facts(entry: &Entry) -> Vec<Row> {
+pub(super) fn facts(entry: &Entry) -> Vec<Row> {
     let path = entry
         .path
         .as_ref()

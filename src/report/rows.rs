@@ -22,12 +22,18 @@ pub fn worktrees(plan: &Plan, unregistered: &[Unregistered], now: DateTime<Utc>)
         .iter()
         .filter(|(tree, _)| !plan.drop.contains(tree));
     trees
-        .map(|(tree, verdict)| row(tree, verdict, now))
-        .chain(unregistered.iter().map(unregistered_row))
+        .map(|(tree, verdict)| worktree(tree, verdict, now))
+        .chain(self::unregistered(unregistered))
         .collect()
 }
 
-fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Worktree {
+/// Returns the rows of unregistered directories.
+pub fn unregistered(directories: &[Unregistered]) -> impl Iterator<Item = Worktree> {
+    directories.iter().map(unregistered_row)
+}
+
+/// Returns the row of one tree.
+pub fn worktree(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Worktree {
     let decided = Decided::of(tree, verdict);
     let branch = tree.branch.as_ref();
     let short = |branch: &String| {

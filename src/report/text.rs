@@ -23,7 +23,7 @@ use crate::facts::rescue::REFS;
 pub fn render(report: &RunReport, look: Look) -> String {
     let mut page = Page::new(look);
     let troubles = merged(troubles(report));
-    headline(&mut page, report, troubles.len() as u64);
+    opening(&mut page, report, troubles.len() as u64);
     if is_idle(report, &troubles) {
         level::write(&mut page, report, true);
         quiet(&mut page, report);
@@ -41,9 +41,16 @@ pub fn render(report: &RunReport, look: Look) -> String {
     page.finish()
 }
 
+/// Returns the report in a line: `Freed 12.4 GiB on /data: 88 % → 74 %. 2 things need a look.`
+pub fn headline(report: &RunReport) -> String {
+    let looks = merged(troubles(report)).len() as u64;
+    let tail = need_a_look(looks).map_or(String::new(), |said| format!(" {said}."));
+    words::plain(&format!("{}{tail}", freed(report, looks)))
+}
+
 /// Writes `Freed 12.4 GiB on /data: 88 % → 74 %. 2 things need a look.`, and below it when and
 /// where the run was, and how long it took.
-fn headline(page: &mut Page, report: &RunReport, looks: u64) {
+fn opening(page: &mut Page, report: &RunReport, looks: u64) {
     let tail = need_a_look(looks).map_or(String::new(), |said| format!(" {said}."));
     page.line(
         0,

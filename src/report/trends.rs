@@ -6,6 +6,7 @@
 
 use super::{RepoOutcome, RunOutcome, RunReport, words};
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ const APART: f64 = 0.5;
 const FORETOLD: f64 = 3650.0;
 
 /// How the volume's usage develops.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Trends {
     /// The number of runs used.
     pub nights: usize,
@@ -44,7 +45,7 @@ pub struct Trends {
 }
 
 /// The growth of a repo's store.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Growing {
     /// The repo's name.
     pub name: String,

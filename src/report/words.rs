@@ -4,7 +4,7 @@
 //! which may be applied twice without harm.
 
 use super::Asked;
-pub use crate::fs::humanize::{age, and, count, few, number, percent, size, took};
+pub use crate::fs::humanize::{age, and, count, few, number, percent, plain, size, steers, took};
 use std::path::Path;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -34,32 +34,6 @@ pub fn name(path: &Path) -> String {
             .unwrap_or(path.as_os_str())
             .to_string_lossy(),
     )
-}
-
-/// Replaces everything that could move a cursor, start a line or turn the reading direction by
-/// `\u{..}`.
-pub fn plain(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if steers(c) {
-            safe.extend(c.escape_unicode());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
-}
-
-/// Returns whether a character could control a terminal.
-pub fn steers(c: char) -> bool {
-    c.is_control() || is_treacherous(c)
-}
-
-/// Returns whether a character is invisible or turns the reading direction, so that one name can
-/// pass for another.
-fn is_treacherous(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Returns the columns that a text takes on a terminal.

@@ -30,6 +30,9 @@ use std::iter;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+pub(super) mod explain;
+pub use explain::SeenUnit;
+
 /// Units in memory at once, of the many that a survey lists. A run that evicts more surveys again.
 const AT_ONCE: usize = 70_000;
 
@@ -172,9 +175,18 @@ impl<'a> Stage<'a> {
     /// what would be evicted.
     pub fn evict(&self, failures: &mut Vec<String>) -> report::Eviction {
         let wanted = evict::wanted(self.usage, &self.policy);
+        let homes = self.open(wanted.is_some(), failures);
+        if homes.is_empty() {
+            return report::Eviction::default();
+        }
+        self.evict_seen(&homes, wanted, failures)
+    }
+
+    /// Opens the directories; one that can't be opened is left out.
+    fn open(&self, wanted: bool, failures: &mut Vec<String>) -> Vec<Home<'a>> {
         let mut homes = Vec::new();
         for (volume, mode) in &self.homes {
-            match self.home(volume, mode, wanted.is_some()) {
+            match self.home(volume, mode, wanted) {
                 Ok(home) => homes.push(home),
                 Err(error) => failures.push(format!(
                     "failed to open `{}`: {error}; see that it is mounted",
@@ -182,10 +194,20 @@ impl<'a> Stage<'a> {
                 )),
             }
         }
-        if homes.is_empty() {
-            return report::Eviction::default();
+        homes
+    }
+
+    fn lister<'b>(&'b self, homes: &'b [Home<'b>], names: &'b Names) -> Lister<'b> {
+        Lister {
+            homes,
+            caches: &self.caches,
+            had_turn: &self.had_turn,
+            names,
+            in_use: self.policy.in_use,
+            now: self.context.now,
+            idle: self.idle,
+            stop: self.context.stop,
         }
-        self.evict_seen(&homes, wanted, failures)
     }
 
     /// Opens a directory. If nothing is wanted, only the caches with a budget are listed.
@@ -216,17 +238,8 @@ impl<'a> Stage<'a> {
         wanted: Option<Wanted>,
         failures: &mut Vec<String>,
     ) -> report::Eviction {
-        let RunContext { stop, now, .. } = *self.context;
-        let lister = Lister {
-            homes,
-            caches: &self.caches,
-            had_turn: &self.had_turn,
-            names: &self.ledger.names(),
-            in_use: self.policy.in_use,
-            now,
-            idle: self.idle,
-            stop,
-        };
+        let (stop, names) = (self.context.stop, self.ledger.names());
+        let lister = self.lister(homes, &names);
         let Some(mut queue) = lister.order(wanted) else {
             return calm(&self.policy, self.usage);
         };

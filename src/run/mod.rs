@@ -19,6 +19,7 @@ use crate::fs::volume_path::VolumePath;
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
 use crate::report::{RunOutcome, RunReport};
+use crate::state::ledger::Ledger;
 use crate::survey;
 use crate::survey::context::VolumeContext;
 use chrono::{DateTime, Utc};
@@ -28,10 +29,12 @@ use std::sync::mpsc;
 mod begin;
 mod context;
 pub mod eviction;
+pub mod inspect;
 mod job;
 pub mod mode;
 mod needs;
 mod outside;
+mod phase;
 mod reaping;
 mod reckoned;
 mod record;
@@ -47,6 +50,7 @@ pub use begin::Options;
 use begin::{Begun, begin};
 use context::RunContext;
 use job::{DoneJob, RepoJob, jobs, maintain, missing, repack_again};
+use phase::Phase;
 use reaping::reap;
 pub use record::HungRun;
 use room::Room;
@@ -152,31 +156,14 @@ fn whole(request: &Request<'_>, mut report: RunReport) -> RunReport {
 fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
     let (policy, options) = (request.policy, request.options);
     let (mode, before) = (&begun.mode, begun.before);
-    report.failures.extend(begun.unmeasured);
+    report.failures.extend(begun.unmeasured.iter().cloned());
     record::fill(&mut report.volume, &before, &before);
     request.so_far.begun(report.volume.clone());
     let (own, others) = shards::split(policy, options);
-    request.bar.set_length(own.len() as u64);
+    Phase::Repos(own.len()).show(request.bar);
     let (jobs, around) = begun.io.install(|| survey_volume(request, own));
     let (ledger, unknown) = room::ledger(request, mode);
-    let context = RunContext {
-        now: request.now,
-        span: tracing::Span::current(),
-        stop: request.stop,
-        policy,
-        options,
-        bar: request.bar,
-        so_far: request.so_far,
-        mode,
-        around,
-        borrowers: std::sync::Arc::default(),
-        only: options.only,
-        free_bytes: before.free_bytes,
-        ledger: ledger.as_ref(),
-        repos: &begun.repos,
-        io: &begun.io,
-        limits: limits(policy),
-    };
+    let context = context(request, &begun, around, ledger.as_ref());
 
     let jobs = begun.repos.install(|| maintain(&context, jobs));
     let mut jobs = begun.repos.install(|| reap(&context, jobs, report));
@@ -194,6 +181,33 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
     }
     record::describe(report, jobs, &before, &after);
     from_trash
+}
+
+/// Returns what the work on all repos shares.
+fn context<'a>(
+    request: &Request<'a>,
+    begun: &'a Begun,
+    around: VolumeContext,
+    ledger: Option<&'a Ledger>,
+) -> RunContext<'a> {
+    RunContext {
+        now: request.now,
+        span: tracing::Span::current(),
+        stop: request.stop,
+        policy: request.policy,
+        options: request.options,
+        bar: request.bar,
+        so_far: request.so_far,
+        mode: &begun.mode,
+        around,
+        borrowers: std::sync::Arc::default(),
+        only: request.options.only,
+        free_bytes: begun.before.free_bytes,
+        ledger,
+        repos: &begun.repos,
+        io: &begun.io,
+        limits: limits(request.policy),
+    }
 }
 
 /// Surveys what needs no repo's lock: unchanged repos, missing trees and taken places.
@@ -233,6 +247,9 @@ fn repack_with_room<'a>(
         ledger: None,
         ..context
     };
+    if jobs.iter().any(|job| job.result.short_of_space) {
+        Phase::Repacks.show(context.bar);
+    }
     let jobs = context.repos.install(|| repack_again(&context, jobs));
     let after = measure(after);
     if let Err(error) = reserved_space::take_on(&volume.state, &after) {

@@ -5,6 +5,7 @@
 
 use super::context::{RepoResult, RunContext};
 use super::job::DoneJob;
+use super::phase::Phase;
 use crate::fs::humanize;
 use crate::plan::fair;
 use crate::report::{ReasonName, RunReport, TreeOutcome};
@@ -43,11 +44,20 @@ pub(super) fn reap<'a>(
         let remedy = "look at a dry run, then raise max_reaped, or run with --repo";
         report.failures.push(format!("{count} trees would go, more than max_reaped ({most}{of}), of {whose}: {went}; {remedy}"));
     }
+    let due = others.iter().filter(|job| job.due() > 0).count();
+    if due > 0 {
+        Phase::Worktrees(due).show(context.bar);
+    }
     let one = |job: DoneJob<'a>| {
         let result = match job.due() {
             0 => job.result,
             due if due > limit => hold_back(job.result),
-            _ => context.reap(job.policy, job.result),
+            _ => {
+                context.bar.set_message(job.policy.name.clone());
+                let result = context.reap(job.policy, job.result);
+                context.bar.inc(1);
+                result
+            }
         };
         DoneJob { result, ..job }
     };
@@ -63,10 +73,7 @@ fn hold_back(mut result: RepoResult) -> RepoResult {
     {
         tree.outcome = TreeOutcome::Kept;
         tree.because = ReasonName::TooManyAtOnce;
-        tree.reasons.insert(
-            0,
-            "kept, because too many trees of this repo would go at once".to_owned(),
-        );
+        tree.reasons.insert(0, fair::TOO_MANY.to_owned());
     }
     result
 }

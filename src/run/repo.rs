@@ -16,8 +16,8 @@ use crate::run::unchanged::{self, CachedSurvey, Seen};
 use crate::survey;
 use std::time::Instant;
 
-mod decide;
-mod ended;
+pub(in crate::run) mod decide;
+pub(in crate::run) mod ended;
 mod reap;
 mod repack;
 mod row;

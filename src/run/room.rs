@@ -8,7 +8,8 @@ use super::context::{RepoResult, RunContext};
 use super::eviction;
 use super::job::{DoneJob, rescan};
 use super::mode::Mode;
-use super::outside;
+use super::outside::{self, Outsides};
+use super::phase::Phase;
 use super::reckoned::reckon;
 use super::shards::{self, Others};
 use super::stages::Stages;
@@ -35,10 +36,65 @@ pub(super) struct Room<'a> {
     pub(super) unknown: Vec<String>,
 }
 
+/// What an eviction starts from.
+pub(super) struct Ready {
+    /// The volume's projected usage.
+    usage: Usage,
+    /// Trees whose build output may be evicted.
+    idle: Vec<IdleTree>,
+    ledger: Ledger,
+    /// Whether units may be wanted.
+    evicts: bool,
+    /// Why less is known of lock files than before.
+    unknown: Vec<String>,
+    /// Bytes that emptying the trash freed.
+    from_trash: u64,
+}
+
+impl Ready {
+    /// Returns the eviction's inputs.
+    pub(super) fn stages<'a>(
+        &'a self,
+        context: &'a RunContext<'a>,
+        outsides: &'a Outsides,
+    ) -> Stages<'a> {
+        Stages {
+            context,
+            outsides,
+            usage: &self.usage,
+            idle: &self.idle,
+            ledger: &self.ledger,
+        }
+    }
+}
+
 impl Room<'_> {
     /// Empties the trash and evicts. Returns the volume's projected usage, and the bytes that
     /// emptying the trash freed.
     pub(super) fn make(self, jobs: &mut [DoneJob<'_>], report: &mut RunReport) -> (Usage, u64) {
+        let context = self.context;
+        let mut ready = self.prepare(jobs, report);
+        if context.options.only.evict && context.stop.reached().is_none() {
+            Phase::Eviction.show(context.bar);
+            let outsides = outside::enter(context, report);
+            let stages = ready.stages(context, &outsides);
+            let after = match eviction::none_wanted(context.policy, &ready.usage) {
+                Some(calm) if !ready.evicts => {
+                    report.eviction = calm;
+                    ready.usage
+                }
+                _ => stages.evict(report),
+            };
+            outside::leave(&outsides.proven);
+            ready.usage = after;
+            ready.unknown.extend(outsides.stay);
+        }
+        report.eviction.obstacles.extend(ready.unknown);
+        (ready.usage, ready.from_trash)
+    }
+
+    /// Empties the trash, and returns what the eviction starts from.
+    pub(super) fn prepare(self, jobs: &mut [DoneJob<'_>], report: &mut RunReport) -> Ready {
         let context = self.context;
         let (options, mut unknown) = (context.options, self.unknown.clone());
         let still_at_work = wait_for_others(context, report);
@@ -53,29 +109,22 @@ impl Room<'_> {
             Emptied::default()
         };
         let results: Vec<&RepoResult> = jobs.iter().map(|job| &job.result).chain(&others).collect();
-        let mut after = reckon(self.before, results.iter().copied(), &emptied);
+        let mut usage = reckon(self.before, results.iter().copied(), &emptied);
         if options.waits() {
-            after = measure_again(context, report).unwrap_or(after);
+            usage = measure_again(context, report).unwrap_or(usage);
         }
-        if options.only.evict && context.stop.reached().is_none() {
-            let idle: Vec<IdleTree> = results
+        Ready {
+            usage,
+            idle: results
                 .iter()
                 .flat_map(|result| result.idle())
                 .cloned()
-                .collect();
-            let outsides = outside::enter(context, report);
-            let stages = Stages {
-                context,
-                outsides: &outsides,
-                idle: &idle,
-                ledger: &ledger,
-            };
-            stages.evict(&mut after, evicts, report);
-            outside::leave(&outsides.proven);
-            unknown.extend(outsides.stay);
+                .collect(),
+            ledger,
+            evicts,
+            unknown,
+            from_trash: emptied.freed.bytes,
         }
-        report.eviction.obstacles.extend(unknown);
-        (after, emptied.freed.bytes)
     }
 
     /// Surveys the repos of other shards, and returns whether units may be wanted at all. If so,
@@ -167,7 +216,7 @@ fn remember<'a>(
 
 /// Reports what fills the volume. Returns the size of the trash.
 fn used(context: &RunContext<'_>, report: &mut RunReport) -> Size {
-    context.bar.set_message("usage");
+    Phase::Usage.show(context.bar);
     let usage = context
         .io
         .install(|| usage::usage(context.policy, context.stop));
@@ -196,6 +245,7 @@ fn measure_again(context: &RunContext<'_>, report: &mut RunReport) -> Option<Usa
 /// Empties the trash of what earlier runs left. A dry run measures it, unless its size is known
 /// already.
 fn empty_trash(context: &RunContext<'_>, known: Option<Size>, report: &mut RunReport) -> Emptied {
+    Phase::Trash.show(context.bar);
     let emptied = match context.mode {
         // If the lock was lost, the trash is another run's by now.
         Mode::Apply { lock, trash } => lock

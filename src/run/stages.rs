@@ -4,7 +4,8 @@
 //! volume's alone, so it has a stage of its own if the volume's file system has other caches, too.
 
 use super::context::RunContext;
-use super::eviction::{self, Stage};
+use super::eviction::Stage;
+use super::eviction::explain::{IsUnit, SeenUnit};
 use super::mode::Mode;
 use super::outside::{self, Outside, Outsides};
 use super::reckoned::free;
@@ -19,48 +20,102 @@ use std::collections::BTreeMap;
 pub(super) struct Stages<'a> {
     pub(super) context: &'a RunContext<'a>,
     pub(super) outsides: &'a Outsides,
+    /// The volume's usage.
+    pub(super) usage: &'a Usage,
     /// Trees whose build output may be evicted.
     pub(super) idle: &'a [IdleTree],
     /// What lock files name, or named earlier.
     pub(super) ledger: &'a Ledger,
 }
 
+/// The rules of a stage, and the directories that its caches stand in.
+type Scope<'a> = (Eviction, Vec<(&'a Volume, &'a Mode)>);
+
 impl<'a> Stages<'a> {
-    /// Evicts from all caches. `after` is the volume's usage, from which is taken what was freed
-    /// there.
-    pub(super) fn evict(&self, after: &mut Usage, evicts: bool, report: &mut RunReport) {
-        let policy = self.context.policy;
-        self.context.bar.set_message("caches");
-        if let Some(calm) = eviction::none_wanted(policy, after).filter(|_| !evicts) {
-            report.eviction = calm;
-            return;
-        }
-        let (here, elsewhere) = self.by_device();
-        let volume = [(&policy.volume, self.context.mode)];
-        let mut marks = policy.eviction.clone();
-        if !here.is_empty() && policy.eviction.budget.is_some() {
+    /// Evicts from all caches, and returns the volume's usage after that.
+    pub(super) fn evict(&self, report: &mut RunReport) -> Usage {
+        let mut after = *self.usage;
+        let volume = self.on_the_volume();
+        if let Some(alone) = self.budget_alone(&volume) {
             let standing = Usage {
                 standing_bytes: after.standing_bytes,
                 ..Usage::default()
             };
-            marks.budget = None;
-            let only = (policy.eviction.clone(), volume.to_vec());
-            report.eviction = self.stage(&standing, only, report);
-            take(after, &report.eviction);
+            report.eviction = self.run(&standing, alone, report);
+            take(&mut after, &report.eviction);
         }
-        let homes = volume.into_iter().chain(here.into_iter().map(home));
-        let evicted = self.stage(after, (marks.clone(), homes.collect()), report);
-        take(after, &evicted);
+        let evicted = self.run(&after, volume, report);
+        take(&mut after, &evicted);
         report.eviction.add(evicted, None);
-        marks.budget = None;
-        for group in elsewhere.into_values() {
+        for group in self.elsewhere() {
             let Some(first) = group.first().copied() else {
                 continue;
             };
-            let homes = group.into_iter().map(home).collect();
-            let evicted = self.stage(&first.usage, (marks.clone(), homes), report);
+            let evicted = self.run(&first.usage, self.marks(&group), report);
             report.eviction.add(evicted, Some(&first.volume.root));
         }
+        after
+    }
+
+    /// Finds the unit of a cache that `is` recognises, and its part in its file system's eviction.
+    pub(super) fn explain(&self, cache: &policy::Cache, is: IsUnit<'_>) -> SeenUnit {
+        let stays = format!("{}: ", cache.name);
+        let mut stay = self.outsides.stay.iter();
+        if let Some(why) = stay.find(|why| why.starts_with(&stays)) {
+            return SeenUnit {
+                failures: vec![why.clone()],
+                ..SeenUnit::default()
+            };
+        }
+        let of_cache = |outside: &&Outside| Some(&outside.volume) == cache.outside.as_ref();
+        let mut groups = self.elsewhere().into_iter();
+        let group = groups.find(|group| group.iter().any(|it| of_cache(it)));
+        let none = report::Eviction::default();
+        if let Some(group) = group
+            && let Some(first) = group.first()
+        {
+            let stage = self.stage(&first.usage, self.marks(&group), &none);
+            return stage.explain(cache, is);
+        }
+        let (mut eviction, homes) = self.on_the_volume();
+        // The budget is a reason for what is on the volume, even if the queue is shared.
+        if cache.outside.is_none() {
+            eviction.budget = self.context.policy.eviction.budget;
+        }
+        self.stage(self.usage, (eviction, homes), &none)
+            .explain(cache, is)
+    }
+
+    /// Returns the stage of everything on the volume's file system.
+    fn on_the_volume(&self) -> Scope<'a> {
+        let policy = self.context.policy;
+        let here = self.by_device().0;
+        let mut eviction = policy.eviction.clone();
+        if !here.is_empty() {
+            eviction.budget = None;
+        }
+        let homes = here.into_iter().map(home);
+        let volume = [(&policy.volume, self.context.mode)];
+        (eviction, volume.into_iter().chain(homes).collect())
+    }
+
+    /// Returns the stage of the volume's budget, if that of its file system leaves it out.
+    fn budget_alone(&self, volume: &Scope<'a>) -> Option<Scope<'a>> {
+        let policy = &self.context.policy.eviction;
+        (policy.budget != volume.0.budget)
+            .then(|| (policy.clone(), volume.1.iter().take(1).copied().collect()))
+    }
+
+    /// Returns the stage of another file system.
+    fn marks(&self, group: &[&'a Outside]) -> Scope<'a> {
+        let mut eviction = self.context.policy.eviction.clone();
+        eviction.budget = None;
+        (eviction, group.iter().copied().map(home).collect())
+    }
+
+    /// Returns the directories outside of the volume, by file system, without the volume's.
+    fn elsewhere(&self) -> Vec<Vec<&'a Outside>> {
+        self.by_device().1.into_values().collect()
     }
 
     /// Returns the directories on the volume's file system, and the others by theirs.
@@ -77,31 +132,43 @@ impl<'a> Stages<'a> {
         (here, elsewhere)
     }
 
-    fn stage(
-        &self,
-        usage: &Usage,
-        (policy, homes): (Eviction, Vec<(&'a Volume, &'a Mode)>),
-        report: &mut RunReport,
-    ) -> report::Eviction {
-        let context = self.context;
+    fn run(&self, usage: &Usage, scope: Scope<'_>, report: &mut RunReport) -> report::Eviction {
+        let stage = self.stage(usage, scope, &report.eviction);
+        let failures = &mut report.failures;
+        let evict = || self.context.span.in_scope(|| stage.evict(failures));
+        self.context.io.install(evict)
+    }
+
+    /// Returns a stage, after what was evicted before.
+    fn stage<'b>(
+        &'b self,
+        usage: &'b Usage,
+        (policy, homes): Scope<'b>,
+        before: &report::Eviction,
+    ) -> Stage<'b> {
         let inside = |cache: &&policy::Cache| cache.outside.is_none();
-        let all = context.policy.caches.iter().filter(inside);
-        let rows = report.eviction.units.iter();
-        let stage = Stage {
-            context,
+        let all = self.context.policy.caches.iter().filter(inside);
+        let all = all.chain(&self.outsides.caches);
+        let stands = |cache: &&policy::Cache| {
+            let root = cache
+                .outside
+                .as_ref()
+                .unwrap_or(&self.context.policy.volume);
+            homes.iter().any(|(volume, _)| volume.root == root.root)
+        };
+        let rows = before.units.iter();
+        Stage {
+            context: self.context,
             usage,
             policy,
-            caches: all.chain(&self.outsides.caches).cloned().collect(),
+            caches: all.filter(stands).cloned().collect(),
             homes,
             had_turn: rows
                 .map(|row| (row.cache.clone(), row.unit.clone()))
                 .collect(),
             idle: self.idle,
             ledger: self.ledger,
-        };
-        let failures = &mut report.failures;
-        let evict = || context.span.in_scope(|| stage.evict(failures));
-        context.io.install(evict)
+        }
     }
 }
 

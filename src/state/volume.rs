@@ -115,6 +115,23 @@ pub enum VolumeError {
         "`{0}` is no directory: what is done there would be done elsewhere; make it a directory"
     )]
     NoDirectory(VolumePath),
+    /// It has another state directory already.
+    #[error(
+        "the volume is prepared already, by `{0}`; nothing was changed; use it with `--state {0}`"
+    )]
+    PreparedBy(VolumePath),
+    /// Two runs would each take what the other maintains for their own.
+    #[error(
+        "`{}` is a volume already, by `{}`, and volumes must not be nested; use that one, or give it up: move its state directory and its config away, then try again",
+        volume.display(),
+        state.display()
+    )]
+    Nested {
+        /// The other volume's root.
+        volume: PathBuf,
+        /// Its state directory.
+        state: PathBuf,
+    },
     /// It was prepared for another path.
     #[error(
         "the volume was prepared for `{}` and is mounted at `{}`; git's worktrees hold absolute paths, so mount it where the agents see it",
@@ -163,7 +180,10 @@ pub(super) fn prove_prepared(volume: &policy::Volume) -> Result<Sentinel, Volume
         cause,
     };
     let Some(text) = found(atomic::read(&path, LARGEST)).map_err(unreadable)? else {
-        return Err(VolumeError::NoSentinel(path, root.display().to_string()));
+        let state = volume.state.to_string();
+        let state = (state != policy::STATE).then(|| format!(" --state {state}"));
+        let typed = format!("{}{}", root.display(), state.unwrap_or_default());
+        return Err(VolumeError::NoSentinel(path, typed));
     };
     let sentinel = Sentinel::read(&text).map_err(|error| match error {
         SentinelError::Nonsense(error) => unreadable(error.into()),
@@ -185,6 +205,11 @@ pub(super) fn prove_prepared(volume: &policy::Volume) -> Result<Sentinel, Volume
     Ok(sentinel)
 }
 
+/// Returns the sentinel in a state directory; none if there is none that can be read.
+pub fn sentinel(state: &VolumePath) -> Option<Sentinel> {
+    Sentinel::read(&atomic::read(&state.join(NAME).ok()?, LARGEST).ok()?).ok()
+}
+
 /// Refuses to work as root on another user's volume.
 fn prove_owner(place: PathBuf, seen: io::Result<Stat>) -> Result<(), VolumeError> {
     let seen = match seen {
@@ -202,7 +227,10 @@ fn prove_owner(place: PathBuf, seen: io::Result<Stat>) -> Result<(), VolumeError
 }
 
 /// Refuses scratch space on the volume: our own git dirs are there, and agents write everywhere.
-fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
+///
+/// # Errors
+/// [`VolumeError::Scratch`].
+pub fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
     let scratch = std::env::temp_dir();
     let stands = |path: &Path| path.canonicalize();
     match (stands(&scratch), stands(root)) {
@@ -236,11 +264,11 @@ fn make_directories(place: &VolumePath) -> io::Result<()> {
     })
 }
 
-/// Creates the state directory with its directories and the sentinel.
+/// Proves that the volume is there and not prepared yet. It changes nothing.
 ///
 /// # Errors
-/// [`VolumeError`]; a prepared volume is left unchanged.
-pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
+/// [`VolumeError`].
+pub fn prove_unprepared(volume: &policy::Volume) -> Result<(), VolumeError> {
     let root = openat::root(&volume.root).map_err(|cause| VolumeError::Root {
         root: volume.root.to_path_buf(),
         cause,
@@ -249,17 +277,28 @@ pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, 
         volume.root.to_path_buf(),
         rustix::fs::fstat(root).map_err(io::Error::from),
     )?;
+    let place = volume.state.join(NAME).expect("a fixed name stays inside");
+    match found(openat::stat(&place)) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => Err(VolumeError::Prepared(place)),
+        Err(cause) => Err(VolumeError::Prepare {
+            path: place.path(),
+            cause,
+        }),
+    }
+}
+
+/// Creates the state directory with its directories and the sentinel.
+///
+/// # Errors
+/// [`VolumeError`]; a prepared volume is left unchanged.
+pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
+    prove_unprepared(volume)?;
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |cause| VolumeError::Prepare { path, cause }
     };
     let place = volume.state.join(NAME).expect("a fixed name stays inside");
-    if found(openat::stat(&place))
-        .map_err(failed(&place.path()))?
-        .is_some()
-    {
-        return Err(VolumeError::Prepared(place));
-    }
     for name in DIRECTORIES {
         let place = volume.state.join(name).expect("a fixed name stays inside");
         make_directories(&place).map_err(failed(&place.path()))?;

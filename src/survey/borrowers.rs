@@ -17,9 +17,8 @@
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::fs::walk::{Anchor, LISTING, spread};
-use rayon::Scope;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RawDirEntry, Stat};
+use crate::fs::walk::{self, LISTING, Visitor, kind_of};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -107,11 +106,7 @@ impl Borrowers {
                     began: Instant::now(),
                     all: &all,
                 };
-                let top = Listed {
-                    anchor: Arc::new(Anchor::new(top, 0)),
-                    names: vec![PathBuf::new()],
-                };
-                rayon::scope(|scope| walk.directory(scope, &top, 0));
+                walk::directories(top, &walk);
             }
             Err(error) => all.unreadable(root, &error),
         }
@@ -234,49 +229,25 @@ struct Walk<'a> {
     all: &'a Borrowers,
 }
 
-/// Directories to list next, relative to the root, and the descriptor that they are opened from.
-struct Listed {
-    anchor: Arc<Anchor>,
-    names: Vec<PathBuf>,
-}
-
-impl<'a> Walk<'a> {
-    fn directory<'b: 'a>(&'b self, scope: &Scope<'a>, above: &Listed, number: usize)
-    where
-        'a: 'b,
-    {
-        let Some(path) = above.names.get(number) else {
-            return;
-        };
+impl Visitor for Walk<'_> {
+    fn visit(&self, directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, Errno> {
         if let Some(why) = self.late() {
-            return self
-                .all
+            self.all
                 .unknown(format!("the search for its borrowers is incomplete: {why}"));
+            return Ok(Vec::new());
         }
-        match above
-            .anchor
-            .open(path)
-            .and_then(|directory| Ok((self.list(&directory, path)?, directory)))
-        {
-            Ok((names, _)) if names.is_empty() => {}
-            Ok((names, directory)) => {
-                let length = path.as_os_str().len();
-                let anchor = if Anchor::are_scarce() {
-                    above.anchor.clone()
-                } else {
-                    Arc::new(Anchor::new(directory, length))
-                };
-                let (all, listed) = (0..names.len(), Listed { anchor, names });
-                spread(scope, all, move |scope, number| {
-                    self.directory(scope, &listed, number);
-                });
-            }
-            // It was removed meanwhile, or something is mounted there.
-            Err(Errno::NOENT | Errno::XDEV) => {}
-            Err(errno) => self.all.unreadable(path, &errno.into()),
-        }
+        self.list(directory, path)
     }
 
+    fn failed(&self, path: &Path, errno: Errno) {
+        // It was removed meanwhile, or something is mounted there.
+        if !matches!(errno, Errno::NOENT | Errno::XDEV) {
+            self.all.unreadable(path, &errno.into());
+        }
+    }
+}
+
+impl Walk<'_> {
     /// Lists a directory, records what borrows there, and returns the directories to walk next.
     fn list(&self, directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, Errno> {
         if rustix::fs::fstat(directory)?.st_dev != self.device {
@@ -424,22 +395,6 @@ impl<'a> Walk<'a> {
             (self.began.elapsed().saturating_mul(PART) > self.stop.limit())
                 .then_some("it took too long, raise `run.deadline`")
         })
-    }
-}
-
-/// Returns the type of a directory's entry; none if the entry was removed meanwhile.
-fn kind_of(directory: &OwnedFd, entry: &RawDirEntry<'_>) -> Result<Option<FileType>, Errno> {
-    if entry.file_type() != FileType::Unknown {
-        return Ok(Some(entry.file_type()));
-    }
-    match rustix::fs::statat(
-        directory,
-        entry.file_name(),
-        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
-    ) {
-        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno),
     }
 }
 

@@ -42,6 +42,30 @@ pub struct Context<'a> {
     pub due: &'a (dyn Fn(&Worktree) -> bool + Sync),
 }
 
+impl Context<'_> {
+    /// Returns whether this tree is to be explained.
+    pub fn explains(&self, tree: &Worktree) -> bool {
+        match &self.around.explained {
+            Explained::None => false,
+            Explained::One(admin) => *admin == tree.admin,
+            Explained::All => true,
+        }
+    }
+}
+
+/// The trees that are to be explained. All of such a tree is inspected, even if less shows that it
+/// stays: so the class of a young tree is known, and what a locked one contains.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Explained {
+    /// As in a run: no tree.
+    #[default]
+    None,
+    /// The tree with this admin directory.
+    One(VolumePath),
+    /// Every tree.
+    All,
+}
+
 /// What the survey of a repo's trees needs to know of the rest of the volume.
 #[derive(Debug, Clone, Default)]
 pub struct VolumeContext {
@@ -57,6 +81,8 @@ pub struct VolumeContext {
     /// Whether the volume was made to look old by touching its files. That moves their change
     /// times, so those don't count.
     pub touched: bool,
+    /// The trees that are to be explained.
+    pub explained: Explained,
 }
 
 impl VolumeContext {

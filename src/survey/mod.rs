@@ -19,6 +19,7 @@ pub mod checkout;
 pub mod committed;
 pub mod context;
 pub mod damage;
+pub mod discover;
 mod doubt;
 mod elsewhere;
 pub mod extensions;

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,8 @@ use std::sync::{Arc, OnceLock};
 const FIRST_NAMESPACE: &str = "pid:[4026531836]";
 /// What the kernel appends to the path of a deleted file.
 const DELETED: &[u8] = b" (deleted)";
+/// Processes in one tree that are described.
+const TOLD: usize = 20;
 /// Ancestors of a process that are followed, at most.
 const DEEPEST: usize = 64;
 
@@ -52,6 +55,12 @@ struct Use {
     how: &'static str,
 }
 
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {}) {}", self.name, self.pid, self.how)
+    }
+}
+
 impl Processes {
     /// Returns the processes without our own callers, for a command that somebody runs by hand.
     pub fn but_callers() -> Self {
@@ -78,7 +87,22 @@ impl Processes {
             .range(tree.relative().to_owned()..)
             .next()
             .filter(|(path, _)| path.starts_with(tree.relative()))?;
-        Some(format!("{} (pid {}) {}", used.name, used.pid, used.how))
+        Some(used.to_string())
+    }
+
+    /// Describes every process that is seen at work in the tree, up to [`TOLD`] of them.
+    pub fn all_at_work(&self, tree: &VolumePath) -> Vec<String> {
+        let found = self.of(tree);
+        let inside = found
+            .used
+            .range(tree.relative().to_owned()..)
+            .take_while(|(path, _)| path.starts_with(tree.relative()));
+        let by_pid: BTreeMap<u32, &Use> = inside.map(|(_, used)| (used.pid, used)).collect();
+        by_pid
+            .values()
+            .take(TOLD)
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Returns whether nobody can be at work on the volume unseen: it is on a local file system,

@@ -235,7 +235,10 @@ pub fn walk<'a>(
 }
 
 /// Returns the commits in the reflog of the tree's own branch, which outlives the tree.
-fn shared_log(admin: &VolumePath, branch: Option<&str>, stop: &Stop) -> io::Result<Vec<Oid>> {
+///
+/// # Errors
+/// It can't be read.
+pub fn shared_log(admin: &VolumePath, branch: Option<&str>, stop: &Stop) -> io::Result<Vec<Oid>> {
     let Some(branch) = branch else {
         return Ok(Vec::new());
     };

@@ -13,6 +13,7 @@ use crate::config::policy;
 use crate::facts::repo::{Leftover, LeftoverKind, Repo};
 use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
+use crate::fs::humanize::natural_paths;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -118,7 +119,7 @@ impl RepoSurvey<'_> {
         };
         let mut worktrees = side_by_side(&admins.iter().collect::<Vec<_>>(), self.stop, look)
             .map_err(|error| self.odd(&error))?;
-        worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
+        worktrees.sort_by(|a, b| natural_paths(&a.path, &b.path).then_with(|| a.id.cmp(&b.id)));
         Ok(worktrees)
     }
 

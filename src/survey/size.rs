@@ -38,6 +38,11 @@ pub fn size(paths: &[VolumePath], stop: &Stop) -> io::Result<Size> {
     first_problem(size, problems)
 }
 
+/// Measures the same until it is time to stop. What could not be inspected counts as nothing.
+pub fn readable(paths: &[VolumePath], stop: &Stop) -> Size {
+    sum_up(None, paths, true, Some(stop)).size
+}
+
 fn first_problem<T>(what: T, problems: Vec<String>) -> io::Result<T> {
     problems
         .into_iter()

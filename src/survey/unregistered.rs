@@ -2,6 +2,7 @@
 
 use crate::config::policy;
 use crate::facts::worktree::{Unregistered, UnregisteredKind};
+use crate::fs::humanize::natural_paths;
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
@@ -48,11 +49,11 @@ pub(super) fn directories(
             kind,
         })
     });
-    outermost(
-        found
-            .filter(|directory| is_tree(directory.kind) || !around(&directory.path))
-            .collect(),
-    )
+    let mut found: Vec<Unregistered> = found
+        .filter(|directory| is_tree(directory.kind) || !around(&directory.path))
+        .collect();
+    found.sort_by(|a, b| natural_paths(&a.path, &b.path));
+    outermost(found)
 }
 
 /// Leaves out what is inside another finding, if roots differ in depth. What is in a tree belongs

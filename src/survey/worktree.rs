@@ -9,7 +9,7 @@ use super::lock_reason::holders;
 use super::moves::{self, Moves};
 use super::{doubt, nested, reach, size};
 use crate::facts::repo::LeftoverKind;
-use crate::facts::worktree::{DeadLock, State, Worktree};
+use crate::facts::worktree::{ActiveFrom, DeadLock, State, Worktree};
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -64,6 +64,7 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
         dead_lock: None,
         in_progress: Vec::new(),
         active: DateTime::UNIX_EPOCH,
+        active_from: ActiveFrom::Nothing,
         worked_in: false,
         in_use: None,
         missing_since: None,
@@ -78,9 +79,10 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
         Ok((mut tree, listed)) => {
             tree.state =
                 state(context, &mut tree, &listed).unwrap_or_else(|error| unknown("look", &error));
-            if matches!(tree.state, State::Looked(_)) && (context.due)(&tree) {
+            let whole = context.explains(&tree) || (context.due)(&tree);
+            if matches!(tree.state, State::Looked(_)) && whole {
                 look_whole(context, &mut tree, &listed)
-                    .unwrap_or_else(|error| tree.state = unknown("look", &error));
+                    .unwrap_or_else(|error| tree.state = not_looked(context, &tree, &error));
             }
             if context.measured && matches!(tree.state, State::NotLooked | State::Looked(_)) {
                 tree.bytes = measured(&tree, context.stop);
@@ -136,7 +138,9 @@ fn registration(
     tree.locked = line("locked", listed.read("locked", LINE_CAP))?;
     tree.dead_lock = dead_lock(context, &tree, listed)?;
     tree.in_progress = in_progress(context, &tree, listed)?;
-    (tree.active, tree.worked_in) = active(listed, context.stop)?;
+    let (signs, worked_in) = active(listed, context.stop)?;
+    note(&mut tree, signs);
+    tree.worked_in = worked_in;
     let at_once = listed.stat(MISSING_AT_ONCE)?;
     tree.missing_at_once = at_once.is_some();
     tree.missing_since = at_once
@@ -229,18 +233,29 @@ fn in_progress(
 /// # Errors
 /// Something is there and can't be read.
 pub fn activity(admin: &VolumePath, stop: &Stop) -> io::Result<DateTime<Utc>> {
-    Ok(active(&Listed::of(admin)?, stop)?.0)
+    Ok(active(&Listed::of(admin)?, stop)?.0.0)
 }
 
-/// Returns the same, and whether HEAD's reflog records a commit.
-fn active(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
-    let (mut newest, worked) = log_time(listed, stop)?;
+/// A time at which a tree was active, and how that shows.
+type Sign = (DateTime<Utc>, ActiveFrom);
+
+/// Notes a sign of activity if it is the newest.
+fn note(tree: &mut Worktree, (at, from): Sign) {
+    if at > tree.active {
+        (tree.active, tree.active_from) = (at, from);
+    }
+}
+
+/// Returns the newest sign, and whether HEAD's reflog records a commit.
+fn active(listed: &Listed, stop: &Stop) -> io::Result<(Sign, bool)> {
+    let (moved, worked) = log_time(listed, stop)?;
+    let mut newest = (moved, ActiveFrom::Reflog);
     for name in ACTIVE {
-        newest = newest.max(
-            listed
-                .stat(name)?
-                .map_or(DateTime::UNIX_EPOCH, |stat| written(&stat)),
-        );
+        if let Some(written) = listed.stat(name)?.map(|stat| written(&stat))
+            && written > newest.0
+        {
+            newest = (written, ActiveFrom::Registration(name));
+        }
     }
     Ok((newest, worked))
 }
@@ -314,14 +329,27 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     if let Some(why) = not_ours(place, &tree.admin)? {
         return Ok(State::Unknown(why));
     }
-    if is_settled(context, tree) {
+    if !is_settled(context, tree) {
+        tree.in_use = context.around.processes.at_work(place);
+        if tree.in_use.is_none() {
+            return registered.look(tree);
+        }
+    }
+    if !context.explains(tree) {
         return Ok(State::NotLooked);
     }
-    tree.in_use = context.around.processes.at_work(place);
-    if tree.in_use.is_some() {
-        return Ok(State::NotLooked);
+    // Whatever its contents are, the tree stays.
+    Ok(registered.look(tree).unwrap_or(State::NotLooked))
+}
+
+/// Returns the state of a tree that could not be inspected whole. One that stays anyway stays for
+/// that reason.
+fn not_looked(context: &Context<'_>, tree: &Worktree, error: &io::Error) -> State {
+    if is_settled(context, tree) || tree.in_use.is_some() {
+        State::NotLooked
+    } else {
+        unknown("look", error)
     }
-    registered.look(tree)
 }
 
 /// Returns where the tree should be, or why it may not be there.
@@ -382,7 +410,7 @@ impl Registered<'_> {
             .extend(nested::held(&tree.admin, self.listed, context.stop)?);
         (contents.unreached, contents.stashed) = (unreached, stashed);
         contents.place = Some(self.place);
-        tree.active = tree.active.max(dirty_active);
+        note(tree, dirty_active);
         Ok(State::Looked(Box::new(contents)))
     }
 

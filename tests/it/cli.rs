@@ -262,6 +262,12 @@ fn the_report_goes_where_it_was_sent() {
         file.to_str().unwrap(),
     ]);
     assert!(ran.code == 0 && ran.out.is_empty(), "{ran:?}");
+    let told = [
+        ": Freed ",
+        &format!("The report is in `{}`.\n", file.display()),
+    ];
+    assert!(told.iter().all(|told| ran.err.contains(told)), "{ran:?}");
+    assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
     let report: RunReport = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(
         (report.schema.as_str(), report.totals.reaped),
@@ -279,20 +285,62 @@ fn the_report_goes_where_it_was_sent() {
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o644, "others may read it");
-    let ran = world.treewarden(&[
-        "run",
-        "--output",
-        world.beside("nowhere/report.txt").to_str().unwrap(),
-    ]);
-    assert!(
-        ran.code == 1
-            && ran.err.contains("nowhere/report.txt")
-            && ran.err.contains("the run itself is done"),
-        "{ran:?}"
-    );
     let json: serde_json::Value =
         serde_json::from_str(&world.treewarden(&["report", "--format", "json"]).out).unwrap();
     assert_eq!(json["schema"], "treewarden.report/1");
+}
+
+#[test]
+fn a_report_that_can_not_be_written_is_noticed_before_the_run() {
+    let world = World::new();
+    work(&world, "acme/shop");
+    let before = snapshot(&world.root);
+    let file = world.beside("file");
+    write(&file, "a file");
+    for bad in [
+        "nowhere/report.txt",
+        "scratch",
+        "file/report.txt",
+        "scratch/..",
+    ] {
+        let path = world.beside(bad);
+        for typed in ["run", "report"] {
+            let ran = world.treewarden(&[typed, "--output", path.to_str().unwrap()]);
+            let told = format!("failed to write `{}`: ", path.display());
+            assert!(ran.code == 2 && ran.err.contains(&told), "{ran:?}");
+            assert!(
+                ran.err.contains("; nothing was done: give --output"),
+                "{ran:?}"
+            );
+        }
+    }
+    same("the volume", &snapshot(&world.root), &before);
+    // A file that is there stays as it is until the report replaces it.
+    write(&file, "the old one");
+    let ran = world.treewarden(&["run", "--repo", "x", "--output", file.to_str().unwrap()]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "the old one");
+}
+
+#[test]
+fn short_names_do_as_the_long_ones() {
+    let world = World::new();
+    let shop = work(&world, "acme/shop");
+    let before = [snapshot(&shop.path), snapshot(&world.at("worktrees"))];
+    let report = world.pass(0, &["run", "-n"]);
+    assert!(report.run.dry_run);
+    same("the repo", &snapshot(&shop.path), &before[0]);
+    same("its trees", &snapshot(&world.at("worktrees")), &before[1]);
+    for (short, long) in [
+        (["worktree", "ls"], ["worktree", "list"]),
+        (["rescue", "ls"], ["rescue", "list"]),
+    ] {
+        let [short, long] = [short, long].map(|typed| world.treewarden(&typed));
+        assert_eq!((short.code, &short.out), (0, &long.out));
+    }
+    let ran = world.treewarden(&["worktree", "rm", "acme/shop", "fresh"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!world.at("worktrees/acme__shop/fresh").exists());
 }
 
 #[test]
@@ -335,6 +383,8 @@ fn the_past_is_told_and_a_torn_line_is_skipped() {
         .treewarden(&["history", "--format", "json", "--last", "1"])
         .history();
     assert_eq!((last.len(), &last[0].run.id), (1, &expected[2].0));
+    let all = world.treewarden(&["history", "--format", "json", "--last", "0"]);
+    assert_eq!(all.history().len(), 3, "0 is all");
 }
 
 #[test]
@@ -472,9 +522,31 @@ fn the_demo_shows_a_whole_night() {
         .count(),
         1
     );
-    let again = world.treewarden(&["demo", "--at", place.to_str().unwrap()]);
-    assert!(
-        again.code != 0 && again.err.contains("failed to build the sample volume"),
-        "{again:?}"
-    );
+}
+
+#[test]
+fn the_demo_replaces_nothing() {
+    let world = World::unprepared();
+    write(&world.beside("mine/treewarden.yaml"), "precious\n");
+    write(&world.beside("mine.txt"), "precious\n");
+    std::fs::create_dir(world.beside("empty")).unwrap();
+    std::os::unix::fs::symlink("nowhere", world.beside("link")).unwrap();
+    let before = snapshot(&world.beside(""));
+    for there in ["mine", "mine.txt", "empty", "link"] {
+        let place = world.beside(there);
+        let ran = world.treewarden(&["demo", "--at", place.to_str().unwrap()]);
+        assert!(
+            ran.code == 2 && ran.err.contains("is there already"),
+            "{there}: {ran:?}"
+        );
+    }
+    let mut after = snapshot(&world.beside(""));
+    let is_top = |path: &std::path::Path| path.as_os_str().is_empty();
+    after.retain(|path, _| before.contains_key(path) && !is_top(path));
+    let before = before
+        .into_iter()
+        .filter(|(path, _)| !is_top(path))
+        .collect();
+    same("everything", &after, &before);
+    assert!(!world.beside("nowhere").exists());
 }

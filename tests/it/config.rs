@@ -31,7 +31,7 @@ fn refused_with(lines: &str) -> String {
 }
 
 /// Returns the example with every optional key uncommented.
-fn example_with_all_keys() -> String {
+pub(crate) fn example_with_all_keys() -> String {
     let is_key = |rest: &str| {
         rest.starts_with("- {")
             || rest
@@ -205,7 +205,7 @@ fn the_commented_example_shows_every_key() {
         (repo.worktrees.max_trees, repo.worktrees.max_bytes)
     };
     assert_eq!(caps(&policy.repos[0]), (Some(20), Some(40 * GIB)));
-    assert_eq!(policy.caches.len(), 3);
+    assert_eq!(policy.caches.len(), 4);
     let alerts = policy.alerts;
     assert!(
         alerts.pushgateway.is_some() && alerts.alertmanager.is_some() && alerts.textfile.is_some()

@@ -338,13 +338,7 @@ fn only_our_own_style_and_script_may_run() {
 /// Returns the words that the text report has about this run: numbers, names, reasons, but not what
 /// only serves the text's layout.
 fn told(report: &RunReport) -> Vec<String> {
-    let text = text::render(
-        report,
-        Look {
-            width: 120,
-            colour: false,
-        },
-    );
+    let text = text::render(report, Look::terminal(120));
     // Bars, shortened names and "N more" belong to the text report alone.
     let own = |word: &str| {
         word.contains(['█', '░', '▲', '…']) || ["more", "ten", "largest"].contains(&word)
@@ -380,13 +374,7 @@ fn all_that_the_text_tells_is_in_it() {
         assert!(
             missing.is_empty(),
             "{missing:?} of\n{}",
-            text::render(
-                &report,
-                Look {
-                    width: 120,
-                    colour: false
-                }
-            )
+            text::render(&report, Look::terminal(120))
         );
         for tree in report.worktrees() {
             let path = words::below(&report.volume.root, &tree.path);

@@ -5,6 +5,7 @@
 pub(crate) mod nights;
 
 use super::state_files::a_journal;
+use super::support::terminal::without_colours;
 use chrono::TimeDelta;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -28,7 +29,7 @@ pub(crate) fn golden(name: &str, is: &str) {
     assert!(is == should, "{} differs; it now is:\n{is}", path.display());
 }
 
-fn all() -> Vec<RunReport> {
+pub(crate) fn all() -> Vec<RunReport> {
     vec![
         nights::rich(),
         nights::idle(),
@@ -47,14 +48,14 @@ fn a_rich_night() {
 fn a_rich_night_on_a_narrow_terminal() {
     golden(
         "rich-80.txt",
-        &text::render(
-            &nights::rich(),
-            Look {
-                width: 80,
-                colour: false,
-            },
-        ),
+        &text::render(&nights::rich(), Look::terminal(80)),
     );
+}
+
+#[test]
+fn a_rich_night_on_half_a_terminal() {
+    let text = text::render(&nights::rich(), Look::terminal(40));
+    golden("rich-40.txt", &text);
 }
 
 #[test]
@@ -102,14 +103,7 @@ fn the_history_of_some_nights() {
     }
     golden(
         "history.txt",
-        &history::render(
-            &runs,
-            1,
-            Look {
-                width: 80,
-                colour: false,
-            },
-        ),
+        &history::render(&runs, 1, Look::terminal(80)),
     );
     assert_eq!(history::render(&[], 0, Look::PLAIN), "No runs yet.\n");
 }
@@ -257,27 +251,13 @@ fn the_worst_alert_comes_first() {
     assert!(severities.is_sorted_by(|a, b| a >= b), "{severities:?}");
 }
 
-/// Removes the colours (`ESC [ digits ; digits m`), the only escape codes that are allowed.
-fn without_colours(text: &str) -> String {
-    let mut rest = text.split("\u{1b}[");
-    let mut plain = rest.next().unwrap_or_default().to_owned();
-    for part in rest {
-        let after = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
-        plain += after.strip_prefix('m').unwrap_or("\u{1b}");
-    }
-    plain
-}
-
 #[test]
 fn no_name_steers_a_terminal() {
     let hostile = |c: char| {
         (c.is_control() && c != '\n') || "\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}".contains(c)
     };
     for width in [0, 40, 80, 100, 1000] {
-        let plain = Look {
-            width,
-            colour: false,
-        };
+        let plain = Look::terminal(width);
         for report in all() {
             let runs = [report];
             let texts = [
@@ -288,16 +268,16 @@ fn no_name_steers_a_terminal() {
                 text::render(
                     &runs[0],
                     Look {
-                        width,
                         colour: true,
+                        ..plain
                     },
                 ),
                 history::render(
                     &runs,
                     0,
                     Look {
-                        width,
                         colour: true,
+                        ..plain
                     },
                 ),
             ]) {
@@ -324,11 +304,14 @@ fn no_line_ends_in_blanks_and_none_is_wider_than_its_words_need() {
         let text = text::render(&report, Look::PLAIN);
         assert!(!text.contains(" \n") && !text.contains("\n\n\n"), "{text}");
     }
-    let text = text::render(&nights::rich(), Look::PLAIN);
-    assert!(
-        text.lines().all(|line| line.chars().count() <= 100),
-        "{text}"
-    );
+    for (report, width) in all()
+        .iter()
+        .flat_map(|it| [40, 80, 100].map(|width| (it, width)))
+    {
+        let text = text::render(report, Look::terminal(width));
+        let wide = super::terminal::too_wide(&text, width);
+        assert_eq!(wide, [""; 0], "{width}: {text}");
+    }
 }
 
 #[test]

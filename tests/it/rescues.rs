@@ -1261,3 +1261,60 @@ fn a_large_file_takes_no_memory_on_its_way_there_and_back() {
         "MiB: {night} to rescue, {back} to restore, {packed} from a pack"
     );
 }
+
+#[test]
+fn a_patch_brings_the_files_back() {
+    let world = World::new();
+    let shop = shop(&world);
+    let tree = shop.tree("nasty");
+    nasty(&tree);
+    tree.age(31.0);
+    world.night();
+    let id = only(&world);
+    let before = snapshot(&world.root);
+    let program = env!("CARGO_BIN_EXE_treewarden");
+    let patch = world.beside("work.patch");
+    let typed = format!(
+        "exec {program} rescue show {id} --patch >{}",
+        patch.display()
+    );
+    let ran = world.program("sh", &["-c", &typed]);
+    assert!(ran.code == 0 && ran.err.is_empty(), "{ran:?}");
+    same("the volume", &snapshot(&world.root), &before);
+    // Applied to what was checked out, it is the very tree that was rescued.
+    let at = world.beside("again");
+    let head = git(&shop.path, 0.0, &["rev-parse", &format!("{id}^1")]);
+    git(
+        &shop.path,
+        0.0,
+        &[
+            "worktree",
+            "add",
+            "-q",
+            "--detach",
+            at.to_str().unwrap(),
+            head.trim(),
+        ],
+    );
+    let apply = [
+        "apply",
+        "--cached",
+        "--whitespace=nowarn",
+        patch.to_str().unwrap(),
+    ];
+    git(&at, 0.0, &apply);
+    let written = git(&at, 0.0, &["write-tree"]);
+    assert_eq!(
+        written,
+        git(&at, 0.0, &["rev-parse", &format!("{id}^{{tree}}")])
+    );
+    // A reader that has seen enough is no failure.
+    let typed = format!("{program} rescue show {id} --patch | head -c 1");
+    let ran = world.program("sh", &["-c", &typed]);
+    assert!(
+        ran.code == 0 && ran.out == "d" && ran.err.is_empty(),
+        "{ran:?}"
+    );
+    let ran = world.treewarden(&["rescue", "show", &id, "--patch", "--format", "json"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+}

@@ -4,6 +4,7 @@
 //! `real.rs` tests with the programs that a cluster runs: Prometheus, Pushgateway, node-exporter,
 //! Alertmanager.
 
+mod check;
 mod dashboard;
 mod real;
 mod whole;

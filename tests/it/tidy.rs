@@ -726,8 +726,8 @@ fn every_exit_code_is_told_in_help_and_readme() {
         "{codes}"
     );
     assert!(
-        help.contains("config/treewarden.yaml"),
-        "--help names the example config"
+        help.contains("/etc/treewarden/treewarden.yaml"),
+        "--help says where the config is"
     );
     let readme = read("README.md");
     let rows: Vec<String> = readme

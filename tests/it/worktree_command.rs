@@ -575,7 +575,7 @@ fn a_list_tells_what_the_night_would_do() {
     // Listing needs no lock.
     let held = world.hold("acme__shop");
     let before = snapshot(&world.root);
-    let json = world.treewarden(&["worktree", "list", "--format", "json"]);
+    let json = world.treewarden(&["worktree", "list", "--quick", "--format", "json"]);
     let listing: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(
         (json.code, &listing["schema"]),
@@ -606,7 +606,7 @@ fn a_list_tells_what_the_night_would_do() {
         found.insert(name, format!("{verdict}{class}{because}"));
     }
     same("the list", &found, &expected);
-    let text = world.treewarden(&["worktree", "list", "acme/shop"]);
+    let text = world.treewarden(&["worktree", "list", "acme/shop", "--quick"]);
     let line = text
         .out
         .lines()
@@ -621,9 +621,14 @@ fn a_list_tells_what_the_night_would_do() {
             "acme/shop",
             "landed",
             "landed",
-            "reap",
+            "-",
             "2",
             "days",
+            "goes",
+            "with",
+            "the",
+            "next",
+            "run:",
             "merged"
         ]
     );

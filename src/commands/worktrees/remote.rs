@@ -196,7 +196,7 @@ impl Remote<'_> {
         };
         let refs = || private.refs(false, self.stop, self.limit);
         let (shallow, before) = (private.shallow()?, refs().map_err(failed())?);
-        git.run(&FETCH).map_err(failed())?;
+        git.watched(&FETCH).map_err(failed())?;
         let after = refs().map_err(failed())?;
         let still = self.locked.lock.still_held();
         still.map_err(|error| WorkError::Lock(self.repo.name.clone(), Box::new(error)))?;

@@ -13,6 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// Opens a file with these options. A link in its place is not followed.
 ///
@@ -23,6 +24,19 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     own(options
         .custom_flags(careful.bits().cast_signed())
         .open(path)?)
+}
+
+/// Creates a file with these bytes, for our own user alone.
+///
+/// # Errors
+/// `AlreadyExists`, or it can't be written and doesn't exist, or it may not survive a crash.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = directory_of(path);
+    let mut file = NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    File::open(directory)?.sync_all()
 }
 
 /// Replaces a file by one with these bytes, or creates it.
@@ -41,19 +55,39 @@ pub fn replace_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let directory = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    // Whoever can access the directory may read it, like any other file there.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let mut file = tempfile::Builder::new()
-        .permissions(mode)
-        .tempfile_in(directory)?;
+    let mut file = draft(path)?;
     write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    File::open(directory)?.sync_all()
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// Checks that [`replace`] could write the file, and changes nothing.
+///
+/// # Errors
+/// Why it could not.
+pub fn can_replace(path: &Path) -> io::Result<()> {
+    if path.is_dir() || path.file_name().is_none() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    // The cause alone: it is not about the draft's own name.
+    let draft = draft(path).map_err(|error| io::Error::from(error.kind()))?;
+    draft.close()
+}
+
+/// Creates the draft that will replace the file.
+fn draft(path: &Path) -> io::Result<NamedTempFile> {
+    // Whoever can access the directory may read it, like any other file there.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let mut draft = tempfile::Builder::new();
+    draft.permissions(mode).tempfile_in(directory_of(path))
+}
+
+/// Returns the directory that contains a file.
+fn directory_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

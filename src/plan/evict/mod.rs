@@ -30,7 +30,7 @@ mod used;
 mod wanted;
 
 pub use shortlist::{AgeBucket, LruShortlist, Sifted};
-pub use used::{in_use, last_use, name};
+pub use used::{in_use, last_use, name, name_one};
 pub use wanted::{Wanted, calm, wanted, with_budgets};
 
 use crate::config::policy::InUse;
@@ -384,8 +384,13 @@ fn rank(unit: &Unit) -> impl Ord + '_ {
     )
 }
 
+/// Returns whether one unit goes before another.
+pub fn precedes(one: &Unit, other: &Unit) -> bool {
+    rank(one).lt(&rank(other))
+}
+
 /// Returns why the unit stays, whatever is wanted: somebody needs it, or may.
-fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
+pub fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
     if in_use(unit) && policy == InUse::Keep {
         return Some(IN_USE.into());
     }

@@ -17,7 +17,8 @@ pub fn name(caches: &mut [Cache], names: &Names) {
     }
 }
 
-pub(super) fn name_one(unit: &mut Unit, names: &Names) {
+/// Notes it on one unit.
+pub fn name_one(unit: &mut Unit, names: &Names) {
     let namings = unit
         .packages
         .iter()

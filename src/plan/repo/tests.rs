@@ -4,7 +4,7 @@ use super::*;
 use crate::config::policy::{Age, Worktrees};
 use crate::facts::repo::{Leftover, Store};
 use crate::facts::rescue::Own;
-use crate::facts::worktree::{Contents, Landed};
+use crate::facts::worktree::{ActiveFrom, Contents, Landed};
 use crate::plan::gc::{GcAction, Step};
 use std::path::Path;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ pub(in crate::plan) fn tree(idle_hours: i64, state: State) -> Worktree {
         dead_lock: None,
         in_progress: Vec::new(),
         active: now() - TimeDelta::hours(idle_hours),
+        active_from: ActiveFrom::Reflog,
         worked_in: true,
         in_use: None,
         missing_since: None,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::policy::Keep;
-use crate::facts::worktree::Landed;
+use crate::facts::worktree::{ActiveFrom, Landed};
 use crate::fs::volume_path::VolumePath;
 use crate::plan::reason::NO_DEFAULT_BRANCH;
 use std::path::Path;
@@ -44,6 +44,7 @@ fn tree(idle_days: i64, state: State) -> Worktree {
         dead_lock: None,
         in_progress: Vec::new(),
         active: now() - TimeDelta::days(idle_days),
+        active_from: ActiveFrom::Reflog,
         worked_in: true,
         in_use: None,
         missing_since: None,
@@ -552,4 +553,42 @@ fn what_a_verdict_says_of_a_lock_whose_process_is_dead() {
             "its lock is over: process 4299 is dead on this machine, and worktrees.dead_locks is 3 days"
         ]
     );
+}
+
+#[test]
+fn a_reason_names_the_first_five_files() {
+    let dirty: Vec<String> = (1..=7)
+        .map(|number| format!("{number} is untracked"))
+        .collect();
+    let contents = Contents {
+        dirty: dirty.clone(),
+        dirty_count: 9,
+        ..Contents::default()
+    };
+    let tree = tree(40, State::Looked(Box::new(contents)));
+    let Verdict::Reap(work) = verdict(&tree, &policy(), None, now()) else {
+        panic!()
+    };
+    assert_eq!(
+        work.sentences(),
+        [format!("{} and 4 more", dirty[..5].join(", "))]
+    );
+}
+
+/// The time at which a tree goes is the first at which the verdict says so.
+#[test]
+fn a_tree_goes_from_the_time_at_which_the_verdict_changes() {
+    let clean = || State::Looked(Box::default());
+    let from = |tree: &Worktree, busy| goes_from(tree, &policy(), busy, now());
+    let days = |tree: &Worktree| from(tree, None).map(|from| (from - now()).num_days());
+    assert_eq!(days(&tree(2, clean())), Some(5));
+    assert_eq!(days(&tree(40, clean())), Some(0));
+    assert_eq!(days(&tree(-3, clean())), Some(10));
+    assert_eq!(from(&tree(40, clean()), Some("busy")), None);
+    assert_eq!(days(&tree(40, State::NotLooked)), None);
+    let locked = Worktree {
+        locked: Some(String::new()),
+        ..tree(40, clean())
+    };
+    assert_eq!(days(&locked), None);
 }

@@ -95,7 +95,7 @@ fn cache_row(report: &RunReport, cache: &str, units: &[&Unit]) -> Row {
         Span::new(cache, STRONG).shorten(),
         Span::body(words::count(units.len() as u64, "unit")).right(),
         Span::body(words::size(bytes(units))).right(),
-        Span::body(format!("{}, {}", used(report, units), known_by(units))),
+        Span::body(format!("{}, {}", used(report, units), known_by(units))).wrap(),
     ]
     .into()
 }

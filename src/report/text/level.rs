@@ -63,11 +63,13 @@ struct Bars<'a> {
 impl Bars<'_> {
     fn draw(&self, page: &mut Page, label: &str, share: f64, level: Level) {
         let full = cells(share, self.long);
-        let said = format!(
-            "  {:>5}  {} used, {} free",
-            words::percent(share),
-            words::size(level.used_bytes),
-            words::size(level.free_bytes)
+        let (share_said, bytes) = (
+            format!("  {:>5}", words::percent(share)),
+            format!(
+                "{} used, {} free",
+                words::size(level.used_bytes),
+                words::size(level.free_bytes)
+            ),
         );
         let label = Span::body(format!("{label:<width$}", width = LABEL - 2));
         let bar = [
@@ -75,6 +77,11 @@ impl Bars<'_> {
             Span::new("░".repeat(self.long - full), FAINT),
         ];
         let [used, free] = bar;
+        if page.width() < LABEL + self.long + SAID {
+            page.line(2, &[label, used, free, Span::body(share_said)]);
+            return page.line(LABEL, &[Span::body(bytes)]);
+        }
+        let said = format!("{share_said}  {bytes}");
         page.line(2, &[label, used, free, Span::body(said)]);
     }
 }

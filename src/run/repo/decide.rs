@@ -28,12 +28,26 @@ use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 
+/// Returns why a pass ended, if the repo needed more memory than its share.
+fn over_budget(ended: Ended, budget: Budget) -> Ended {
+    match ended {
+        // libgit2's error doesn't mention the budget.
+        Ended::Failed(why) | Ended::Refused(why)
+            if budget.refusals() > 0 && !why.contains(&budget.exceeded()) =>
+        {
+            Ended::Refused(format!("{}; {why}", budget.exceeded()))
+        }
+        Ended::Failed(why) if budget.refusals() > 0 => Ended::Refused(why),
+        ended => ended,
+    }
+}
+
 /// A repo under its lock (none in a dry run), surveyed and decided on.
 pub(in crate::run) struct Decided {
     pub(super) lock: Option<LockedRepo>,
-    pub(super) shadow: Shadow,
-    pub(super) facts: Repo,
-    pub(super) plan: Plan,
+    pub(in crate::run) shadow: Shadow,
+    pub(in crate::run) facts: Repo,
+    pub(in crate::run) plan: Plan,
     /// Unreadable files that name what a repack must keep.
     pub(super) unread: Vec<String>,
     pub(super) locks: Option<Locks>,
@@ -51,18 +65,19 @@ impl RunContext<'_> {
         around: &VolumeContext,
     ) -> Result<Decided, Ended> {
         let stop = self.stop.within(Budget::of(self.limits.held()));
-        let budget = stop.budget();
-        self.look_at(repo, around, &stop)
-            .map_err(|ended| match ended {
-                // libgit2's error doesn't mention the budget.
-                Ended::Failed(why) | Ended::Refused(why)
-                    if budget.refusals() > 0 && !why.contains(&budget.exceeded()) =>
-                {
-                    Ended::Refused(format!("{}; {why}", budget.exceeded()))
-                }
-                Ended::Failed(why) if budget.refusals() > 0 => Ended::Refused(why),
-                ended => ended,
-            })
+        let looked = self.look_at(repo, around, &stop);
+        looked.map_err(|ended| over_budget(ended, stop.budget()))
+    }
+
+    /// Surveys and decides without the lock, whoever holds it: for a command that only reports.
+    pub(in crate::run) fn decide_unlocked(
+        &self,
+        repo: &policy::Repo,
+        around: &VolumeContext,
+    ) -> Result<Decided, Ended> {
+        let stop = self.stop.within(Budget::of(self.limits.held()));
+        let looked = self.survey(repo, around, None, &stop);
+        looked.map_err(|ended| over_budget(ended, stop.budget()))
     }
 
     fn look_at(
@@ -83,6 +98,17 @@ impl RunContext<'_> {
             self.on_io(stop, || trash.undo(lock, &is_right, stop))
                 .map_err(|error| Ended::Failed(error.to_string()))?;
         }
+        self.survey(repo, around, lock, stop)
+    }
+
+    /// Surveys a repo under its lock, or without it if nothing is to be changed, and decides.
+    fn survey(
+        &self,
+        repo: &policy::Repo,
+        around: &VolumeContext,
+        lock: Option<LockedRepo>,
+        stop: &Stop,
+    ) -> Result<Decided, Ended> {
         let shadow = self.on_io(stop, || Shadow::of(&repo.place, stop))?;
         self.on_io(stop, || survey::damage::prove_whole(&shadow, stop))?;
         let note = AtWork::of(&self.policy.volume.state, &repo.name);

@@ -4,7 +4,7 @@ use crate::git::shadow::Refusal;
 use crate::lock::LockError;
 
 /// Why a pass over a repo ended early.
-pub(super) enum Ended {
+pub(in crate::run) enum Ended {
     Busy(Option<String>),
     Refused(String),
     Failed(String),

@@ -1,21 +1,22 @@
 //! The contents of a tree: its files compared with HEAD and the index, and the time of the newest
 //! work in it.
 
-use super::{Registered, moment};
+use super::{Registered, Sign, moment, note};
 use crate::facts::rescue::Own;
-use crate::facts::worktree::{Contents, State, Worktree};
+use crate::facts::worktree::{ActiveFrom, Contents, State, Worktree};
+use crate::fs::humanize::natural_paths;
 use crate::fs::openat::Listed;
 use crate::fs::volume_path::VolumePath;
 use crate::survey::context::Context;
 use crate::survey::known::{Change, Known};
 use crate::survey::nested;
 use crate::survey::tree::Listing;
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use std::io;
 use std::path::PathBuf;
 
-/// Dirty files that a row names.
-const NAMED: usize = 5;
+/// Dirty files that are named.
+const NAMED: usize = 20;
 
 /// Compares HEAD, index and files, and finds when the newest dirty file was written. `unsaved` is
 /// whether a rescue is needed anyway.
@@ -23,7 +24,7 @@ pub(super) fn contents(
     of: &Registered<'_>,
     tree: &Worktree,
     unsaved: bool,
-) -> io::Result<(Contents, DateTime<Utc>)> {
+) -> io::Result<(Contents, Sign)> {
     let (context, place) = (of.context, &of.place);
     let known = Known::of(context.stop, context.objects, context.repo, tree)?;
     let listing = known.list_outside(place, of.listed)?;
@@ -71,7 +72,7 @@ pub(super) fn look_whole(
     contents
         .blockers
         .extend(nested::held(&tree.admin, listed, context.stop)?);
-    tree.active = tree.active.max(newest);
+    note(tree, newest);
     Ok(())
 }
 
@@ -86,7 +87,7 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     /// Notes in `contents` which files of the listing are work, and what can't be rescued. Returns
     /// when the newest of the work was written.
-    fn note(&self, unsaved: bool, contents: &mut Contents) -> io::Result<DateTime<Utc>> {
+    fn note(&self, unsaved: bool, contents: &mut Contents) -> io::Result<Sign> {
         let Self {
             context,
             known,
@@ -103,6 +104,7 @@ impl Comparison<'_> {
         };
         contents.unreadable.clone_from(&listing.unreadable);
         dirty.dedup_by(|a, b| a.0 == b.0);
+        dirty.sort_by(|a, b| natural_paths(&a.0, &b.0));
         contents.blockers = known.blockers(listing);
         contents.dirty = dirty
             .iter()
@@ -114,28 +116,32 @@ impl Comparison<'_> {
     }
 
     /// Returns when the newest dirty file was written or any file arrived, whichever is later.
-    fn newest(&self, dirty: &[(PathBuf, Change)]) -> DateTime<Utc> {
+    fn newest(&self, dirty: &[(PathBuf, Change)]) -> Sign {
         let listing = self.listing;
         let newest = dirty
             .iter()
-            .filter_map(|(path, _)| listing.files.get(path))
-            .chain(listing.registration.values());
-        let newest = newest.map(|stamp| stamp.mtime).max();
+            .filter_map(|(path, _)| listing.files.get_key_value(path))
+            .chain(&listing.registration);
+        let newest = newest.max_by_key(|(_, stamp)| stamp.mtime);
+        let newest = newest.map(|(path, stamp)| (stamp.mtime, ActiveFrom::Written(path.clone())));
         // A file that is unpacked from an archive or moved here may keep its old mtime; only its
         // ctime, which nobody can set, shows when it came. Linking, chmod and restoring move that
         // too, which only makes the tree stay longer; treewarden itself never does.
         let came = listing
             .files
-            .values()
-            .map(|stamp| stamp.ctime)
-            .max()
-            .filter(|_| !self.context.around.touched);
+            .iter()
+            .max_by_key(|(_, stamp)| stamp.ctime)
+            .filter(|_| !self.context.around.touched)
+            .map(|(path, stamp)| (stamp.ctime, ActiveFrom::Arrived(path.clone())));
         // A time that is out of range outranks every other file's: then it is unknown how idle the
         // tree is.
-        newest
-            .max(came)
-            .map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| {
-                moment(seconds, nanos)
-            })
+        [came, newest]
+            .into_iter()
+            .flatten()
+            .max_by_key(|(at, _)| *at)
+            .map_or(
+                (DateTime::UNIX_EPOCH, ActiveFrom::Nothing),
+                |((seconds, nanos), from)| (moment(seconds, nanos), from),
+            )
     }
 }

@@ -424,3 +424,24 @@ fn a_secure_address_is_called_when_its_authority_is_trusted() {
     );
     assert_eq!(plain.heard(), []);
 }
+
+#[test]
+#[ignore = "needs prometheus-pushgateway and prometheus-alertmanager"]
+fn a_probe_is_answered_and_leaves_nothing_behind() {
+    let world = World::new();
+    world.repo("acme/shop");
+    let config = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n";
+    let (gateway, manager) = (pushgateway(&world), alertmanager(&world, config));
+    let alerts = format!(
+        "pushgateway: '{}', alertmanager: '{}'",
+        gateway.1, manager.1
+    );
+    world.set("alerts", &alerts);
+    let ran = world.treewarden(&["check", "--probe"]);
+    let answers = ran.out.matches("it answers").count();
+    assert_eq!((ran.code, answers), (0, 2), "{ran:?}");
+    let pushed = get(&format!("{}/metrics", gateway.1)).unwrap();
+    assert_eq!(pushed.matches("push_time_seconds{").count(), 0, "{pushed}");
+    let alerts = get_json(&format!("{}/api/v2/alerts", manager.1));
+    assert_eq!(alerts, serde_json::json!([]));
+}
