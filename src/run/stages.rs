@@ -69,7 +69,7 @@ impl<'a> Stages<'a> {
         }
         let of_cache = |outside: &&Outside| Some(&outside.volume) == cache.outside.as_ref();
         let mut groups = self.elsewhere().into_iter();
-        let group = groups.find(|group| group.iter().any(|it| of_cache(it)));
+        let group = groups.find(|group| group.iter().any(&of_cache));
         let none = report::Eviction::default();
         if let Some(group) = group
             && let Some(first) = group.first()

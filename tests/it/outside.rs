@@ -183,6 +183,9 @@ fn what_was_not_prepared_stays() {
         "or was never prepared; mount it, or run `treewarden init --outside`",
     );
     assert!(!state(&world).exists());
+    // Nobody looks into JSON for it.
+    let told = world.treewarden(&["run"]).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("models: `") && told.contains("init --outside`"), "{told}");
     let checked = world.treewarden(&["check"]);
     assert!(
         checked.code == 3 && checked.out.contains("init --outside"),
@@ -201,6 +204,29 @@ fn what_was_not_prepared_stays() {
     );
     world.night();
     assert_eq!(names(&models), ["b", "c"]);
+    // It is no volume's state directory, which would stand in the way of a volume there.
+    let ran = world.treewarden(&["init", world.beside("far").to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn a_unit_outside_is_explained() {
+    let world = World::new();
+    let models = far(&world);
+    let explain = |unit: &str| {
+        let path = models.join(unit);
+        world.treewarden(&["explain", path.to_str().unwrap()])
+    };
+    let unprepared = explain("a");
+    assert!(
+        unprepared.code != 0 && unprepared.err.contains("init --outside"),
+        "{unprepared:?}"
+    );
+    prepare(&world);
+    let (a, b) = (explain("a"), explain("b"));
+    assert!(a.code == 0 && a.out.contains("goes"), "{a:?}");
+    assert!(b.code == 0 && b.out.contains("stays"), "{b:?}");
+    assert_eq!(names(&models), ["a", "b", "c", "d"]);
 }
 
 #[test]
