@@ -2,48 +2,41 @@
 # Builds the image where no registry can be reached, and runs the demo in it as the CronJob's pod would: `cronjobs/image.sh`, as root on a Debian
 # with Rust. What else it needs it installs.
 #
-# The bases of the Containerfile are replaced, nothing else is: Debian by one that debootstrap makes, as slim as the official one; Rust by that
-# one with a C compiler, and this machine's toolchain and crates lent to it. All of it, podman's storage too, stands in target/image: it must
-# never write elsewhere.
+# The bases of the Containerfile are replaced, nothing else is: Debian by one that debootstrap makes; Rust by that one with a C compiler, and this
+# machine's toolchain, crates and target directory lent to it. So what packaging/static.sh has built is not built again, if nothing changed. Without
+# Rust's static library the program is linked to Debian's C library, and built in the container alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
-here=$PWD/target/image
-debian=localhost/debian:trixie rust=localhost/rust:here image=localhost/treewarden:here
-
-.ci/install podman:podman runc:runc debootstrap:debootstrap
-mkdir -p "$here"
-
-engine() { podman --root "$here/storage" --runroot "$here/run" --runtime runc --cgroup-manager cgroupfs "$@"; }
+. packaging/debian.sh
+rust=localhost/rust:here image=localhost/treewarden:here
+crates=${CARGO_HOME:-$HOME/.cargo}
 
 # No network of its own: a build asks for packages by this machine's.
 build() { engine build --quiet --isolation chroot --network host "$@"; }
 
-base() {
-    local root=$here/debian
-    rm -rf "$root"
-    debootstrap --variant=minbase trixie "$root" >"$here/debootstrap.log" || { tail "$here/debootstrap.log"; exit 1; }
-    # What the official slim image lacks, too.
-    printf 'path-exclude /usr/share/%s/*\n' doc groff info lintian linda locale man >"$root/etc/dpkg/dpkg.cfg.d/slim"
-    rm -rf "$root"/usr/share/{doc,groff,info,lintian,linda,locale,man}/* "$root"/var/{cache/apt,lib/apt/lists,log}/*
-    tar -C "$root" -c . | engine import --quiet - "$debian" >/dev/null
-    rm -rf "$root"
-}
-
-engine image exists "$debian" || base
+make_debian
+if binary=$(packaging/static.sh); then
+    built=$PWD/target static="ENV CARGO_BUILD_TARGET=$(basename "${binary%/release/*}")"
+else
+    [ $? = 69 ] || exit 1
+    built=$here/built static=
+    mkdir -p "$built"
+fi
 engine image exists "$rust" || build --tag "$rust" - >/dev/null <<FROM
 FROM $debian
 ENV DEBIAN_FRONTEND=noninteractive
-RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
-ENV PATH=/rust/bin:/usr/sbin:/usr/bin CARGO_HOME=/crates CARGO_NET_OFFLINE=true
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev musl-tools && rm -rf /var/lib/apt/lists/*
+ENV PATH=/rust/bin:/usr/sbin:/usr/bin CARGO_HOME=$crates CARGO_NET_OFFLINE=true
+$static
 FROM
 
 # What an older build left.
 engine image prune --force >/dev/null
 cargo fetch --locked --quiet
 began=$SECONDS
-build --build-arg RUST="$rust" --build-arg DEBIAN="$debian" --tag "$image" --file cronjobs/Containerfile \
-    --volume "$(rustc --print sysroot):/rust:ro" --volume "${CARGO_HOME:-$HOME/.cargo}/registry:/crates/registry" . >/dev/null
+build --build-arg RUST="$rust" --build-arg DEBIAN="$debian" --tag "$image" --file cronjobs/Containerfile --volume "$built:/src/target" \
+    --volume "$(rustc --print sysroot):/rust:ro" --volume "$crates/registry:$crates/registry" . >/dev/null
 echo "built in $((SECONDS - began)) s"
 
 # As in base/cronjob.yaml: no root, no capability, nothing to write to but /tmp; and no network, which the demo has no use for.

@@ -203,6 +203,7 @@ fn look(field: &Field, data: &[u8]) {
     let context = Context {
         repo: &field.repo,
         place: &place,
+        checkout: Some(&place),
         clock: now,
         look_before: now + TimeDelta::days(1),
         is_stale: treewarden::plan::repo::is_stale,

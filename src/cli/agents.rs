@@ -93,8 +93,13 @@ fn under_lock(policy: &Policy, asked: &Exec) -> Result<u8, Exit> {
     let ready = prepare(policy, &request, clock::now).map_err(told)?;
     if request.worktree.is_none() {
         let path = words::plain(&ready.path().display().to_string());
+        let empty = if ready.is_empty() {
+            "; nothing is checked out there: the repo is bare, and --worktree NAME runs in a worktree"
+        } else {
+            ""
+        };
         eprintln!(
-            "treewarden: running in `{path}`, with the lock of {}",
+            "treewarden: running in `{path}`, with the lock of {}{empty}",
             repo.name
         );
     }

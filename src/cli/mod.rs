@@ -28,9 +28,11 @@ mod explain;
 mod hook;
 mod init;
 mod init_outside;
+mod manual;
 mod night;
 mod output;
 mod rescues;
+mod schedule;
 mod schema;
 mod screen;
 mod shard;
@@ -118,6 +120,11 @@ enum Command {
     },
     #[command(flatten)]
     Agents(agents::Agents),
+    /// Run it every night on this machine, by systemd or cron
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
+    #[command(flatten)]
+    Manual(manual::Manual),
 }
 
 #[derive(Debug, Args)]
@@ -281,6 +288,8 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         Command::Rescue(command) => rescues::rescue(&config()?, &command),
         Command::Schema { of } => schema::print_schema(of),
         Command::Agents(command) => command.run(&config()?),
+        Command::Schedule(command) => command.run(cli.config.as_deref()),
+        Command::Manual(command) => command.run(),
     }
 }
 

@@ -6,10 +6,18 @@ use crate::fs::atomic::outside;
 use crate::report::journal;
 use crate::report::{RunReport, html, json, look::Look, nights, text};
 use anstream::eprintln;
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a pipe may be without a reader.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How often a pipe without a reader is tried again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Checks, before anything is done, that the report can be written there.
 pub(super) fn prove_writable(path: &Path) -> Result<(), Exit> {
@@ -58,16 +66,59 @@ pub(super) fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<
 
 /// Writes atomically: a reader sees the old file or the new one. A device or a pipe is written to,
 /// never replaced.
-fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    if is_stream(path) {
-        write(&mut File::create(path)?)
-    } else {
-        outside::replace_with(path, |file| write(file))
+pub(super) fn save(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    match stream(path)? {
+        Some(mut stream) => write(&mut stream),
+        None => outside::replace_with(path, |file| write(file)),
     }
 }
 
+/// Returns whether a report is written to what is there, instead of replacing it.
 pub(super) fn is_stream(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
+    std::fs::metadata(path)
+        .is_ok_and(|there| (!there.is_file() && !there.is_dir()) || is_descriptor(path))
+}
+
+/// Opens a device or a pipe; none if a file is there or nothing is. What is open is judged, and
+/// nothing is truncated. A pipe without a reader doesn't keep a finished run for ever.
+fn stream(path: &Path) -> io::Result<Option<File>> {
+    if !is_stream(path) {
+        return Ok(None);
+    }
+    let careful = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let began = Instant::now();
+    let file = loop {
+        let opened = File::options()
+            .append(true)
+            .custom_flags(careful.bits().cast_signed())
+            .open(path);
+        match opened {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NXIO) => {
+                if began.elapsed() > PATIENCE {
+                    return Err(io::Error::new(error.kind(), "nobody reads from this pipe"));
+                }
+                std::thread::sleep(AGAIN);
+            }
+            opened => break opened?,
+        }
+    };
+    if file.metadata()?.is_file() && !is_descriptor(path) {
+        return Ok(None);
+    }
+    let flags = fcntl_getfl(&file)? - OFlags::NONBLOCK;
+    fcntl_setfl(&file, flags)?;
+    Ok(Some(file))
+}
+
+/// Returns whether the path is a name for one of our own descriptors, as `/dev/stdout` is. A shell
+/// may have opened a file there, and the name itself must not be replaced.
+fn is_descriptor(path: &Path) -> bool {
+    let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
+    directory
+        .is_some_and(|directory| directory == Path::new("/dev") || directory.starts_with("/proc"))
 }
 
 /// Tells a person what the report in the file begins with, and a cluster's log the same.

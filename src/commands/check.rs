@@ -8,7 +8,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git;
 use crate::git::confine;
-use crate::git::shadow::{Refusal, Shadow};
+use crate::git::shadow::{Refusal, Shadow, layout};
 use crate::lock;
 use crate::plan::reason::NO_DEFAULT_BRANCH;
 use crate::report::checks::Check;
@@ -58,11 +58,12 @@ pub fn check(policy: &Policy, file: &Path, stop: &Stop) -> Vec<Check> {
 /// Checks whether a repo can be maintained, and who holds its lock.
 fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Check {
     let what = format!("repo {}", repo.name);
-    if let Err(refusal) = sound(repo, stop) {
-        return Check::bad(what, refusal);
-    }
+    let shadow = match sound(repo, stop) {
+        Ok(shadow) => shadow,
+        Err(refusal) => return Check::bad(what, refusal),
+    };
     match lock::peek(&policy.volume.locks(), &repo.name) {
-        Ok(Ok(())) if lands_nowhere(&repo.place, stop) => {
+        Ok(Ok(())) if lands_nowhere(&shadow, stop) => {
             Check::ok(what, format!("free; {NO_DEFAULT_BRANCH}"))
         }
         Ok(Ok(())) => Check::ok(what, "free"),
@@ -76,7 +77,7 @@ fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Check {
 /// # Errors
 /// [`Refusal`] says why not.
 pub fn sound(repo: &policy::Repo, stop: &Stop) -> Result<Shadow, Refusal> {
-    let shadow = Shadow::of(&repo.place, stop)?;
+    let shadow = Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)?;
     survey::damage::prove_whole(&shadow, stop)?;
     Ok(shadow)
 }
@@ -114,12 +115,10 @@ fn cache(policy: &Policy, cache: &policy::Cache) -> Check {
     }
 }
 
-fn lands_nowhere(place: &VolumePath, stop: &Stop) -> bool {
-    Shadow::of(place, stop).is_ok_and(|shadow| {
-        shadow
-            .open()
-            .is_ok_and(|repo| Upstream::of(&repo, stop).is_none())
-    })
+fn lands_nowhere(shadow: &Shadow, stop: &Stop) -> bool {
+    shadow
+        .open()
+        .is_ok_and(|repo| Upstream::of(&repo, stop).is_none())
 }
 
 fn git(stop: &Stop) -> Check {

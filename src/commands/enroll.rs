@@ -13,13 +13,13 @@ use crate::apply::fill::Fill;
 use crate::apply::ownership::directories;
 use crate::apply::staging::{NewFile, StagingDir, hand_over, put_file, put_loose};
 use crate::commands::worktrees::remote::{Head, of_origin, settings};
-use crate::commands::worktrees::{Claim, Locked, WorkError, is_free};
+use crate::commands::worktrees::{Claim, Locked, WorkError, is_free, shadow};
 use crate::config::policy::{self, Address, Policy};
-use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::GitError;
 use crate::git::private::Private;
+use crate::git::shadow::layout::Layout;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::StillHeld;
 use crate::state::volume;
@@ -98,7 +98,7 @@ pub fn enroll(
             limit,
         };
         let (private, commit) = clone.fetch()?;
-        let shadow = Shadow::of(&tree, stop)
+        let shadow = Shadow::of(&Layout::plain(&tree), stop)
             .map_err(|refusal| WorkError::repo(repo)(elsewhere(refusal, &tree, &repo.place)))?;
         clone.check_out(&private, &shadow, commit)?;
         staging.put_checkout(&repo.place)?;
@@ -255,8 +255,7 @@ impl Clone<'_> {
 
 /// Accepts an existing checkout if it is well-formed, and sets our [`SETTINGS`] in it.
 fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, WorkError> {
-    prove_checkout(repo)?;
-    let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
+    let shadow = shadow(repo, stop)?;
     let config = Config {
         repo,
         locked,
@@ -322,25 +321,6 @@ impl Config<'_> {
         let set = shadow.git(stop, Duration::from_secs(10)).run(&args);
         let failed = WorkError::git(format!("failed to set {key} of {}", repo.name), "");
         set.map(drop).map_err(failed)
-    }
-}
-
-fn prove_checkout(repo: &policy::Repo) -> Result<(), WorkError> {
-    let git_dir = repo.place.join(".git").map_err(io::Error::from);
-    match git_dir.and_then(|git_dir| openat::stat(&git_dir)) {
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Err(WorkError::Refused(format!(
-                "{}: something stands at `{}`, and it is no git checkout; move it away",
-                repo.name,
-                repo.place.path().display()
-            )))
-        }
-        seen => seen.map(|_| ()).map_err(Into::into),
     }
 }
 

@@ -8,6 +8,7 @@
 use crate::config::policy::{self, Policy};
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::layout;
 use crate::survey::{registry, worktree};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -142,11 +143,9 @@ fn innermost(above: &[Identity], repo: &policy::Repo) -> Option<(usize, Tree)> {
         let place = repo.place.clone();
         (depth, Tree { place, admin: None })
     });
-    let admins = repo
-        .place
-        .join(".git")
+    let admins = layout::find(&repo.place, &repo.assigned)
         .ok()
-        .and_then(|git_dir| registry::admins(&git_dir).ok());
+        .and_then(|layout| registry::admins(&layout.git_dir).ok());
     let worktrees = admins.into_iter().flatten().filter_map(worktree);
     worktrees.chain(checkout).min_by_key(|(depth, _)| *depth)
 }

@@ -12,4 +12,5 @@ pub mod here;
 pub mod init;
 pub mod repos;
 pub mod rescues;
+pub mod schedule;
 pub mod worktrees;

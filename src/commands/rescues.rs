@@ -14,6 +14,7 @@ use crate::facts::rescue::{REFS, Rescue};
 use crate::fs::humanize;
 use crate::fs::stop::Stop;
 use crate::git::GitError;
+use crate::git::shadow::layout;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::LockError;
 use crate::plan::rescue::{Fate, fates};
@@ -162,7 +163,7 @@ fn of<'a>(
 
 /// Opens a repo behind its shadow.
 pub(crate) fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
-    let shadow = Shadow::of(&repo.place, stop)?;
+    let shadow = Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)?;
     let git = shadow.open().map_err(|error| {
         Refusal::Odd(format!(
             "failed to open `{}`: {}",

@@ -21,8 +21,9 @@ use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::GitError;
-use crate::git::shadow::Refusal;
 use crate::git::shadow::crypt::encrypted;
+use crate::git::shadow::layout;
+use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::{LockError, LockedRepo};
 use crate::run;
 use crate::state::volume::VolumeError;
@@ -185,6 +186,13 @@ impl Locked {
     }
 }
 
+/// Proves that the repo is well-formed, and returns its sanitised git dir.
+pub(crate) fn shadow(repo: &policy::Repo, stop: &Stop) -> Result<Shadow, WorkError> {
+    layout::find(&repo.place, &repo.assigned)
+        .and_then(|layout| Shadow::of(&layout, stop))
+        .map_err(WorkError::repo(repo))
+}
+
 /// Returns what the survey of a repo needs to know about the rest of the volume.
 pub(crate) fn around(policy: &Policy) -> VolumeContext {
     let trashed = crate::apply::trash::taken_from(&policy.volume.state);
@@ -290,7 +298,8 @@ pub(crate) fn find(
 /// Returns the registered worktree that stands where a new one of this name would, if there is one.
 pub fn standing(repo: &policy::Repo, name: &str) -> Option<PathBuf> {
     let place = place_of(repo, name)?;
-    let admins = crate::survey::registry::admins(&repo.place.join(".git").ok()?).ok()?;
+    let layout = layout::find(&repo.place, &repo.assigned).ok()?;
+    let admins = crate::survey::registry::admins(&layout.git_dir).ok()?;
     let stands = |admin: &VolumePath| {
         crate::survey::worktree::tree_of(admin).is_ok_and(|tree| tree.as_ref() == Some(&place))
     };

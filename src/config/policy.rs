@@ -5,6 +5,7 @@ pub use super::address::{Address, WITH_SECRET};
 pub use super::keep::Keep;
 use crate::facts::cache::{CacheKind, Size};
 use crate::facts::worktree::MadeAgain;
+use crate::fs::assigned::Assigned;
 use crate::fs::volume_path::VolumePath;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -205,6 +206,8 @@ pub struct Repo {
     pub gc: GcStrategy,
     /// A command: exit 1 means idle, anything else busy. Empty if there is none.
     pub busy_probe: Vec<String>,
+    /// All directories that the config assigns: its git dir must be in none of another's.
+    pub assigned: Arc<Assigned>,
 }
 
 /// The rules about a repo's worktrees.

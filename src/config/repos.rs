@@ -9,6 +9,7 @@ use super::raw;
 use super::settings::{self, Layers};
 use super::values::{Places, is_name};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Resolves `defaults` and `repos`.
 pub(super) fn repos(typed: &raw::Config, places: &mut Places, notes: &mut Notes) -> Vec<Repo> {
@@ -84,6 +85,7 @@ impl<'a> RepoResolver<'a> {
             worktrees,
             gc,
             busy_probe: layers.busy_probe(),
+            assigned: Arc::default(),
         })
     }
 }

@@ -9,6 +9,7 @@ use super::problem::{KeyPath, Notes};
 use super::units::{Bytes, Count, Percent, Time};
 use super::values::{Places, odd, one_of};
 use super::{alerts, raw, repos};
+use crate::fs::assigned::Assigned;
 use crate::fs::volume_path::VolumePath;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
     let (volume, mut places) = volume(&typed.volume, &top.key("volume"), notes);
     let eviction = eviction(&typed.eviction, &top.key("eviction"), notes);
     let run = run(&typed.run, &top.key("run"), notes);
-    let repos = repos::repos(typed, &mut places, notes);
+    let mut repos = repos::repos(typed, &mut places, notes);
     let caches = CacheResolver {
         min_age: eviction.min_age,
         repos: &repos,
@@ -33,6 +34,17 @@ pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
         notes,
     }
     .caches(typed);
+    let assigned = Arc::new(Assigned {
+        repos: repos.iter().map(|repo| repo.place.clone()).collect(),
+        others: caches
+            .iter()
+            .filter_map(|cache| cache.place.clone())
+            .chain([volume.state.clone()])
+            .collect(),
+    });
+    for repo in &mut repos {
+        repo.assigned = assigned.clone();
+    }
     let alerts = alerts::alerts(&typed.alerts, &top.key("alerts"), notes);
     Policy {
         volume,

@@ -14,6 +14,8 @@ pub struct Worktree {
     pub id: String,
     /// The admin directory.
     pub admin: VolumePath,
+    /// The repo's main checkout, whose files a tree may have copies of.
+    pub checkout: Option<VolumePath>,
     /// The tree's registered path, which may be outside the volume.
     pub path: PathBuf,
     /// The full ref name HEAD points to; none when detached or unreadable.

@@ -10,6 +10,7 @@
     warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
 )]
 
+pub mod assigned;
 pub mod atomic;
 pub mod budget;
 pub mod clock;

@@ -143,6 +143,23 @@ impl VolumePath {
         }
         self.same_root(&self.relative.join(name))
     }
+
+    /// Returns where `path` leads from this directory: an absolute path, or a relative one that may
+    /// climb with `..`. This is lexical: a link on the way is refused when the path is opened.
+    ///
+    /// # Errors
+    /// [`Outside`] if it leads out of the volume.
+    pub fn resolve(&self, path: &Path) -> Result<Self, Outside> {
+        let mut to = self.path();
+        for part in path.components() {
+            match part {
+                Component::ParentDir => drop(to.pop()),
+                // An absolute path starts over.
+                part => to.push(part),
+            }
+        }
+        Self::new(&self.root, &to)
+    }
 }
 
 impl fmt::Debug for VolumePath {
@@ -197,6 +214,22 @@ mod tests {
                 VolumePath::new(&root, Path::new(joined)).unwrap(),
                 "{name}"
             );
+        }
+        for (name, resolved) in [
+            ("b", "a/b"),
+            ("./b/../c", "a/c"),
+            ("../b", "b"),
+            ("../../data/b", "b"),
+            ("/data/b/../c", "c"),
+        ] {
+            assert_eq!(
+                place.resolve(Path::new(name)).unwrap(),
+                VolumePath::new(&root, Path::new(resolved)).unwrap(),
+                "{name}"
+            );
+        }
+        for bad in ["..", "../..", "../../b", "/etc", "/data", "/data/../etc"] {
+            assert!(place.resolve(Path::new(bad)).is_err(), "{bad}");
         }
         for bad in ["..", "b/..", "../../etc", "/etc"] {
             assert!(place.join(bad).is_err(), "{bad}");

@@ -22,9 +22,11 @@ mod blob;
 pub(crate) mod config;
 pub mod crypt;
 mod expiry;
+pub mod layout;
 mod loose;
 mod prove;
 pub mod rooted;
+use layout::Layout;
 use loose::Loose;
 use prove::{Proven, at, prove, unreadable};
 
@@ -71,6 +73,8 @@ const CONFIG_CAP: u64 = 1 << 20;
 pub struct Shadow {
     scratch: Scratch,
     git_dir: VolumePath,
+    /// Whether it has no checkout of its own.
+    is_bare: bool,
     lenders: Vec<VolumePath>,
     theirs: config::Theirs,
     reach: Reach,
@@ -114,16 +118,14 @@ pub fn is_whole(objects: &VolumePath, stop: &Stop) -> bool {
 }
 
 impl Shadow {
-    /// Proves that `checkout/.git` is a well-formed git dir, and creates its shadow.
+    /// Proves that the repo's git dir is well-formed and its own, and creates its shadow.
     ///
     /// # Errors
     /// [`Refusal`] says what is wrong and what helps.
-    pub fn of(checkout: &VolumePath, stop: &Stop) -> Result<Self, Refusal> {
+    pub fn of(layout: &Layout, stop: &Stop) -> Result<Self, Refusal> {
         let budget = stop.budget();
         let _counted = budget.enter();
-        let git_dir = checkout
-            .join(".git")
-            .map_err(|error| Refusal::Odd(error.to_string()))?;
+        let git_dir = layout.git_dir.clone();
         let Proven {
             head,
             lenders,
@@ -142,6 +144,7 @@ impl Shadow {
         let mut shadow = Self {
             scratch,
             git_dir,
+            is_bare: false,
             lenders,
             theirs: config::Theirs::default(),
             reach,
@@ -153,6 +156,7 @@ impl Shadow {
             .lay(&head)
             .map_err(unreadable("the scratch directory"))?;
         shadow.theirs = shadow.judge_config(stop)?;
+        shadow.is_bare = layout.prove_own(&shadow.theirs)?;
         if shadow.theirs.promisor {
             shadow
                 .is_partial()
@@ -422,6 +426,11 @@ impl Shadow {
         };
         std::thread::scope(|scope| scope.spawn(run).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Returns whether the repo is bare: nobody has checked out its HEAD.
+    pub fn is_bare(&self) -> bool {
+        self.is_bare
     }
 
     /// Returns the real git dir.

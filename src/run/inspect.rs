@@ -21,6 +21,7 @@ use crate::fs::clock;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
+use crate::git::shadow::layout;
 use crate::lock::{LockError, peek};
 use crate::plan::repo::{Only, Plan};
 use crate::report::RunReport;
@@ -200,9 +201,9 @@ pub fn is_one_too_many(
     let git_dirs = policy
         .repos
         .iter()
-        .filter_map(|repo| repo.place.join(".git").ok());
+        .filter_map(|repo| layout::find(&repo.place, &repo.assigned).ok());
     let trees =
-        git_dirs.map(|git_dir| survey::registry::admins(&git_dir).map_or(0, |all| all.len()));
+        git_dirs.map(|layout| survey::registry::admins(&layout.git_dir).map_or(0, |all| all.len()));
     if trees.fold(0_usize, usize::saturating_add) <= policy.run.max_reaped {
         return Ok(false);
     }

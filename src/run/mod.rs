@@ -16,6 +16,7 @@ use crate::facts::volume::Usage;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::layout;
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
 use crate::report::{RunOutcome, RunReport};
@@ -24,6 +25,7 @@ use crate::survey;
 use crate::survey::context::VolumeContext;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
+use rayon::prelude::*;
 use std::sync::mpsc;
 
 mod begin;
@@ -258,20 +260,21 @@ fn repack_with_room<'a>(
     (jobs, after)
 }
 
-/// Returns the directories that the config assigns. A repo's own `.git` is among them, so that it
-/// is never taken for one of its trees.
+/// Returns the directories that the config assigns. The repos' git dirs are among them, so that none
+/// is ever taken for a worktree.
 pub(crate) fn reserved(policy: &Policy) -> Vec<VolumePath> {
-    let repos = policy
-        .repos
-        .iter()
-        .flat_map(|repo| [Some(repo.place.clone()), repo.place.join(".git").ok()]);
+    let repos = policy.repos.par_iter().flat_map_iter(|repo| {
+        layout::find(&repo.place, &repo.assigned)
+            .map_or_else(|_| vec![repo.place.clone()], |layout| layout.reserved())
+    });
+    let repos: Vec<VolumePath> = repos.collect();
     let inside = |cache: &&policy::Cache| cache.outside.is_none();
     let caches = policy.caches.iter().filter(inside);
     let caches = caches.map(|cache| cache.place.clone());
     repos
-        .chain(caches)
-        .chain([Some(policy.volume.state.clone())])
-        .flatten()
+        .into_iter()
+        .chain(caches.flatten())
+        .chain([policy.volume.state.clone()])
         .collect()
 }
 

@@ -9,6 +9,7 @@ use crate::facts::cache::Size;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::layout;
 use crate::report::usage::{Part, Used};
 use crate::survey::{registry, size, worktree};
 use std::collections::HashMap;
@@ -110,10 +111,10 @@ fn but_for_itself(measured: Size, trash: &VolumePath) -> Size {
 fn known(policy: &Policy) -> HashMap<VolumePath, Owner> {
     let mut known = HashMap::new();
     for repo in &policy.repos {
-        let Ok(git_dir) = repo.place.join(".git") else {
+        let Ok(layout) = layout::find(&repo.place, &repo.assigned) else {
             continue;
         };
-        let trees = registry::admins(&git_dir).unwrap_or_default();
+        let trees = registry::admins(&layout.git_dir).unwrap_or_default();
         let trees = trees
             .iter()
             .filter_map(|admin| worktree::tree_of(admin).ok().flatten());
@@ -125,10 +126,9 @@ fn known(policy: &Policy) -> HashMap<VolumePath, Owner> {
             (Part::Checkout, Some(repo.name.clone())),
         );
         known.extend(
-            repo.place
-                .join(".git")
+            layout::find(&repo.place, &repo.assigned)
                 .ok()
-                .map(|git_dir| (git_dir, (Part::Store, Some(repo.name.clone())))),
+                .map(|layout| (layout.git_dir, (Part::Store, Some(repo.name.clone())))),
         );
     }
     let inside = policy.caches.iter().filter(|it| it.outside.is_none());

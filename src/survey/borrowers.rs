@@ -52,7 +52,7 @@ struct Lender {
     objects: PathBuf,
     /// Its object directory's device and inode.
     id: Option<(u64, u64)>,
-    /// The name of the directory that contains its checkout.
+    /// The name by which paths to it are known: see [`called`].
     called: Option<std::ffi::OsString>,
 }
 
@@ -69,25 +69,25 @@ struct Found {
 
 impl Borrowers {
     /// Searches the whole volume, in as many threads as the current rayon pool has. `repos` are the
-    /// enrolled repos by name and checkout.
-    pub fn find(root: &Arc<Path>, repos: &[(&str, &VolumePath)], stop: &Stop) -> Self {
-        let lender = |(_, place): &(&str, &VolumePath)| {
-            let objects = place.path().join(".git/objects");
+    /// enrolled repos by name and git dir.
+    pub fn find(root: &Arc<Path>, repos: &[(&str, VolumePath)], stop: &Stop) -> Self {
+        let lender = |(_, git_dir): &(&str, VolumePath)| {
+            let objects = git_dir.path().join("objects");
             let id = rustix::fs::stat(&objects).ok().map(|stat| id(&stat));
             Lender {
                 objects,
                 id,
-                called: place.relative().file_name().map(ToOwned::to_owned),
+                called: called(git_dir).map(ToOwned::to_owned),
             }
         };
         let all = Self {
             lenders: repos.iter().map(lender).collect(),
             found: Mutex::default(),
         };
-        for (name, place) in repos {
+        for (name, git_dir) in repos {
             // A missing repo may be back tomorrow, and still borrow.
-            if place
-                .join(".git/objects")
+            if git_dir
+                .join("objects")
                 .map_err(io::Error::from)
                 .and_then(|objects| openat::dir(&objects))
                 .is_err_and(|it| !is_odd(&it))
@@ -187,6 +187,15 @@ impl Borrowers {
             Err(errno) => Err(errno.into()),
         }
     }
+}
+
+/// Returns the name of the directory around a git dir, or of a git dir with a name of its own.
+fn called(git_dir: &VolumePath) -> Option<&OsStr> {
+    let own = git_dir.relative();
+    let around = own
+        .parent()
+        .filter(|_| own.ends_with(".git") || own.ends_with(".bare"));
+    around.unwrap_or(own).file_name()
 }
 
 fn id(stat: &Stat) -> (u64, u64) {

@@ -13,8 +13,10 @@ use std::sync::Arc;
 pub struct Context<'a> {
     /// The repo behind its shadow.
     pub repo: &'a git2::Repository,
-    /// The main checkout.
+    /// The enrolled path: the main checkout, or the directory of a bare repo.
     pub place: &'a VolumePath,
+    /// The same, unless it is the git dir itself and has no other files.
+    pub checkout: Option<&'a VolumePath>,
     /// The file server's clock, against which files are old or young.
     pub clock: DateTime<Utc>,
     /// Trees that were active since then are not inspected further.

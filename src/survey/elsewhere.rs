@@ -21,21 +21,17 @@ const AT_ONCE: usize = 64 << 10;
 pub(super) struct Elsewhere<'a> {
     /// Where the tree is registered: by now it may be in the trash.
     tree: &'a Path,
-    checkout: Option<VolumePath>,
+    checkout: Option<&'a VolumePath>,
     /// The directory that was looked up last, opened if it exists.
     last: Option<(PathBuf, Option<OwnedFd>)>,
 }
 
 impl<'a> Elsewhere<'a> {
-    /// Returns the checkout of the repo with this git dir, to compare one of its trees with.
-    pub(super) fn of(git_dir: &VolumePath, tree: &'a Path) -> Self {
-        let checkout = git_dir
-            .relative()
-            .parent()
-            .filter(|_| git_dir.relative().ends_with(".git"));
+    /// Returns the repo's checkout, to compare one of its trees with.
+    pub(super) fn of(checkout: Option<&'a VolumePath>, tree: &'a Path) -> Self {
         Self {
             tree,
-            checkout: checkout.and_then(|checkout| VolumePath::new(git_dir.root(), checkout).ok()),
+            checkout,
             last: None,
         }
     }
@@ -87,10 +83,7 @@ impl<'a> Elsewhere<'a> {
 
     fn directory(&mut self, path: &Path) -> Option<&OwnedFd> {
         if self.last.as_ref().is_none_or(|(last, _)| last != path) {
-            let place = self
-                .checkout
-                .as_ref()
-                .and_then(|checkout| checkout.join(path).ok());
+            let place = self.checkout.and_then(|checkout| checkout.join(path).ok());
             let opened =
                 place.and_then(|place| openat::open(&place, OFlags::PATH | OFlags::DIRECTORY).ok());
             self.last = Some((path.to_owned(), opened));

@@ -9,6 +9,7 @@ use crate::config::policy;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::layout;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
@@ -45,7 +46,9 @@ pub struct Fingerprint {
 /// # Errors
 /// Something can't be listed, is missing, or is too large; or the run is to stop.
 pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<Fingerprint> {
-    let git_dir = policy.place.join(".git")?;
+    let git_dir = layout::find(&policy.place, &policy.assigned)
+        .map_err(io::Error::other)?
+        .git_dir;
     let look = Fingerprinter {
         stop,
         count: AtomicUsize::new(0),
@@ -60,7 +63,7 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
         },
     );
     let words = format!(
-        "{} {policy:?} {:?}",
+        "{} {policy:?} {git_dir:?} {:?}",
         env!("CARGO_PKG_VERSION"),
         unregistered::directories(policy, &git_dir, places)
     );

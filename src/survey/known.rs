@@ -38,6 +38,8 @@ pub struct Known {
     made_again: Arc<[MadeAgain]>,
     git_dir: VolumePath,
     admin: VolumePath,
+    /// The repo's main checkout.
+    checkout: Option<VolumePath>,
     /// Where the tree is registered.
     path: PathBuf,
     objects: Arc<Objects>,
@@ -73,6 +75,7 @@ impl Known {
         let known = Self::read(trees, &tree.admin, git_dir, head_of(tree)?)?;
         Ok(Self {
             made_again: tree.made_again.clone(),
+            checkout: tree.checkout.clone(),
             path: tree.path.clone(),
             ..known
         })
@@ -126,6 +129,7 @@ impl Known {
             made_again,
             git_dir,
             admin,
+            checkout: None,
             path: PathBuf::new(),
             objects,
             attributes,
@@ -204,7 +208,7 @@ impl Known {
             InOrder::of(&self.committed),
             InOrder::of(&self.index.entries),
         );
-        let mut elsewhere = Elsewhere::of(&self.git_dir, &self.path);
+        let mut elsewhere = Elsewhere::of(self.checkout.as_ref(), &self.path);
         for (path, stamp) in &listing.files {
             go_on(Some(&self.stop))?;
             let staged = staged.at(path);

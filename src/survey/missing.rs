@@ -7,17 +7,18 @@ use crate::config::policy;
 use crate::facts::repo::Missing;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::layout;
 use rayon::prelude::*;
 use std::collections::HashSet;
 
 /// Counts the trees of these repos that went missing since the last run. Once it is time to stop,
 /// the rest isn't counted, because nothing is done about it either.
 pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>, stop: &Stop) -> Missing {
-    let git_dirs = repos
+    let layouts = repos
         .par_iter()
-        .filter_map(|repo| repo.place.join(".git").ok());
-    let admins: Vec<VolumePath> = git_dirs
-        .flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default())
+        .filter_map(|repo| layout::find(&repo.place, &repo.assigned).ok());
+    let admins: Vec<VolumePath> = layouts
+        .flat_map_iter(|layout| admins(&layout.git_dir).unwrap_or_default())
         .collect();
     let looked: Vec<(bool, bool)> = admins
         .par_iter()

@@ -1,7 +1,9 @@
 //! The place of a worktree by its registration, and the one-line files that name it.
 
+use super::tree;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
+use rustix::fs::FileType;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -81,17 +83,30 @@ pub(super) fn named(name: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("`{name}`: {error}"))
 }
 
+/// Returns what the tree's `.git` names: a file, or the link that git-annex puts in its place, which
+/// is not followed. None if there is neither.
+fn named_by(place: &VolumePath) -> io::Result<Option<String>> {
+    let git = place.join(".git")?;
+    let Some(stat) = found(openat::stat(&git))? else {
+        return Ok(None);
+    };
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        let target = tree::link_target(&git)?;
+        return Ok(Some(String::from_utf8_lossy(&target).into_owned()));
+    }
+    let text = line_of(place, ".git")?;
+    Ok(text.map(|text| text.strip_prefix("gitdir: ").unwrap_or_default().to_owned()))
+}
+
 /// Returns why the tree at `place` isn't the one that `admin` registers: its `.git` file is
 /// missing, or doesn't point back. None if it does.
 pub(super) fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>> {
-    let Some(text) = line_of(place, ".git")? else {
+    let Some(back) = named_by(place)? else {
         return Ok(Some(
             "its `.git` file is gone; try `git worktree repair`".to_owned(),
         ));
     };
-    let back = text.strip_prefix("gitdir: ").unwrap_or_default();
-    let leads_back = from(&place.path(), back) == Some(admin.path());
-    Ok((!leads_back).then(|| {
-        format!("its `.git` file leads to `{back}`, not back here; try `git worktree repair`")
-    }))
+    let leads_back = from(&place.path(), &back) == Some(admin.path());
+    Ok((!leads_back)
+        .then(|| format!("its `.git` leads to `{back}`, not back here; try `git worktree repair`")))
 }

@@ -4,6 +4,7 @@
 
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::Shadow;
 use std::io;
 
 /// Returns the admin directory of every registered worktree, sorted.
@@ -31,14 +32,16 @@ pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
 }
 
 /// Returns the git dir or admin directory of the checkout that has the branch, or will have or
-/// move it when its rebase or bisect ends.
+/// move it when its rebase or bisect ends. A bare repo has no checkout besides its worktrees.
 ///
 /// # Errors
 /// The registry or a HEAD can't be read.
-pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePath>> {
+pub fn holder(shadow: &Shadow, branch: &str) -> io::Result<Option<VolumePath>> {
+    let git_dir = shadow.git_dir();
+    let main = (!shadow.is_bare()).then(|| git_dir.clone());
     // The name that a bisect began at is the only short one.
     let short = branch.strip_prefix("refs/heads/").unwrap_or(branch);
-    for directory in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
+    for directory in admins(git_dir)?.into_iter().chain(main) {
         for (name, branch) in [
             ("HEAD", branch),
             ("rebase-merge/head-name", branch),

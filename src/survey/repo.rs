@@ -132,6 +132,7 @@ impl RepoSurvey<'_> {
         Context {
             repo,
             place: &self.policy.place,
+            checkout: Some(&self.policy.place).filter(|place| *place != self.shadow.git_dir()),
             clock: self.times.clock,
             look_before: self.times.look_before,
             is_stale: self.times.is_stale,

@@ -34,6 +34,7 @@ const AT_ONCE: u64 = 64 << 20;
 const NAMED: usize = 200;
 
 /// A jj workspace is also recorded by jj, with commits that git may not know.
+const ANNEX: &str = "its `.git` is a link, as git-annex makes it: it stays; put a file `gitdir: PATH` in its place, with the path that the link has, and it is like any other";
 const JJ: &str = "it is a jj workspace: run `jj workspace forget` in it and delete its .jj, then it is like any other";
 
 /// Returns whether a tree's root is a jj workspace: its `.jj` has a working copy, and a repo or the
@@ -273,6 +274,9 @@ impl Walk<'_> {
         // The listing or a blocker will contain its path.
         self.held.path(path)?;
         match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink if name == ".git" && depth == 0 => {
+                self.blockers.push(ANNEX.to_owned());
+            }
             _ if name == ".git" && depth == 0 => {}
             FileType::RegularFile if name == ".git" => self.pointers.push(path.to_owned()),
             // In upper or lower case: git accepts no path with such a part.

@@ -1,10 +1,12 @@
 //! Directories in the worktree roots that no registration names: reported, and left alone.
 
+use super::place::from;
 use crate::config::policy;
 use crate::facts::worktree::{Unregistered, UnregisteredKind};
 use crate::fs::humanize::natural_paths;
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::layout;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -40,9 +42,11 @@ pub(super) fn directories(
                 .starts_with(RUNNERS_TRASH.as_bytes())
         })
     };
+    let own = git_dirs(policy, git_dir);
+    let is_gits = |path: &Path| own.iter().any(|own| path.starts_with(own));
     let places = places
         .par_iter()
-        .filter(|path| !inside(path) && !trashed(path));
+        .filter(|path| !inside(path) && !trashed(path) && !is_gits(path));
     let found = places.filter_map(|path| {
         kind_of(git_dir, path).map(|kind| Unregistered {
             path: path.clone(),
@@ -54,6 +58,17 @@ pub(super) fn directories(
         .collect();
     found.sort_by(|a, b| natural_paths(&a.path, &b.path));
     outermost(found)
+}
+
+/// Returns the directories that are git's, so that they aren't taken for something of somebody's: a
+/// bare repo may have its worktrees beside them.
+fn git_dirs(policy: &policy::Repo, git_dir: &VolumePath) -> Vec<PathBuf> {
+    if *git_dir == policy.place {
+        let internals = layout::internals(git_dir);
+        internals.iter().map(VolumePath::path).collect()
+    } else {
+        vec![git_dir.path()]
+    }
 }
 
 /// Leaves out what is inside another finding, if roots differ in depth. What is in a tree belongs
@@ -137,7 +152,7 @@ fn kind_of(git_dir: &VolumePath, path: &Path) -> Option<UnregisteredKind> {
         Ok(data) if data.is_dir() => None,
         Ok(_) => {
             let text = String::from_utf8(openat::read(&git_file, 64 << 10).ok()?).ok()?;
-            let admin = Path::new(text.trim_end().strip_prefix("gitdir: ")?);
+            let admin = from(path, text.trim_end().strip_prefix("gitdir: ")?)?;
             // If our registration points elsewhere, or nowhere, the remedy is the same as if it is
             // gone.
             let foreign = admin.is_dir() && !admin.starts_with(git_dir.path());

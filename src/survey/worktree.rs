@@ -57,6 +57,7 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
     let blank = Worktree {
         id,
         admin: admin.clone(),
+        checkout: context.checkout.cloned(),
         path: PathBuf::new(),
         branch: None,
         head: None,

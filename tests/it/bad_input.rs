@@ -235,8 +235,8 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             remove(&repo.path);
             write(&repo.path, "");
         },
-        Failed,
-        "acme__file",
+        Refused,
+        "no git checkout",
     ),
     (
         "a-worktree",
@@ -246,7 +246,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             std::fs::rename(tree.path, &repo.path).unwrap();
         },
         Refused,
-        "name the main checkout, not a worktree",
+        "which is missing; restore it",
     ),
     (
         "git-link",
@@ -255,7 +255,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             symlink("real", repo.path.join(".git")).unwrap();
         },
         Refused,
-        "is no directory",
+        "put a file in its place",
     ),
     (
         "objects-link",

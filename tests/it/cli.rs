@@ -7,6 +7,8 @@ use super::support::{World, age, fifo, map, remove, same, until, write};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
 use treewarden::report::{RepoOutcome, RunOutcome, RunReport};
 
 /// Creates a repo with something for each part of a run: a tree, a registration without a tree, a
@@ -288,6 +290,39 @@ fn the_report_goes_where_it_was_sent() {
     let json: serde_json::Value =
         serde_json::from_str(&world.treewarden(&["report", "--format", "json"]).out).unwrap();
     assert_eq!(json["schema"], "treewarden.report/1");
+}
+
+/// A link's target stays as it is; what a shell opened is written to; a pipe waits for its reader.
+#[test]
+fn what_stands_where_the_report_goes_is_not_followed() {
+    let world = World::new();
+    let (victim, link) = (world.beside("victim"), world.beside("report.html"));
+    write(&victim, "precious");
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    let ran = world.treewarden(&["report", "--output", link.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    assert!(link.symlink_metadata().unwrap().is_file());
+
+    let file = world.beside("stdout");
+    write(&file, "before\n");
+    let script = "exec \"$0\" report --output /dev/stdout >>\"$1\"";
+    let program = env!("CARGO_BIN_EXE_treewarden");
+    let ran = world
+        .start_program("sh", &["-c", script, program, file.to_str().unwrap()])
+        .end();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("before\nDry run."), "{text}");
+    assert!(Path::new("/dev/stdout").is_symlink());
+
+    let pipe = world.beside("pipe");
+    fifo(&pipe);
+    let late = world.start(&["report", "--output", pipe.to_str().unwrap()]);
+    std::thread::sleep(Duration::from_millis(300));
+    let text = std::fs::read_to_string(&pipe).unwrap();
+    assert!(text.starts_with("Dry run."), "{text}");
+    assert_eq!(late.end().code, 0);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
 use treewarden::git::confine;
 use treewarden::git::shadow::Shadow;
+use treewarden::git::shadow::layout::Layout;
 
 fn files(directory: &Path) -> BTreeSet<std::path::PathBuf> {
     walkdir::WalkDir::new(directory)
@@ -41,7 +42,7 @@ fn a_repack_can_not_be_led_to_another_tenants_objects() {
     let before = files(&victim);
     let place = VolumePath::new(&world.root.clone().into(), "acme__mine".as_ref()).unwrap();
     let stop = Stop::after(Duration::from_mins(1), std::sync::Arc::default());
-    let shadow = Shadow::of(&place, &stop).unwrap();
+    let shadow = Shadow::of(&Layout::plain(&place), &stop).unwrap();
 
     // Swapped only after the shadow has checked the directory.
     remove(&world.at("acme__mine/.git/objects"));

@@ -470,7 +470,7 @@ fn nothing_runs_where_nothing_may() {
     std::os::unix::fs::symlink(&shop.path, world.at("acme__link")).unwrap();
     world.enrol("acme/link", "");
     for (repo, words) in [
-        ("acme/none", "there is no checkout"),
+        ("acme/none", "there is no git checkout"),
         ("acme/link", "failed to read `acme__link/.git`"),
     ] {
         let ran = world.treewarden(&["exec", repo, "--", "echo", "ran"]);

@@ -18,6 +18,7 @@ use treewarden::apply::trash::Trash;
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
 use treewarden::git::shadow::Shadow;
+use treewarden::git::shadow::layout::Layout;
 use treewarden::lock::LockedRepo;
 use treewarden::plan::gc::{Gc, GcAction, Step};
 use treewarden::plan::limits::ResourceLimits;
@@ -129,7 +130,7 @@ fn repack(world: &World, root: &Arc<Path>, name: &str, share: ResourceLimits) {
     let (stop, now) = (Stop::never(), treewarden::fs::clock::now());
     let locks = VolumePath::new(root, &root.join(".treewarden/locks")).unwrap();
     let lock = LockedRepo::take(&locks, name, &place, "run", now).unwrap();
-    let shadow = Shadow::of(&place, &stop).unwrap();
+    let shadow = Shadow::of(&Layout::plain(&place), &stop).unwrap();
     let plan = Gc {
         action: GcAction::Full,
         steps: vec![Step::Geometric, Step::PackRefs, Step::Full],

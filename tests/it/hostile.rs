@@ -17,6 +17,7 @@ mod evil;
 mod heavy;
 mod hooks;
 mod huge;
+mod layouts;
 mod links;
 mod names;
 mod races;
@@ -499,6 +500,7 @@ fn the_corpus_is_large() {
     let rooms = [
         config::cases(),
         hooks::cases(),
+        layouts::cases(),
         links::cases(),
         names::cases(),
         huge::cases(),
@@ -550,6 +552,11 @@ fn no_hook_runs_and_no_history_is_invented() {
 fn no_link_is_followed() {
     let cases = links::cases();
     cases.chunks(50).for_each(night);
+}
+
+#[test]
+fn no_git_dir_is_anybody_elses() {
+    night(&layouts::cases());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! sample takes a minute; `TREEWARDEN_SWEEP=all` takes three. Only kills that happened are counted.
 
 use super::enroll::state_directory;
-use super::support::repo::Repo;
+use super::support::repo::{Layout, Repo};
 use super::support::tracer::Act;
 use super::support::{World, age, git, remove, try_git, write};
 use std::path::Path;
@@ -139,6 +139,7 @@ fn a_killed_worktree_add_leaves_a_whole_tree_or_none() {
         world: &world,
         name: "others".to_owned(),
         path: others,
+        layout: Layout::Plain,
     };
     let command = |number: usize| {
         others.commit(0.0, "new", &number.to_string());

@@ -168,7 +168,14 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
             recipe.seed,
             String::from_utf8_lossy(&made.stderr)
         );
-        world.enrol(&recipe.directory.replace("__", "/"), recipe.settings);
+        // A quarter of them is enrolled by its git dir, as a bare repo is.
+        let path = format!("path: {}/.git", recipe.directory);
+        let settings = match (recipe.seed % 4, recipe.settings) {
+            (0, "") => path,
+            (0, settings) => format!("{path}, {settings}"),
+            (_, settings) => settings.to_owned(),
+        };
+        world.enrol(&recipe.directory.replace("__", "/"), &settings);
         let mut directories = vec![recipe.directory.clone()];
         for enrolled in ["b", "c"].map(|suffix| format!("{}{suffix}", recipe.directory)) {
             if world.at(&enrolled).is_dir() {

@@ -184,8 +184,16 @@ fn what_was_not_prepared_stays() {
     );
     assert!(!state(&world).exists());
     // Nobody looks into JSON for it.
-    let told = world.treewarden(&["run"]).out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(told.contains("models: `") && told.contains("init --outside`"), "{told}");
+    let told = world
+        .treewarden(&["run"])
+        .out
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        told.contains("models: `") && told.contains("init --outside`"),
+        "{told}"
+    );
     let checked = world.treewarden(&["check"]);
     assert!(
         checked.code == 3 && checked.out.contains("init --outside"),

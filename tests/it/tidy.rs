@@ -83,7 +83,12 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("VolumePath::outside", &["config/outside.rs"]),
     (
         "Command::new",
-        &["commands/agent/exec.rs", "git/mod.rs", "survey/probe.rs"],
+        &[
+            "commands/agent/exec.rs",
+            "commands/schedule/systemd.rs",
+            "git/mod.rs",
+            "survey/probe.rs",
+        ],
     ),
     // The last one removes a draft of ours that was not renamed into place.
     (
@@ -102,7 +107,11 @@ const HOMES: [(&str, &[&str]); 11] = [
         ],
     ),
     ("remove_dir", &["apply/trash.rs"]),
-    ("remove_file", &["apply/trash.rs"]),
+    // The latter removes the units that it wrote.
+    (
+        "remove_file",
+        &["apply/trash.rs", "commands/schedule/systemd.rs"],
+    ),
     ("serde_yaml", &["config/raw.rs"]),
     ("ureq", &["notify/http.rs"]),
     ("prometheus_client", &["notify/metrics.rs"]),

@@ -3,7 +3,7 @@
 //! Each error must leave refs, registrations and files unchanged.
 
 use super::enroll::{said, script, state_directory};
-use super::support::repo::Repo;
+use super::support::repo::{Layout, Repo};
 use super::support::snapshot::snapshot;
 use super::support::{Ran, World, age, git, map, remove, same, until, write};
 use rustix::process::Signal;
@@ -43,6 +43,7 @@ fn others<'a>(world: &'a World, shop: &Repo<'_>) -> Repo<'a> {
         world,
         name: "others".into(),
         path,
+        layout: Layout::Plain,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::config::policy;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::crypt::{WORDS, names_driver};
+use crate::git::shadow::{Refusal, layout};
 use crate::survey;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,11 +22,9 @@ const CAP: u64 = 1 << 20;
 /// Why no command can run there.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
-    /// There is no checkout.
-    #[error(
-        "`{0}/.git` is missing: there is no checkout; clone it there, or take it out of the config"
-    )]
-    Missing(VolumePath),
+    /// There is no checkout, or its git dir is somebody else's.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// It can't be inspected.
     #[error("failed to read `{0}`: {1}; fix it by hand")]
     Unreadable(String, io::Error),
@@ -57,6 +56,8 @@ pub struct Stand {
     pub directory: OwnedFd,
     /// The directory's path.
     pub path: PathBuf,
+    /// Whether nothing is checked out there: it belongs to a bare repo, and to no worktree.
+    pub is_empty: bool,
 }
 
 /// Finds the directory that is asked for, and refuses an encrypted repo.
@@ -64,13 +65,10 @@ pub struct Stand {
 /// # Errors
 /// [`CheckoutError`].
 pub fn find(repo: &policy::Repo, asked: &Asked<'_>) -> Result<Stand, CheckoutError> {
-    let git_dir = at(&repo.place, ".git");
-    let opened = found(openat::dir(&git_dir))
-        .map_err(|error| CheckoutError::Unreadable(git_dir.to_string(), error))?;
-    if opened.is_none() {
-        return Err(CheckoutError::Missing(repo.place.clone()));
-    }
-    let stand = match asked {
+    let layout = layout::find(&repo.place, &repo.assigned)?;
+    let is_bare = layout.prove_own_quickly()?;
+    let git_dir = layout.git_dir;
+    let mut stand = match asked {
         Asked::Worktree(name) => root_of(worktree(repo, &git_dir, name)?)?,
         Asked::Here(here, tree) => still_here(repo, here, tree)?,
         Asked::Checkout => root_of(Tree {
@@ -78,6 +76,7 @@ pub fn find(repo: &policy::Repo, asked: &Asked<'_>) -> Result<Stand, CheckoutErr
             admin: None,
         })?,
     };
+    stand.is_empty = is_bare && stand.tree.admin.is_none();
     refuse_encrypted(&git_dir, &stand.tree.place)?;
     Ok(stand)
 }
@@ -89,6 +88,7 @@ fn root_of(tree: Tree) -> Result<Stand, CheckoutError> {
         path: tree.place.path(),
         directory,
         tree,
+        is_empty: false,
     })
 }
 
@@ -107,6 +107,7 @@ fn still_here(repo: &policy::Repo, here: &Here, tree: &Tree) -> Result<Stand, Ch
         tree: tree.clone(),
         directory: here.directory().map_err(unreadable)?,
         path: here.path().to_owned(),
+        is_empty: false,
     })
 }
 

@@ -104,7 +104,8 @@ fn is_plain(value: &str) -> bool {
         .all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@%:,".contains(&byte))
 }
 
-fn shell(value: &str) -> String {
+/// Returns one word of a POSIX shell's command line.
+pub fn shell(value: &str) -> String {
     if is_plain(value) {
         value.to_owned()
     } else {

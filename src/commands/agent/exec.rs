@@ -130,6 +130,11 @@ impl Ready<'_> {
         &self.stand.path
     }
 
+    /// Returns whether nothing is checked out there, because the repo is bare.
+    pub fn is_empty(&self) -> bool {
+        self.stand.is_empty
+    }
+
     /// Runs the command to its end.
     ///
     /// # Errors

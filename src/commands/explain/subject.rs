@@ -4,6 +4,7 @@ use super::tree::Registered;
 use super::{ExplainError, Request};
 use crate::commands::rescues::{self, RescuesError};
 use crate::config::policy::{self, Policy};
+use crate::git::shadow::layout;
 use crate::run::inspect;
 use crate::survey::context::Explained;
 use crate::survey::processes::Processes;
@@ -130,8 +131,8 @@ pub(super) fn known(policy: &Policy) -> Vec<(PathBuf, Subject<'_>)> {
     let mut known = Vec::new();
     for repo in &policy.repos {
         known.push((repo.place.path(), Subject::Checkout(repo)));
-        let admins = repo.place.join(".git").map_err(std::io::Error::from);
-        let admins = admins.and_then(|git_dir| registry::admins(&git_dir));
+        let layout = layout::find(&repo.place, &repo.assigned).ok();
+        let admins = layout.and_then(|layout| registry::admins(&layout.git_dir).ok());
         for admin in admins.unwrap_or_default() {
             let path = worktree::place(&admin).unwrap_or_else(|_| admin.path());
             for place in [path.clone(), admin.path()] {

@@ -286,7 +286,7 @@ impl Bringing<'_> {
 
     /// Returns whether the branch is checked out in any worktree. Unknown counts as yes.
     fn is_out(&self, branch: &str) -> bool {
-        survey::registry::holder(self.restore.shadow.git_dir(), branch)
+        survey::registry::holder(self.restore.shadow, branch)
             .map_or(true, |holder| holder.is_some())
     }
 

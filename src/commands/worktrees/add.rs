@@ -80,7 +80,7 @@ pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Add
         WorkError::Usage(format!("{}: {why}", repo.name))
     })?;
     let locked = Locked::take(policy, repo, Claim::of("worktree add", request.wait), stop)?;
-    let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
+    let shadow = super::shadow(repo, stop)?;
     let adding = Adding {
         policy,
         repo,
@@ -246,8 +246,7 @@ impl Adding<'_> {
     }
 
     fn prove_nobody_has_the_branch(&self) -> Result<(), WorkError> {
-        let Some(admin) = survey::registry::holder(self.shadow.git_dir(), &full(self.branch))?
-        else {
+        let Some(admin) = survey::registry::holder(self.shadow, &full(self.branch))? else {
             return Ok(());
         };
         let place = survey::worktree::place(&admin).unwrap_or(self.repo.place.path());

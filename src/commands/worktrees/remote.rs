@@ -215,6 +215,8 @@ impl Remote<'_> {
         let store = |path: &str| directories(&git_dir, Path::new(path), owner, &|_| 0o755);
         put_packs(packs, &store("objects/pack")?, owner)?;
         put_loose(&private.loose()?, &store("objects")?, owner)?;
+        // A bare repo begins without, and git can't create it where it is a link.
+        store("logs")?;
         let cut = private.shallow()?;
         if let Some(cut) = cut.filter(|cut| shallow != Some(cut)) {
             let file = NewFile {

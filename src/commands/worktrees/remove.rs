@@ -12,7 +12,6 @@ use crate::config::policy::{self, Age, Keep, Policy, Worktrees};
 use crate::facts::worktree::{State, Worktree};
 use crate::fs::clock;
 use crate::fs::stop::Stop;
-use crate::git::shadow::Shadow;
 use crate::plan::reason::KeepReason;
 use crate::plan::repo::is_stale;
 use crate::plan::worktree::{Class, Verdict, verdict};
@@ -50,7 +49,7 @@ pub fn remove(
     volume::prove(&policy.volume)?;
     let claim = Claim::of("worktree remove", request.wait);
     let Locked { lock, trash } = Locked::take(policy, repo, claim, stop)?;
-    let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
+    let shadow = super::shadow(repo, stop)?;
     survey::damage::prove_whole(&shadow, stop).map_err(WorkError::repo(repo))?;
     let (admin, path) = find(repo, shadow.git_dir(), request.name)?;
     let now = clock::now();

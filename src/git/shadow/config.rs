@@ -94,6 +94,10 @@ pub(crate) struct Theirs {
     pub gc: Vec<(String, String)>,
     /// The files that it includes, under any condition, as it names them.
     pub includes: Vec<String>,
+    /// Its `core.bare`, if it has one.
+    pub bare: Option<bool>,
+    /// Its `core.worktree`: the directory that it says it is the git dir of.
+    pub worktree: Option<String>,
 }
 
 /// Refuses entries, each `key\nvalue`, that change the meaning of objects. Gathers the others.
@@ -118,12 +122,20 @@ pub(super) fn gather<'a>(entries: impl Iterator<Item = &'a str>) -> Theirs {
         {
             theirs.includes.push(value.to_owned());
         }
-        let is_promisor = key.starts_with("remote.")
-            && key.ends_with(".promisor")
-            && !matches!(value, "false" | "no" | "off" | "0" | "");
+        match key {
+            "core.bare" => theirs.bare = Some(is_true(value)),
+            "core.worktree" => theirs.worktree = Some(value.to_owned()),
+            _ => {}
+        }
+        let is_promisor =
+            key.starts_with("remote.") && key.ends_with(".promisor") && is_true(value);
         theirs.promisor |= is_promisor || key.eq_ignore_ascii_case("extensions.partialclone");
     }
     theirs
+}
+
+fn is_true(value: &str) -> bool {
+    !matches!(value, "false" | "no" | "off" | "0" | "")
 }
 
 /// Refuses one `key\nvalue` that would change the meaning of the repo's objects.
@@ -139,7 +151,6 @@ pub(crate) fn judge_entry(entry: &str) -> Result<(), Refusal> {
         "core.repositoryformatversion" if !matches!(value, "0" | "1") => {
             refuse("this version of the format is unknown to treewarden")
         }
-        "core.worktree" => refuse("the checkout would be elsewhere; unset it"),
         "extensions.objectformat" if value == "sha1" => Ok(()),
         "extensions.refstorage" if value == "files" => Ok(()),
         _ if crypt::is_key(&key) => refuse(crypt::WORDS),

@@ -15,7 +15,7 @@ use rustix::fs::FileType;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::Path;
 
 /// What was proven, as it was read.
 pub(super) struct Proven {
@@ -37,6 +37,9 @@ const LARGEST: [(&str, u64); 3] = [
 ];
 const LOG_CAP: u64 = 64 << 20;
 const INDEX_CAP: u64 = 512 << 20;
+
+/// Git-annex's directory in a git dir, and its link to that in a registration.
+const ANNEX: &str = "annex";
 
 /// The depth to which git follows alternates of alternates.
 const LENDERS_DEEP: usize = 5;
@@ -120,7 +123,7 @@ fn prove_entry(
     let Some(stat) = found else {
         return if needed {
             Err(Refusal::Odd(format!(
-                "`{place}` is missing: this is no git checkout; `treewarden enroll` clones it, or take it out of the config"
+                "`{place}` is missing: this is no git checkout; move it away, then `treewarden enroll` clones it, or take it out of the config"
             )))
         } else {
             Ok(())
@@ -139,7 +142,7 @@ fn prove_entry(
         }
         _ if name.is_empty() => {
             return Err(Refusal::Odd(format!(
-                "`{git_dir}` is no directory; name the main checkout, not a worktree"
+                "`{git_dir}` is no directory; restore the git dir, or move the checkout away and enroll anew"
             )));
         }
         FileType::Directory => "is no directory",
@@ -208,7 +211,7 @@ fn prove_lenders(
         let plain = !line.contains(&b'\r') && !line.contains(&0) && !line.starts_with(b"\"");
         let lender = Some(path)
             .filter(|_| plain)
-            .and_then(|path| from(objects, path));
+            .and_then(|path| objects.resolve(path).ok());
         let Some(lender) = lender else {
             return Err(Refusal::Odd(format!(
                 "`{list}` names `{}`, outside the volume; repack it with `git repack -ad`",
@@ -232,26 +235,9 @@ fn prove_lenders(
 }
 
 /// Checks whether both are the same directory.
-fn is_same(one: &VolumePath, other: &VolumePath) -> io::Result<bool> {
+pub(super) fn is_same(one: &VolumePath, other: &VolumePath) -> io::Result<bool> {
     let [one, other] = [openat::stat(one)?, openat::stat(other)?];
     Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
-}
-
-/// Resolves a line: a path, absolute or relative to its object directory. This is lexical: a link
-/// on the way is refused when the path is opened.
-fn from(objects: &VolumePath, line: &Path) -> Option<VolumePath> {
-    if line.is_absolute() {
-        return VolumePath::new(objects.root(), line).ok();
-    }
-    let mut path = objects.relative().to_owned();
-    for part in line.components() {
-        match part {
-            Component::ParentDir if path.pop() => {}
-            Component::ParentDir => return None,
-            part => path.push(part),
-        }
-    }
-    VolumePath::new(objects.root(), &path).ok()
 }
 
 /// Proves that refs, reflogs and registrations are plain files in plain directories: a FIFO would
@@ -261,8 +247,8 @@ fn prove_refs(git_dir: &VolumePath, stop: &Stop) -> Result<(), Refusal> {
     let ((refs, logs), trees) = rayon::join(
         || {
             rayon::join(
-                || prove_files(&at(git_dir, "refs"), None, stop, |_| SMALL),
-                || prove_files(&at(git_dir, "logs"), None, stop, |_| LOG_CAP),
+                || prove_files(&at(git_dir, "refs"), &[], stop, |_| SMALL),
+                || prove_files(&at(git_dir, "logs"), &[], stop, |_| LOG_CAP),
             )
         },
         || prove_registrations(git_dir, stop),
@@ -296,11 +282,11 @@ fn names(directory: &VolumePath, stop: &Stop) -> io::Result<(Vec<OsString>, Held
     Ok((names, held))
 }
 
-/// Proves that all below `top`, except its entry `but`, are plain files or directories, and that no
+/// Proves that all below `top`, except its entries `but`, are plain files or directories, and that no
 /// file is larger than its name allows.
 fn prove_files(
     top: &VolumePath,
-    but: Option<&str>,
+    but: &[&str],
     stop: &Stop,
     largest: impl Fn(&OsStr) -> u64,
 ) -> Result<(), Refusal> {
@@ -308,9 +294,9 @@ fn prove_files(
         .follow_links(false)
         .follow_root_links(false)
         .into_iter();
-    for entry in entries
-        .filter_entry(|entry| but.is_none_or(|but| entry.depth() != 1 || entry.file_name() != but))
-    {
+    for entry in entries.filter_entry(|entry| {
+        entry.depth() != 1 || !but.iter().any(|but| entry.file_name() == *but)
+    }) {
         stop.read(AN_ENTRY).map_err(unreadable(&top.to_string()))?;
         match entry {
             Ok(entry) => {
@@ -352,7 +338,12 @@ fn prove_registration(
         .join(name)
         .map_err(|error| Refusal::Odd(error.to_string()))?;
     // Submodules' repos are skipped: git doesn't read them either, and a tree that has any is kept.
-    prove_files(&admin, Some("modules"), stop, |name| {
+    let skipped: &[&str] = if is_annex(&admin, git_dir) {
+        &["modules", ANNEX]
+    } else {
+        &["modules"]
+    };
+    prove_files(&admin, skipped, stop, |name| {
         if name == "index" { INDEX_CAP } else { LOG_CAP }
     })?;
     let file = at(&admin, "commondir");
@@ -369,6 +360,18 @@ fn prove_registration(
         )));
     }
     Ok(())
+}
+
+/// Checks whether a registration has the link by which git-annex finds the repo's own `annex`. Nobody
+/// here follows it.
+fn is_annex(admin: &VolumePath, git_dir: &VolumePath) -> bool {
+    let link = at(admin, ANNEX);
+    let target = openat::parent(&link)
+        .and_then(|(admin, name)| Ok(rustix::fs::readlinkat(admin, name, Vec::new())?));
+    target.is_ok_and(|target| {
+        let target = Path::new(OsStr::from_bytes(target.to_bytes()));
+        target == Path::new("../../annex") || target == git_dir.path().join(ANNEX)
+    })
 }
 
 /// Proves that an index doesn't claim more entries than it has room for, because git allocates them

@@ -40,6 +40,7 @@ pub(in crate::plan) fn policy() -> policy::Repo {
         },
         gc: GcStrategy::Auto,
         busy_probe: Vec::new(),
+        assigned: Arc::default(),
     }
 }
 
@@ -51,6 +52,7 @@ pub(in crate::plan) fn tree(idle_hours: i64, state: State) -> Worktree {
     Worktree {
         id: "t".into(),
         admin: at("b/.git/worktrees/t"),
+        checkout: None,
         path: "/data/w/t".into(),
         branch: Some("refs/heads/t".into()),
         head: None,

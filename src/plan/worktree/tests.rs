@@ -37,6 +37,7 @@ fn tree(idle_days: i64, state: State) -> Worktree {
             Path::new("r/.git/worktrees/a"),
         )
         .unwrap(),
+        checkout: None,
         path: "/data/w/a".into(),
         branch: Some("refs/heads/a".into()),
         head: Some("1".repeat(40)),

@@ -13,6 +13,7 @@ use crate::fs::budget::Budget;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
+use crate::git::shadow::layout::{self, Layout};
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Plan, is_stale, plan};
 use crate::plan::worktree::{is_due, shortest};
@@ -109,7 +110,9 @@ impl RunContext<'_> {
         lock: Option<LockedRepo>,
         stop: &Stop,
     ) -> Result<Decided, Ended> {
-        let shadow = self.on_io(stop, || Shadow::of(&repo.place, stop))?;
+        let shadow = self.on_io(stop, || {
+            Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)
+        })?;
         self.on_io(stop, || survey::damage::prove_whole(&shadow, stop))?;
         let note = AtWork::of(&self.policy.volume.state, &repo.name);
         let due = |tree: &Worktree| is_due(tree, &repo.worktrees, self.now);
@@ -212,7 +215,11 @@ impl RunContext<'_> {
             .policy
             .repos
             .iter()
-            .map(|repo| (repo.name.as_str(), &repo.place))
+            .map(|repo| {
+                let layout = layout::find(&repo.place, &repo.assigned);
+                let layout = layout.unwrap_or_else(|_| Layout::plain(&repo.place));
+                (repo.name.as_str(), layout.git_dir)
+            })
             .collect();
         self.borrowers.get_or_init(|| {
             self.on_io(self.stop, || {

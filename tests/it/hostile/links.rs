@@ -152,33 +152,38 @@ fn checkouts() -> Vec<Case> {
         away
     };
     vec![
-        Case::new("git-is-a-link", refused(), "is no directory", move |evil| {
+        Case::new("git-is-a-link", refused(), "is a link", move |evil| {
             symlink(moved(evil), evil.git_dir("").components().as_path()).unwrap();
         }),
+        Case::new("git-is-the-tenants", refused(), "is a link", move |evil| {
+            moved(evil);
+            symlink(
+                evil.victim("").components().as_path(),
+                evil.repo.path.join(".git"),
+            )
+            .unwrap();
+        }),
         Case::new(
-            "git-is-the-tenants",
+            "git-is-a-file",
             refused(),
-            "is no directory",
+            "enroll `acme__victim` instead",
             move |evil| {
                 moved(evil);
-                symlink(
-                    evil.victim("").components().as_path(),
-                    evil.repo.path.join(".git"),
-                )
-                .unwrap();
+                write(
+                    &evil.repo.path.join(".git"),
+                    format!("gitdir: {}\n", evil.victim("").display()),
+                );
             },
         ),
-        Case::new("git-is-a-file", refused(), "is no directory", move |evil| {
-            moved(evil);
-            write(
-                &evil.repo.path.join(".git"),
-                format!("gitdir: {}\n", evil.victim("").display()),
-            );
-        }),
-        Case::new("git-is-a-fifo", refused(), "is no directory", move |evil| {
-            moved(evil);
-            fifo(&evil.repo.path.join(".git"));
-        }),
+        Case::new(
+            "git-is-a-fifo",
+            refused(),
+            "neither a directory nor a file",
+            move |evil| {
+                moved(evil);
+                fifo(&evil.repo.path.join(".git"));
+            },
+        ),
         Case::new(
             "commondir-in-main",
             refused(),
@@ -582,7 +587,7 @@ fn trees() -> Vec<Case> {
         ),
         leads("tree-leads-outside", "gitdir: {outside}\n"),
         leads("tree-leads-to-a-command", "gitdir: $({})\n"),
-        Case::new("tree-git-a-link", UNKNOWN, "symbolic links", |evil| {
+        Case::new("tree-git-a-link", UNKNOWN, "not back here", |evil| {
             let file = evil.landed.path.join(".git");
             fs::rename(&file, evil.landed.path.join("real")).unwrap();
             symlink("real", file).unwrap();

@@ -203,3 +203,47 @@ fn a_checkout_is_swapped_while_it_is_tended() {
         std::thread::sleep(Duration::from_micros(300));
     });
 }
+
+#[test]
+#[ignore = "needs half a minute"]
+fn a_git_file_is_swapped_while_its_git_dir_is_maintained() {
+    let named = |evil: &Evil<'_>, number: usize| evil.repo.path.join(format!("git-{number}"));
+    let prepare = |evil: &Evil<'_>| {
+        let away = evil.repo.path.join("away");
+        fs::rename(evil.git_dir(""), &away).unwrap();
+        for tree in [&evil.landed, &evil.dirty] {
+            let admin = away.join("worktrees").join(tree.path.file_name().unwrap());
+            write(
+                &tree.path.join(".git"),
+                format!("gitdir: {}\n", admin.display()),
+            );
+        }
+        let others = [
+            evil.victim(""),
+            evil.outside(),
+            evil.repo.world.at(".treewarden"),
+            evil.repo.world.at("acme__honest/.git"),
+        ];
+        for (number, other) in others.iter().enumerate() {
+            write(
+                &named(evil, number),
+                format!("gitdir: {}\n", other.display()),
+            );
+        }
+        symlink(evil.victim(""), named(evil, others.len())).unwrap();
+        symlink(evil.victim(""), evil.repo.path.join("away-swapped")).unwrap();
+        write(&evil.repo.path.join(".git"), "gitdir: ./away\n");
+    };
+    let round = AtomicU64::new(0);
+    race(prepare, |evil| {
+        let number = (round.fetch_add(1, Ordering::Relaxed) % 5)
+            .try_into()
+            .unwrap();
+        let away = evil.repo.path.join("away");
+        for _there_and_back in 0..2 {
+            exchange(CWD, &evil.repo.path.join(".git"), &named(evil, number));
+            exchange(CWD, &away, &evil.repo.path.join("away-swapped"));
+            std::thread::sleep(Duration::from_micros(300));
+        }
+    });
+}

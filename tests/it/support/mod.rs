@@ -146,6 +146,11 @@ impl World {
             .insert(name.to_owned(), settings.to_owned());
     }
 
+    /// Takes a repo out of the config.
+    pub(crate) fn forget(&self, name: &str) {
+        self.repos.lock().unwrap().remove(name);
+    }
+
     /// Adds to a section of the config: `eviction`, `run`, `defaults`, `alerts` (as `key: value`),
     /// or `caches` (as `{kind: ..}`).
     pub(crate) fn set(&self, section: &'static str, text: &str) {
@@ -170,8 +175,10 @@ impl World {
             .map(|(name, settings)| {
                 let directory = name.replace('/', "__");
                 let origin = self.beside(format!("origins/{directory}.git"));
-                let mut settings =
-                    vec![format!("name: {name}, path: {directory}"), settings.clone()];
+                let mut settings = vec![format!("name: {name}"), settings.clone()];
+                if !settings[1].contains("path:") {
+                    settings.push(format!("path: {directory}"));
+                }
                 if !settings[1].contains("url:") && origin.exists() {
                     settings.push(format!("url: '{}'", origin.display()));
                 }

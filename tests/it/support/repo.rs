@@ -21,7 +21,32 @@ pub(crate) struct Repo<'a> {
     pub(crate) name: String,
     /// The checkout.
     pub(crate) path: PathBuf,
+    /// Where its git dir is.
+    pub(crate) layout: Layout,
 }
+
+/// Where a repo's git dir is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// `.git` in the checkout.
+    Plain,
+    /// Elsewhere on the volume, as by `git init --separate-git-dir`.
+    Separate,
+    /// `.bare` in a directory without a checkout, with a `.git` file beside it.
+    BareWithFile,
+    /// `.bare` alone.
+    Bare,
+    /// The enrolled directory itself is a bare repo.
+    Hub,
+}
+
+/// All but the plain one.
+pub(crate) const LAYOUTS: [Layout; 4] = [
+    Layout::Separate,
+    Layout::BareWithFile,
+    Layout::Bare,
+    Layout::Hub,
+];
 
 /// A worktree.
 pub(crate) struct Tree {
@@ -38,6 +63,7 @@ impl<'a> Repo<'a> {
             world,
             name: name.to_owned(),
             path: world.at(name.replace('/', "__")),
+            layout: Layout::Plain,
         }
     }
 
@@ -62,6 +88,7 @@ impl<'a> Repo<'a> {
             world,
             name: name.to_owned(),
             path: world.at(directory),
+            layout: Layout::Plain,
         };
         write(&repo.path.join(".gitignore"), IGNORED);
         write(&repo.path.join("package.json"), "{}\n");
@@ -77,12 +104,80 @@ impl<'a> Repo<'a> {
 
     /// Runs git in the main checkout, dated 60 days ago.
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
-        git(&self.path, 60.0, arguments)
+        git(&self.stand(), 60.0, arguments)
+    }
+
+    /// Returns where git finds the repo.
+    pub(crate) fn stand(&self) -> PathBuf {
+        match self.layout {
+            Layout::Bare => self.git_dir(""),
+            _ => self.path.clone(),
+        }
     }
 
     /// Returns a path in its git dir.
     pub(crate) fn git_dir(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.path.join(".git").join(path)
+        self.world.at(self.git_dir_below()).join(path)
+    }
+
+    /// Returns its git dir, relative to the volume.
+    fn git_dir_below(&self) -> String {
+        let own = self.directory();
+        match self.layout {
+            Layout::Plain => format!("{own}/.git"),
+            Layout::Separate => format!("git-dirs/{own}"),
+            Layout::BareWithFile | Layout::Bare => format!("{own}/.bare"),
+            Layout::Hub => own,
+        }
+    }
+
+    /// Moves the git dir of a plain checkout. A repo that becomes bare keeps what its directory has
+    /// besides, except for a hub.
+    pub(crate) fn becomes(self, layout: Layout) -> Self {
+        if layout == Layout::Plain {
+            return self;
+        }
+        if layout != Layout::Separate {
+            self.git(&["config", "core.bare", "true"]);
+        }
+        let (from, aside) = (
+            self.git_dir_below(),
+            self.world.beside(format!("moving-{}", self.directory())),
+        );
+        std::fs::rename(self.git_dir(""), &aside).unwrap();
+        let new = Self { layout, ..self };
+        let to = new.git_dir_below();
+        let to_path = new.git_dir("");
+        std::fs::create_dir_all(&to_path).unwrap();
+        if layout == Layout::Hub {
+            let entries = std::fs::read_dir(&new.path).unwrap().map(Result::unwrap);
+            let others = entries.filter(|entry| !entry.path().join(".git").exists());
+            others.for_each(|entry| super::remove(&entry.path()));
+        }
+        for entry in std::fs::read_dir(&aside).unwrap().map(Result::unwrap) {
+            std::fs::rename(entry.path(), to_path.join(entry.file_name())).unwrap();
+        }
+        std::fs::remove_dir(&aside).unwrap();
+        match layout {
+            Layout::Separate => write(&new.path.join(".git"), format!("gitdir: ../{to}\n")),
+            Layout::BareWithFile => write(&new.path.join(".git"), "gitdir: ./.bare\n"),
+            _ => {}
+        }
+        for tree in new.places() {
+            lead_to(&tree, &from, &to);
+        }
+        new
+    }
+
+    /// Returns where its registered trees stand.
+    fn places(&self) -> Vec<PathBuf> {
+        let admins = std::fs::read_dir(self.git_dir("worktrees"));
+        let gitdir = |admin: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(admin.path().join("gitdir")).ok()?;
+            Some(Path::new(text.trim_end()).parent()?.to_owned())
+        };
+        let admins = admins.into_iter().flatten().map(Result::unwrap);
+        admins.filter_map(gitdir).collect()
     }
 
     /// Commits a file and all other changes in the main checkout.
@@ -175,7 +270,7 @@ impl<'a> Repo<'a> {
     /// Returns what `git fsck` reports; empty if all is well.
     pub(crate) fn fsck(&self) -> String {
         let (code, out, err) = try_git(
-            &self.path,
+            &self.stand(),
             0.0,
             &[
                 "fsck",
@@ -195,6 +290,11 @@ impl<'a> Repo<'a> {
 
 impl Tree {
     pub(crate) fn of(path: PathBuf) -> Self {
+        // Git-annex makes it a link.
+        if path.join(".git").is_symlink() {
+            let admin = path.join(".git").canonicalize().unwrap();
+            return Self { path, admin };
+        }
         let text = std::fs::read_to_string(path.join(".git")).unwrap();
         let admin = PathBuf::from(text.trim_end().strip_prefix("gitdir: ").unwrap());
         Self { path, admin }
@@ -274,6 +374,25 @@ impl Tree {
             }
         }
         self
+    }
+}
+
+/// Lets all `.git` files below `tree` that lead into one git dir lead into another, as they were
+/// written: absolute or relative.
+fn lead_to(tree: &Path, from: &str, to: &str) {
+    let files = walkdir::WalkDir::new(tree)
+        .into_iter()
+        .filter_map(Result::ok);
+    for file in files.filter(|entry| entry.file_name() == ".git" && entry.file_type().is_file()) {
+        let Ok(text) = std::fs::read_to_string(file.path()) else {
+            continue;
+        };
+        if let Some((before, after)) = text.split_once(&format!("/{from}/")) {
+            let written = file.metadata().unwrap().modified().unwrap();
+            write(file.path(), format!("{before}/{to}/{after}"));
+            let file = std::fs::File::options().write(true).open(file.path());
+            file.unwrap().set_modified(written).unwrap();
+        }
     }
 }
 
