@@ -4,6 +4,9 @@
 //! Build output is evicted under its repo's lock, after another walk. If a unit's tool has locks,
 //! it is evicted under those, a few units at a time; if the tool is busy, the unit stays. Nothing
 //! waits for a tool, and a tool's lock file is never created or written to.
+//!
+//! A unit goes to the trash of its own [`Home`], under that home's lock: the volume's, or that of a
+//! cache outside of it.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
 use crate::ecosystems;
@@ -24,7 +27,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::sync::Mutex;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 /// The outcome of a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,28 +44,46 @@ pub enum UnitOutcome {
     Failed(String),
 }
 
-/// Evicts units, under their locks.
-pub struct Evictor<'a> {
-    /// The proof that no other run evicts.
+/// The directory that caches stand in: the volume's root, or one outside of it.
+pub struct Home<'a> {
+    /// The root of all paths in it.
+    pub root: &'a Arc<Path>,
+    /// The proof that no other run evicts there.
     pub lock: &'a LockedVolume,
-    /// The directory of the repos' locks.
-    pub locks: &'a VolumePath,
     /// Where units are moved.
     pub trash: &'a Trash,
+    /// Inspects each unit once more.
+    pub probe: &'a LastUseProbe,
+}
+
+/// Evicts units, under their locks.
+pub struct Evictor<'a> {
+    /// The homes of all units.
+    pub homes: Vec<Home<'a>>,
+    /// The directory of the repos' locks.
+    pub locks: &'a VolumePath,
     /// When to stop.
     pub stop: &'a Stop,
     /// The run's time.
     pub now: DateTime<Utc>,
-    /// Inspects each unit once more.
-    pub probe: &'a LastUseProbe,
     /// Held while a repo's lock is held: units of one repo must not find it busy.
     pub one_at_a_time: Mutex<()>,
 }
 
-/// The trash entries of a batch: one for all units, or one for each.
-struct Bins {
-    all: Bin,
+/// The trash entries of a batch: one for all units of a home, by its root, or one for each unit.
+struct Bins<'a> {
+    all: BTreeMap<&'a Path, io::Result<Bin>>,
     own: Mutex<Vec<Bin>>,
+}
+
+impl Bins<'_> {
+    /// Returns why no unit of the batch can be moved; none if one can.
+    fn unusable(&mut self) -> Option<io::Error> {
+        if self.all.values().any(Result::is_ok) {
+            return None;
+        }
+        self.all.pop_first()?.1.err()
+    }
 }
 
 /// Units moved before the trash entry is emptied: a kill leaves little behind, and space is freed
@@ -78,41 +100,49 @@ impl Evictor<'_> {
     /// # Errors
     /// The trash can't be used at all.
     pub fn evict(&self, units: &[Unit]) -> io::Result<(Vec<UnitOutcome>, Emptied)> {
-        let (mut outcomes, mut all) = (Vec::new(), Emptied::default());
+        let (mut outcomes, mut total) = (Vec::new(), Emptied::default());
         for batch in units.chunks(BATCH) {
             if self.stop.reached().is_some() {
                 break;
             }
-            let all_units = match self.trash.bin(None) {
-                Ok(bin) => bin,
-                Err(error) if outcomes.is_empty() => return Err(error),
-                // The units of earlier batches are gone, so they have to be in the report.
-                Err(error) => {
-                    let why = format!(
-                        "failed to use the trash: {error}; look into the volume's state directory"
-                    );
-                    outcomes.extend(batch.iter().map(|_| UnitOutcome::Failed(why.clone())));
-                    continue;
+            let mut bins = self.bins(batch);
+            if let Some(error) = bins.unusable() {
+                if outcomes.is_empty() {
+                    return Err(error);
                 }
-            };
-            let bins = Bins {
-                all: all_units,
-                own: Mutex::default(),
-            };
+                // The units of earlier batches are gone, so they have to be in the report.
+                let why = no_trash(&error);
+                outcomes.extend(batch.iter().map(|_| UnitOutcome::Failed(why.clone())));
+                continue;
+            }
             outcomes.extend(self.batch(&bins, batch));
             let own = bins.own.into_inner().expect("no eviction panics");
-            for bin in own.into_iter().chain([bins.all]) {
+            let all = bins.all.into_values().flatten();
+            for bin in own.into_iter().chain(all) {
                 let emptied = bin.empty(self.stop);
-                all.freed += emptied.freed;
-                all.left.extend(emptied.left);
+                total.freed += emptied.freed;
+                total.left.extend(emptied.left);
             }
         }
-        Ok((outcomes, all))
+        Ok((outcomes, total))
+    }
+
+    /// Creates a trash entry in each home that has one of these units.
+    fn bins<'b>(&self, units: &'b [Unit]) -> Bins<'b> {
+        let mut all = BTreeMap::new();
+        for place in units.iter().filter_map(|unit| unit.paths.first()) {
+            all.entry(&**place.root())
+                .or_insert_with(|| self.home(place).and_then(|home| home.trash.bin(None)));
+        }
+        Bins {
+            all,
+            own: Mutex::default(),
+        }
     }
 
     /// Evicts a batch. Units that share their tool's locks are evicted together; the others need
     /// not wait for them.
-    fn batch(&self, bins: &Bins, units: &[Unit]) -> Vec<UnitOutcome> {
+    fn batch(&self, bins: &Bins<'_>, units: &[Unit]) -> Vec<UnitOutcome> {
         let mut together: BTreeMap<&[VolumePath], Vec<(usize, &Unit)>> = BTreeMap::new();
         units.iter().enumerate().for_each(|(number, unit)| {
             together
@@ -166,23 +196,23 @@ impl Evictor<'_> {
         Ok(held)
     }
 
-    fn one(&self, bins: &Bins, unit: &Unit) -> UnitOutcome {
+    fn one(&self, bins: &Bins<'_>, unit: &Unit) -> UnitOutcome {
         if let Some(why) = self.stop.reached() {
             return UnitOutcome::Skipped(why.to_owned());
         }
         let moved = match &unit.tree {
-            None => self.take(&bins.all, unit),
+            None => self.take(bins, unit),
             Some(tree) => self.in_tree(bins, unit, tree),
         };
         moved.unwrap_or_else(|error| UnitOutcome::Failed(error.to_string()))
     }
 
     /// Returns an outcome if a unit was used since it was surveyed. A missing unit is not in use.
-    fn used_since(&self, unit: &Unit) -> Option<UnitOutcome> {
+    fn used_since(home: &Home<'_>, unit: &Unit) -> Option<UnitOutcome> {
         let told = ecosystems::layout(unit.kind).map(|layout| layout.last_use);
         let again = told.map_or_else(
             || Err(io::Error::other("no such kind of cache is known")),
-            |told| self.probe.last_use(told, &unit.paths),
+            |told| home.probe.last_use(told, &unit.paths),
         );
         match found(again) {
             Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped(
@@ -196,19 +226,39 @@ impl Evictor<'_> {
         }
     }
 
-    fn take(&self, bin: &Bin, unit: &Unit) -> Result<UnitOutcome, TrashError> {
-        if let Some(outcome) = self.used_since(unit) {
+    /// Returns the home of a unit.
+    fn home(&self, place: &VolumePath) -> io::Result<&Home<'_>> {
+        let home = self.homes.iter().find(|home| home.root == place.root());
+        home.ok_or_else(|| io::Error::other(format!("`{place}` is in no known directory")))
+    }
+
+    fn take(&self, bins: &Bins<'_>, unit: &Unit) -> Result<UnitOutcome, TrashError> {
+        let Some(place) = unit.paths.first() else {
+            return Ok(UnitOutcome::Skipped("there is nothing to take".to_owned()));
+        };
+        let home = self.home(place)?;
+        if let Some(outcome) = Self::used_since(home, unit) {
             return Ok(outcome);
         }
+        let bin = match bins.all.get(&**place.root()) {
+            Some(Ok(bin)) => bin,
+            Some(Err(error)) => return Ok(UnitOutcome::Failed(no_trash(error))),
+            None => return Ok(UnitOutcome::Failed(format!("`{place}` has no trash"))),
+        };
         unit.paths
             .iter()
-            .try_for_each(|path| gone_is_done(bin.take(self.lock, path)))?;
+            .try_for_each(|path| gone_is_done(bin.take(home.lock, path)))?;
         Ok(UnitOutcome::Evicted)
     }
 
     /// Evicts build output if nobody works in the tree, or did since the survey, and nobody left
     /// anything of their own there. What is written after that inspection stays in the trash.
-    fn in_tree(&self, bins: &Bins, unit: &Unit, tree: &Tree) -> Result<UnitOutcome, TrashError> {
+    fn in_tree(
+        &self,
+        bins: &Bins<'_>,
+        unit: &Unit,
+        tree: &Tree,
+    ) -> Result<UnitOutcome, TrashError> {
         let Some(place) = unit.paths.first() else {
             return Ok(UnitOutcome::Skipped("there is nothing to take".to_owned()));
         };
@@ -229,9 +279,10 @@ impl Evictor<'_> {
             ));
         }
         let processes = Processes::default();
+        let trash = self.home(place)?.trash;
         for path in &unit.paths {
             // First, so that whatever is written after the inspection is younger than its entry.
-            let bin = self.trash.bin_since_now(path)?;
+            let bin = trash.bin_since_now(path)?;
             let own = || own_among(std::slice::from_ref(path), &tree.made_again, self.stop);
             let stays = match processes
                 .at_work(path, self.stop)
@@ -251,6 +302,10 @@ impl Evictor<'_> {
         }
         Ok(UnitOutcome::Evicted)
     }
+}
+
+fn no_trash(error: &io::Error) -> String {
+    format!("failed to use the trash: {error}; look into the volume's state directory")
 }
 
 /// Takes a tool's lock, or fails at once with `WouldBlock`. Opened for writing, as NFS requires for
@@ -283,8 +338,6 @@ mod tests {
     use super::*;
     use crate::facts::cache::{CacheKind, UsedFrom};
     use std::fs;
-    use std::path::Path;
-    use std::sync::Arc;
     use std::time::Duration;
 
     /// A tree with build output, and the unit that was planned for it.
@@ -350,13 +403,18 @@ mod tests {
             let locks = VolumePath::new(&root, Path::new("state/locks")).unwrap();
             let stop = Stop::after(Duration::from_mins(1), Arc::default());
             let probe = LastUseProbe::open(self.top.path(), true).unwrap();
-            let evictor = Evictor {
-                lock: &LockedVolume::take(&locks, "run", crate::fs::clock::now()).unwrap(),
-                locks: &locks,
+            let lock = LockedVolume::take(&locks, "run", crate::fs::clock::now()).unwrap();
+            let home = Home {
+                root: &root,
+                lock: &lock,
                 trash: &self.trash,
+                probe: &probe,
+            };
+            let evictor = Evictor {
+                homes: vec![home],
+                locks: &locks,
                 stop: &stop,
                 now: crate::fs::clock::now(),
-                probe: &probe,
                 one_at_a_time: Mutex::default(),
             };
             let (mut outcomes, emptied) = evictor.evict(std::slice::from_ref(&self.unit)).unwrap();

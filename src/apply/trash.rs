@@ -292,7 +292,9 @@ impl Trash {
         let name = [OsStr::new("making-"), lock.stem()]
             .into_iter()
             .collect::<OsString>();
-        VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::from)
+        self.place
+            .same_root(&state.join(name))
+            .map_err(io::Error::from)
     }
 
     /// Removes the repo's staging directory, with what a killed command left there.
@@ -435,7 +437,7 @@ impl Bin {
 /// Checks whether the entry's note is older than `age`, by the file server's clock alone.
 fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
     let trash = bin.relative().parent().unwrap_or(bin.relative());
-    let trash = VolumePath::new(bin.root(), trash).map_err(io::Error::other)?;
+    let trash = bin.same_root(trash).map_err(io::Error::other)?;
     let now = atomic::nameless(&trash)?.metadata()?.modified()?;
     let written = note::written(bin)?.unwrap_or(SystemTime::UNIX_EPOCH);
     Ok(now.duration_since(written).is_ok_and(|since| since > age))

@@ -1,6 +1,6 @@
 //! `init`, as typed, and what it prints.
 
-use super::{Exit, config_file, failed, print, refused, usage};
+use super::{Exit, config_file, failed, init_outside, print, refused, usage};
 use crate::commands::init::{self, InitError, discover};
 use crate::config::policy::{STATE, STATE_OF_A_HOME, Volume};
 use crate::fs::atomic::outside;
@@ -19,7 +19,7 @@ use std::time::Duration;
 pub(super) struct Init {
     /// The volume's root, at the path that the agents see; with --discover, the home directory if
     /// none is given
-    #[arg(required_unless_present = "discover")]
+    #[arg(required_unless_present_any = ["discover", "outside"])]
     root: Option<PathBuf>,
     /// Look for repos, worktrees and caches below ROOT, show them, and write a config of them
     ///
@@ -32,11 +32,18 @@ pub(super) struct Init {
     /// .local/state/treewarden in a home directory that is looked through]
     #[arg(long)]
     state: Option<PathBuf>,
+    /// Prepare the directories that the config's caches outside of the volume stand in: each gets
+    /// a lock and a trash of its own, in .treewarden-outside
+    #[arg(long, conflicts_with_all = ["root", "state", "discover"])]
+    outside: bool,
 }
 
 impl Init {
     /// Prepares the volume. `typed` is `--config`.
     pub(super) fn run(&self, typed: Option<&Path>) -> Result<u8, Exit> {
+        if self.outside {
+            return init_outside::init(&config_file::load(typed)?);
+        }
         let stop = Stop::after(Duration::MAX, Stop::listen().map_err(failed)?);
         if self.discover {
             return self.discover(typed, &stop);

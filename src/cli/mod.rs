@@ -27,6 +27,7 @@ mod config_file;
 mod explain;
 mod hook;
 mod init;
+mod init_outside;
 mod manual;
 mod night;
 mod output;

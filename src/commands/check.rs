@@ -13,6 +13,7 @@ use crate::lock;
 use crate::plan::reason::NO_DEFAULT_BRANCH;
 use crate::report::checks::Check;
 use crate::report::words;
+use crate::state::outside::{self, OutsideError};
 use crate::state::volume;
 use crate::survey;
 use crate::survey::landed::Upstream;
@@ -50,7 +51,7 @@ pub fn check(policy: &Policy, file: &Path, stop: &Stop) -> Vec<Check> {
                 .then(|| Check::warning(what(), policy::WITH_SECRET)),
         );
     }
-    lines.extend(policy.caches.iter().map(cache));
+    lines.extend(policy.caches.iter().map(|it| cache(policy, it)));
     lines
 }
 
@@ -82,11 +83,28 @@ pub fn sound(repo: &policy::Repo, stop: &Stop) -> Result<Shadow, Refusal> {
 }
 
 /// Checks a cache's directory.
-fn cache(cache: &policy::Cache) -> Check {
+fn cache(policy: &Policy, cache: &policy::Cache) -> Check {
     let what = format!("cache {}", cache.name);
     let Some(place) = &cache.place else {
         return Check::ok(what, "in idle worktrees");
     };
+    if let Some(directory) = &cache.outside {
+        let root = &policy.volume.root;
+        let proven = outside::prove(directory).and_then(|_| outside::prove_cache(place, root));
+        return match (proven, survey::volume::usage(&directory.root)) {
+            (Ok(()), Ok(usage)) => Check::ok(
+                what,
+                format!(
+                    "{place}, with {} free of {}",
+                    words::size(usage.free_bytes),
+                    words::size(usage.total_bytes)
+                ),
+            ),
+            (Ok(()), Err(error)) => Check::bad(what, error),
+            (Err(missing @ OutsideError::Missing(_)), _) => Check::ok(what, missing.to_string()),
+            (Err(error), _) => Check::bad(what, error),
+        };
+    }
     match openat::found(openat::dir(place)) {
         Ok(Some(_)) => Check::ok(what, place.to_string()),
         Ok(None) => Check::ok(what, format!("{place}: not there yet")),

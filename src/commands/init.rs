@@ -11,6 +11,7 @@ use crate::apply::reserved_space;
 use crate::config::{ConfigError, policy};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
+use crate::state::outside::{self, OutsideError};
 use crate::state::volume::{self, Sentinel, VolumeError};
 use crate::survey::discover::standing;
 use crate::survey::volume::usage;
@@ -123,4 +124,25 @@ fn nested(volume: PathBuf, state: &VolumePath) -> VolumeError {
         volume,
         state: state.path(),
     }
+}
+
+/// Prepares a directory outside of the volume, and returns whether that was still to be done.
+///
+/// # Errors
+/// [`OutsideError`].
+pub fn init_outside(directory: &policy::Volume, now: DateTime<Utc>) -> Result<bool, OutsideError> {
+    match outside::prepare(directory, now) {
+        Err(OutsideError::Volume(VolumeError::Prepared(_))) => {
+            outside::prove(directory)?;
+            return Ok(false);
+        }
+        prepared => prepared?,
+    };
+    let taken =
+        usage(&directory.root).and_then(|usage| reserved_space::take_on(&directory.state, &usage));
+    taken.map_err(|cause| VolumeError::Prepare {
+        path: directory.state.path(),
+        cause,
+    })?;
+    Ok(true)
 }

@@ -2,7 +2,8 @@
 //!
 //! A cache is refused if its eviction could delete a repo or a worktree.
 
-use super::policy::{self, Cache, Repo};
+use super::outside;
+use super::policy::{self, Cache, Repo, Volume};
 use super::problem::{KeyPath, Notes};
 use super::raw;
 use super::roots::literal_start;
@@ -13,6 +14,7 @@ use crate::ecosystems::lister::Stands;
 use crate::facts::cache::{CacheKind, Size};
 use crate::fs::volume_path::VolumePath;
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 /// Deeper than any cache's layout.
@@ -36,13 +38,15 @@ impl CacheResolver<'_> {
             let at = KeyPath::default().key("caches").item(index);
             let kind = kind(cache, &at, self.notes);
             let name = name(cache, &at, &mut seen, self.notes);
-            let place = match kind {
+            let (place, outside) = match kind {
                 Some(kind) if stands(kind) == Some(Stands::InWorktrees) => {
-                    self.no_place(cache, kind, &at, &resolved)
+                    self.no_place(cache, kind, &at, &resolved);
+                    (None, None)
                 }
                 // An unknown kind may need a directory or not.
-                None if cache.path.is_none() => None,
-                _ => self.directory(cache, &at),
+                None if cache.path.is_none() => (None, None),
+                _ if cache.outside == Some(true) => self.outside(cache, &at).unzip(),
+                _ => (self.directory(cache, &at), None),
             };
             let depth = depth(cache.depth, kind, &at.key("depth"), self.notes);
             let Some((kind, name)) = kind.zip(name) else {
@@ -60,6 +64,7 @@ impl CacheResolver<'_> {
                 name,
                 kind,
                 place,
+                outside,
                 depth,
                 min_age,
                 reserve,
@@ -71,13 +76,13 @@ impl CacheResolver<'_> {
 
     /// Checks build output. It is in the worktrees, wherever those are, so it has no directory of
     /// its own and may be listed only once.
-    fn no_place(
-        &mut self,
-        typed: &raw::Cache,
-        kind: CacheKind,
-        at: &KeyPath,
-        others: &[Cache],
-    ) -> Option<VolumePath> {
+    fn no_place(&mut self, typed: &raw::Cache, kind: CacheKind, at: &KeyPath, others: &[Cache]) {
+        if typed.outside.is_some() {
+            self.notes.add(
+                &at.key("outside"),
+                "build-output is in the worktrees; take the key out",
+            );
+        }
         if typed.path.is_some() {
             self.notes.add(
                 &at.key("path"),
@@ -90,11 +95,38 @@ impl CacheResolver<'_> {
                 "build-output is listed twice; keep one, it covers every worktree",
             );
         }
-        None
+    }
+
+    /// Takes a directory that the operator says is outside of the volume.
+    fn outside(&mut self, typed: &raw::Cache, at: &KeyPath) -> Option<(VolumePath, Volume)> {
+        let at = at.key("path");
+        let found = match typed.path.as_deref() {
+            None => Err(
+                "is missing; write the cache's whole path, for instance /var/cache/ccache"
+                    .to_owned(),
+            ),
+            Some(path) => outside::directory(path, self.places.root()),
+        };
+        let (place, volume) = found.map_or_else(
+            |why| (Err(why), None),
+            |(place, volume)| (Ok(place), Some(volume)),
+        );
+        self.places.reserve(place, &at, self.notes).zip(volume)
     }
 
     fn directory(&mut self, typed: &raw::Cache, at: &KeyPath) -> Option<VolumePath> {
+        let unread = self.notes.is_taken_out(&at.key("outside"));
         let at = at.key("path");
+        let elsewhere = |path: &&str| {
+            Path::new(path).is_absolute() && !Path::new(path).starts_with(self.places.root())
+        };
+        if let Some(path) = typed.path.as_deref().filter(elsewhere) {
+            if unread {
+                return None;
+            }
+            self.notes.add(&at, format!("`{path}` is no directory below volume.root; write its path from there, without `..`, or add `outside: true` if the cache stands elsewhere"));
+            return None;
+        }
         let place = self
             .places
             .take(typed.path.as_deref(), "caches/npm", &at, self.notes)?;

@@ -8,6 +8,7 @@ mod address;
 mod alerts;
 mod caches;
 mod keep;
+mod outside;
 pub mod policy;
 mod problem;
 mod raw;

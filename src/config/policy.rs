@@ -23,6 +23,9 @@ const GIB: u64 = 1024 * MIB;
 pub const STATE: &str = ".treewarden";
 /// The same if the volume is a home directory.
 pub const STATE_OF_A_HOME: &str = ".local/state/treewarden";
+/// The directory of trash and lock beside a cache outside of the volume. No tool's cache has such a
+/// name, and no volume's state directory.
+pub const OUTSIDE_STATE: &str = ".treewarden-outside";
 /// `eviction.high`: the contract's, and where the kubelet starts to collect images.
 pub const HIGH: Marks = Marks {
     bytes: 0.85,
@@ -99,7 +102,24 @@ pub struct Policy {
     pub alerts: Alerts,
 }
 
-/// The shared volume.
+impl Policy {
+    /// Returns the directories outside of the volume that caches stand in, each once.
+    pub fn outside(&self) -> Vec<&Volume> {
+        let mut all: Vec<&Volume> = Vec::new();
+        for volume in self
+            .caches
+            .iter()
+            .filter_map(|cache| cache.outside.as_ref())
+        {
+            if !all.contains(&volume) {
+                all.push(volume);
+            }
+        }
+        all
+    }
+}
+
+/// The shared volume, or a directory outside of it that caches stand in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Volume {
     /// The same absolute path that the agents see.
@@ -255,6 +275,9 @@ pub struct Cache {
     pub kind: CacheKind,
     /// Its place; none for build output, which is in the worktrees.
     pub place: Option<VolumePath>,
+    /// The directory that it stands in, with a state directory of its own, if it is outside of the
+    /// volume.
+    pub outside: Option<Volume>,
     /// For a plain directory: the depth of its units, 1 or more.
     pub depth: usize,
     /// Nothing used within this time is evicted: the larger of the cache's and the eviction's.

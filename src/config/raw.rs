@@ -226,6 +226,8 @@ pub(super) struct Cache {
     pub(super) name: Option<String>,
     /// Its directory, relative to the root or absolute and inside it; none for build-output.
     pub(super) path: Option<String>,
+    /// It stands outside of the root, and its path is absolute. Default: false
+    pub(super) outside: Option<bool>,
     /// For kind folder: how deep its units stand. Default: 1
     pub(super) depth: Option<Count>,
     /// What was used within this time stays. Default: `eviction.min_age`
@@ -453,6 +455,7 @@ fn with_article(form: &str) -> &str {
         "a string" => "text (quotes make it text)",
         "integer" | "floating point" => "a number",
         "boolean" => "a yes or no",
+        "a boolean" => "true or false",
         "null" => "nothing",
         other => other,
     }

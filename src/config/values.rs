@@ -42,6 +42,16 @@ impl Places {
             Some(typed) => VolumePath::new(&self.root, Path::new(typed))
                 .map_err(|_| format!("`{typed}` is no directory below volume.root; write its path from there, without `..`")),
         };
+        self.reserve(place, at, notes)
+    }
+
+    /// Takes a directory that was found to be one, if it is apart from all others.
+    pub(super) fn reserve(
+        &mut self,
+        place: Result<VolumePath, String>,
+        at: &KeyPath,
+        notes: &mut Notes,
+    ) -> Option<VolumePath> {
         let apart = place.and_then(|place| self.apart(&place).map(|()| place));
         let place = apart.map_err(|problem| notes.add(at, problem)).ok()?;
         self.taken.push((at.clone(), place.clone()));
@@ -50,10 +60,8 @@ impl Places {
 
     fn apart(&self, place: &VolumePath) -> Result<(), String> {
         for (key, other) in &self.taken {
-            let how = match (
-                place.relative().starts_with(other.relative()),
-                other.relative().starts_with(place.relative()),
-            ) {
+            let (path, its) = (place.path(), other.path());
+            let how = match (path.starts_with(&its), its.starts_with(&path)) {
                 (true, true) => "is also",
                 (true, false) => "lies inside",
                 (false, true) => "holds",

@@ -73,6 +73,7 @@ impl Field {
             name: path.into(),
             kind: super::kind(kind).expect("a kind"),
             place: Some(self.at(path)),
+            outside: None,
             depth: 1,
             min_age,
             reserve: Size::default(),

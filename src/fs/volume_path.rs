@@ -4,6 +4,9 @@
 //! can't be built. The proof here is lexical and does no I/O; links are refused later, when the
 //! path is opened (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`). The root itself is no
 //! target, so the path is never empty.
+//!
+//! A cache that the config names outside of the volume has a root of its own, the directory that
+//! it stands in. Only the config makes such a path.
 
 use std::fmt;
 use std::io;
@@ -17,12 +20,15 @@ use std::sync::Arc;
 /// ```compile_fail,E0451
 /// let root = std::sync::Arc::from(std::path::Path::new("/data"));
 /// use treewarden::fs::volume_path::VolumePath;
-/// let passwords = VolumePath { root, relative: "../etc/shadow".into() };
+/// let relative = "../etc/shadow".into();
+/// let passwords = VolumePath { root, relative, is_outside: false };
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumePath {
     root: Arc<Path>,
     relative: Box<Path>,
+    /// The root is not the volume's, so people need the absolute path.
+    is_outside: bool,
 }
 
 /// The path is not below the root.
@@ -70,11 +76,34 @@ impl VolumePath {
             Ok(Self {
                 root: root.clone(),
                 relative: relative.into(),
+                is_outside: false,
             })
         }
     }
 
-    /// Returns the volume's root.
+    /// Proves the same against a root that is not the volume's, but one that the config names.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn outside(root: &Arc<Path>, path: &Path) -> Result<Self, Outside> {
+        Ok(Self {
+            is_outside: true,
+            ..Self::new(root, path)?
+        })
+    }
+
+    /// Proves that `path` is below the same root.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn same_root(&self, path: &Path) -> Result<Self, Outside> {
+        Ok(Self {
+            is_outside: self.is_outside,
+            ..Self::new(&self.root, path)?
+        })
+    }
+
+    /// Returns the root: the volume's, or that of a cache outside of it.
     pub fn root(&self) -> &Arc<Path> {
         &self.root
     }
@@ -109,9 +138,10 @@ impl VolumePath {
             return Ok(Self {
                 root: self.root.clone(),
                 relative: relative.into(),
+                is_outside: self.is_outside,
             });
         }
-        Self::new(&self.root, &self.relative.join(name))
+        self.same_root(&self.relative.join(name))
     }
 
     /// Returns where `path` leads from this directory: an absolute path, or a relative one that may
@@ -140,6 +170,9 @@ impl fmt::Debug for VolumePath {
 
 impl fmt::Display for VolumePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_outside {
+            return fmt::Display::fmt(&self.path().display(), f);
+        }
         fmt::Display::fmt(&self.relative.display(), f)
     }
 }
@@ -147,6 +180,18 @@ impl fmt::Display for VolumePath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_outside_of_the_volume_is_shown_whole() {
+        let root: Arc<Path> = Path::new("/var/cache").into();
+        let pip = VolumePath::outside(&root, Path::new("pip")).unwrap();
+        for place in [pip.join("http/a"), pip.join("http/./a")] {
+            assert_eq!(place.unwrap().to_string(), "/var/cache/pip/http/a");
+        }
+        let lock = pip.same_root(Path::new("lock")).unwrap();
+        assert_eq!(lock.to_string(), "/var/cache/lock");
+        assert!(VolumePath::outside(&root, Path::new("/etc/shadow")).is_err());
+    }
 
     #[test]
     fn only_what_lies_below_the_root_is_inside() {

@@ -39,7 +39,7 @@ pub use crate::plan::worktree::Class;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The schema's name and version.
 pub const SCHEMA: &str = "treewarden.report/1";
@@ -371,6 +371,39 @@ pub struct Eviction {
     pub obstacles: Vec<String>,
     /// The evicted units, in order.
     pub units: Vec<Unit>,
+}
+
+impl Eviction {
+    /// Adds the eviction from the caches of another file system, which is named by a directory on
+    /// it.
+    pub fn add(&mut self, more: Self, of: Option<&Path>) {
+        let named = |reason: String| match of {
+            Some(of) if !reason.is_empty() => format!("`{}`: {reason}", of.display()),
+            _ => reason,
+        };
+        // What was calm doesn't explain what was evicted.
+        let more_said = Some(named(more.reason)).filter(|_| more.triggered || !self.triggered);
+        let said = std::mem::take(&mut self.reason);
+        let said = Some(said).filter(|_| self.triggered || !more.triggered);
+        let all = said.into_iter().chain(more_said);
+        self.reason = all
+            .filter(|reason| !reason.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ");
+        self.triggered |= more.triggered;
+        for (sum, more) in [
+            (&mut self.wanted_bytes, more.wanted_bytes),
+            (&mut self.freed_bytes, more.freed_bytes),
+            (&mut self.shortfall_bytes, more.shortfall_bytes),
+            (&mut self.wanted_inodes, more.wanted_inodes),
+            (&mut self.freed_inodes, more.freed_inodes),
+            (&mut self.shortfall_inodes, more.shortfall_inodes),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.obstacles.extend(more.obstacles);
+        self.units.extend(more.units);
+    }
 }
 
 /// An evicted unit.

@@ -179,6 +179,7 @@ fn quiet(page: &mut Page, report: &RunReport) {
         Span::body(format!("{} {order}{stay}.", words::count(repos, "repo"))),
     );
     caches::untouched(page, report);
+    caches::obstacles(page, report);
 }
 
 /// Writes what was removed besides trees: registrations, leftovers of a crashed git, rescues.

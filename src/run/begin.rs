@@ -26,6 +26,7 @@ use crate::survey;
 use chrono::{DateTime, Utc};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::io;
+use std::path::Path;
 
 /// The run's options from the command line.
 #[derive(Debug, Clone)]
@@ -199,12 +200,9 @@ fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, Refusal> {
     let unusable = |cause| unusable(policy, cause);
     scratch::clear(now);
     // Checked before anything is deleted to make room for the lock.
-    if let Some(why) = mount::of(&policy.volume.root)
-        .map(|facts| mount::local_locks(&facts))
+    refuse_local_locks(&policy.volume.root)
         .map_err(unusable)?
-    {
-        return Err(Refusal::LocalLocks(why));
-    }
+        .map_err(Refusal::LocalLocks)?;
     reserved_space::drop_when_scarce(&policy.volume.state, before, stop).map_err(unusable)?;
     let locks = policy.volume.locks();
     let lock = options.shard.map_or_else(
@@ -220,6 +218,12 @@ fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, Refusal> {
         lock,
         trash: Trash::of(&policy.volume.state).map_err(unusable)?,
     })
+}
+
+/// Refuses a mount whose locks would not exclude other machines.
+pub(super) fn refuse_local_locks(root: &Path) -> io::Result<Result<(), MountTrouble>> {
+    let why = mount::of(root).map(|facts| mount::local_locks(&facts))?;
+    Ok(why.map_or(Ok(()), Err))
 }
 
 fn unusable(policy: &Policy, cause: io::Error) -> Refusal {

@@ -1,9 +1,11 @@
 //! The eviction stage: compute what is wanted, list and order units, measure as many as needed,
 //! evict them, report.
 //!
-//! Below the watermarks it costs nothing beyond the statvfs that the run made already, except for
+//! Each file system has its own watermarks, and its caches share one queue: those of the volume, and
+//! those outside of it. Below the watermarks it costs nothing beyond the statvfs that the run made already, except for
 //! caches with a budget of their own. A failure is a row, and the run goes on.
 
+use crate::apply;
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
 use crate::config::policy::{self, InUse, Policy};
@@ -19,12 +21,16 @@ use crate::report::{self, rows};
 use crate::run::context::{RepoResult, RunContext};
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;
+use crate::survey;
 use crate::survey::caches::{self, sizing};
 use chrono::{DateTime, Utc};
-use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::iter;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-mod explain;
+pub(super) mod explain;
 pub use explain::SeenUnit;
 
 /// Units in memory at once, of the many that a survey lists. A run that evicts more surveys again.
@@ -76,32 +82,55 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
         .filter(|cache| cache.budget.is_some())
         .cloned()
         .collect();
-    let wanted = evict::wanted(usage, &policy.eviction).is_some();
+    let wanted = evict::wanted(usage, &policy.eviction).is_some() || wanted_outside(policy);
     if wanted || budgeted.is_empty() {
         return wanted;
     }
     // Caches in trees, and unreadable ones, are left to the eviction itself.
     let placed = budgeted.iter().all(|cache| cache.place.is_some());
-    let Some(probe) = LastUseProbe::open(&policy.volume.root, false)
-        .ok()
-        .filter(|_| placed)
-    else {
+    let outside = policy.outside().into_iter().map(|volume| &volume.root);
+    let roots = iter::once(&policy.volume.root).chain(outside);
+    let probes: io::Result<Vec<_>> = roots
+        .map(|root| Ok((root.clone(), LastUseProbe::open(root, false)?)))
+        .collect();
+    let Some(probes) = probes.ok().filter(|_| placed) else {
         return true;
     };
-    let inspection = Inspection {
-        probe: &probe,
-        gate: &Some,
-        stop,
-    };
-    let mut caches = caches::survey(&budgeted, &[], inspection);
+    let mut caches = Vec::new();
+    for (root, probe) in &probes {
+        let here = of_root(&budgeted, root, policy);
+        let inspection = Inspection {
+            probe,
+            gate: &Some,
+            stop,
+        };
+        caches.extend(caches::survey(&here, &[], inspection));
+    }
     sizing::measure_whole(&mut caches, stop);
     evict::with_budgets(None, &caches).is_some()
 }
 
+/// Returns the caches that stand below a root. Build output is on the volume.
+fn of_root(caches: &[policy::Cache], root: &Arc<Path>, policy: &Policy) -> Vec<policy::Cache> {
+    let stands = |cache: &&policy::Cache| match &cache.outside {
+        Some(outside) => outside.root == *root,
+        None => policy.volume.root == *root,
+    };
+    caches.iter().filter(stands).cloned().collect()
+}
+
+/// Checks whether one of the file systems of caches outside of the volume is too full.
+fn wanted_outside(policy: &Policy) -> bool {
+    policy.outside().into_iter().any(|outside| {
+        survey::volume::usage(&outside.root)
+            .is_ok_and(|usage| evict::wanted(&usage, &policy.eviction).is_some())
+    })
+}
+
 /// Returns the report of a run that evicts nothing at this usage.
-fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
+fn calm(policy: &policy::Eviction, usage: &Usage) -> report::Eviction {
     report::Eviction {
-        reason: evict::calm(usage, &policy.eviction),
+        reason: evict::calm(usage, policy),
         ..report::Eviction::default()
     }
 }
@@ -110,59 +139,109 @@ fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
 pub fn none_wanted(policy: &Policy, usage: &Usage) -> Option<report::Eviction> {
     evict::wanted(usage, &policy.eviction)
         .is_none()
-        .then(|| calm(policy, usage))
+        .then(|| calm(&policy.eviction, usage))
 }
 
-/// The inputs of an eviction.
+/// The inputs of an eviction: one for each file system, with all caches on it.
 pub struct Stage<'a> {
     /// The run.
     pub context: &'a RunContext<'a>,
-    /// The volume's usage.
+    /// The file system's usage.
     pub usage: &'a Usage,
+    /// When and how far its caches are evicted.
+    pub policy: policy::Eviction,
+    /// The caches on it.
+    pub caches: Vec<policy::Cache>,
+    /// The directories that these stand in, each with its lock and trash.
+    pub homes: Vec<(&'a policy::Volume, &'a Mode)>,
+    /// Units that had their turn in an earlier stage, by cache and name.
+    pub had_turn: HashSet<(String, String)>,
     /// Trees whose build output may be evicted.
     pub idle: &'a [IdleTree],
     /// What lock files name, or named earlier.
     pub ledger: &'a Ledger,
 }
 
-impl Stage<'_> {
+/// A directory that caches stand in.
+struct Home<'a> {
+    root: &'a Arc<Path>,
+    mode: &'a Mode,
+    probe: LastUseProbe,
+    caches: Vec<policy::Cache>,
+}
+
+impl<'a> Stage<'a> {
     /// Evicts, least recently used first, until the watermarks are reached. A dry run only reports
     /// what would be evicted.
     pub fn evict(&self, failures: &mut Vec<String>) -> report::Eviction {
-        let root = &self.context.policy.volume.root;
-        let access_times = self
-            .ledger
-            .access_times
-            .unwrap_or_else(|| keeps_access_times(root));
-        match LastUseProbe::open(root, access_times) {
-            Ok(probe) => self.evict_seen(&probe, failures),
-            Err(error) => {
-                failures.push(format!(
+        let wanted = evict::wanted(self.usage, &self.policy);
+        let homes = self.open(wanted.is_some(), failures);
+        if homes.is_empty() {
+            return report::Eviction::default();
+        }
+        self.evict_seen(&homes, wanted, failures)
+    }
+
+    /// Opens the directories; one that can't be opened is left out.
+    fn open(&self, wanted: bool, failures: &mut Vec<String>) -> Vec<Home<'a>> {
+        let mut homes = Vec::new();
+        for (volume, mode) in &self.homes {
+            match self.home(volume, mode, wanted) {
+                Ok(home) => homes.push(home),
+                Err(error) => failures.push(format!(
                     "failed to open `{}`: {error}; see that it is mounted",
-                    root.display()
-                ));
-                report::Eviction::default()
+                    volume.root.display()
+                )),
             }
+        }
+        homes
+    }
+
+    fn lister<'b>(&'b self, homes: &'b [Home<'b>], names: &'b Names) -> Lister<'b> {
+        Lister {
+            homes,
+            caches: &self.caches,
+            had_turn: &self.had_turn,
+            names,
+            in_use: self.policy.in_use,
+            now: self.context.now,
+            idle: self.idle,
+            stop: self.context.stop,
         }
     }
 
-    fn evict_seen(&self, probe: &LastUseProbe, failures: &mut Vec<String>) -> report::Eviction {
-        let RunContext {
-            policy, stop, now, ..
-        } = *self.context;
-        let wanted = evict::wanted(self.usage, &policy.eviction);
-        let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
-        let lister = Lister {
-            caches: policy.caches.iter().filter(looked_at).cloned().collect(),
-            names: &self.ledger.names(),
-            in_use: policy.eviction.in_use,
-            now,
-            idle: self.idle,
-            probe,
-            stop,
-        };
+    /// Opens a directory. If nothing is wanted, only the caches with a budget are listed.
+    fn home(
+        &self,
+        volume: &'a policy::Volume,
+        mode: &'a Mode,
+        wanted: bool,
+    ) -> io::Result<Home<'a>> {
+        let (root, whole) = (&volume.root, self.context.policy);
+        let probed = self.ledger.access_times;
+        let access_times = probed
+            .filter(|_| *root == whole.volume.root)
+            .unwrap_or_else(|| keeps_access_times(root));
+        let mut caches = of_root(&self.caches, root, whole);
+        caches.retain(|cache| wanted || cache.budget.is_some());
+        Ok(Home {
+            root,
+            mode,
+            probe: LastUseProbe::open(root, access_times)?,
+            caches,
+        })
+    }
+
+    fn evict_seen(
+        &self,
+        homes: &[Home<'_>],
+        wanted: Option<Wanted>,
+        failures: &mut Vec<String>,
+    ) -> report::Eviction {
+        let (stop, names) = (self.context.stop, self.ledger.names());
+        let lister = self.lister(homes, &names);
         let Some(mut queue) = lister.order(wanted) else {
-            return calm(policy, self.usage);
+            return calm(&self.policy, self.usage);
         };
         let (mut rows, mut freed) = (Vec::new(), Size::default());
         loop {
@@ -178,7 +257,7 @@ impl Stage<'_> {
                 None => {}
             }
             let chosen = queue.take_chosen();
-            let (outcomes, gone) = self.apply(&chosen, probe, failures);
+            let (outcomes, gone) = self.apply(&chosen, homes, failures);
             freed += gone;
             let all_had_their_turn = outcomes.len() == chosen.len();
             rows.extend(rows::units(chosen, outcomes));
@@ -193,22 +272,18 @@ impl Stage<'_> {
     fn apply(
         &self,
         units: &[Unit],
-        probe: &LastUseProbe,
+        homes: &[Home<'_>],
         failures: &mut Vec<String>,
     ) -> (Vec<UnitOutcome>, Size) {
-        let RunContext {
-            stop, now, mode, ..
-        } = *self.context;
-        let Mode::Apply { lock, trash } = mode else {
+        let RunContext { stop, now, .. } = *self.context;
+        if self.context.mode.trash().is_none() {
             return (vec![UnitOutcome::Planned; units.len()], expected(units));
-        };
+        }
         let evictor = Evictor {
-            lock,
+            homes: homes.iter().filter_map(Home::locked).collect(),
             locks: &self.context.locks(),
-            trash,
             stop,
             now,
-            probe,
             one_at_a_time: Mutex::default(),
         };
         match evictor.evict(units) {
@@ -232,15 +307,33 @@ impl Stage<'_> {
     }
 }
 
+impl Home<'_> {
+    /// Returns it for the eviction; none in a dry run.
+    fn locked(&self) -> Option<apply::evict::Home<'_>> {
+        let Mode::Apply { lock, trash } = self.mode else {
+            return None;
+        };
+        Some(apply::evict::Home {
+            root: self.root,
+            lock,
+            trash,
+            probe: &self.probe,
+        })
+    }
+}
+
 /// Lists units, and puts them in the order in which they are evicted.
 struct Lister<'a> {
-    /// The caches to list.
-    caches: Vec<policy::Cache>,
+    /// The directories that caches stand in.
+    homes: &'a [Home<'a>],
+    /// All caches in them.
+    caches: &'a [policy::Cache],
+    /// Units that had their turn before.
+    had_turn: &'a HashSet<(String, String)>,
     names: &'a Names,
     in_use: InUse,
     now: DateTime<Utc>,
     idle: &'a [IdleTree],
-    probe: &'a LastUseProbe,
     stop: &'a Stop,
 }
 
@@ -250,7 +343,7 @@ impl Lister<'_> {
     fn order(&self, wanted: Option<Wanted>) -> Option<Queue> {
         let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
         let shortlist = self.shortlist(None, enough);
-        let mut caches = self.survey(&|unit| shortlist.sift(&self.caches, unit));
+        let mut caches = self.survey(&|unit| shortlist.sift(self.caches, unit));
         sizing::measure_whole(&mut caches, self.stop);
         let wanted = evict::with_budgets(wanted, &caches)?;
         evict::name(&mut caches, self.names);
@@ -263,7 +356,7 @@ impl Lister<'_> {
     fn next(&self, after: AgeBucket, wants: Size) -> Sifted {
         let shortlist = self.shortlist(Some(after), wants);
         // Caches with a reserve or a budget were listed whole before.
-        self.survey(&|unit| shortlist.sift(&self.caches, unit).and(None));
+        self.survey(&|unit| shortlist.sift(self.caches, unit).and(None));
         shortlist.sifted()
     }
 
@@ -272,12 +365,23 @@ impl Lister<'_> {
     }
 
     fn survey(&self, gate: UnitFilter<'_>) -> Vec<Cache> {
-        let inspection = Inspection {
-            probe: self.probe,
-            gate,
-            stop: self.stop,
+        let is_new = |unit: &Unit| {
+            self.had_turn.is_empty()
+                || !self
+                    .had_turn
+                    .contains(&(unit.cache.to_string(), unit.name.clone()))
         };
-        caches::survey(&self.caches, self.idle, inspection)
+        let gate = |unit: Unit| is_new(&unit).then_some(unit).and_then(gate);
+        let mut caches = Vec::new();
+        for home in self.homes {
+            let inspection = Inspection {
+                probe: &home.probe,
+                gate: &gate,
+                stop: self.stop,
+            };
+            caches.extend(caches::survey(&home.caches, self.idle, inspection));
+        }
+        caches
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::context::RunContext;
 use super::job::{DoneJob, RepoJob, maintain};
+use super::outside;
 use super::reaping::reap;
 use super::record;
 use super::repo::ended::Ended;
@@ -262,9 +263,9 @@ pub fn unit(
         done(request, begun, &mut report, |room, jobs, report| {
             let context = room.context;
             let ready = room.prepare(jobs, report);
-            context
-                .io
-                .install(|| ready.stage(context).explain(cache, is))
+            let outsides = outside::enter(context, report);
+            let stages = ready.stages(context, &outsides);
+            context.io.install(|| stages.explain(cache, is))
         })
     })
 }

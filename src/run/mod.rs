@@ -35,6 +35,7 @@ pub mod inspect;
 mod job;
 pub mod mode;
 mod needs;
+mod outside;
 mod phase;
 mod reaping;
 mod reckoned;
@@ -42,6 +43,7 @@ mod record;
 mod repo;
 mod room;
 pub mod shards;
+mod stages;
 pub mod unchanged;
 pub mod usage;
 mod watchdog;
@@ -266,7 +268,9 @@ pub(crate) fn reserved(policy: &Policy) -> Vec<VolumePath> {
             .map_or_else(|_| vec![repo.place.clone()], |layout| layout.reserved())
     });
     let repos: Vec<VolumePath> = repos.collect();
-    let caches = policy.caches.iter().map(|cache| cache.place.clone());
+    let inside = |cache: &&policy::Cache| cache.outside.is_none();
+    let caches = policy.caches.iter().filter(inside);
+    let caches = caches.map(|cache| cache.place.clone());
     repos
         .into_iter()
         .chain(caches.flatten())

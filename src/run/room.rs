@@ -8,9 +8,11 @@ use super::context::{RepoResult, RunContext};
 use super::eviction;
 use super::job::{DoneJob, rescan};
 use super::mode::Mode;
+use super::outside::{self, Outsides};
 use super::phase::Phase;
-use super::reckoned::{free, reckon};
+use super::reckoned::reckon;
 use super::shards::{self, Others};
+use super::stages::Stages;
 use super::{Request, begin, usage};
 use crate::apply::trash::{self, Emptied};
 use crate::config::policy;
@@ -51,9 +53,14 @@ pub(super) struct Ready {
 
 impl Ready {
     /// Returns the eviction's inputs.
-    pub(super) fn stage<'a>(&'a self, context: &'a RunContext<'a>) -> eviction::Stage<'a> {
-        eviction::Stage {
+    pub(super) fn stages<'a>(
+        &'a self,
+        context: &'a RunContext<'a>,
+        outsides: &'a Outsides,
+    ) -> Stages<'a> {
+        Stages {
             context,
+            outsides,
             usage: &self.usage,
             idle: &self.idle,
             ledger: &self.ledger,
@@ -68,9 +75,19 @@ impl Room<'_> {
         let context = self.context;
         let mut ready = self.prepare(jobs, report);
         if context.options.only.evict && context.stop.reached().is_none() {
-            evict(&ready.stage(context), ready.evicts, report);
-            let (bytes, inodes) = (report.eviction.freed_bytes, report.eviction.freed_inodes);
-            free(&mut ready.usage, Size { bytes, inodes });
+            Phase::Eviction.show(context.bar);
+            let outsides = outside::enter(context, report);
+            let stages = ready.stages(context, &outsides);
+            let after = match eviction::none_wanted(context.policy, &ready.usage) {
+                Some(calm) if !ready.evicts => {
+                    report.eviction = calm;
+                    ready.usage
+                }
+                _ => stages.evict(report),
+            };
+            outside::leave(&outsides.proven);
+            ready.usage = after;
+            ready.unknown.extend(outsides.stay);
         }
         report.eviction.obstacles.extend(ready.unknown);
         (ready.usage, ready.from_trash)
@@ -135,16 +152,6 @@ impl Room<'_> {
             evicts,
         )
     }
-}
-
-fn evict(stage: &eviction::Stage<'_>, evicts: bool, report: &mut RunReport) {
-    let context = stage.context;
-    Phase::Eviction.show(context.bar);
-    let calm = eviction::none_wanted(context.policy, stage.usage).filter(|_| !evicts);
-    let failures = &mut report.failures;
-    let evict = || context.span.in_scope(|| stage.evict(failures));
-    let evicted = || context.io.install(evict);
-    report.eviction = calm.unwrap_or_else(evicted);
 }
 
 /// Returns the results of this run's repos, and of other shards' repos.

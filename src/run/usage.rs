@@ -1,4 +1,5 @@
-//! What fills the volume, by parts, in one walk over all of it.
+//! What fills the volume, by parts, in one walk over all of it. Caches outside of it are measured
+//! one by one.
 //!
 //! A repo's parts are its store, its checkout and its registered worktrees, wherever these are. No
 //! repo is opened with git, because a busy, refused or broken one takes room as well.
@@ -19,7 +20,7 @@ use std::io;
 /// The result of the walk.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// Everything on the volume, biggest first.
+    /// Everything on the volume, and the caches outside of it, biggest first.
     pub used: Vec<Used>,
     /// The part of it that is in the trash: as much as emptying it would free.
     pub trash: Size,
@@ -46,8 +47,15 @@ fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     let trash = policy.volume.state.join("trash")?;
     known.insert(trash.clone(), (Part::State, None));
     let places: Vec<VolumePath> = known.keys().cloned().collect();
-    let (mut parts, problems) = size::parts(&policy.volume.root, &places, stop)?;
+    let (mut parts, mut problems) = size::parts(&policy.volume.root, &places, stop)?;
     let waiting = take_trash(&mut parts, &trash, &policy.volume.state);
+    for cache in policy.caches.iter().filter(|it| it.outside.is_some()) {
+        let Some(place) = &cache.place else { continue };
+        let (part, unread) = size::part(place, stop);
+        known.insert(place.clone(), (Part::Cache, Some(cache.name.clone())));
+        parts.push(part);
+        problems.extend(unread);
+    }
     let mut used: Vec<_> = parts
         .into_iter()
         .map(|part| used(part, &known))
@@ -131,7 +139,8 @@ fn known(policy: &Policy, stop: &Stop) -> HashMap<VolumePath, Owner> {
                 .map(|layout| (layout.git_dir, (Part::Store, Some(repo.name.clone())))),
         );
     }
-    let caches = policy.caches.iter().filter_map(|cache| {
+    let inside = policy.caches.iter().filter(|it| it.outside.is_none());
+    let caches = inside.filter_map(|cache| {
         Some((
             cache.place.clone()?,
             (Part::Cache, Some(cache.name.clone())),

@@ -9,5 +9,6 @@
 )]
 
 pub mod ledger;
+pub mod outside;
 pub mod trial;
 pub mod volume;

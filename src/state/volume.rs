@@ -162,6 +162,13 @@ pub enum VolumeError {
 /// # Errors
 /// [`VolumeError`].
 pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
+    let sentinel = prove_prepared(volume)?;
+    prove_scratch(&volume.root)?;
+    Ok(sentinel)
+}
+
+/// Proves that this is the directory that was prepared, and that its state directory is ours.
+pub(super) fn prove_prepared(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
     let root = &volume.root;
     openat::root(root).map_err(|cause| VolumeError::Root {
         root: root.to_path_buf(),
@@ -194,8 +201,7 @@ pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
     DIRECTORIES.iter().try_for_each(|name| {
         prove_directory(&volume.state.join(name).expect("a fixed name stays inside"))
     })?;
-    prove_owner(volume.state.path(), openat::stat(&volume.state))
-        .and_then(|()| prove_scratch(root))?;
+    prove_owner(volume.state.path(), openat::stat(&volume.state))?;
     Ok(sentinel)
 }
 
@@ -251,7 +257,8 @@ fn make_directories(place: &VolumePath) -> io::Result<()> {
     // Without the root itself, which exists.
     above.pop();
     above.into_iter().rev().try_for_each(|path| {
-        VolumePath::new(place.root(), path)
+        place
+            .same_root(path)
             .map_err(io::Error::other)
             .and_then(|place| atomic::make_directory(&place))
     })

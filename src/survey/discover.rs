@@ -6,6 +6,7 @@
 //! is a `.git` file, which is a line.
 
 use super::place::{self, LINE_CAP};
+use crate::config::policy;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -133,7 +134,10 @@ impl Visitor for Walk<'_> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.directories = found.directories.saturating_add(1);
         if names.of_a_volume == 3 {
-            found.states.push(path.to_owned());
+            // That of caches outside of a volume is no volume's.
+            if path.file_name() != Some(OsStr::new(policy::OUTSIDE_STATE)) {
+                found.states.push(path.to_owned());
+            }
             return Ok(Vec::new());
         }
         if names.of_a_git_dir == 3 {

@@ -153,6 +153,18 @@ pub fn parts(
     Ok((measured, problems))
 }
 
+/// Measures one place as a part, with a line for each directory that could not be read.
+pub fn part(place: &VolumePath, stop: &Stop) -> (Part, Vec<String>) {
+    let measured = sum_up(None, std::slice::from_ref(place), true, Some(stop));
+    let shared = measured.shared.iter();
+    let part = Part {
+        place: place.clone(),
+        size: measured.size,
+        shared_bytes: shared.fold(0, |sum, file| file.bytes.saturating_add(sum)),
+    };
+    (part, measured.problems)
+}
+
 /// A part of the volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {

@@ -136,6 +136,7 @@ impl Bench {
             name: "real".into(),
             kind: treewarden::ecosystems::kind(kind).unwrap(),
             place,
+            outside: None,
             depth: 1,
             min_age,
             reserve,

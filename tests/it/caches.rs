@@ -99,6 +99,7 @@ impl Bench {
             name: "real".into(),
             kind: treewarden::ecosystems::kind(kind).unwrap(),
             place,
+            outside: None,
             depth: 1,
             min_age: Duration::ZERO,
             reserve: Size::default(),

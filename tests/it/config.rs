@@ -209,7 +209,7 @@ fn the_commented_example_shows_every_key() {
     };
     assert_eq!(caps(&policy.repos[0]), (Some(20), Some(40 * GIB)));
     assert_eq!(policy.repos[0].clones, ["clones/*", "tasks/*/shop"]);
-    assert_eq!(policy.caches.len(), 3);
+    assert_eq!(policy.caches.len(), 4);
     let alerts = policy.alerts;
     assert!(
         alerts.pushgateway.is_some() && alerts.alertmanager.is_some() && alerts.textfile.is_some()
@@ -600,6 +600,34 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "caches: [{kind: npm, path: /database}]",
         &["3: caches[0].path: `/database` is no directory below volume.root"],
+    ),
+    (
+        "caches: [{kind: npm, path: npm, outside: true}]",
+        &["3: caches[0].path: `npm` is no plain absolute path"],
+    ),
+    (
+        "caches: [{kind: npm, outside: true}]",
+        &["3: caches[0].path: is missing; write the cache's whole path"],
+    ),
+    (
+        "caches: [{kind: npm, path: /data/npm, outside: true}]",
+        &["3: caches[0].path: `/data/npm` lies below volume.root; take `outside` out"],
+    ),
+    (
+        "caches: [{kind: folder, path: /var/lib, outside: true}]",
+        &["3: caches[0].path: `/var/lib` belongs to the system, or holds more than one cache"],
+    ),
+    (
+        "caches: [{kind: npm, path: /mnt/a, outside: true}, {kind: pip, path: /mnt/a/b, outside: true}]",
+        &["3: caches[1].path: `/mnt/a/b` lies inside caches[0].path (`/mnt/a`)"],
+    ),
+    (
+        "caches: [{kind: build-output, outside: true}]",
+        &["3: caches[0].outside: build-output is in the worktrees; take the key out"],
+    ),
+    (
+        "caches: [{kind: npm, path: /mnt/a, outside: 1}]",
+        &["3: caches[0].outside: found a number; write true or false"],
     ),
     (
         "caches: [{kind: npm, path: 'a\\b'}]",

@@ -51,6 +51,7 @@ mod logs;
 mod manual;
 mod many_nights;
 mod night;
+mod outside;
 mod protocol;
 mod prune;
 mod real_night;

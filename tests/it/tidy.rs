@@ -78,7 +78,9 @@ const ROOMS: [(&str, &[&str]); 15] = [
 const POLICY_ONLY: [&str; 4] = ["notify", "survey", "plan", "state"];
 
 /// Calls, and the only files that may make them.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 11] = [
+    // A root that is not the volume's is the operator's word.
+    ("VolumePath::outside", &["config/outside.rs"]),
     (
         "Command::new",
         &[

@@ -26,6 +26,10 @@ fn by_name(
     to: &VolumePath,
     called: &dyn Fn(&OsStr) -> OsString,
 ) -> io::Result<()> {
+    // Below different roots there is no way from one to the other.
+    if from.root() != to.root() {
+        return Err(Errno::XDEV.into());
+    }
     let root = openat::root(from.root())?;
     let directory = |of: &VolumePath| match of
         .relative()

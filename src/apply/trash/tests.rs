@@ -432,3 +432,17 @@ fn cut_short_it_leaves_the_rest_for_the_next_night() {
         0
     );
 }
+
+#[test]
+fn nothing_gets_from_one_root_into_the_trash_of_another() {
+    let ((top, _, trash), (there, elsewhere, _trash)) = (volume(), volume());
+    let unit = VolumePath::outside(&elsewhere, Path::new("unit")).unwrap();
+    // A file of the same name is in both.
+    for top in [there.path(), top.path()] {
+        fs::write(top.join("unit"), "x").unwrap();
+    }
+    let bin = trash.bin(None).unwrap();
+    let refused = bin.take(&Free, &unit).unwrap_err().to_string();
+    assert!(refused.contains("on another file system"), "{refused}");
+    assert!(there.path().join("unit").exists() && top.path().join("unit").exists());
+}

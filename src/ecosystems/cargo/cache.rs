@@ -76,7 +76,7 @@ fn beside_the_registry(place: &VolumePath, name: &str) -> Option<VolumePath> {
     } else {
         place.relative()
     };
-    VolumePath::new(place.root(), &home.join(name)).ok()
+    place.same_root(&home.join(name)).ok()
 }
 
 /// Returns a registry's `store`. The config's `path` may be a `CARGO_HOME`, or its `registry`.

@@ -2,7 +2,7 @@
 //! the largest worktrees. What is left out is summed up.
 
 use super::place;
-use crate::report::text::usage::{bytes, called, groups, made_of, made_of_shared};
+use crate::report::text::usage::{bytes, called, groups, inside, made_of, made_of_shared};
 use crate::report::usage::{Part, Used};
 use crate::report::{RunReport, words};
 
@@ -43,7 +43,7 @@ impl Fills {
         let longest = |groups: &[Vec<&Used>]| groups.first().map_or(0, |parts| bytes(parts));
         let (longest, longest_tree) = (longest(&groups), longest(&trees));
         Some(Self {
-            total: words::size(report.usage.iter().map(|used| used.bytes).sum()),
+            total: words::size(bytes(&inside(report))),
             bars: groups
                 .iter()
                 .take(NAMED)

@@ -208,7 +208,8 @@ fn unit_row(report: &RunReport, unit: &Unit) -> Row {
 }
 
 /// Writes what prevented more.
-fn obstacles(page: &mut Page, report: &RunReport) {
+/// Writes what stays although room may be wanted.
+pub(super) fn obstacles(page: &mut Page, report: &RunReport) {
     let rows: Vec<Row> = report
         .eviction
         .in_the_way()

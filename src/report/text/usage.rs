@@ -17,7 +17,7 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
     }
     page.heading(
         "What fills it:",
-        Span::body(words::size(bytes(&report.usage.iter().collect::<Vec<_>>()))),
+        Span::body(words::size(bytes(&inside(report)))),
     );
     let groups = groups(report);
     page.table(
@@ -54,6 +54,12 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
             trees.iter().skip(NAMED).map(|tree| tree.bytes).sum(),
         );
     }
+}
+
+/// Returns what is on the volume, without the caches outside of it.
+pub(in crate::report) fn inside(report: &RunReport) -> Vec<&Used> {
+    let is_inside = |used: &&Used| used.path.starts_with(&report.volume.root);
+    report.usage.iter().filter(is_inside).collect()
 }
 
 pub(in crate::report) fn bytes(parts: &[&Used]) -> u64 {
@@ -111,6 +117,14 @@ pub(in crate::report) fn called(report: &RunReport, part: &Used) -> (&'static st
         Part::Store | Part::Checkout | Part::Worktree => {
             ("repo", part.name.clone().unwrap_or_default())
         }
+        Part::Cache if !part.path.starts_with(&report.volume.root) => (
+            "cache",
+            format!(
+                "{}, in {}",
+                part.name.as_deref().unwrap_or_default(),
+                words::below(&report.volume.root, &part.path)
+            ),
+        ),
         Part::Cache => ("cache", part.name.clone().unwrap_or_default()),
         Part::State => ("state", words::below(&report.volume.root, &part.path)),
         Part::Other => ("other", words::below(&report.volume.root, &part.path)),

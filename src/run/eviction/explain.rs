@@ -1,10 +1,8 @@
 //! One unit's part in an eviction: what holds it, and how many units go before it.
 
-use super::{Lister, Stage};
+use super::{Home, Lister, Stage};
 use crate::config::policy;
-use crate::ecosystems::last_use::{LastUseProbe, keeps_access_times};
 use crate::facts::cache::{Size, Unit};
-use crate::facts::locks::Names;
 use crate::plan::evict;
 use crate::plan::when;
 use crate::report;
@@ -37,35 +35,29 @@ pub struct SeenUnit {
 }
 
 /// Recognises the unit that is to be explained.
-type IsUnit<'a> = &'a (dyn Fn(&Unit) -> bool + Sync);
+pub(in crate::run) type IsUnit<'a> = &'a (dyn Fn(&Unit) -> bool + Sync);
 
 impl Stage<'_> {
     /// Finds the unit that `is` recognises, and its part in this eviction.
     pub(in crate::run) fn explain(&self, cache: &policy::Cache, is: IsUnit<'_>) -> SeenUnit {
-        let root = &self.context.policy.volume.root;
         let mut seen = SeenUnit::default();
-        let known = self.ledger.access_times;
-        let access_times = known.unwrap_or_else(|| keeps_access_times(root));
-        match LastUseProbe::open(root, access_times) {
-            Ok(probe) => self.explain_seen(&probe, (cache, is), &mut seen),
-            Err(error) => seen.failures.push(format!(
-                "failed to open `{}`: {error}; see that it is mounted",
-                root.display()
-            )),
+        let homes = self.open(true, &mut seen.failures);
+        if !homes.is_empty() {
+            self.explain_seen(&homes, (cache, is), &mut seen);
         }
         seen
     }
 
     fn explain_seen(
         &self,
-        probe: &LastUseProbe,
+        homes: &[Home<'_>],
         (cache, is): (&policy::Cache, IsUnit<'_>),
         seen: &mut SeenUnit,
     ) {
-        let (policy, now) = (self.context.policy, self.context.now);
-        let (names, in_use) = (self.ledger.names(), policy.eviction.in_use);
-        let lists = |caches| self.lister(caches, &names, probe);
-        let Some(unit) = find(&lists(vec![cache.clone()]), is, seen) else {
+        let (in_use, now) = (self.policy.in_use, self.context.now);
+        let names = self.ledger.names();
+        let lister = self.lister(homes, &names);
+        let Some(unit) = find(&lister, cache, is, seen) else {
             return;
         };
         let (mut units, problems) = sizing::measure(vec![unit.clone()], self.context.stop);
@@ -75,33 +67,24 @@ impl Stage<'_> {
         let held = |then| evict::held_back(&unit, in_use, then);
         seen.held = held(now);
         seen.free_from = when::first(now, |then| held(then).is_none());
-        (seen.ahead, seen.ahead_size) = ahead(&lists(policy.caches.clone()), &unit);
-        seen.eviction = self.evict_seen(probe, &mut seen.failures);
+        (seen.ahead, seen.ahead_size) = ahead(&lister, &unit);
+        seen.eviction = self.evict(&mut seen.failures);
         seen.unit = Some(unit);
-    }
-
-    fn lister<'a>(
-        &'a self,
-        caches: Vec<policy::Cache>,
-        names: &'a Names,
-        probe: &'a LastUseProbe,
-    ) -> Lister<'a> {
-        Lister {
-            caches,
-            names,
-            in_use: self.context.policy.eviction.in_use,
-            now: self.context.now,
-            idle: self.idle,
-            probe,
-            stop: self.context.stop,
-        }
     }
 }
 
-/// Finds the unit, and notes the names of others.
-fn find(lists: &Lister<'_>, is: IsUnit<'_>, seen: &mut SeenUnit) -> Option<Unit> {
+/// Finds the unit in a cache, and notes the names of others there.
+fn find(
+    lists: &Lister<'_>,
+    cache: &policy::Cache,
+    is: IsUnit<'_>,
+    seen: &mut SeenUnit,
+) -> Option<Unit> {
     let found = Mutex::new((None, Vec::new()));
     let caches = lists.survey(&|unit| {
+        if *unit.cache != *cache.name {
+            return None;
+        }
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         if is(&unit) {
             found.0 = Some(unit);
@@ -110,7 +93,8 @@ fn find(lists: &Lister<'_>, is: IsUnit<'_>, seen: &mut SeenUnit) -> Option<Unit>
         }
         None
     });
-    let problems = caches.into_iter().flat_map(|cache| cache.problems);
+    let ours = caches.into_iter().filter(|seen| seen.name == cache.name);
+    let problems = ours.flat_map(|cache| cache.problems);
     seen.failures.extend(problems);
     let (unit, others) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     seen.others = others;

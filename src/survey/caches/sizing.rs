@@ -9,42 +9,27 @@ use crate::ecosystems::lister::Stands;
 use crate::facts::cache::{Cache, Size, Unit};
 use crate::fs::openat;
 use crate::fs::stop::Stop;
-use crate::fs::volume_path::VolumePath;
 use crate::survey::{regenerable, size};
 use rayon::prelude::*;
 use rustix::fd::OwnedFd;
+use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Returns the units with their sizes, in the same order, and a line for each that could not be
 /// measured and is left out.
 ///
 /// Once the run is to stop, nothing more is measured.
 pub fn measure(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
-    // All units are on one volume.
-    let Some(root) = units
-        .iter()
-        .flat_map(|unit| &unit.paths)
-        .next()
-        .map(VolumePath::root)
-    else {
-        return (units, Vec::new());
-    };
-    let root = match openat::root(root) {
-        Ok(root) => root,
-        Err(error) => {
-            return (
-                Vec::new(),
-                vec![format!(
-                    "failed to open `{}`: {error}; see that it is mounted",
-                    root.display()
-                )],
-            );
-        }
-    };
+    let (roots, mut problems) = roots(&units);
     let units = units.into_par_iter().filter(|_| stop.reached().is_none());
-    let measured: Vec<Result<Unit, Unmeasured>> =
-        units.map(|unit| measure_one(&root, unit, stop)).collect();
-    let mut problems = Vec::new();
+    let measured: Vec<Result<Unit, Unmeasured>> = units
+        .filter_map(|unit| {
+            let root = unit.paths.first().and_then(|path| roots.get(path.root()))?;
+            Some(measure_one(root, unit, stop))
+        })
+        .collect();
     let units = measured
         .into_iter()
         .filter_map(|unit| {
@@ -53,6 +38,29 @@ pub fn measure(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
         })
         .collect();
     (units, problems)
+}
+
+/// Opens the roots of the units, and returns a line for each that can't be opened.
+fn roots(units: &[Unit]) -> (BTreeMap<Arc<Path>, OwnedFd>, Vec<String>) {
+    let (mut roots, mut problems) = (BTreeMap::new(), Vec::new());
+    let mut last = None;
+    for root in units
+        .iter()
+        .filter_map(|unit| Some(unit.paths.first()?.root()))
+    {
+        if last == Some(root) || roots.contains_key(root) {
+            continue;
+        }
+        last = Some(root);
+        match openat::root(root) {
+            Ok(opened) => drop(roots.insert(root.clone(), opened)),
+            Err(error) => problems.push(format!(
+                "failed to open `{}`: {error}; see that it is mounted",
+                root.display()
+            )),
+        }
+    }
+    (roots, problems)
 }
 
 /// Measures every unit of the caches that have a reserve or a budget, because what may be evicted

@@ -77,6 +77,7 @@ fn policy_of(cache: Cache) -> policy::Cache {
         name,
         kind,
         place: None,
+        outside: None,
         depth: 1,
         min_age: Duration::ZERO,
         reserve,
