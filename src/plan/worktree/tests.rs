@@ -110,7 +110,7 @@ fn each_row_of_the_table() {
     let lonely = || looked(|c| c.unreached = vec!["2".repeat(40)]);
     let stashed = || looked(|c| c.stashed = true);
     let blocked = || looked(|c| c.blockers = vec!["x is a nested repo".into()]);
-    let cases = [
+    let cases = vec![
         (tree(0, landed()), "keep recent"),
         (tree(1, landed()), "reap landed squash-merged"),
         (tree(6, saved()), "keep recent"),
