@@ -25,8 +25,7 @@ use crate::survey::reach;
 use crate::survey::rescues::{self, Held};
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository, Sort};
-use std::io;
-use std::os::fd::OwnedFd;
+use std::io::{self, Seek};
 
 pub mod restore;
 
@@ -312,7 +311,7 @@ pub fn patch(
     policy: &Policy,
     id: &str,
     stop: &Stop,
-    to: &mut (dyn io::Write + Send),
+    to: &mut dyn io::Write,
 ) -> Result<(), RescuesError> {
     let found = find(policy, id, stop, DateTime::UNIX_EPOCH)?;
     let (shadow, git) = open(found.repo, stop)
@@ -322,20 +321,16 @@ pub fn patch(
     let from = head.map_or(NO_FILES.to_owned(), |head| head.to_string());
     let args = [&PATCH[..], &[&from, &found.rescue.commit]].concat();
     let unreadable = |cause| RescuesError::Read(found.id(), cause);
-    let (mut pipe, end) = io::pipe().map_err(unreadable)?;
-    let limit = policy.run.deadline;
-    std::thread::scope(|scope| {
-        let copied = scope.spawn(move || io::copy(&mut pipe, to));
-        let written = shadow
-            .git(stop, limit)
-            .write(&args, OwnedFd::from(end).into());
-        let copied = copied
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // Git fails when nobody reads on.
-        copied.map_err(unreadable)?;
-        written.map_err(|error| RescuesError::Patch(found.id(), error))
-    })
+    // In a file first: git never waits for a reader, who may be a person.
+    let mut whole = tempfile::tempfile().map_err(unreadable)?;
+    let diff = shadow.git(stop, policy.run.deadline);
+    diff.write(&args, whole.try_clone().map_err(unreadable)?)
+        .map_err(|error| RescuesError::Patch(found.id(), error))?;
+    whole.rewind().map_err(unreadable)?;
+    match io::copy(&mut whole, to) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unreadable(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the commits from these tips that neither a ref nor `others` keep, the newest first, and

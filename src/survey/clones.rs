@@ -46,7 +46,7 @@ pub(super) fn places(
     let root = policy.place.root();
     let matched: Vec<VolumePath> = unregistered::matching(root, &policy.clones, stop)?
         .into_iter()
-        .filter_map(|path| VolumePath::new(root, &path).ok())
+        .filter_map(|path| policy.place.same_root(&path).ok())
         .collect();
     let is_one = |place: &VolumePath| {
         let stat = place
