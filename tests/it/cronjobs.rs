@@ -396,7 +396,8 @@ fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
             .is_some_and(|of| of == "toml" || of == "lock")
     };
     let read = at_the_top.filter(|name| is_read(name) && !tools.contains(&name.as_str()));
-    let needed: BTreeSet<String> = read.chain(["src", "unsafe"].map(str::to_owned)).collect();
+    let others = ["src", "unsafe", "cronjobs/root.sh"].map(str::to_owned);
+    let needed: BTreeSet<String> = read.chain(others).collect();
     assert_eq!(copied, needed);
     let oldest_rust = concat!(
         "RUST=docker.io/library/rust:",
@@ -411,7 +412,7 @@ fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
     );
     assert_eq!(
         instructions("FROM").collect::<Vec<_>>(),
-        ["${RUST} AS build", "${DEBIAN}"]
+        ["${RUST} AS build", "${DEBIAN} AS root", "scratch"]
     );
     let night = file(NIGHT);
     let ids = &pod(&night)["securityContext"];
