@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the pods of base/ and report/ for real, on the image of image.sh: `cronjobs/play.sh`, as root on a Debian, with kubectl and python3.
+# Runs the pods of base/, report/ and enroll/ for real, on the image of image.sh: `cronjobs/play.sh`, as root on a Debian, with kubectl and python3.
 #
 # podman takes each pod's spec as the cluster has it: config from the ConfigMap, the claim as a volume, ids, limits, a read-only root; and
 # here no network. What it doesn't show is the Job (what it makes of an exit code), the NetworkPolicy, and NFS.
@@ -13,7 +13,12 @@ ours=target/play
 
 engine image exists "$image" || { echo "there is no image: run cronjobs/image.sh first" >&2; exit 1; }
 .ci/install catatonit:catatonit
-clean() { engine pod rm --force --all >/dev/null 2>&1; engine volume rm --force --all >/dev/null; rm -rf "$ours"; }
+clean() {
+    engine pod rm --force --time 0 --all >/dev/null 2>&1
+    engine rm --force --time 0 --all >/dev/null
+    engine volume rm --force --all >/dev/null
+    rm -rf "$ours"
+}
 trap clean EXIT
 clean
 if ! engine run --rm --network none "$image" --version >/dev/null; then
@@ -22,24 +27,33 @@ if ! engine run --rm --network none "$image" --version >/dev/null; then
     exit 0
 fi
 
-# Overlays as in example/, with the config from standard input.
+# Overlays as in example/, with the config from standard input, and a forge's password.
 overlays() {
     local base
-    mkdir -p "$ours"/{base,report}
-    tee "$ours"/{base,report}/treewarden.yaml >/dev/null
-    for base in base report; do
+    mkdir -p "$ours"/{base,report,enroll}
+    tee "$ours"/{base,report,enroll}/treewarden.yaml >/dev/null
+    for base in base report enroll; do
         cat >"$ours/$base/kustomization.yaml" <<OVERLAY
 resources: [../../../cronjobs/$base]
 images: [{name: registry.example.internal/treewarden, newName: ${image%:*}, newTag: ${image#*:}}]
 configMapGenerator: [{name: treewarden-config, behavior: replace, files: [treewarden.yaml]}]
 OVERLAY
     done
+    echo 'secretGenerator: [{name: treewarden-git, files: [gitconfig, token]}]' >>"$ours/enroll/kustomization.yaml"
+    cat >"$ours/enroll/gitconfig" <<'GIT'
+[credential "http://127.0.0.1:8080"]
+    username = me
+    helper = "!f() { test \"$1\" = get && echo \"password=$(cat /etc/treewarden-git/token)\"; }; f"
+GIT
+    echo secret >"$ours/enroll/token"
 }
 
-start() {
+load() {
     kubectl kustomize "$ours/$1" | python3 cronjobs/pod.py "${@:2}" >"$ours/pod.yaml"
-    engine kube play --quiet --network none --replace "$ours/pod.yaml" >/dev/null
+    engine kube play --quiet --network none --start=false --replace "$ours/pod.yaml" >/dev/null
 }
+
+start() { load "$@"; engine pod start treewarden >/dev/null; }
 
 # What the last pod left: its exit code, and some words of its log.
 expect() {
@@ -55,9 +69,9 @@ expect() {
 
 play() { start "${@:3}"; expect "$1" "$2"; }
 
-# An agent of the same image, on the same volume.
+# An agent of the same image, on the same volume: `agent SCRIPT [OPTION...]`.
 agent() {
-    engine run --network none --volume "$claim:/data" --volume "$PWD/$ours/base/treewarden.yaml:/etc/treewarden/treewarden.yaml:ro" \
+    engine run --volume "$claim:/data" --volume "$PWD/$ours/base/treewarden.yaml:/etc/treewarden/treewarden.yaml:ro" \
         --workdir /data --entrypoint sh "${@:2}" "$image" -euc "$1" >/dev/null
 }
 
@@ -67,7 +81,7 @@ chown 1000:1000 "$(engine volume inspect --format '{{.Mountpoint}}' "$claim")"
 
 overlays <<'CONFIG'
 volume: {root: /data}
-repos: [{name: acme/shop, path: acme__shop}]
+repos: [{name: acme/shop, path: acme__shop, url: "http://127.0.0.1:8080/shop.git"}]
 defaults: {worktrees: {fresh: 1s, unsaved: 1s}}
 CONFIG
 play 3 'Refused: nothing was touched' base
@@ -77,10 +91,22 @@ play 0 'prepared `/data`' base init /data
 play 3 'there is no git checkout at `acme__shop`' base check
 play 1 'there is no git checkout at `acme__shop`' base
 
-agent 'export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@example.org GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@example.org
-    git init --quiet --initial-branch main acme__shop
-    cd acme__shop
-    git commit --quiet --allow-empty --message begun
+# A forge within the pod, where alone `127.0.0.1` is its own.
+load enroll
+agent 'git init --quiet --initial-branch main /tmp/shop
+    echo begun >/tmp/shop/README
+    git -C /tmp/shop add README
+    git -C /tmp/shop -c user.name=a -c user.email=a@example.org commit --quiet --message begun
+    git clone --quiet --bare /tmp/shop /tmp/forge/shop.git
+    git -C /tmp/forge/shop.git update-server-info
+    echo "/:me:secret" >/tmp/only
+    exec busybox httpd -f -p 8080 -h /tmp/forge -c /tmp/only' --pod treewarden --detach --name forge
+sleep 1
+engine pod start treewarden >/dev/null
+expect 0 'enrolled acme/shop'
+engine rm --force --time 0 forge >/dev/null
+
+agent 'cd acme__shop
     git worktree add --quiet .worktrees/looked-at
     git worktree add --quiet .worktrees/worked-in
     echo work >.worktrees/worked-in/notes
@@ -94,7 +120,7 @@ agent '[ -z "$(ls acme__shop/.worktrees)" ]; cd acme__shop
 
 # A drained node: the pod is asked to stop while the run waits for an agent's lock.
 agent 'git -C acme__shop worktree add --quiet .worktrees/late
-    exec treewarden exec acme/shop -- sleep 300' --detach --name agent
+    exec treewarden exec acme/shop -- sleep 300' --detach
 start base
 sleep 2
 engine kill --signal TERM treewarden-treewarden >/dev/null
