@@ -148,7 +148,7 @@ pub fn over_cap(plan: &Plan) -> Option<String> {
     plan.over_cap.as_ref().map(ToString::to_string)
 }
 
-/// Returns the rescues that the plan lets expire.
+/// Returns the rescues that the plan lets expire, and what it keeps.
 pub fn rescues(plan: &Plan) -> Rescues {
     let expired = plan.expire.iter().map(|(rescue, because)| Expired {
         rescue_ref: rescue.name.clone(),
@@ -159,6 +159,8 @@ pub fn rescues(plan: &Plan) -> Rescues {
     });
     Rescues {
         expired: expired.collect(),
+        kept: plan.kept_until.len(),
+        next_expires: plan.kept_until.first().copied(),
     }
 }
 
