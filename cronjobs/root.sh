@@ -1,9 +1,9 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Puts together the root of the image: `root.sh ROOT PACKAGE...`, in a Debian that has these packages. The Containerfile runs it.
 #
 # That is the packages' own files without documentation, every library that a program among them or treewarden is linked to, and what
 # names and TLS need. Whose each file is stays in dpkg's status.d, where scanners look, with its licence.
-set -eu
+set -euo pipefail
 root=$1
 shift
 program=/usr/local/bin/treewarden
@@ -22,7 +22,8 @@ for package; do dpkg --listfiles "$package"; done | grep -Ev "$unused|$unread" |
 done >"$files"
 echo "$program" >>"$files"
 printf '/etc/%s\n' nsswitch.conf ssl/certs/ca-certificates.crt >>"$files"
-xargs ldd <"$files" 2>/dev/null | grep -o '/[^ ]*\.so[^ ]*' | sort -u | while read -r library; do
+# It fails for what is no program.
+{ xargs --max-args 1 ldd <"$files" 2>/dev/null || true; } | grep -o '/[^ ]*\.so[^ ]*' | sort -u | while read -r library; do
     echo "$(realpath "$(dirname "$library")")/$(basename "$library")"
     realpath "$library"
 done >>"$files"
@@ -38,7 +39,8 @@ done
 echo 'agent:x:1000:1000::/tmp:/bin/sh' >"$root/etc/passwd"
 echo 'agent:x:1000:' >"$root/etc/group"
 
-xargs dpkg --search <"$files" 2>/dev/null | cut -d: -f1 | sort -u | while read -r package; do
+# Not so for what was made when a package was installed.
+{ xargs dpkg --search <"$files" 2>/dev/null || true; } | cut -d: -f1 | sort -u | while read -r package; do
     dpkg-query --status "$package" >"$root/var/lib/dpkg/status.d/$package"
     licence=usr/share/doc/$package/copyright
     if [ -e "/$licence" ]; then
