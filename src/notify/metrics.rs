@@ -217,9 +217,8 @@ fn trees(report: &RunReport) -> Vec<Family> {
         .filter(|repo| repo.outcome == RepoOutcome::Maintained);
     let rescues = || maintained.clone().map(|repo| (&repo.name, &repo.rescues));
     let kept = rescues().map(|(repo, rescues)| (label("repo", repo), number(rescues.kept as u64)));
-    let next = rescues().filter_map(|(repo, rescues)| {
-        Some((label("repo", repo), seconds(rescues.next_expires?)))
-    });
+    let next = rescues()
+        .filter_map(|(repo, rescues)| Some((label("repo", repo), seconds(rescues.next_expires?))));
     vec![
         family(
             "rescues",

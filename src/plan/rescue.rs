@@ -251,7 +251,10 @@ mod tests {
             assert_eq!(gone(&rescues, &policy(keep, budget)), expected, "{what}");
             let kept = kept(&rescues, &policy(keep, budget), now());
             assert_eq!(kept.len(), rescues.len() - expected.len(), "{what}");
-            assert!(kept.is_sorted() && kept.iter().all(|until| *until > now()), "{what}");
+            assert!(
+                kept.is_sorted() && kept.iter().all(|until| *until > now()),
+                "{what}"
+            );
         }
     }
 
