@@ -36,6 +36,13 @@ pub const LOW: Marks = Marks {
     bytes: 0.75,
     inodes: 0.75,
 };
+/// `eviction.critical`: the contract's; by then agents may fill the rest before the next run.
+pub const CRITICAL: Marks = Marks {
+    bytes: 0.95,
+    inodes: 0.95,
+};
+/// `eviction.critical.min_idle`: the contract's; by then an agent's break is over.
+pub const MIN_IDLE: Age = Age::After(HOUR);
 /// `eviction.min_age`: the contract's; today's agents use what yesterday's used.
 pub const MIN_AGE: Duration = DAY;
 /// `eviction.in_use`: the caches exist so that a job finds its packages.
@@ -142,6 +149,11 @@ pub struct Eviction {
     pub high: Marks,
     /// Eviction ends when all of these watermarks are reached.
     pub low: Marks,
+    /// Above one of these watermarks, which are never below `high`, it is urgent.
+    pub critical: Marks,
+    /// Trees that were active within this time keep their build output, and stay, however full the
+    /// volume is. `Never` takes nothing before its age.
+    pub min_idle: Age,
     /// A cap on the bytes below the root. Above it, eviction goes down to 90 % of it.
     pub budget: Option<u64>,
     /// Nothing used within this time is evicted; a cache may set a longer one.

@@ -138,10 +138,9 @@ fn the_defaults_are_the_contracts() {
     let policy = accepted("volume: {root: /data}\nrepos: [{name: acme/shop, path: acme__shop}]");
     assert_eq!(policy.volume.state.relative(), Path::new(".treewarden"));
     let (high, low) = (policy.eviction.high, policy.eviction.low);
-    assert_eq!(
-        [high.bytes, high.inodes, low.bytes, low.inodes].map(|mark| format!("{mark:.4}")),
-        ["0.8500", "0.8500", "0.7500", "0.7500"]
-    );
+    let critical = policy.eviction.critical;
+    let marks = [high, low, critical].map(|mark| format!("{:.3} {:.3}", mark.bytes, mark.inodes));
+    assert_eq!(marks, ["0.850 0.850", "0.750 0.750", "0.950 0.950"]);
     assert_eq!(
         (
             policy.eviction.budget,
@@ -217,7 +216,7 @@ fn the_commented_example_shows_every_key() {
     assert!(alerts.termination_log.is_some() && alerts.webhook.is_some());
 
     // The error for an unknown key lists the known ones, so the list is complete.
-    let bad = "x: 1\nvolume: {x: 1}\neviction: {x: 1, high: {x: 1}}\nrun: {x: 1}\ndefaults: {x: 1, worktrees: {x: 1}, gc: {x: 1}}
+    let bad = "x: 1\nvolume: {x: 1}\neviction: {x: 1, high: {x: 1}, critical: {x: 1}}\nrun: {x: 1}\ndefaults: {x: 1, worktrees: {x: 1}, gc: {x: 1}}
 repos: [{x: 1}]\ncaches: [{x: 1}]\nalerts: {x: 1, webhook: {x: 1}}";
     let told = refused(bad);
     let known: Vec<&str> = told
@@ -425,6 +424,10 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "eviction: {low: {inodes: 85%}}",
         &["3: eviction.low.inodes: 85% equals high (85%)"],
+    ),
+    (
+        "eviction: {critical: {bytes: 84%, inodes: 85%}}",
+        &["3: eviction.critical.bytes: 84% is below high (85%); set it above"],
     ),
     // If high can't be read, low isn't judged.
     (

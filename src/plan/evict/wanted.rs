@@ -36,6 +36,15 @@ impl Wanted {
     }
 }
 
+/// A watermark that a run may wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// `eviction.high`: caches are evicted.
+    High,
+    /// `eviction.critical`: it is urgent.
+    Critical,
+}
+
 /// One resource of a volume, against its watermarks.
 struct Resource {
     name: &'static str,
@@ -50,7 +59,7 @@ struct Resource {
 /// Past any high watermark, eviction goes on until all low watermarks are reached. Over the budget,
 /// it goes on to 90 % of it. The larger number of bytes counts.
 pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
-    let [bytes, inodes] = resources(usage, policy);
+    let [bytes, inodes] = resources(usage, policy.high, policy.low);
     let mut wanted = Wanted::default();
     let mut reasons: Vec<String> = [&bytes, &inodes]
         .into_iter()
@@ -74,6 +83,27 @@ pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
     }
     wanted.reason = reasons.join("; and ");
     (!reasons.is_empty()).then_some(wanted)
+}
+
+/// Returns what the upper rungs of [the ladder](crate::plan::ladder) have to free, after the lower
+/// ones; none if the volume is no longer above a high watermark, or they are switched off.
+///
+/// `before` is the usage that the eviction started from. If it was critical, the upper rungs go on
+/// to the low watermarks, as an eviction does. Else they stop as soon as nothing is above a high
+/// one. Budgets are no reason for them.
+pub fn urgent(before: &Usage, now: &Usage, policy: &policy::Eviction) -> Option<Size> {
+    if policy.min_idle == policy::Age::Never || below(now, policy, Mark::High).is_some() {
+        return None;
+    }
+    let goal = match below(before, policy, Mark::Critical) {
+        None => policy.low,
+        Some(_) => policy.high,
+    };
+    let [bytes, inodes] = resources(now, policy.high, goal);
+    Some(Size {
+        bytes: bytes.above_low(),
+        inodes: inodes.above_low(),
+    })
 }
 
 /// Adds the caches over their own budgets: each is evicted from until 90 % of its budget, however
@@ -119,16 +149,30 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
 
 /// Returns why nothing is to be freed, for the report.
 pub fn calm(usage: &Usage, policy: &policy::Eviction) -> String {
-    let told = resources(usage, policy)
-        .into_iter()
-        .filter(|resource| resource.total > 0);
-    told.map(|resource| resource.told("the high mark is"))
-        .collect::<Vec<_>>()
-        .join("; ")
+    told(&resources(usage, policy.high, policy.low), "high")
 }
 
-fn resources(usage: &Usage, policy: &policy::Eviction) -> [Resource; 2] {
-    let (high, low) = (policy.high, policy.low);
+/// Returns how full the volume is, if it is at or below this watermark; none if it is above.
+/// Budgets don't count.
+pub fn below(usage: &Usage, policy: &policy::Eviction, mark: Mark) -> Option<String> {
+    let (name, marks) = match mark {
+        Mark::High => ("high", policy.high),
+        Mark::Critical => ("critical", policy.critical),
+    };
+    let resources = resources(usage, marks, policy.low);
+    let is_below = resources.iter().all(|resource| !resource.is_above());
+    is_below.then(|| told(&resources, name))
+}
+
+/// Describes how much is in use, against the watermark of this name.
+fn told(resources: &[Resource], mark: &str) -> String {
+    let limited = resources.iter().filter(|resource| resource.total > 0);
+    let mark = format!("the {mark} mark is");
+    let all: Vec<String> = limited.map(|resource| resource.told(&mark)).collect();
+    all.join("; ")
+}
+
+fn resources(usage: &Usage, high: policy::Marks, low: policy::Marks) -> [Resource; 2] {
     let usable = usage.used_bytes.saturating_add(usage.free_bytes);
     [
         Resource {
@@ -149,11 +193,15 @@ fn resources(usage: &Usage, policy: &policy::Eviction) -> [Resource; 2] {
 }
 
 impl Resource {
-    /// Returns why eviction starts; none if it doesn't. A volume without a fixed number of inodes
-    /// (a total of 0) never runs out of them.
+    /// Returns whether more is in use than the watermark that starts something. A volume without a
+    /// fixed number of inodes (a total of 0) never runs out of them.
+    fn is_above(&self) -> bool {
+        self.total > 0 && self.used > share(self.total, self.high)
+    }
+
+    /// Returns why eviction starts; none if it doesn't.
     fn passed(&self) -> Option<String> {
-        let passed = self.total > 0 && self.used > share(self.total, self.high);
-        passed.then(|| {
+        self.is_above().then(|| {
             format!(
                 "{}; going down to {}",
                 self.told("above the high mark of"),
@@ -220,6 +268,8 @@ mod tests {
         policy::Eviction {
             high: marks(0.85),
             low: marks(0.75),
+            critical: marks(0.95),
+            min_idle: policy::Age::After(Duration::from_hours(1)),
             budget,
             min_age: Duration::ZERO,
             in_use: policy::InUse::Keep,
@@ -317,6 +367,44 @@ mod tests {
         seen.standing_bytes = Some(25 * GIB);
         assert_eq!(wanted(&seen, &policy(Some(25 * GIB))), None);
         assert_eq!(wanted(&seen, &policy(None)), None);
+    }
+
+    #[test]
+    fn a_mark_is_passed_by_either_resource_and_not_by_a_budget() {
+        let told = |mark: &str| {
+            Some(format!(
+                "86 % of bytes used, the {mark}; 12.5 % of inodes used, the {mark}"
+            ))
+        };
+        // used bytes, used inodes -> what is told below the high mark, and below the critical one
+        let table = [
+            (850, 850, true, true),
+            (851, 0, false, true),
+            (0, 851, false, true),
+            (950, 950, false, true),
+            (951, 0, false, false),
+            (0, 951, false, false),
+        ];
+        for (bytes, inodes, high, critical) in table {
+            let usage = Usage {
+                standing_bytes: Some(30 * GIB),
+                ..usage(bytes, inodes, 1000)
+            };
+            let is_below = |mark| below(&usage, &policy(Some(GIB)), mark).is_some();
+            assert_eq!(
+                [is_below(Mark::High), is_below(Mark::Critical)],
+                [high, critical],
+                "{bytes} bytes, {inodes} inodes"
+            );
+        }
+        let some = usage(860, 125, 1000);
+        assert_eq!(
+            below(&some, &policy(None), Mark::Critical),
+            told("critical mark is 95 %")
+        );
+        assert_eq!(below(&some, &policy(None), Mark::High), None);
+        let unlimited = usage(500, 999, 0);
+        assert!(below(&unlimited, &policy(None), Mark::High).is_some());
     }
 
     #[test]

@@ -1,0 +1,315 @@
+//! Room when it is needed: runs that wait for a watermark, and the ladder of what goes when.
+
+use super::dry_run::deeds;
+use super::support::at_work::{AtWork, SLEEP};
+use super::support::made::npm;
+use super::support::repo::{Repo, Tree};
+use super::support::snapshot::snapshot;
+use super::support::{World, map, same};
+use std::collections::BTreeMap;
+use treewarden::plan::ladder::Rung;
+use treewarden::report::{RunReport, TreeOutcome, UnitOutcome};
+
+/// Any machine's disk is fuller than this.
+const ALWAYS: &str = "high: {bytes: 0.0002%, inodes: 100%}, low: {bytes: 0.0001%, inodes: 99%}";
+
+/// Creates a tree that is due.
+fn due(world: &World) -> Tree {
+    let tree = world.repo("acme/shop").tree("landed");
+    tree.age(2.0);
+    tree
+}
+
+#[test]
+fn a_run_that_waits_for_a_mark_does_nothing_on_a_calm_volume() {
+    let world = World::new();
+    let tree = due(&world);
+    // Another run is at work, so a run that took a lock would be refused.
+    let other = world.hold("volume");
+    let before = snapshot(&world.root);
+    for mark in ["high", "critical"] {
+        let ran = world.treewarden(&["run", "--when", mark]);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+        let said = format!("of bytes used, the {mark} mark is 100 %");
+        assert!(ran.out.starts_with("nothing to do: "), "{ran:?}");
+        assert!(
+            ran.out.contains(&said) && ran.out.lines().count() == 1,
+            "{ran:?}"
+        );
+        // A program that reads reports gets none.
+        let output = world.beside("report.json");
+        let typed = ["--format", "json", "--output", output.to_str().unwrap()];
+        let ran = world.treewarden(&[&["run", "--when", mark], &typed[..]].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{ran:?}");
+        assert!(ran.err.contains(&said) && !output.exists(), "{ran:?}");
+    }
+    same("a calm volume", &snapshot(&world.root), &before);
+    drop(other);
+    assert_eq!(world.history(), []);
+    assert!(tree.path.exists());
+}
+
+#[test]
+fn above_its_mark_a_run_is_a_run() {
+    let world = World::new();
+    let tree = due(&world);
+    world.set(
+        "eviction",
+        &format!("{ALWAYS}, critical: {{bytes: 0.0003%, inodes: 100%}}"),
+    );
+    let other = world.hold("volume");
+    for mark in ["high", "critical"] {
+        let ran = world.treewarden(&["run", "--when", mark]);
+        assert!(ran.code == 3 && ran.out.contains("another run"), "{ran:?}");
+    }
+    drop(other);
+    let dry = world.treewarden(&["run", "--when", "high", "--dry-run"]);
+    assert!(dry.code == 1 && tree.path.exists(), "{dry:?}");
+    // It falls short of such a mark.
+    let report = world.pass(1, &["run", "--when", "critical", "--only", "reap,evict"]);
+    assert!(report.eviction.triggered && report.totals.reaped == 1);
+    assert!(!tree.path.exists());
+    let ran = world.treewarden(&["run", "--when", "high", "--shard", "1/2"]);
+    assert!(
+        ran.code == 2 && ran.err.contains("--when and --shard"),
+        "{ran:?}"
+    );
+}
+
+/// Two hours, in days: no class goes by then, and no build output.
+const TWO_HOURS: f64 = 0.084;
+const HALF_AN_HOUR: f64 = 0.021;
+const MIB: u64 = 1 << 20;
+
+/// Adds a tree whose work is on its branch, with a MiB of packages that nobody needs to keep.
+fn saved(shop: &Repo<'_>, name: &str, days: f64) -> Tree {
+    let tree = shop.tree(name);
+    tree.commit("work.ts", name);
+    with_packages(&tree, days);
+    tree
+}
+
+fn with_packages(tree: &Tree, days: f64) {
+    tree.write("node_modules/.package-lock.json", &npm(&["big"]))
+        .write("node_modules/big/package.json", "{}")
+        .write("node_modules/big/index.js", &"x".repeat(1 << 20));
+    tree.age(days);
+}
+
+/// Adds a tree with work that nothing else has.
+fn work(shop: &Repo<'_>, name: &str, days: f64) -> Tree {
+    let tree = shop.tree(name);
+    tree.write("new.ts", "mine\n");
+    with_packages(&tree, days);
+    tree
+}
+
+/// A repo with trees of every kind, and one in which an agent holds the lock.
+fn full(world: &World) -> (Repo<'_>, [Tree; 2]) {
+    let shop = world.repo("acme/shop");
+    shop.tree("landed").age(TWO_HOURS);
+    saved(&shop, "saved", TWO_HOURS);
+    saved(&shop, "young", HALF_AN_HOUR);
+    let pinned = saved(&shop, "pinned", TWO_HOURS);
+    let locked = saved(&shop, "locked", TWO_HOURS);
+    shop.git(&["worktree", "lock", locked.path.to_str().unwrap()]);
+    let work = work(&shop, "work", TWO_HOURS);
+    let built = self::work(&shop, "built", TWO_HOURS);
+    // A build that nobody sees a process of.
+    super::support::write(&built.path.join("node_modules/big/new.js"), "made");
+    let fresh = shop.tree("fresh");
+    fresh.not_worked_in().age(TWO_HOURS);
+    shop.set("worktrees: {keep: [pinned]}");
+    saved(&world.repo("acme/busy"), "saved", TWO_HOURS);
+    world.set("caches", "{kind: build-output}");
+    (shop, [pinned, work])
+}
+
+/// Returns what each rung freed, in whole MiB.
+fn rungs(report: &RunReport) -> Vec<(Rung, u64)> {
+    let rungs = report.eviction.rungs.iter();
+    rungs
+        .map(|rung| (rung.rung, rung.freed_bytes / MIB))
+        .collect()
+}
+
+/// Returns what was evicted, or would be.
+fn units(report: &RunReport) -> Vec<&str> {
+    let units = report.eviction.units.iter();
+    let goes =
+        units.filter(|unit| matches!(unit.outcome, UnitOutcome::Planned | UnitOutcome::Evicted));
+    goes.map(|unit| unit.unit.as_str()).collect()
+}
+
+/// Returns the trees that went, or would go, by their directory's name.
+fn gone(report: &RunReport) -> BTreeMap<String, String> {
+    let goes =
+        |outcome: &TreeOutcome| matches!(outcome, TreeOutcome::Planned | TreeOutcome::Reaped);
+    let trees = report.worktrees().filter(|tree| goes(&tree.outcome));
+    trees
+        .map(|tree| {
+            let name = tree.path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, tree.reasons.join(" | "))
+        })
+        .collect()
+}
+
+#[test]
+fn the_ladder_takes_what_is_idle_and_never_work() {
+    let world = World::new();
+    let (shop, [pinned, work]) = full(&world);
+    let agent = world.hold("acme__busy");
+    world.set("eviction", ALWAYS);
+    let trees = world.at("worktrees");
+    let before = snapshot(&trees);
+    let dry = world.pass(1, &["run", "--dry-run"]);
+    same("a dry run", &snapshot(&trees), &before);
+    for (format, heading) in [("text", "Step by step:"), ("html", "Step by step")] {
+        let told = world
+            .treewarden(&["run", "--dry-run", "--format", format])
+            .out;
+        let shown = [heading, Rung::BuildOutput.told(), Rung::Worktrees.told()];
+        assert!(shown.iter().all(|part| told.contains(part)), "{told}");
+    }
+    let report = world.pass(1, &["run"]);
+    let early = "goes before its age: the volume is too full | ";
+    assert_eq!(
+        gone(&report),
+        map(&[
+            (
+                "landed",
+                &format!("{early}merged: HEAD is in the default branch")
+            ),
+            (
+                "saved",
+                &format!("{early}clean, and its commits are on a branch that stays")
+            ),
+        ])
+    );
+    let in_shop = |name: &str| format!("worktrees/acme__shop/{name}/node_modules");
+    assert_eq!(units(&report), [in_shop("saved"), in_shop("work")]);
+    for report in [&dry, &report] {
+        let [(trash, _), (caches, 0), (output, 2), (trees, 0)] = rungs(report)[..] else {
+            panic!("{:?}", report.eviction.rungs);
+        };
+        let all = [trash, caches, output, trees];
+        assert_eq!(
+            all,
+            [
+                Rung::Trash,
+                Rung::Caches,
+                Rung::BuildOutput,
+                Rung::Worktrees
+            ]
+        );
+        let trees = report.eviction.rungs[3];
+        assert!(trees.freed_bytes > 0 && trees.freed_inodes > 4, "{trees:?}");
+    }
+    // Everything else stands, and somebody's file in a place that tools make is somebody's.
+    let standing = ["young", "pinned", "locked", "work", "built", "fresh"];
+    for name in standing {
+        assert!(
+            world
+                .at(format!("worktrees/acme__shop/{name}/.git"))
+                .exists(),
+            "{name}"
+        );
+    }
+    assert!(pinned.path.join("node_modules").exists());
+    assert_eq!(
+        std::fs::read_to_string(work.path.join("new.ts")).unwrap(),
+        "mine\n"
+    );
+    assert!(
+        world
+            .at("worktrees/acme__shop/built/node_modules/big/new.js")
+            .exists()
+    );
+    assert!(world.at("worktrees/acme__busy/saved/node_modules").exists());
+    let branch = ["branch", "--list", "saved", "--format=%(refname)"];
+    assert_eq!(shop.git(&branch), "refs/heads/saved");
+    // What is told to people, and what the dry run foresaw.
+    same(
+        "the dry run",
+        &but_busy(deeds(&dry)),
+        &but_busy(deeds(&report)),
+    );
+    drop(agent);
+}
+
+/// Leaves out the row of the busy repo, in which only a run waits.
+fn but_busy(mut deeds: BTreeMap<usize, String>) -> BTreeMap<usize, String> {
+    deeds.retain(|_, deed| !deed.starts_with("acme/busy"));
+    deeds
+}
+
+#[test]
+fn somebody_at_work_keeps_a_tree_and_what_is_built_in_it() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = saved(&shop, "saved", TWO_HOURS);
+    world.set("caches", "{kind: build-output}");
+    world.set("eviction", ALWAYS);
+    let agent = AtWork::new(&tree.path, None, SLEEP);
+    let report = world.pass(1, &["run"]);
+    assert_eq!((units(&report), gone(&report)), (vec![], map(&[])));
+    assert!(tree.path.join("node_modules/big/index.js").exists());
+    drop(agent);
+    let report = world.pass(1, &["run"]);
+    assert_eq!(gone(&report).len(), 1);
+}
+
+#[test]
+fn the_ladder_goes_no_further_than_it_is_told() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    for name in ["a", "b", "c"] {
+        saved(&shop, name, TWO_HOURS);
+    }
+    // A volume that is not too full climbs nothing.
+    assert_eq!(world.night().eviction.rungs, []);
+    world.set("eviction", ALWAYS);
+    // Eviction alone takes no worktree, and without a build-output cache no build output.
+    let only = world.pass(1, &["run", "--only", "evict"]);
+    assert_eq!((units(&only), gone(&only)), (vec![], map(&[])));
+    // Switched off.
+    let text = std::fs::read_to_string(world.config()).unwrap();
+    let text = text.replace("eviction: {", "eviction: {critical: {min_idle: never}, ");
+    let config = world.beside("off.yaml");
+    std::fs::write(&config, text).unwrap();
+    let off = world.pass(1, &["run", "--config", config.to_str().unwrap()]);
+    let lower = [Rung::Trash, Rung::Caches];
+    assert_eq!(
+        rungs(&off)
+            .into_iter()
+            .map(|(rung, _)| rung)
+            .collect::<Vec<_>>(),
+        lower
+    );
+    assert_eq!(gone(&off), map(&[]));
+}
+
+#[test]
+fn the_ladder_counts_for_max_reaped_and_takes_the_longest_idle_first() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    for (name, days) in [("a", 1.0), ("b", 2.0), ("c", 1.5)] {
+        saved(&shop, name, days * TWO_HOURS);
+    }
+    world.set("eviction", ALWAYS);
+    world.set("run", "max_reaped: 2");
+    let dry = world.pass(1, &["report"]);
+    let report = world.pass(1, &["run"]);
+    let names = |report| gone(report).into_keys().collect::<Vec<_>>();
+    assert_eq!(
+        (names(&dry), names(&report)),
+        (vec!["b".to_owned(), "c".into()], names(&report))
+    );
+    assert_eq!(names(&report), ["b", "c"]);
+    let told = "more trees could go, but run.max_reaped is 2";
+    assert!(
+        report.eviction.obstacles.contains(&told.to_owned()),
+        "{:?}",
+        report.eviction
+    );
+}
