@@ -101,7 +101,7 @@ fn installed(done: &Installed) -> String {
         .files
         .iter()
         .filter_map(|(path, _)| path.file_name()?.to_str())
-        .filter(|name| name.ends_with(".timer"))
+        .filter(|name| name.contains(".timer"))
         .collect();
     format!(
         "{}enabled {}{next}\n\

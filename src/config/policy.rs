@@ -154,12 +154,27 @@ pub struct Eviction {
     /// Trees that were active within this time keep their build output, and stay, however full the
     /// volume is. `Never` takes nothing before its age.
     pub min_idle: Age,
+    /// `volume.floor`: less than this free is too full as well. Zero if nothing has to be.
+    pub floor: Size,
     /// A cap on the bytes below the root. Above it, eviction goes down to 90 % of it.
     pub budget: Option<u64>,
     /// Nothing used within this time is evicted; a cache may set a longer one.
     pub min_age: Duration,
     /// What happens to units that live trees' lock files name.
     pub in_use: InUse,
+}
+
+impl Eviction {
+    /// Returns the rules for a file system that is not the volume's: budget and floor are about
+    /// the volume.
+    #[must_use]
+    pub fn elsewhere(&self) -> Self {
+        Self {
+            budget: None,
+            floor: Size::default(),
+            ..self.clone()
+        }
+    }
 }
 
 /// What happens to units that are in use.

@@ -55,6 +55,9 @@ pub(super) struct Volume {
     pub(super) root: Option<String>,
     /// The directory of locks, trash and journal, inside the root. Default: .treewarden
     pub(super) state: Option<String>,
+    /// What must be free: 5GiB, or {bytes: 5GiB, inodes: 10000}. If less is, runs, `worktree add`
+    /// and `exec` make room. Default: none
+    pub(super) floor: Option<Amount>,
 }
 
 /// `eviction`.

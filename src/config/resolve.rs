@@ -3,12 +3,13 @@
 //! A pure function that doesn't read the disk. A problem is noted and a stand-in used, so that all
 //! problems are found; the policy is used only if nothing was noted.
 
-use super::caches::CacheResolver;
+use super::caches::{CacheResolver, amount};
 use super::policy::{self, Eviction, InUse, Marks, Policy, Run, Volume};
 use super::problem::{KeyPath, Notes};
 use super::units::{Bytes, ClassAge, Count, Percent, Time};
 use super::values::{Places, odd, one_of};
 use super::{alerts, raw, repos};
+use crate::facts::cache::Size;
 use crate::fs::assigned::Assigned;
 use crate::fs::volume_path::VolumePath;
 use std::path::{Component, Path, PathBuf};
@@ -24,7 +25,10 @@ pub(super) const IN_USE: [(&str, InUse); 2] = [("keep", InUse::Keep), ("last", I
 pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
     let top = KeyPath::default();
     let (volume, mut places) = volume(&typed.volume, &top.key("volume"), notes);
-    let eviction = eviction(&typed.eviction, &top.key("eviction"), notes);
+    let eviction = Eviction {
+        floor: amount(typed.volume.floor, 0),
+        ..eviction(&typed.eviction, &top.key("eviction"), notes)
+    };
     let run = run(&typed.run, &top.key("run"), notes);
     let mut repos = repos::repos(typed, &mut places, notes);
     let caches = CacheResolver {
@@ -141,6 +145,7 @@ fn eviction(typed: &raw::Eviction, at: &KeyPath, notes: &mut Notes) -> Eviction 
             .critical
             .min_idle
             .map_or(policy::MIN_IDLE, |ClassAge(age)| age),
+        floor: Size::default(),
         budget: typed.budget.map(|bytes| bytes.0),
         min_age,
         in_use,

@@ -121,9 +121,10 @@ fn of_root(caches: &[policy::Cache], root: &Arc<Path>, policy: &Policy) -> Vec<p
 
 /// Checks whether one of the file systems of caches outside of the volume is too full.
 fn wanted_outside(policy: &Policy) -> bool {
+    let rules = policy.eviction.elsewhere();
     policy.outside().into_iter().any(|outside| {
         survey::volume::usage(&outside.root)
-            .is_ok_and(|usage| evict::wanted(&usage, &policy.eviction).is_some())
+            .is_ok_and(|usage| evict::wanted(&usage, &rules).is_some())
     })
 }
 

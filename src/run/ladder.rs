@@ -166,7 +166,12 @@ impl Ladder<'_> {
         report: &mut RunReport,
     ) -> Size {
         let gone: usize = jobs.iter().map(DoneJob::gone).sum();
-        let most = self.context.policy.run.max_reaped.saturating_sub(gone);
+        let (max, shard) = (
+            self.context.policy.run.max_reaped,
+            self.context.options.shard,
+        );
+        let most = shard.map_or(max, |shard| shard.part(max));
+        let most = most.saturating_sub(gone);
         let due = pressed.iter().enumerate().flat_map(|(repo, pressed)| {
             let which = move |tree: &Worktree| (repo, tree.path.clone());
             let due = pressed.result.due.iter();
@@ -185,10 +190,7 @@ impl Ladder<'_> {
             }
         }
         if queue.is_held_back() {
-            let why = format!(
-                "more trees could go, but run.max_reaped is {}",
-                self.context.policy.run.max_reaped
-            );
+            let why = format!("more trees could go, but run.max_reaped is {max}");
             report.eviction.obstacles.push(why);
         }
         self.reap(jobs, pressed, &chosen)
@@ -266,10 +268,13 @@ impl Ladder<'_> {
             let both = jobs.par_iter_mut().zip(pressed.par_iter_mut());
             both.enumerate().map(one).collect()
         });
-        jobs.iter()
-            .for_each(|job| self.context.so_far.row(&job.result.row));
+        for job in jobs {
+            self.context.so_far.row(&job.result.row);
+        }
         let mut sum = Size::default();
-        freed.into_iter().for_each(|freed| sum += freed);
+        for freed in freed {
+            sum += freed;
+        }
         sum
     }
 }

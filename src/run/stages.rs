@@ -126,14 +126,17 @@ impl<'a> Stages<'a> {
     /// Returns the stage of the volume's budget, if that of its file system leaves it out.
     fn budget_alone(&self, volume: &Scope<'a>) -> Option<Scope<'a>> {
         let policy = &self.context.policy.eviction;
+        let alone = || Eviction {
+            budget: policy.budget,
+            ..policy.elsewhere()
+        };
         (policy.budget != volume.0.budget)
-            .then(|| (policy.clone(), volume.1.iter().take(1).copied().collect()))
+            .then(|| (alone(), volume.1.iter().take(1).copied().collect()))
     }
 
     /// Returns the stage of another file system.
     fn marks(&self, group: &[&'a Outside]) -> Scope<'a> {
-        let mut eviction = self.context.policy.eviction.clone();
-        eviction.budget = None;
+        let eviction = self.context.policy.eviction.elsewhere();
         (eviction, group.iter().copied().map(home).collect())
     }
 

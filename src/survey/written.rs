@@ -52,6 +52,7 @@ pub fn is_since(directory: &VolumePath, then: DateTime<Utc>, stop: &Stop) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::clock;
     use std::fs;
     use std::time::{Duration, SystemTime};
 
@@ -68,16 +69,16 @@ mod tests {
                 directory.set_modified(old).unwrap();
             }
         };
-        let hours = |many| Utc::now() - chrono::TimeDelta::hours(many);
+        let hours = |many| clock::now() - chrono::TimeDelta::hours(many);
         age();
         let is_since = |then| is_since(&place, then, &Stop::never());
         assert_eq!([is_since(hours(4)), is_since(hours(6))], [false, true]);
         fs::write(deps.join("new.rlib"), "made").unwrap();
         assert!(is_since(hours(4)));
         age();
-        fs::remove_dir_all(&deps).unwrap();
+        fs::rename(&deps, top.path().join("moved")).unwrap();
         assert!(is_since(hours(4)), "its own parent was written");
-        fs::remove_dir_all(top.path().join("target")).unwrap();
+        fs::rename(top.path().join("target"), top.path().join("away")).unwrap();
         assert!(is_since(hours(4)), "what can't be read is unknown");
     }
 }

@@ -47,7 +47,8 @@ pub(crate) fn example_with_all_keys() -> String {
     EXAMPLE.lines().map(line).collect()
 }
 
-const EXAMPLE_OPTIONS: [&str; 9] = [
+const EXAMPLE_OPTIONS: [&str; 10] = [
+    "floor",
     "clones",
     "budget",
     "max_trees",
@@ -202,6 +203,7 @@ fn the_commented_example_shows_the_defaults() {
 fn the_commented_example_shows_every_key() {
     let policy = accepted(&example_with_all_keys());
     assert_eq!(policy.eviction.budget, Some(25 * GIB));
+    assert_eq!(policy.eviction.floor.bytes, 5 * GIB);
     assert_eq!(policy.repos.len(), 2);
     let caps = |repo: &treewarden::config::policy::Repo| {
         (repo.worktrees.max_trees, repo.worktrees.max_bytes)
@@ -380,7 +382,7 @@ alerts:
     );
     let wanted = "\
 c.yaml:2: volume.root: `data` is no plain absolute path; write the one that the agents see, for instance /data
-c.yaml:3: volume.rot: unknown key; known here: `root` or `state`
+c.yaml:3: volume.rot: unknown key; known here: `root`, `state`, `floor`
 c.yaml:5: eviction.high.inodes: `850%` is not above 0% and up to 100%; write a percentage such as 85%
 c.yaml:6: eviction.low.bytes: 90% is above high (85%); set it below
 c.yaml:7: eviction.min_age: `24` is no time; write a time such as 90m, 1d12h, 2 weeks or 36 hours

@@ -1,12 +1,14 @@
 //! Room when it is needed: runs that wait for a watermark, and the ladder of what goes when.
 
 use super::dry_run::deeds;
+use super::many_nights::Volume;
 use super::support::at_work::{AtWork, SLEEP};
 use super::support::made::npm;
 use super::support::repo::{Repo, Tree};
 use super::support::snapshot::snapshot;
-use super::support::{World, map, same};
+use super::support::{Ran, World, map, same, write};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use treewarden::plan::ladder::Rung;
 use treewarden::report::{RunReport, TreeOutcome, UnitOutcome};
 
@@ -116,7 +118,7 @@ fn full(world: &World) -> (Repo<'_>, [Tree; 2]) {
     let work = work(&shop, "work", TWO_HOURS);
     let built = self::work(&shop, "built", TWO_HOURS);
     // A build that nobody sees a process of.
-    super::support::write(&built.path.join("node_modules/big/new.js"), "made");
+    write(&built.path.join("node_modules/big/new.js"), "made");
     let fresh = shop.tree("fresh");
     fresh.not_worked_in().age(TWO_HOURS);
     shop.set("worktrees: {keep: [pinned]}");
@@ -311,5 +313,194 @@ fn the_ladder_counts_for_max_reaped_and_takes_the_longest_idle_first() {
         report.eviction.obstacles.contains(&told.to_owned()),
         "{:?}",
         report.eviction
+    );
+}
+
+/// The exit code if there is no room.
+const NO_ROOM: i32 = 73;
+
+fn exec(world: &World, script: &str) -> Ran {
+    world.treewarden(&["exec", "acme/shop", "--no-wait", "--", "sh", "-c", script])
+}
+
+#[test]
+fn without_room_no_work_begins_and_all_that_may_go_is_gone() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    shop.tree("landed").age(2.0);
+    saved(&shop, "saved", TWO_HOURS);
+    work(&shop, "work", TWO_HOURS);
+    // No machine has as much.
+    world.set("volume", "floor: {bytes: 1000TiB}");
+    let mark = world.beside("ran");
+    let ran = exec(&world, &format!("touch {}", mark.display()));
+    assert_eq!((ran.code, ran.out.as_str()), (NO_ROOM, ""), "{ran:?}");
+    let told = [
+        "below volume.floor (",
+        "; making room",
+        "no room could be made: ",
+        "lower volume.floor",
+    ];
+    assert!(told.iter().all(|part| ran.err.contains(part)), "{ran:?}");
+    assert!(!mark.exists());
+    let left = ["landed", "saved", "work"]
+        .map(|name| world.at(format!("worktrees/acme__shop/{name}")).exists());
+    assert_eq!(left, [false, false, true]);
+    let ran = world.treewarden(&["worktree", "add", "acme/shop", "new"]);
+    assert!(ran.code == NO_ROOM && ran.out.is_empty(), "{ran:?}");
+    assert!(!world.at("worktrees/acme__shop/new").exists());
+    let history = world.history();
+    let asked = history
+        .iter()
+        .map(|run| run.run.asked.as_ref().unwrap().only.join(","));
+    assert_eq!(asked.collect::<Vec<_>>(), ["reap,evict", "reap,evict"]);
+
+    // If another run has the volume, it makes the room.
+    let other = world.hold("volume");
+    let ran = exec(&world, "true");
+    assert!(
+        ran.code == NO_ROOM && ran.err.contains("another run has the volume"),
+        "{ran:?}"
+    );
+    drop(other);
+}
+
+#[test]
+fn with_room_enough_no_run_begins() {
+    let world = World::new();
+    let tree = saved(&world.repo("acme/shop"), "saved", TWO_HOURS);
+    world.set("volume", "floor: {bytes: 1, inodes: 1}");
+    let other = world.hold("volume");
+    let ran = exec(&world, "echo ran");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "ran\n"), "{ran:?}");
+    drop(other);
+    assert!(tree.path.exists() && world.history().is_empty());
+}
+
+/// On a small volume of its own, where every byte is known.
+#[test]
+#[ignore = "needs root, to mount a file system"]
+fn room_is_made_for_the_work_that_begins_and_no_more() {
+    let world = World::unprepared();
+    let _volume = Volume::mount(&world, "size=64m");
+    let shop = world.repo("acme/shop");
+    // 1 MiB each of packages, and 4 MiB of files that git has.
+    for (name, days) in [("a", 1.0), ("b", 2.0), ("c", 1.5)] {
+        let tree = shop.tree(name);
+        tree.commit("large.bin", &name.repeat(4 << 20));
+        with_packages(&tree, days * TWO_HOURS);
+    }
+    work(&shop, "unsaved", 40.0 * TWO_HOURS);
+    world.set("volume", &format!("floor: {}", room(&world) + 6 * MIB));
+    world.set("caches", "{kind: build-output}");
+    let ran = exec(&world, "echo ran");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "ran\n"), "{ran:?}");
+    // Packages of four trees are not enough for the floor and a tenth of it; two trees are.
+    let report = world.history().remove(0);
+    let freed: Vec<_> = rungs(&report).into_iter().map(|(rung, _)| rung).collect();
+    let all = [
+        Rung::Trash,
+        Rung::Caches,
+        Rung::BuildOutput,
+        Rung::Worktrees,
+    ];
+    assert_eq!(freed, all, "{:?}", report.eviction);
+    assert_eq!(gone(&report).into_keys().collect::<Vec<_>>(), ["b", "c"]);
+    assert!(world.at("worktrees/acme__shop/unsaved/new.ts").exists());
+    let ran = exec(&world, "echo again");
+    assert_eq!((ran.code, world.history().len()), (0, 1), "{ran:?}");
+}
+
+/// Returns the bytes that are free.
+fn room(world: &World) -> u64 {
+    let stat = rustix::fs::statvfs(&world.root).unwrap();
+    stat.f_bavail * stat.f_frsize
+}
+
+/// What an agent's install writes: 16 MiB, which it reads again.
+const INSTALL: &str = "mkdir -p node_modules/big \
+    && echo '{\"packages\": {\"node_modules/big\": {}}}' >node_modules/.package-lock.json \
+    && echo '{}' >node_modules/big/package.json \
+    && head -c 16777216 /dev/zero >node_modules/big/index.js \
+    && sleep 0.2 && test $(wc -c <node_modules/big/index.js) = 16777216";
+
+/// One agent: makes worktrees and installs into them, one after the other. Returns how many.
+fn writer(world: &World, number: usize, until: Instant) -> usize {
+    let repo = format!("acme/{}", number % 4);
+    let mut done = 0;
+    while Instant::now() < until {
+        let name = format!("w{number}-{done}");
+        let in_tree = ["--wait", "30s"];
+        let add = ["worktree", "add", &repo, &name];
+        let exec = ["exec", &repo, "--worktree", &name];
+        let install = ["--", "sh", "-c", INSTALL];
+        for typed in [
+            [&add[..], &in_tree].concat(),
+            [&exec[..], &in_tree, &install].concat(),
+        ] {
+            // No room, or no lock in time: that is an answer, and a full disk is none.
+            let ran = loop {
+                let ran = world.treewarden(&typed);
+                if ![NO_ROOM, 75].contains(&ran.code) || Instant::now() > until {
+                    break ran;
+                }
+            };
+            let answered =
+                [0, NO_ROOM, 75].contains(&ran.code) || ran.err.contains("failed to lock");
+            assert!(
+                answered && !ran.err.contains("No space left"),
+                "{typed:?}: {ran:?}"
+            );
+            if ran.code != 0 {
+                return done;
+            }
+        }
+        done += 1;
+    }
+    done
+}
+
+/// Agents fill a small volume from all sides, and each makes room for its own work. Nobody meets a
+/// full disk, no install loses a file, and no work goes.
+#[test]
+#[ignore = "needs root, to mount a file system"]
+fn twenty_writers_on_a_small_volume_meet_no_full_disk() {
+    let world = World::unprepared();
+    let _volume = Volume::mount(&world, "size=400m,nr_inodes=60000");
+    let precious: Vec<Tree> = (0..4)
+        .map(|number| work(&world.repo(&format!("acme/{number}")), "precious", 1.0))
+        .collect();
+    world.set("volume", "floor: {bytes: 160MiB, inodes: 5000}");
+    world.set("caches", "{kind: build-output}");
+    let marks = "high: {bytes: 85%, inodes: 85%}, low: {bytes: 75%, inodes: 75%}";
+    world.set("eviction", &format!("{marks}, critical: {{min_idle: 1s}}"));
+    world.change_times_count();
+    let until = Instant::now() + Duration::from_mins(1);
+    let done: usize = std::thread::scope(|scope| {
+        let world = &world;
+        let writers: Vec<_> = (0..20)
+            .map(|number| scope.spawn(move || writer(world, number, until)))
+            .collect();
+        writers
+            .into_iter()
+            .map(|writer| writer.join().unwrap())
+            .sum()
+    });
+    for tree in &precious {
+        let text = std::fs::read_to_string(tree.path.join("new.ts")).unwrap();
+        assert_eq!(text, "mine\n", "{}", tree.path.display());
+    }
+    let freed: u64 = world
+        .history()
+        .iter()
+        .flat_map(|run| &run.eviction.rungs)
+        .filter(|rung| rung.rung == Rung::BuildOutput)
+        .map(|rung| rung.freed_bytes)
+        .sum();
+    println!("{done} installs, {} MiB freed by the ladder", freed / MIB);
+    // More was written than the volume holds.
+    assert!(
+        done as u64 * 16 * MIB > 400 * MIB && freed > 0,
+        "{done} installs, {freed} bytes freed"
     );
 }

@@ -176,7 +176,7 @@ pub fn uninstall() -> Result<Vec<(PathBuf, Change)>, SystemdError> {
 
 /// Returns the timers among these units.
 fn timers<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    let is_timer = |name: &&str| name.ends_with(".timer");
+    let is_timer = |name: &&str| name.contains(".timer");
     names.iter().copied().filter(is_timer).collect()
 }
 

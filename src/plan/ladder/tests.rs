@@ -23,6 +23,7 @@ fn eviction(min_idle: Age) -> Eviction {
         low: marks(0.75),
         critical: marks(0.95),
         min_idle,
+        floor: Size::default(),
         budget: Some(1),
         min_age: HOUR,
         in_use: InUse::Keep,
