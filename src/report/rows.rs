@@ -214,6 +214,7 @@ pub fn eviction(plan: evict::Eviction, units: Vec<Unit>, freed: Size) -> Evictio
             .max(wanted.inodes.saturating_sub(freed.inodes)),
         obstacles: plan.obstacles,
         units,
+        rungs: Vec::new(),
     }
 }
 

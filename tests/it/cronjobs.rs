@@ -23,6 +23,8 @@ const NIGHT: &str = "cronjobs/base/cronjob.yaml";
 const REPORT: &str = "cronjobs/report/job.yaml";
 /// The overlay that splits the nightly run into shards.
 const SHARDED: &str = "cronjobs/sharded/shards.yaml";
+/// The overlay that makes room by the hour.
+const HOURLY: &str = "cronjobs/hourly/hourly.yaml";
 
 /// The oldest Kubernetes that has all that is used, and the newest that the validator knows.
 pub(super) const VALIDATED: [&[&str]; 2] = [&["--kubernetes-version", "1.31"], &[]];
@@ -211,10 +213,34 @@ fn a_shared_night_is_the_night_but_for_its_shards() {
     );
 }
 
+/// An hourly run that meets the nightly one is refused, so it stays out of its hours.
+#[test]
+fn an_hourly_run_begins_when_the_night_is_over() {
+    let (night, hourly) = (file(NIGHT), file(HOURLY));
+    let begins = |object: &Value| {
+        object["spec"]["schedule"]
+            .as_str()
+            .expect("cron")
+            .to_owned()
+    };
+    assert_eq!(
+        [begins(&night), begins(&hourly)],
+        ["17 3 * * *", "47 0-2,8-23 * * *"]
+    );
+    let seconds = |object: &Value, key: &str| object["spec"][key].as_u64().expect("seconds");
+    let latest = seconds(&night, "startingDeadlineSeconds")
+        + job(&night).expect("a Job")["activeDeadlineSeconds"]
+            .as_u64()
+            .expect("seconds");
+    // It may begin at 02:57, and needs minutes; the retry of a killed night may meet one at 08:47.
+    assert!(3 * 3600 + 17 * 60 + latest - 3600 < 8 * 3600 + 47 * 60);
+    assert_eq!(seconds(&hourly, "startingDeadlineSeconds"), 600);
+}
+
 /// Treewarden complains about a missing config only after it has accepted the arguments.
 #[test]
 fn the_arguments_are_ones_the_cli_takes() {
-    for path in [NIGHT, REPORT] {
+    for path in [NIGHT, REPORT, HOURLY] {
         let object = file(path);
         let args: Vec<_> = container(&object)["args"]
             .as_sequence()

@@ -53,6 +53,7 @@ mod manual;
 mod many_nights;
 mod night;
 mod outside;
+mod pressure;
 mod protocol;
 mod prune;
 mod real_night;

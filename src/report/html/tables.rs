@@ -7,8 +7,8 @@ use crate::report::text::{caches, expired_name, repos as said, trees};
 use crate::report::totals::how_many;
 use crate::report::troubles::{in_use, missing};
 use crate::report::{
-    Class, Repo, RepoOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree,
-    words,
+    Class, Repo, RepoOutcome, RunReport, Rung, TreeOutcome, Unit, UnitOutcome, VerdictName,
+    Worktree, words,
 };
 use std::cmp::Reverse;
 
@@ -333,6 +333,7 @@ pub(super) fn caches(report: &RunReport) -> Caches {
         },
         warnings: short.into_iter().chain(in_use).collect(),
         by_cache: by_cache(report),
+        ladder: ladder(report),
         units: units(report),
         stays: eviction.in_the_way(),
     }
@@ -372,6 +373,26 @@ fn by_cache(report: &RunReport) -> Option<Table> {
         rows,
         more(all.len(), ""),
     )
+}
+
+/// Lists what each rung freed, if caches alone could not make room.
+fn ladder(report: &RunReport) -> Option<Table> {
+    let row = |rung: &Rung| {
+        vec![
+            Cell::name(rung.rung.told()),
+            Cell::number(words::size(rung.freed_bytes), rung.freed_bytes),
+            Cell::number(words::number(rung.freed_inodes), rung.freed_inodes),
+        ]
+    };
+    let rows: Vec<_> = report.eviction.ladder().iter().map(row).collect();
+    let columns = [("Step", "name"), ("Size", "n"), ("Inodes", "n")];
+    let heading = Heading {
+        id: "ladder",
+        title: "Step by step",
+        rows_are: "steps",
+        said: String::new(),
+    };
+    Table::new(heading, &columns, rows, None)
 }
 
 /// Lists the units: failed ones first, then the biggest.

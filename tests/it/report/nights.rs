@@ -446,6 +446,7 @@ pub(crate) fn disaster() -> RunReport {
             unit("npm", "npm", "evil\u{202e}gpj.exe", 2 * GIB, 1),
             failed,
         ],
+        rungs: Vec::new(),
     };
     report.failures =
         vec!["failed to empty the trash entry `0197\t\u{1b}]0;owned\u{7}`: Directory not empty; the next run goes on".to_owned()];
