@@ -74,13 +74,18 @@ mod tests {
             "XDG_DATA_HOME" => Some("relative".into()),
             "GOPATH" => Some("/go".into()),
             "UV_CACHE_DIR" => Some(OsString::new()),
+            "USER" => Some("me".into()),
             _ => None,
         };
         let home = Surroundings {
             home: Path::new("/home/me"),
             variable: &variable,
         };
-        let cases: [(&[Usual], &str); 5] = [
+        let cases: [(&[Usual], &str); 6] = [
+            (
+                &[Usual::CacheOfUser("bazel/_bazel_")],
+                "/fast/bazel/_bazel_me",
+            ),
             (
                 &[
                     Usual::Variable("GOMODCACHE"),

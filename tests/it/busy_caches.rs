@@ -431,7 +431,7 @@ impl Bench {
         while self.evict() > 0 {}
         assert_eq!(self.units(), []);
         self.works(&all, false);
-        assert_eq!(self.units().len(), units.len());
+        assert!(self.units().len() >= all.len());
     }
 
     /// Checks that eviction never breaks a tool at work, though even units that it is about to use
