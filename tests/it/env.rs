@@ -209,7 +209,7 @@ fn every_tool_finds_its_cache_on_the_volume() {
         (
             "sccache",
             "export SCCACHE_SERVER_UDS=$PWD/socket SCCACHE_IDLE_TIMEOUT=5; echo 'int x;' >x.c; \
-             sccache cc -c x.c; ls -d $SCCACHE_DIR/?/? | sed 's|/./.$||'",
+             sccache cc -c x.c; sccache --stop-server >/dev/null; ls -d $SCCACHE_DIR/?/? | sed 's|/./.$||'",
             "c/sccache",
         ),
         (
