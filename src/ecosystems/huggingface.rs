@@ -63,13 +63,13 @@ fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
 fn repo(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
     KINDS.iter().find(|kind| entry.name.starts_with(**kind))?;
     let blobs = entry.place.join("blobs").ok()?;
-    let (mut all, listed) = (0_usize, lister.entries(&blobs).len());
+    let (mut all, files) = (0_usize, lister.entries(&blobs).len());
     match lister.probe.list(&blobs, |name, _| {
         let is_hidden = name.as_encoded_bytes().starts_with(b".");
         all = all.saturating_add(usize::from(!is_hidden));
     }) {
         // Links are counted, but not listed.
-        Ok(()) if all > listed => None,
+        Ok(()) if all > files => None,
         Ok(()) | Err(Errno::NOENT) => {
             lister.unit(entry.name.replacen("--", "/", 2), vec![entry.place])
         }
