@@ -133,6 +133,19 @@ fn repos_of_every_runner(home: &World, shop: &Path, web: &Path) {
     git(&home.at("notes"), 9.0, &["init", "-q", "--template=", "."]);
 }
 
+/// The caches of [`caches_and_tools`] that are in the home, and the one of build output.
+const CACHES: [(&str, &str); 9] = [
+    ("bazel", ".cache/bazel/_bazel_me"),
+    ("build-output", ""),
+    ("cargo", ".cargo"),
+    ("ccache", ".cache/ccache"),
+    ("huggingface", ".cache/huggingface/hub"),
+    ("npm", ".npm"),
+    ("sccache", ".cache/sccache"),
+    ("turbo", "fast/turbo"),
+    ("uv", "fast/uv"),
+];
+
 /// Makes caches in their usual places and where variables say, and clones that tools made.
 fn caches_and_tools(home: &World, web: &Path) {
     // An editor's plugin.
@@ -199,21 +212,7 @@ fn a_new_home_has_its_first_report_in_two_commands() {
             .map_or(String::new(), ToString::to_string);
         (cache.name.clone(), place)
     });
-    same(
-        "caches",
-        &caches.collect(),
-        &map(&[
-            ("bazel", ".cache/bazel/_bazel_me"),
-            ("build-output", ""),
-            ("cargo", ".cargo"),
-            ("ccache", ".cache/ccache"),
-            ("huggingface", ".cache/huggingface/hub"),
-            ("npm", ".npm"),
-            ("sccache", ".cache/sccache"),
-            ("turbo", "fast/turbo"),
-            ("uv", "fast/uv"),
-        ]),
-    );
+    same("caches", &caches.collect(), &map(&CACHES));
     assert_eq!(policy.volume.state.to_string(), ".local/state/treewarden");
     assert!(home.at(".local/state/treewarden/volume.json").exists());
     let presets = "presets: [claude, codex, conductor, cursor, superset, t3, vibe-kanban]\n";
