@@ -1,10 +1,12 @@
 //! Go: its module cache ([`module_cache`]) and its build cache ([`build_cache`]), the modules that
-//! a `go.sum` names ([`sums`]), and what it writes into a project ([`output`]).
+//! a `go.sum` names ([`sums`]), the toolchains that a `go.mod` names ([`toolchain`]), and what it
+//! writes into a project ([`output`]).
 
 mod build_cache;
 mod module_cache;
 mod output;
 mod sums;
+mod toolchain;
 
 use super::ecosystem::Ecosystem;
 use super::lister::{CacheLayout, Stands};
@@ -40,11 +42,18 @@ pub(super) static GO: Ecosystem = Ecosystem {
             locks: |_| Vec::new(),
         },
     ],
-    lock_files: &[LockFile {
-        format: "go",
-        is_one: |name, _| ["go.sum", "go.work.sum"].contains(&name),
-        parse: Parse::Lines(|line| sums::package(line).into_iter().collect()),
-    }],
+    lock_files: &[
+        LockFile {
+            format: "go",
+            is_one: |name, _| ["go.sum", "go.work.sum"].contains(&name),
+            parse: Parse::Lines(|line| sums::package(line).into_iter().collect()),
+        },
+        LockFile {
+            format: "go-toolchain",
+            is_one: |name, _| ["go.mod", "go.work"].contains(&name),
+            parse: Parse::Lines(|line| toolchain::named(line).into_iter().collect()),
+        },
+    ],
     output: &output::OUTPUT,
     files: &[output::PROGRAM],
     ..Ecosystem::named("Go")

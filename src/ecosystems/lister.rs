@@ -103,7 +103,8 @@ pub struct CacheLister<'a> {
     /// The filter that each unit must pass.
     pub(super) gate: UnitFilter<'a>,
     name: Arc<str>,
-    stop: &'a Stop,
+    /// When to stop.
+    pub(super) stop: &'a Stop,
     problems: Mutex<Vec<String>>,
 }
 

@@ -10,10 +10,12 @@
 )]
 
 pub mod account;
+mod bazel;
 mod build_output;
 mod bun;
 mod bundlers;
 mod cargo;
+mod ccache;
 mod compilers;
 mod coverage;
 mod deno;
@@ -23,6 +25,7 @@ mod folder;
 mod go;
 mod gradle;
 mod hex;
+mod huggingface;
 mod keys;
 pub mod last_use;
 pub mod lister;
@@ -35,8 +38,11 @@ pub(crate) mod npm;
 mod pip;
 mod pnpm;
 mod python;
+mod sccache;
+mod shards;
 #[cfg(test)]
 pub(crate) mod testing;
+mod turbo;
 pub mod usual;
 mod uv;
 mod yarn;
@@ -51,7 +57,7 @@ use std::path::Path;
 
 /// Every tool. npm comes last of those that fill a `node_modules`, because only npm may have to
 /// read a package to recognise it.
-pub static ALL: [&Ecosystem; 18] = [
+pub static ALL: [&Ecosystem; 23] = [
     &pip::PIP,
     &uv::UV,
     &python::PYTHON,
@@ -62,6 +68,11 @@ pub static ALL: [&Ecosystem; 18] = [
     &deno::DENO,
     &npm::NPM,
     &cargo::CARGO,
+    &ccache::CCACHE,
+    &sccache::SCCACHE,
+    &turbo::TURBO,
+    &bazel::BAZEL,
+    &huggingface::HUGGING_FACE,
     &gradle::GRADLE,
     &maven::MAVEN,
     &bundlers::BUNDLERS,

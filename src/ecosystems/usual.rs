@@ -15,6 +15,8 @@ pub enum Usual {
     Home(&'static str),
     /// A path in `$XDG_CACHE_HOME`, or else in `~/.cache`.
     Cache(&'static str),
+    /// The same, with `$USER` at its end; none if that is not set.
+    CacheOfUser(&'static str),
     /// A path in `$XDG_DATA_HOME`, or else in `~/.local/share`.
     Data(&'static str),
 }
@@ -40,6 +42,12 @@ impl Surroundings<'_> {
             Usual::Below(name, path) => Some(self.directory(name)?.join(path)),
             Usual::Home(path) => Some(self.home.join(path)),
             Usual::Cache(path) => Some(self.base("XDG_CACHE_HOME", ".cache").join(path)),
+            Usual::CacheOfUser(path) => {
+                let user = (self.variable)("USER")?;
+                let mut name = OsString::from(path);
+                name.push(user);
+                Some(self.base("XDG_CACHE_HOME", ".cache").join(name))
+            }
             Usual::Data(path) => Some(self.base("XDG_DATA_HOME", ".local/share").join(path)),
         }
     }
@@ -66,13 +74,18 @@ mod tests {
             "XDG_DATA_HOME" => Some("relative".into()),
             "GOPATH" => Some("/go".into()),
             "UV_CACHE_DIR" => Some(OsString::new()),
+            "USER" => Some("me".into()),
             _ => None,
         };
         let home = Surroundings {
             home: Path::new("/home/me"),
             variable: &variable,
         };
-        let cases: [(&[Usual], &str); 5] = [
+        let cases: [(&[Usual], &str); 6] = [
+            (
+                &[Usual::CacheOfUser("bazel/_bazel_")],
+                "/fast/bazel/_bazel_me",
+            ),
             (
                 &[
                     Usual::Variable("GOMODCACHE"),

@@ -13,7 +13,7 @@ use crate::facts::cache::CacheKind;
 pub(super) static UV: Ecosystem = Ecosystem {
     caches: &[CacheLayout {
         kind: CacheKind::new("uv"),
-        unit: "an unpacked wheel, a source with what was built from it, a page of an index",
+        unit: "an unpacked wheel, a source with what was built from it, an environment of a script or of `uvx`, a page of an index",
         stands: Stands::InDirectory,
         variables: |place| vec![("UV_CACHE_DIR", place.to_owned())],
         usual: &[&[Usual::Variable("UV_CACHE_DIR"), Usual::Cache("uv")]],

@@ -10,6 +10,9 @@
     reason = "it runs real tools, and lets units of a temporary cache vanish"
 )]
 
+mod builds;
+
+use self::builds::{bazel, ccache, huggingface, huggingface_shared, npx, sccache, turbo, uv_run};
 use super::support::{World, age_all, fifo, temporary, write};
 use std::collections::BTreeSet;
 use std::fs;
@@ -401,8 +404,38 @@ impl Bench {
         assert!(copied.unwrap().success());
     }
 
-    /// Checks that eviction never breaks a tool that holds a lock while it works, though even units
-    /// that it is about to use may be evicted.
+    /// Checks that the tool makes again what it lacks: a part of a unit, half of all units, and all
+    /// of them. Its units have no names that the test knows.
+    fn makes_again(&self) {
+        self.world.set("eviction", "min_age: 0s");
+        let all = self.tool.packages;
+        self.works(&all, false);
+        self.works(&all, false);
+        let units = self.units();
+        assert!(units.len() >= all.len(), "{units:?}");
+        for unit in units.iter().filter(|unit| unit.paths.len() > 1).take(3) {
+            for count in 1..unit.paths.len() {
+                let units = self.units();
+                let unit = units.iter().find(|other| other.name == unit.name).unwrap();
+                self.take(unit, count.min(unit.paths.len() - 1));
+                self.works(&all, false);
+            }
+        }
+        self.units()
+            .iter()
+            .step_by(2)
+            .for_each(|unit| self.take(unit, unit.paths.len()));
+        self.works(&all, false);
+        self.clean();
+        // What something else in the cache has as hard links goes after that.
+        while self.evict() > 0 {}
+        assert_eq!(self.units(), []);
+        self.works(&all, false);
+        assert!(self.units().len() >= all.len());
+    }
+
+    /// Checks that eviction never breaks a tool at work, though even units that it is about to use
+    /// may be evicted: it holds a lock, or does without what is gone.
     fn is_waited_for(&self) {
         self.world.set("eviction", "min_age: 0s");
         let all = self.tool.packages;
@@ -812,5 +845,26 @@ tests! {
     deno_run_goes_on: deno_run(), goes_on(Duration::from_secs(2));
     pnpm_12_goes_on: pnpm(PNPM_12), goes_on(Duration::from_secs(2));
     yarn_1_goes_on: yarn_1(), goes_on(AN_HOUR);
+    ccache_makes_again: ccache(), makes_again();
+    ccache_goes_on: ccache(), goes_on(AN_HOUR);
+    ccache_does_without: ccache(), is_waited_for();
+    sccache_makes_again: sccache(), makes_again();
+    sccache_goes_on: sccache(), goes_on(AN_HOUR);
+    sccache_does_without: sccache(), is_waited_for();
+    turbo_makes_again: turbo(), makes_again();
+    turbo_goes_on: turbo(), goes_on(AN_HOUR);
+    turbo_does_without: turbo(), is_waited_for();
+    bazel_makes_again: bazel(), makes_again();
+    bazel_goes_on: bazel(), goes_on(AN_HOUR);
+    bazel_does_without: bazel(), is_waited_for();
+    npx_makes_again: npx(), makes_again();
+    npx_goes_on: npx(), goes_on(AN_HOUR);
+    uv_run_makes_again: uv_run(), makes_again();
+    uv_run_goes_on: uv_run(), goes_on(AN_HOUR);
+    uv_run_is_waited_for: uv_run(), is_waited_for();
+    huggingface_withstands: huggingface(), withstands(&[]);
+    huggingface_makes_again: huggingface_shared(), makes_again();
+    huggingface_goes_on: huggingface(), goes_on(AN_HOUR);
+    huggingface_shared_goes_on: huggingface_shared(), goes_on(AN_HOUR);
     yarn_4_goes_on: yarn_4(), goes_on(AN_HOUR);
 }

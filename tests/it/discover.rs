@@ -133,6 +133,19 @@ fn repos_of_every_runner(home: &World, shop: &Path, web: &Path) {
     git(&home.at("notes"), 9.0, &["init", "-q", "--template=", "."]);
 }
 
+/// The caches of [`caches_and_tools`] that are in the home, and the one of build output.
+const CACHES: [(&str, &str); 9] = [
+    ("bazel", ".cache/bazel/_bazel_me"),
+    ("build-output", ""),
+    ("cargo", ".cargo"),
+    ("ccache", ".cache/ccache"),
+    ("huggingface", ".cache/huggingface/hub"),
+    ("npm", ".npm"),
+    ("sccache", ".cache/sccache"),
+    ("turbo", "fast/turbo"),
+    ("uv", "fast/uv"),
+];
+
 /// Makes caches in their usual places and where variables say, and clones that tools made.
 fn caches_and_tools(home: &World, web: &Path) {
     // An editor's plugin.
@@ -151,6 +164,17 @@ fn caches_and_tools(home: &World, web: &Path) {
     write(&home.at("fast/uv/wheels-v5/x"), "uv");
     write(&home.at(".cargo/registry/cache/x/y.crate"), "crate");
     home.set_variable("UV_CACHE_DIR", home.at("fast/uv").display().to_string());
+    write(&home.at(".cache/ccache/3/7/x"), "result");
+    write(&home.at(".cache/sccache/3/7/x"), "result");
+    write(
+        &home.at(".cache/huggingface/hub/models--acme--one/refs/main"),
+        "model",
+    );
+    write(&home.at(".cache/bazel/_bazel_me/cache/x"), "archive");
+    home.set_variable("USER", "me".to_owned());
+    write(&home.at("fast/turbo/x.tar.zst"), "output");
+    let turbo = home.at("fast/turbo").display().to_string();
+    home.set_variable("TURBO_CACHE_DIR", turbo);
     // A git dir in a cache is the tool's.
     clone(home, web, ".cargo/git/checkouts/web-1/abc", &[]);
     write(&home.beside("go/cache/download/x"), "go");
@@ -188,16 +212,7 @@ fn a_new_home_has_its_first_report_in_two_commands() {
             .map_or(String::new(), ToString::to_string);
         (cache.name.clone(), place)
     });
-    same(
-        "caches",
-        &caches.collect(),
-        &map(&[
-            ("build-output", ""),
-            ("cargo", ".cargo"),
-            ("npm", ".npm"),
-            ("uv", "fast/uv"),
-        ]),
-    );
+    same("caches", &caches.collect(), &map(&CACHES));
     assert_eq!(policy.volume.state.to_string(), ".local/state/treewarden");
     assert!(home.at(".local/state/treewarden/volume.json").exists());
     let presets = "presets: [claude, codex, conductor, cursor, superset, t3, vibe-kanban]\n";
@@ -232,7 +247,7 @@ fn a_new_home_has_its_first_report_in_two_commands() {
     assert_eq!(shop.unwrap().clones, ["tmp/shop", "tmp/shop again"]);
     let said = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
     for words in [
-        "Found: 3 repos, 9 worktrees and 3 caches in ",
+        "Found: 3 repos, 9 worktrees and 8 caches in ",
         "5 worktrees, ",
         "claude 2, codex 1, cursor 1, elsewhere 1",
         "conductor 1, superset 1, t3 1, vibe-kanban 1",

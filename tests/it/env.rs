@@ -9,6 +9,7 @@ use treewarden::ecosystems;
 
 const CACHES: &str = "{kind: pip, path: c/pip}, {kind: uv, path: c/uv}, {kind: go-mod, path: c/go/mod}, {kind: go-build, path: c/go/build}, \
                       {kind: npm, path: c/npm}, {kind: pnpm, path: c/pnpm}, {kind: yarn, path: c/yarn}, {kind: bun, path: c/bun}, {kind: deno, path: c/deno}, {kind: cargo, path: c/cargo}, \
+                      {kind: ccache, path: c/ccache}, {kind: sccache, path: c/sccache}, {kind: turbo, path: c/turbo}, {kind: bazel, path: c/bazel}, {kind: huggingface, path: c/hub}, \
                       {kind: folder, name: models, path: c/models}, {kind: build-output}";
 
 /// Returns the variables, with the volume's root removed from their values.
@@ -16,10 +17,14 @@ fn expected() -> BTreeMap<String, String> {
     map(&[
         ("BUN_INSTALL_CACHE_DIR", "c/bun"),
         ("CARGO_HOME", "c/cargo"),
+        ("CCACHE_DIR", "c/ccache"),
         ("DENO_DIR", "c/deno"),
         ("GOCACHE", "c/go/build"),
         ("GOMODCACHE", "c/go/mod"),
+        ("HF_HUB_CACHE", "c/hub"),
         ("PIP_CACHE_DIR", "c/pip"),
+        ("SCCACHE_DIR", "c/sccache"),
+        ("TURBO_CACHE_DIR", "c/turbo"),
         ("UV_CACHE_DIR", "c/uv"),
         ("YARN_CACHE_FOLDER", "c/yarn"),
         ("YARN_GLOBAL_FOLDER", "c/yarn"),
@@ -95,6 +100,14 @@ fn every_format_says_the_same() {
     );
     let data: BTreeMap<String, String> = serde_yaml::from_value(map["data"].clone()).unwrap();
     same("configmap", &below(&world, data), &expected());
+}
+
+#[test]
+fn npm_is_told_of_the_directory_above_its_cacache() {
+    let config = "volume: {root: /data}\nrepos: []\ncaches: [{kind: npm, path: c/npm/_cacache}]\n";
+    let variables = env::variables(&treewarden::config::parse("test", config).unwrap());
+    let said = env::render(&variables, env::Format::Dotenv).unwrap();
+    assert_eq!(said, "npm_config_cache=/data/c/npm\n");
 }
 
 #[test]
@@ -191,6 +204,25 @@ fn every_tool_finds_its_cache_on_the_volume() {
             "yarn 4",
             "cd berry; yarn-4 config get cacheFolder",
             "c/yarn/cache",
+        ),
+        ("ccache", "ccache --get-config cache_dir", "c/ccache"),
+        (
+            "sccache",
+            "export SCCACHE_SERVER_UDS=$PWD/socket SCCACHE_IDLE_TIMEOUT=5; echo 'int x;' >x.c; \
+             sccache cc -c x.c; sccache --stop-server >/dev/null; ls -d $SCCACHE_DIR/?/? | sed 's|/./.$||'",
+            "c/sccache",
+        ),
+        (
+            "turbo",
+            "mkdir turbo && cd turbo && echo '{\"name\": \"x\", \"packageManager\": \"npm@11.0.0\", \"scripts\": {\"build\": \"true\"}}' >package.json; \
+             echo '{\"tasks\": {\"build\": {}}}' >turbo.json; TURBO_TELEMETRY_DISABLED=1 turbo run build >out; \
+             ls $TURBO_CACHE_DIR/*.zst | sed 's|/[^/]*$||'",
+            "c/turbo",
+        ),
+        (
+            "huggingface",
+            "python3 -c 'from huggingface_hub import constants; print(constants.HF_HUB_CACHE)'",
+            "c/hub",
         ),
         (
             "cargo",

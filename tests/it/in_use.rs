@@ -136,6 +136,28 @@ fn tree(repo: &super::support::repo::Repo<'_>, name: &str, lock: &[&str]) -> Tre
     tree
 }
 
+/// No `go.sum` names Go's own toolchains, which Go fetches as modules.
+#[test]
+fn the_toolchains_that_go_mod_files_ask_for_stay() {
+    let world = World::new();
+    world.set("eviction", "budget: 1, min_age: 0s");
+    world.set("caches", "{kind: go-mod, path: caches/go}");
+    let toolchains = "caches/go/cache/download/golang.org/toolchain/@v";
+    for version in ["1.22.3", "1.21.9", "1.20.1"] {
+        let zip = world.at(format!("{toolchains}/v0.0.1-go{version}.linux-amd64.zip"));
+        write(&zip, "go");
+        age(&zip, 300.0);
+    }
+    let shop = world.repo("acme/shop");
+    let manifest = "module shop\n\ngo 1.21\n\ntoolchain go1.22.3\n";
+    shop.commit(60.0, "go.mod", manifest);
+    shop.commit(60.0, "tools/go.mod", "module tools\n\ngo 1.21.9\n");
+    shop.push();
+    let units = world.pass(1, &["run"]).eviction.units;
+    let names: Vec<&str> = units.iter().map(|unit| unit.unit.as_str()).collect();
+    assert_eq!(names, ["golang.org/toolchain@v0.0.1-go1.20.1.linux-amd64"]);
+}
+
 #[test]
 fn what_live_trees_name_stays_and_younger_things_that_nobody_names_go() {
     let world = World::new();

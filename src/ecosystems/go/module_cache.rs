@@ -12,6 +12,7 @@
 //! nothing resolves offline without them. So are `cache/vcs`, `cache/lock` and `sumdb`.
 
 use super::sums::module_package;
+use super::toolchain;
 use crate::ecosystems::last_use::LastUse;
 use crate::ecosystems::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
@@ -124,11 +125,9 @@ fn unit(
         return None;
     }
     let (module, version) = (unescaped(module), unescaped(version));
-    let unit = lister.seen(
-        vec![module_package(&module, &version)],
-        format!("{module}@{version}"),
-        paths,
-    )?;
+    let mut packages = vec![module_package(&module, &version)];
+    packages.extend(toolchain::of_module(&module, &version));
+    let unit = lister.seen(packages, format!("{module}@{version}"), paths)?;
     (lister.gate)(Unit {
         locks: held.into_iter().collect(),
         ..unit

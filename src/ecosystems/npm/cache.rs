@@ -19,6 +19,7 @@ use crate::facts::package::Package;
 use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::HashMap;
+use std::path::Path;
 
 /// Digits of a digest that a name shows: with its two shards, 64 bits distinguish any two.
 const SHOWN: usize = "sha512/xx/yy/".len() + 12;
@@ -96,8 +97,13 @@ pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
     probe.entries(path, probe.access_times() && !path.is_below("index-v5"))
 });
 
+/// Returns npm's cache directory, as npm calls it: the config may name the `_cacache` in it.
+pub(super) fn directory(place: &Path) -> &Path {
+    let above = place.parent().filter(|_| place.ends_with("_cacache"));
+    above.unwrap_or(place)
+}
+
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
-    // The config's `path` may be npm's cache directory, as npm calls it, or the `_cacache` in it.
     let base = if lister.place.relative().ends_with("_cacache") {
         Ok(lister.place.clone())
     } else {

@@ -7,6 +7,7 @@
 //! | `toml-0.10.2 (source)` | `sdists-v*/<index>/toml/0.10.2/`, then the archives of the wheels in it |
 //! | `archive 1R3kUCmL-yzpq75z` | a wheel's archive that nothing names: left by an update or a kill |
 //! | `six (index page)` | `simple-v*/<index>/six.rkyv` |
+//! | `environment 8f1d…` | `environments-v*/<name>/`, of a script; or `archive-v*/<id>/`, of a tool that `uvx` ran |
 //!
 //! A link beside the pointer, of the same name, names the archive. It is read and never followed,
 //! and is kept: uv replaces it. An archive that two pointers name belongs to the unit of neither,
@@ -14,10 +15,10 @@
 //! tree links to is in use (`UV_LINK_MODE=symlink`, see `survey::lockfiles`). uv holds the cache's
 //! `.lock` (shared) for as long as it runs, `uv run` and `uvx` for as long as what they started; it
 //! is held here (exclusive) while a unit is evicted. A wheel that a tree has as hard links is no
-//! unit: evicting it would free nothing. Environments, interpreters, builds, git checkouts and lock
-//! files are never touched.
+//! unit: evicting it would free nothing. Neither is an archive to which an environment in the cache
+//! has symbolic links. Interpreters, builds, git checkouts and lock files are never touched.
 
-use super::links::archive_package;
+use super::links::{archive_package, of_environment};
 use crate::ecosystems::lister::{CacheLister, Entry};
 use crate::ecosystems::python::lock_file::{page, release_package};
 use crate::facts::cache::Unit;
@@ -63,6 +64,15 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         let times = named.entry(archive).or_default();
         *times = times.saturating_add(1);
     }
+    let lone = archives
+        .iter()
+        .filter(|(id, _)| !named.contains_key(id.as_str()));
+    let environments = buckets.environments(lone.map(|(_, place)| place));
+    let whole = whole && environments.iter().all(|one| one.archives.is_some());
+    for archive in environments.iter().flat_map(|one| &one.archives).flatten() {
+        let times = named.entry(archive).or_default();
+        *times = times.saturating_add(1);
+    }
 
     // A pointer or a link that can't be read may name any archive, so then every archive stays, and
     // with it what points to it: without its archive a pointer frees next to nothing.
@@ -75,6 +85,10 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         .par_iter()
         .filter(|(id, _)| whole && !named.contains_key(id.as_str()));
     units.par_extend(lone.filter_map(|(id, place)| orphan(lister, id, place)));
+    units.extend(environments.iter().filter_map(|Environment { place, .. }| {
+        let name = place.relative().file_name()?.to_string_lossy();
+        lister.unit(format!("environment {name}"), vec![place.clone()])
+    }));
     let pages = buckets.pointers("simple", pages);
     units.par_extend(pages.into_par_iter().filter_map(|page| {
         lister.unit_of(
@@ -104,6 +118,16 @@ impl Buckets<'_> {
     fn pointers(&self, sort: &'static str, read: Read) -> Vec<Pointer> {
         self.of(sort)
             .flat_map(|bucket| descend(self.lister, bucket, read))
+            .collect()
+    }
+
+    /// Returns the environments of scripts, and those among the archives that no pointer names.
+    fn environments<'b>(&self, lone: impl Iterator<Item = &'b VolumePath>) -> Vec<Environment> {
+        self.of("environments")
+            .flat_map(|bucket| self.lister.directories(&bucket.place))
+            .map(|entry| entry.place)
+            .chain(lone.cloned())
+            .filter_map(|place| environment(self.lister, place))
             .collect()
     }
 }
@@ -279,8 +303,27 @@ fn package(
     )
 }
 
-/// Creates a unit of an archive that nothing names. None if it isn't a wheel's: it may be an
-/// environment in which somebody works.
+/// An environment in the cache.
+struct Environment {
+    place: VolumePath,
+    /// The archives that it links to; none if that can't be read.
+    archives: Option<Vec<String>>,
+}
+
+/// Returns the environment at `place`; none if there is no environment.
+fn environment(lister: &CacheLister<'_>, place: VolumePath) -> Option<Environment> {
+    let is_config = |entry: &Entry| entry.name == "pyvenv.cfg" && !entry.is_dir;
+    lister
+        .entries(&place)
+        .iter()
+        .find(|entry| is_config(entry))?;
+    let archives = of_environment(&place, lister.stop)
+        .map_err(|error| lister.problem("read the links of", &place, error))
+        .ok();
+    Some(Environment { place, archives })
+}
+
+/// Creates a unit of an archive that nothing names. None if it isn't a wheel's.
 fn orphan(lister: &CacheLister<'_>, id: &str, place: &VolumePath) -> Option<Unit> {
     if !lister
         .directories(place)
@@ -352,7 +395,6 @@ mod tests {
             "interpreter-v5/a/b.msgpack",
             "git-v0/db/x/HEAD",
             "CACHEDIR.TAG",
-            "archive-v0/env/pyvenv.cfg",
             "builds-v0/.tmp/x",
         ] {
             field.file(&format!("uv/{other}"), 9);
@@ -371,6 +413,45 @@ mod tests {
             [own_pointer, own]
         );
         assert_eq!(field.names(&field.policy("uv", "uv")).len(), 2);
+    }
+
+    #[test]
+    fn an_environment_goes_alone_and_holds_what_it_links_to() {
+        let field = Field::new();
+        for (name, id) in [("six", "aa"), ("rich", "bb")] {
+            archive(&field, id, &format!("uv/wheels-v7/pypi/{name}/1-any"));
+            field.file(&format!("uv/wheels-v7/pypi/{name}/1-any.http"), 9);
+        }
+        archive(&field, "cc", "nowhere/lone");
+        for environment in ["environments-v2/s-1f", "archive-v0/dd"] {
+            field.file(&format!("uv/{environment}/pyvenv.cfg"), 9);
+        }
+        // A tool's environment is an archive, and this link is all that says which.
+        let tool = field.at("uv/environments-v2/8b/f4").path();
+        fs::create_dir_all(tool.parent().unwrap()).unwrap();
+        symlink("../../archive-v0/dd", tool).unwrap();
+        for (environment, id) in [("environments-v2/s-1f", "aa"), ("archive-v0/dd", "cc")] {
+            let info = format!("uv/{environment}/lib/python3.11/site-packages/x-1.0.dist-info");
+            fs::create_dir_all(field.at(&info).path()).unwrap();
+            let metadata = format!("/wherever/archive-v0/{id}/x-1.0.dist-info/METADATA");
+            symlink(metadata, field.at(&info).path().join("METADATA")).unwrap();
+        }
+        let names = field.names(&field.policy("uv", "uv"));
+        assert_eq!(
+            names,
+            [
+                "environment dd",
+                "environment s-1f",
+                "rich-1-any",
+                "six-1-any"
+            ]
+        );
+        assert_eq!(
+            unit(&field, "environment dd").paths,
+            [field.at("uv/archive-v0/dd")]
+        );
+        let pointer = field.at("uv/wheels-v7/pypi/six/1-any.http");
+        assert_eq!(unit(&field, "six-1-any").paths, [pointer]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The links of a tree's virtual environments into uv's cache (`UV_LINK_MODE=symlink`). An archive
-//! is in use as long as an environment links to it, as if a lock file named it.
+//! The links of virtual environments into uv's cache (`UV_LINK_MODE=symlink`). An archive is in use
+//! as long as an environment of a tree links to it, as if a lock file named it.
 //!
-//! Environments are searched for in the tree's root, whatever their names. uv links every file of a
+//! Environments are searched for in the tree's root, whatever their names. Those in the cache itself
+//! hold their archives likewise. uv links every file of a
 //! wheel, so the `METADATA` of each package shows its archive. Links are read and never followed.
 //! An agent may have put anything there: a tree with more entries than any well-formed one is an
 //! error, so that what it named last still counts.
@@ -39,12 +40,7 @@ pub(super) fn archive_package(id: &str) -> Package {
 /// One of them can't be read, the tree has more entries than any well-formed one, or the run is to
 /// stop.
 pub(super) fn of(tree: &VolumePath, stop: &Stop) -> io::Result<Links> {
-    let mut look = Look {
-        stop,
-        seen: 0,
-        packages: Vec::new(),
-        held: stop.hold(),
-    };
+    let mut look = Look::new(stop);
     let root = openat::dir(tree)?;
     look.each_directory(&root, "", |look, directory| {
         match rustix::fs::statat(directory, "pyvenv.cfg", AtFlags::SYMLINK_NOFOLLOW) {
@@ -54,22 +50,42 @@ pub(super) fn of(tree: &VolumePath, stop: &Stop) -> io::Result<Links> {
         }
     })?;
     let Look {
-        mut packages, held, ..
+        mut archives, held, ..
     } = look;
-    packages.sort_unstable();
-    packages.dedup();
+    archives.sort_unstable();
+    archives.dedup();
+    let packages = archives.iter().map(|id| archive_package(id)).collect();
     Ok(Links::new(packages, held))
+}
+
+/// Returns the archives that one environment links to, by their names.
+///
+/// # Errors
+/// As [`of`].
+pub(super) fn of_environment(environment: &VolumePath, stop: &Stop) -> io::Result<Vec<String>> {
+    let mut look = Look::new(stop);
+    look.environment(&openat::dir(environment)?)?;
+    Ok(look.archives)
 }
 
 struct Look<'a> {
     stop: &'a Stop,
     /// Entries listed so far.
     seen: usize,
-    packages: Vec<Package>,
+    archives: Vec<String>,
     held: Held,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    fn new(stop: &'a Stop) -> Self {
+        Self {
+            stop,
+            seen: 0,
+            archives: Vec::new(),
+            held: stop.hold(),
+        }
+    }
+
     fn environment(&mut self, environment: &OwnedFd) -> io::Result<()> {
         let Some(lib) = directory(environment, "lib")? else {
             return Ok(());
@@ -89,13 +105,14 @@ impl Look<'_> {
             Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         };
-        if let Some(package) = target
+        if let Some(id) = target
             .to_str()
             .ok()
             .and_then(|target| archive(Path::new(target)))
         {
-            self.held.more(package.as_str().len().saturating_mul(2))?;
-            self.packages.push(package);
+            // Once by its name, and twice as a package.
+            self.held.more(id.len().saturating_mul(4))?;
+            self.archives.push(id.to_owned());
         }
         Ok(())
     }
@@ -135,14 +152,14 @@ impl Look<'_> {
 }
 
 /// Returns the archive of a path into it: `…/archive-v0/<id>/six-1.17.0.dist-info/METADATA`.
-fn archive(target: &Path) -> Option<Package> {
+fn archive(target: &Path) -> Option<&str> {
     let mut above = target.ancestors().skip(2);
     let (archive, bucket) = (above.next()?, above.next()?);
     let is_bucket = bucket.file_name()?.to_str()?.starts_with("archive-v");
     let id = archive.file_name()?.to_str()?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_id = id.len() <= LONGEST && id.bytes().all(plain);
-    (is_bucket && is_id).then(|| archive_package(id))
+    (is_bucket && is_id).then_some(id)
 }
 
 /// Opens the directory at `path`; none if nothing or something else is there.
