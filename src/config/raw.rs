@@ -196,7 +196,7 @@ pub(super) struct Worktrees {
     pub(super) max_trees: Option<Count>,
     /// Over these bytes of worktrees, they go likewise. Default: no cap
     pub(super) max_bytes: Option<Bytes>,
-    /// The tools whose layouts are searched for worktrees. Default: [afk]
+    /// The tools whose layouts are searched for worktrees. Default: `[afk]`
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) presets: Option<List>,
     /// More places of worktrees, as globs relative to the root.

@@ -33,7 +33,7 @@ use prove::{Proven, at, prove, unreadable};
 /// Linked even if they don't exist yet: without the `packed-refs` link, pack-refs would move every
 /// ref into the shadow.
 ///
-/// Each is proven ([`prove`]), because git and libgit2 open whatever stands there. So `FETCH_HEAD`
+/// Each is proven ([`prove()`]), because git and libgit2 open whatever stands there. So `FETCH_HEAD`
 /// and the like are not among them: our own reader reads those, by descriptor.
 const LINKED: [&str; 7] = [
     "objects",

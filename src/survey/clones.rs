@@ -2,7 +2,7 @@
 //!
 //! A clone is surveyed as a worktree is, behind a shadow of its own. Two things differ. Its refs,
 //! stashes and reflogs go with it, so what counts as kept is what the refs of the enrolled checkout
-//! reach. And some of what its git dir contains is in no worktree's registration: see [`own`].
+//! reach. And some of what its git dir contains is in no worktree's registration: see `own`.
 //! A clone's config only says which repo it is a clone of; that decides nothing else.
 
 use super::{damage, reach, unregistered};

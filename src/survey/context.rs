@@ -108,7 +108,7 @@ impl VolumeContext {
     /// Returns the places of a repo's loose clones, where the config has nothing else.
     ///
     /// # Errors
-    /// As [`clones::places`].
+    /// There are more places than the memory budget allows, or it is time to stop.
     pub fn clones(&self, repo: &policy::Repo, stop: &Stop) -> io::Result<Vec<VolumePath>> {
         let is_free = |place: &VolumePath| self.in_the_way(place, &repo.place).is_none();
         clones::places(repo, &is_free, stop)

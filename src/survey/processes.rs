@@ -103,7 +103,7 @@ impl Processes {
         seen.or_else(|| found.unread.map(ToOwned::to_owned))
     }
 
-    /// Describes every process that is seen at work in the tree, up to [`TOLD`] of them, or says
+    /// Describes every process that is seen at work in the tree, up to 20 of them, or says
     /// why that can't be told.
     pub fn all_at_work(&self, tree: &VolumePath, stop: &Stop) -> Vec<String> {
         let found = self.of(tree, stop);

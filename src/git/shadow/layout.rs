@@ -9,7 +9,7 @@
 //!
 //! Agents write `.git`, so the directory that it names is one to be proven: on the volume, reached
 //! without a link, and nothing that the config assigns to somebody else. Outside the enrolled path
-//! it must also be nobody else's by its own account: see [`Layout::prove_own`].
+//! it must also be nobody else's by its own account: see `prove_own`.
 
 use super::config::{self, Theirs};
 use super::prove::{at, is_same};
