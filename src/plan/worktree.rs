@@ -185,6 +185,27 @@ pub fn goes_from(
     when::first(now, goes)
 }
 
+/// Returns the same for a tree that stays. One that is too young to be inspected has no class yet,
+/// so this is the earliest time at which it could go.
+pub fn may_go_from(
+    tree: &Worktree,
+    policy: &Worktrees,
+    busy: Option<&str>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    match verdict(tree, policy, busy, now) {
+        Verdict::Keep(Kept {
+            reason: KeepReason::TooYoung,
+            ..
+        }) => {
+            let from = tree.active.checked_add_signed(shortest(policy)?)?;
+            Some(from.max(now))
+        }
+        Verdict::Keep(_) => goes_from(tree, policy, busy, now),
+        _ => None,
+    }
+}
+
 /// Files that a reason names.
 const NAMED: usize = 5;
 /// How far the clocks of machines may differ.

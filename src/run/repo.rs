@@ -6,10 +6,11 @@
 //! and doesn't reach another repo.
 
 use crate::config::policy;
-use crate::facts::worktree::State;
+use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use crate::lock::LockedRepo;
 use crate::plan::repo::Plan;
+use crate::plan::worktree::may_go_from;
 use crate::report::{self, RepoOutcome, TreeOutcome, rows};
 use crate::run::needs;
 use crate::run::unchanged::{self, CachedSurvey, Seen};
@@ -47,7 +48,7 @@ impl RunContext<'_> {
                 freed: needs::expiring(&decided.shadow, plan, self.now),
                 ..RepoResult::of(row)
             };
-            result.row.worktrees = rows::worktrees(plan, &decided.facts.unregistered, self.now);
+            result.row.worktrees = self.rows(repo, &decided);
             result.row.over_cap = rows::over_cap(plan);
             result.row.prune = rows::prune(plan);
             result.row.rescues = rows::rescues(plan);
@@ -65,6 +66,14 @@ impl RunContext<'_> {
             }
             Ok(result)
         })
+    }
+
+    /// Returns the rows of a repo's trees.
+    fn rows(&self, repo: &policy::Repo, decided: &Decided) -> Vec<report::Worktree> {
+        let busy = decided.facts.busy.as_deref();
+        let goes_at = |tree: &Worktree| may_go_from(tree, &repo.worktrees, busy, self.now);
+        let unregistered = &decided.facts.unregistered;
+        rows::worktrees(&decided.plan, unregistered, self.now, goes_at)
     }
 
     /// Returns the result for an unchanged repo, from an earlier run's survey.

@@ -52,6 +52,7 @@ mod manual;
 mod many_nights;
 mod night;
 mod outside;
+mod page;
 mod protocol;
 mod prune;
 mod real_night;
