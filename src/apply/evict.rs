@@ -285,7 +285,7 @@ impl Evictor<'_> {
             let bin = trash.bin_since_now(path)?;
             let own = || own_among(std::slice::from_ref(path), &tree.made_again, self.stop);
             let stays = match processes
-                .at_work(path, self.stop)
+                .at_work(&tree.place, self.stop)
                 .map_or_else(own, |busy| Ok(Some(busy)))
             {
                 Ok(why) => why.map(UnitOutcome::Skipped),
@@ -372,6 +372,7 @@ mod tests {
         let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();
         let tree = Tree {
             repo: "acme/shop".to_owned(),
+            place: at("tree"),
             admin: at("repo/.git/worktrees/tree").path(),
             made_again: Arc::new([]),
         };

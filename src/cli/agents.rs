@@ -6,6 +6,7 @@ use crate::commands::agent::checkout::CheckoutError;
 use crate::commands::agent::env::{self, render, variables};
 use crate::commands::agent::exec::{ExecError, ExecRequest, prepare};
 use crate::commands::agent::locks::locks;
+use crate::commands::room;
 use crate::config::{policy::Policy, units};
 use crate::fs::clock;
 use crate::lock::LockError;
@@ -31,7 +32,8 @@ pub(super) enum Agents {
     ///
     /// The lock is held until the command and all that it started have ended. Signals go to the
     /// command, and its exit code comes back; 128 and the signal's number when one ended it. 75:
-    /// the lock could not be taken in time. 126 and 127: there is no such program.
+    /// the lock could not be taken in time. 73: less than volume.floor is free, and no room could be
+    /// made. 126 and 127: there is no such program.
     Exec(Exec),
     /// Print the cache environment: where package managers find their caches on the volume
     Env {
@@ -119,6 +121,7 @@ fn told(error: ExecError) -> Exit {
         ExecError::Holds(_)
         | ExecError::Nowhere(_)
         | ExecError::Checkout(_, CheckoutError::NoWorktree(..)) => 2,
+        ExecError::NoRoom(_) => room::CODE,
         ExecError::Volume(_) | ExecError::Checkout(..) => 3,
         ExecError::Lock(_, error) if error.may_pass() => BUSY,
         ExecError::Lock(_, error) if matches!(**error, LockError::Local { .. }) => 3,

@@ -8,9 +8,10 @@ use crate::commands::demo::{self, DemoError};
 use crate::commands::repos;
 use crate::config::{policy, policy::Policy, units};
 use crate::fs::clock;
+use crate::plan::evict::Mark;
 use crate::plan::repo::Only;
 use crate::report::{RunOutcome, json, look::Look, text};
-use crate::run::Options;
+use crate::run::{self, Options};
 use anstream::eprintln;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
@@ -81,7 +82,14 @@ enum Command {
     /// is mounted at. With --discover, find what is there first and write a config
     Init(init::Init),
     /// Maintain the volume: this is what the scheduled job runs
-    Run(Pass),
+    Run {
+        #[command(flatten)]
+        pass: Pass,
+        /// Go on only if the volume is above this watermark. If it isn't, that costs one look: no
+        /// lock is taken, nothing is written, and the exit code is 0
+        #[arg(long, value_enum, value_name = "MARK")]
+        when: Option<When>,
+    },
     /// Show what a run would do, changing nothing (the same as `run --dry-run`), and what fills the
     /// volume
     Report {
@@ -168,6 +176,14 @@ enum ReportFormat {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum When {
+    /// Above eviction.high: caches are evicted
+    High,
+    /// Above eviction.critical: it is urgent
+    Critical,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// Drop registrations of trees that are gone
     Prune,
@@ -239,14 +255,14 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
     match cli.command {
         Command::Demo { at } => demo(at.as_deref()),
         Command::Init(asked) => asked.run(cli.config.as_deref()),
-        Command::Run(pass) => night(
-            &config()?,
-            &pass,
-            Options {
-                dry_run: pass.dry_run,
-                ..asked(&pass)?
-            },
-        ),
+        Command::Run { pass, when } => {
+            let (policy, options) = (config()?, asked(&pass)?);
+            if when.map_or(Ok(false), |when| calm(&policy, &pass, &options, when))? {
+                return Ok(0);
+            }
+            let dry_run = pass.dry_run;
+            night(&policy, &pass, Options { dry_run, ..options })
+        }
         Command::Report { pass, as_of } => {
             let as_of = as_of
                 .map(|moment| moment.after(clock::now()))
@@ -285,6 +301,28 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         Command::Schedule(command) => command.run(cli.config.as_deref()),
         Command::Manual(command) => command.run(),
     }
+}
+
+/// Checks whether a run that waits for a watermark has nothing to do, and says so in one line. That
+/// is no report, so only a reader of text gets it on standard output.
+fn calm(policy: &Policy, pass: &Pass, options: &Options, when: When) -> Result<bool, Exit> {
+    if options.shard.is_some() {
+        let why = "shards wait for each other, so either all of them begin or none; leave one out";
+        return Err(usage(format!("--when and --shard: {why}")));
+    }
+    let mark = match when {
+        When::High => Mark::High,
+        When::Critical => Mark::Critical,
+    };
+    let Some(told) = run::calm(policy, mark) else {
+        return Ok(false);
+    };
+    if pass.format == ReportFormat::Text && pass.output.is_none() {
+        print(&format!("nothing to do: {told}\n"))?;
+    } else {
+        eprintln!("treewarden: nothing to do: {told}");
+    }
+    Ok(true)
 }
 
 fn warn_of_secrets(policy: &Policy) {

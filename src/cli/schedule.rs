@@ -1,4 +1,4 @@
-//! `schedule`: the units or the line that run it every night on one machine.
+//! `schedule`: the units or the lines that run it every night, or every hour, on one machine.
 
 use super::{Exit, config_file, failed, print, usage};
 use crate::commands::schedule::systemd::{self, Change, Installed, SystemdError};
@@ -12,29 +12,41 @@ pub(super) enum Schedule {
     /// nothing better to do, and not on battery
     Systemd(Systemd),
     /// Print a line for `crontab -e`
-    Cron,
+    Cron {
+        #[command(flatten)]
+        hourly: Hourly,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Hourly {
+    /// Also every hour of the day, for when the volume is above eviction.high: that makes room
+    #[arg(long)]
+    hourly: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Systemd {
-    /// Put them into `~/.config/systemd/user` and enable the timer
+    /// Put them into `~/.config/systemd/user` and enable the timers
     #[arg(long, conflicts_with = "uninstall")]
     install: bool,
-    /// Disable the timer and remove them
-    #[arg(long)]
+    /// Disable the timers and remove all of them
+    #[arg(long, conflicts_with = "hourly")]
     uninstall: bool,
+    #[command(flatten)]
+    hourly: Hourly,
 }
 
 impl Schedule {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Exit> {
         let text = match self {
-            Self::Cron => job(config)?.cron_line(),
+            Self::Cron { hourly } => job(config, hourly)?.cron_lines(),
             Self::Systemd(asked) if asked.uninstall => files(&systemd::uninstall().map_err(told)?),
             Self::Systemd(asked) if asked.install => {
-                let units = job(config)?.units().map_err(usage)?;
+                let units = job(config, &asked.hourly)?.units().map_err(usage)?;
                 installed(&systemd::install(&units).map_err(told)?)
             }
-            Self::Systemd(_) => shown(&job(config)?.units().map_err(usage)?),
+            Self::Systemd(asked) => shown(&job(config, &asked.hourly)?.units().map_err(usage)?),
         };
         print(&text)?;
         Ok(0)
@@ -42,9 +54,9 @@ impl Schedule {
 }
 
 /// A config with a mistake is better told of now than at three in the morning.
-fn job(config: Option<&Path>) -> Result<Job, Exit> {
+fn job(config: Option<&Path>, asked: &Hourly) -> Result<Job, Exit> {
     config_file::load(config)?;
-    Job::of(&config_file::find(config)?).map_err(usage)
+    Job::of(&config_file::find(config)?, asked.hourly).map_err(usage)
 }
 
 fn told(error: SystemdError) -> Exit {
@@ -55,9 +67,9 @@ fn told(error: SystemdError) -> Exit {
 }
 
 /// Returns the units one below the other, each below its name, as `systemctl cat` does.
-fn shown(units: &[Unit; 2]) -> String {
+fn shown(units: &[Unit]) -> String {
     let shown = |unit: &Unit| format!("# {}\n{}", unit.name, unit.text);
-    units.each_ref().map(shown).join("\n")
+    units.iter().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 fn files(files: &[(PathBuf, Change)]) -> String {
@@ -85,10 +97,17 @@ fn installed(done: &Installed) -> String {
     } else {
         "It runs while you are logged in. To run it always: loginctl enable-linger\n"
     };
+    let timers: Vec<_> = done
+        .files
+        .iter()
+        .filter_map(|(path, _)| path.file_name()?.to_str())
+        .filter(|name| name.contains(".timer"))
+        .collect();
     format!(
-        "{}enabled treewarden.timer{next}\n\
+        "{}enabled {}{next}\n\
          {linger}\
          To see the last run: journalctl --user -u treewarden\n",
-        files(&done.files)
+        files(&done.files),
+        timers.join(" and ")
     )
 }

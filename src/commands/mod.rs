@@ -12,5 +12,6 @@ pub mod here;
 pub mod init;
 pub mod repos;
 pub mod rescues;
+pub mod room;
 pub mod schedule;
 pub mod worktrees;

@@ -14,6 +14,7 @@ use crate::apply::repo::StepError;
 use crate::apply::staging::WorkshopError;
 use crate::apply::trash::{Trash, TrashError};
 use crate::commands::held::held_above;
+use crate::commands::room::{self, NoRoom};
 use crate::config::policy::{self, Policy};
 use crate::fs::clock;
 use crate::fs::humanize;
@@ -52,6 +53,9 @@ pub enum WorkError {
     /// It is refused, and why.
     #[error("{0}")]
     Refused(String),
+    /// The volume has no room for it.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// Time is up.
     #[error("stopped: {0}; nothing was changed")]
     Stopped(String),
@@ -89,6 +93,7 @@ impl WorkError {
             Self::Volume(_) => 3,
             Self::Lock(_, error) if matches!(**error, LockError::Local { .. }) => 3,
             Self::Stopped(_) => 4,
+            Self::NoRoom(_) => room::CODE,
             _ => 1,
         }
     }
@@ -128,6 +133,7 @@ impl WorkError {
 }
 
 /// A command's claim to a repo's lock.
+#[derive(Clone, Copy)]
 pub(crate) struct Claim<'a> {
     /// The command.
     purpose: &'a str,
@@ -148,6 +154,17 @@ pub(crate) struct Locked {
 }
 
 impl Locked {
+    /// Takes the lock where there is room for work, which is made first if need be.
+    pub(crate) fn with_room(
+        policy: &Policy,
+        repo: &policy::Repo,
+        claim: Claim<'_>,
+        stop: &Stop,
+    ) -> Result<Self, WorkError> {
+        let wait = claim.wait.unwrap_or(repo.lock_wait);
+        room::under(policy, wait, stop, || Self::take(policy, repo, claim, stop))
+    }
+
     /// Takes the lock, waiting for it as long as the claim says, and puts back what a crashed run
     /// moved to the trash and did not finish.
     pub(crate) fn take(

@@ -146,7 +146,7 @@ impl CacheResolver<'_> {
 }
 
 /// Returns the typed amount, or else `otherwise`.
-fn amount(typed: Option<Amount>, otherwise: u64) -> Size {
+pub(super) fn amount(typed: Option<Amount>, otherwise: u64) -> Size {
     let Amount { bytes, inodes } = typed.unwrap_or_default();
     Size {
         bytes: bytes.map_or(otherwise, |bytes| bytes.0),

@@ -36,6 +36,13 @@ pub const LOW: Marks = Marks {
     bytes: 0.75,
     inodes: 0.75,
 };
+/// `eviction.critical`: the contract's; by then agents may fill the rest before the next run.
+pub const CRITICAL: Marks = Marks {
+    bytes: 0.95,
+    inodes: 0.95,
+};
+/// `eviction.critical.min_idle`: the contract's; by then an agent's break is over.
+pub const MIN_IDLE: Age = Age::After(HOUR);
 /// `eviction.min_age`: the contract's; today's agents use what yesterday's used.
 pub const MIN_AGE: Duration = DAY;
 /// `eviction.in_use`: the caches exist so that a job finds its packages.
@@ -144,12 +151,32 @@ pub struct Eviction {
     pub high: Marks,
     /// Eviction ends when all of these watermarks are reached.
     pub low: Marks,
+    /// Above one of these watermarks, which are never below `high`, it is urgent.
+    pub critical: Marks,
+    /// Trees that were active within this time keep their build output, and stay, however full the
+    /// volume is. `Never` takes nothing before its age.
+    pub min_idle: Age,
+    /// `volume.floor`: less than this free is too full as well. Zero if nothing has to be.
+    pub floor: Size,
     /// A cap on the bytes below the root. Above it, eviction goes down to 90 % of it.
     pub budget: Option<u64>,
     /// Nothing used within this time is evicted; a cache may set a longer one.
     pub min_age: Duration,
     /// What happens to units that live trees' lock files name.
     pub in_use: InUse,
+}
+
+impl Eviction {
+    /// Returns the rules for a file system that is not the volume's: budget and floor are about
+    /// the volume.
+    #[must_use]
+    pub fn elsewhere(&self) -> Self {
+        Self {
+            budget: None,
+            floor: Size::default(),
+            ..self.clone()
+        }
+    }
 }
 
 /// What happens to units that are in use.

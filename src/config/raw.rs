@@ -57,6 +57,9 @@ pub(super) struct Volume {
     pub(super) root: Option<String>,
     /// The directory of locks, trash and journal, inside the root. Default: .treewarden
     pub(super) state: Option<String>,
+    /// What must be free: 5GiB, or {bytes: 5GiB, inodes: 10000}. If less is, runs, `worktree add`
+    /// and `exec` make room. Default: none
+    pub(super) floor: Option<Amount>,
 }
 
 /// `eviction`.
@@ -67,6 +70,8 @@ pub(super) struct Eviction {
     pub(super) high: Mapping<Marks>,
     /// Eviction stops when both are reached. Default: 75% of each
     pub(super) low: Mapping<Marks>,
+    /// Above one of these it is urgent.
+    pub(super) critical: Mapping<Critical>,
     /// A cap on everything under the root, such as 25GiB. Default: none
     pub(super) budget: Option<Bytes>,
     /// What was used within this time stays. Default: 24h
@@ -83,6 +88,19 @@ pub(super) struct Marks {
     pub(super) bytes: Option<Percent>,
     /// Of its inodes.
     pub(super) inodes: Option<Percent>,
+}
+
+/// `eviction.critical`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Critical {
+    /// Of its bytes. Default: 95%
+    pub(super) bytes: Option<Percent>,
+    /// Of its inodes. Default: 95%
+    pub(super) inodes: Option<Percent>,
+    /// Idle for this long, a worktree may lose its build output, or go before its age if its work
+    /// is elsewhere, when caches alone can't make room. Default: 1h
+    pub(super) min_idle: Option<ClassAge>,
 }
 
 /// `run`.

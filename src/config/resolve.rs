@@ -3,12 +3,13 @@
 //! A pure function that doesn't read the disk. A problem is noted and a stand-in used, so that all
 //! problems are found; the policy is used only if nothing was noted.
 
-use super::caches::CacheResolver;
+use super::caches::{CacheResolver, amount};
 use super::policy::{self, Eviction, InUse, Marks, Policy, Run, Volume};
 use super::problem::{KeyPath, Notes};
-use super::units::{Bytes, Count, Percent, Time};
+use super::units::{Bytes, ClassAge, Count, Percent, Time};
 use super::values::{Places, odd, one_of};
 use super::{alerts, raw, report, repos};
+use crate::facts::cache::Size;
 use crate::fs::assigned::Assigned;
 use crate::fs::volume_path::VolumePath;
 use std::path::{Component, Path, PathBuf};
@@ -24,7 +25,10 @@ pub(super) const IN_USE: [(&str, InUse); 2] = [("keep", InUse::Keep), ("last", I
 pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
     let top = KeyPath::default();
     let (volume, mut places) = volume(&typed.volume, &top.key("volume"), notes);
-    let eviction = eviction(&typed.eviction, &top.key("eviction"), notes);
+    let eviction = Eviction {
+        floor: amount(typed.volume.floor, 0),
+        ..eviction(&typed.eviction, &top.key("eviction"), notes)
+    };
     let run = run(&typed.run, &top.key("run"), notes);
     let mut repos = repos::repos(typed, &mut places, notes);
     let caches = CacheResolver {
@@ -123,6 +127,7 @@ fn eviction(typed: &raw::Eviction, at: &KeyPath, notes: &mut Notes) -> Eviction 
             );
         }
     }
+    let critical = critical(&typed.critical, high, &at.key("critical"), notes);
     if typed.budget == Some(Bytes(0)) {
         notes.add(&at.key("budget"), "0 would empty every cache; write a size such as 25GiB, or leave the key out for no budget");
     }
@@ -137,9 +142,36 @@ fn eviction(typed: &raw::Eviction, at: &KeyPath, notes: &mut Notes) -> Eviction 
     Eviction {
         high,
         low,
+        critical,
+        min_idle: typed
+            .critical
+            .min_idle
+            .map_or(policy::MIN_IDLE, |ClassAge(age)| age),
+        floor: Size::default(),
         budget: typed.budget.map(|bytes| bytes.0),
         min_age,
         in_use,
+    }
+}
+
+/// Resolves the critical watermarks. If they were not typed, a high one lifts them.
+fn critical(typed: &raw::Critical, high: Marks, at: &KeyPath, notes: &mut Notes) -> Marks {
+    for (key, typed, high) in [
+        ("bytes", typed.bytes, high.bytes),
+        ("inodes", typed.inodes, high.inodes),
+    ] {
+        if let Some(Percent(critical)) = typed.filter(|typed| typed.0 < high) {
+            let (critical, high) = (Percent(critical), Percent(high));
+            notes.add(
+                &at.key(key),
+                format!("{critical} is below high ({high}); set it above"),
+            );
+        }
+    }
+    let of = |typed: Option<Percent>, default: f64, high| typed.map_or(default.max(high), |p| p.0);
+    Marks {
+        bytes: of(typed.bytes, policy::CRITICAL.bytes, high.bytes),
+        inodes: of(typed.inodes, policy::CRITICAL.inodes, high.inodes),
     }
 }
 

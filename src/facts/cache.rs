@@ -84,6 +84,8 @@ pub struct Shared {
 pub struct Tree {
     /// The repo's name in the config.
     pub repo: String,
+    /// The worktree.
+    pub place: VolumePath,
     /// The worktree's admin directory, whose files show activity.
     pub admin: PathBuf,
     /// The operator's rules about regenerable paths.
@@ -95,6 +97,8 @@ pub struct Tree {
 pub struct IdleTree {
     /// The repo's name in the config.
     pub repo: String,
+    /// Where it stands.
+    pub place: VolumePath,
     /// The worktree's admin directory.
     pub admin: PathBuf,
     /// Its last activity.

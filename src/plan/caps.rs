@@ -151,4 +151,4 @@ impl Total {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -16,6 +16,7 @@ pub mod evict;
 pub mod fair;
 pub mod gc;
 pub mod grace;
+pub mod ladder;
 pub mod limits;
 pub mod reason;
 pub mod repo;

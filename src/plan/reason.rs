@@ -84,6 +84,8 @@ names! {
     OverMaxTrees = "over max_trees",
     /// The repo's trees hold more than `worktrees.max_bytes`.
     OverMaxBytes = "over max_bytes",
+    /// The volume is too full.
+    UnderPressure = "volume too full",
     /// Files that HEAD doesn't bring back.
     Uncommitted = "uncommitted work",
     /// Commits that only this tree reaches, or a stash.
@@ -209,6 +211,8 @@ pub enum ReapReason {
     },
     /// It goes before its age, because the repo is over a cap.
     OverCap(OverCap),
+    /// It goes before its age, because the volume is too full.
+    UnderPressure,
 }
 
 /// A cap, and by how much a repo's trees exceed it.
@@ -363,6 +367,7 @@ impl ReapReason {
             Self::LockEnded { .. } => ReasonName::LockedByDeadProcess,
             Self::OverCap(OverCap::Trees { .. }) => ReasonName::OverMaxTrees,
             Self::OverCap(OverCap::Bytes { .. }) => ReasonName::OverMaxBytes,
+            Self::UnderPressure => ReasonName::UnderPressure,
         }
     }
 }
@@ -401,6 +406,7 @@ impl fmt::Display for ReapReason {
                 exact(*held_for)
             ),
             Self::OverCap(cap) => write!(f, "goes before its age: {cap}"),
+            Self::UnderPressure => f.write_str("goes before its age: the volume is too full"),
         }
     }
 }

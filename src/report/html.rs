@@ -103,6 +103,7 @@ struct Caches {
     why: String,
     warnings: Vec<String>,
     by_cache: Option<Table>,
+    ladder: Option<Table>,
     units: Option<Table>,
     stays: Vec<String>,
 }

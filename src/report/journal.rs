@@ -115,14 +115,16 @@ fn without_units(report: &RunReport) -> RunReport {
         .filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_)))
         .cloned()
         .collect();
-    let (reason, obstacles) = (
+    let (reason, obstacles, rungs) = (
         report.eviction.reason.clone(),
         report.eviction.obstacles.clone(),
+        report.eviction.rungs.clone(),
     );
     let eviction = Eviction {
         units,
         reason,
         obstacles,
+        rungs,
         ..report.eviction
     };
     let RunReport {

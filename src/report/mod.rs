@@ -31,8 +31,9 @@ pub mod worktrees;
 
 pub use self::alert::{Alert, Severity};
 pub use crate::apply::evict::UnitOutcome;
-use crate::facts::cache::UsedFrom;
+use crate::facts::cache::{Size, UsedFrom};
 pub use crate::plan::gc::GcAction;
+use crate::plan::ladder;
 pub use crate::plan::reason::ReasonName;
 pub use crate::plan::rescue::Because;
 pub use crate::plan::worktree::Class;
@@ -239,6 +240,12 @@ pub struct Prune {
 pub struct Rescues {
     /// Those that expired, or in a dry run would, the oldest first.
     pub expired: Vec<Expired>,
+    /// How many stay, without those of this run.
+    #[serde(default)]
+    pub kept: usize,
+    /// When the first of these will expire by its age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_expires: Option<DateTime<Utc>>,
 }
 
 /// An expired rescue.
@@ -378,9 +385,45 @@ pub struct Eviction {
     pub obstacles: Vec<String>,
     /// The evicted units, in order.
     pub units: Vec<Unit>,
+    /// What was climbed to make room on the volume, from the lowest rung on. Trees that go on the
+    /// last one are in the rows of their repos.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<Rung>,
+}
+
+/// A rung of the ladder, and what it freed; in a dry run, what it would free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rung {
+    /// Which one.
+    pub rung: ladder::Rung,
+    /// Bytes.
+    pub freed_bytes: u64,
+    /// Inodes.
+    pub freed_inodes: u64,
+}
+
+impl Rung {
+    /// Returns a rung that freed this much.
+    pub fn of(rung: ladder::Rung, freed: Size) -> Self {
+        Self {
+            rung,
+            freed_bytes: freed.bytes,
+            freed_inodes: freed.inodes,
+        }
+    }
 }
 
 impl Eviction {
+    /// Returns the rungs, if more was climbed than in every eviction.
+    pub fn ladder(&self) -> &[Rung] {
+        let climbed = |rung: &Rung| rung.rung > ladder::Rung::Caches;
+        if self.rungs.iter().any(climbed) {
+            &self.rungs
+        } else {
+            &[]
+        }
+    }
+
     /// Adds the eviction from the caches of another file system, which is named by a directory on
     /// it.
     pub fn add(&mut self, more: Self, of: Option<&Path>) {

@@ -160,7 +160,7 @@ pub fn over_cap(plan: &Plan) -> Option<String> {
     plan.over_cap.as_ref().map(ToString::to_string)
 }
 
-/// Returns the rescues that the plan lets expire.
+/// Returns the rescues that the plan lets expire, and what it keeps.
 pub fn rescues(plan: &Plan) -> Rescues {
     let expired = plan.expire.iter().map(|(rescue, because)| Expired {
         rescue_ref: rescue.name.clone(),
@@ -171,6 +171,8 @@ pub fn rescues(plan: &Plan) -> Rescues {
     });
     Rescues {
         expired: expired.collect(),
+        kept: plan.kept_until.len(),
+        next_expires: plan.kept_until.first().copied(),
     }
 }
 
@@ -224,6 +226,7 @@ pub fn eviction(plan: evict::Eviction, units: Vec<Unit>, freed: Size) -> Evictio
             .max(wanted.inodes.saturating_sub(freed.inodes)),
         obstacles: plan.obstacles,
         units,
+        rungs: Vec::new(),
     }
 }
 

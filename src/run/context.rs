@@ -5,11 +5,12 @@ use crate::apply::trash::Emptied;
 use crate::config::policy::Policy;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::locks::Locks;
+use crate::facts::worktree::Worktree;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
-use crate::report::{self, ReasonName, RepoOutcome};
+use crate::report::{self, Class, ReasonName, RepoOutcome};
 use crate::run::Options;
 use crate::run::mode::Mode;
 use crate::run::watchdog::SoFar;
@@ -65,11 +66,15 @@ pub struct RepoResult {
     pub row: report::Repo,
     /// Trees that were idle in the survey, by their path: see [`RepoResult::idle`].
     pub idle: Vec<(PathBuf, IdleTree)>,
+    /// Trees that are due, and their class: only in a survey for the ladder.
+    pub due: Vec<(Worktree, Class)>,
     /// What its lock files name, including those of trees to be removed; none if they weren't
     /// surveyed.
     pub locks: Option<Locks>,
     /// What was freed with trees, registrations, rescues and leftovers; in a dry run, would be.
     pub freed: Size,
+    /// The part of it that expired rescues have, as projected.
+    pub expired: Size,
     /// What rescues wrote, or would write, at most.
     pub written: Size,
     /// It is unchanged since an earlier run, so it was not surveyed.
@@ -107,8 +112,10 @@ impl RepoResult {
         Self {
             row,
             idle: Vec::new(),
+            due: Vec::new(),
             locks: None,
             freed,
+            expired: Size::default(),
             written,
             skipped: false,
             short_of_space: false,

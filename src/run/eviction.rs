@@ -121,9 +121,10 @@ fn of_root(caches: &[policy::Cache], root: &Arc<Path>, policy: &Policy) -> Vec<p
 
 /// Checks whether one of the file systems of caches outside of the volume is too full.
 fn wanted_outside(policy: &Policy) -> bool {
+    let rules = policy.eviction.elsewhere();
     policy.outside().into_iter().any(|outside| {
         survey::volume::usage(&outside.root)
-            .is_ok_and(|usage| evict::wanted(&usage, &policy.eviction).is_some())
+            .is_ok_and(|usage| evict::wanted(&usage, &rules).is_some())
     })
 }
 
@@ -148,6 +149,8 @@ pub struct Stage<'a> {
     pub context: &'a RunContext<'a>,
     /// The file system's usage.
     pub usage: &'a Usage,
+    /// What is to be freed there, whatever the caches' own budgets say.
+    pub wanted: Option<Wanted>,
     /// When and how far its caches are evicted.
     pub policy: policy::Eviction,
     /// The caches on it.
@@ -174,12 +177,11 @@ impl<'a> Stage<'a> {
     /// Evicts, least recently used first, until the watermarks are reached. A dry run only reports
     /// what would be evicted.
     pub fn evict(&self, failures: &mut Vec<String>) -> report::Eviction {
-        let wanted = evict::wanted(self.usage, &self.policy);
-        let homes = self.open(wanted.is_some(), failures);
+        let homes = self.open(self.wanted.is_some(), failures);
         if homes.is_empty() {
             return report::Eviction::default();
         }
-        self.evict_seen(&homes, wanted, failures)
+        self.evict_seen(&homes, self.wanted.clone(), failures)
     }
 
     /// Opens the directories; one that can't be opened is left out.

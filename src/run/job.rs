@@ -172,6 +172,12 @@ fn add_repack(result: &mut RepoResult, again: RepoResult, stop: &Stop) {
 }
 
 impl DoneJob<'_> {
+    /// Returns how many of its trees went, or in a dry run would.
+    pub(super) fn gone(&self) -> usize {
+        let trees = self.result.row.worktrees.iter();
+        trees.filter(|tree| tree.goes()).count()
+    }
+
     /// Returns how many of its trees are still due.
     pub(super) fn due(&self) -> usize {
         self.result

@@ -17,6 +17,7 @@ use crate::fs::clock;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::layout;
+use crate::plan::evict::{self, Mark};
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
 use crate::report::{RunOutcome, RunReport};
@@ -33,6 +34,7 @@ mod context;
 pub mod eviction;
 pub mod inspect;
 mod job;
+mod ladder;
 pub mod mode;
 mod needs;
 mod outside;
@@ -67,6 +69,14 @@ struct Request<'a> {
     stop: &'a Stop,
     bar: &'a ProgressBar,
     so_far: &'a SoFar,
+}
+
+/// Returns how full the volume is, if a run that waits for this watermark has nothing to do. That
+/// costs one `statvfs`. None if the watermark is passed, or the volume can't be measured: then the
+/// run says why.
+pub fn calm(policy: &Policy, mark: Mark) -> Option<String> {
+    let usage = survey::volume::usage(&policy.volume.root).ok()?;
+    evict::below(&usage, &policy.eviction, mark)
 }
 
 /// Runs everything. Whatever happens is in the report.

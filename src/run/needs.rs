@@ -41,18 +41,20 @@ pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)>
             contents.regenerable.clone(),
             tree.made_again.clone(),
         );
-        (
+        let place = contents.place.clone()?;
+        Some((
             tree.path.clone(),
             IdleTree {
                 repo: repo.name.clone(),
+                place,
                 admin,
                 active: tree.active,
                 made_again,
                 regenerable,
             },
-        )
+        ))
     };
-    idle.map(facts).collect()
+    idle.filter_map(facts).collect()
 }
 
 /// Returns the size of what is pruned with expired rescues, before any eviction.

@@ -41,11 +41,13 @@ impl RunContext<'_> {
         self.row(repo, stage, |row| {
             let decided = self.decide(repo, &self.around)?;
             let plan = &decided.plan;
+            let expired = needs::expiring(&decided.shadow, plan, self.now);
             let mut result = RepoResult {
                 idle: needs::idle(repo, plan),
                 locks: decided.locks.clone(),
                 short_of_space: plan.gc.short_of_space,
-                freed: needs::expiring(&decided.shadow, plan, self.now),
+                freed: expired,
+                expired,
                 ..RepoResult::of(row)
             };
             result.row.worktrees = self.rows(repo, &decided);
@@ -74,6 +76,22 @@ impl RunContext<'_> {
         let goes_at = |tree: &Worktree| may_go_from(tree, &repo.worktrees, busy, self.now);
         let unregistered = &decided.facts.unregistered;
         rows::worktrees(&decided.plan, unregistered, self.now, goes_at)
+    }
+
+    /// Surveys a repo for the ladder: what is idle there, and which trees are due. Changes nothing.
+    pub fn press(&self, repo: &policy::Repo) -> RepoResult {
+        self.row(repo, LOOK, |row| {
+            let decided = self.decide(repo, &self.around)?;
+            let plan = &decided.plan;
+            let due = reaps(plan).map(|(tree, class)| (tree.clone(), class));
+            let mut result = RepoResult {
+                idle: needs::idle(repo, plan),
+                due: due.collect(),
+                ..RepoResult::of(row)
+            };
+            result.row.worktrees = rows::worktrees(plan, &[], self.now, |_| None);
+            Ok(result)
+        })
     }
 
     /// Returns the result for an unchanged repo, from an earlier run's survey.

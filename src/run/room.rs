@@ -7,6 +7,7 @@
 use super::context::{RepoResult, RunContext};
 use super::eviction;
 use super::job::{DoneJob, rescan};
+use super::ladder::Ladder;
 use super::mode::Mode;
 use super::outside::{self, Outsides};
 use super::phase::Phase;
@@ -19,7 +20,8 @@ use crate::config::policy;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
 use crate::lock::StillHeld;
-use crate::report::RunReport;
+use crate::plan::ladder::Rung;
+use crate::report::{self, RunReport};
 use crate::state::ledger::Ledger;
 use crate::state::trial;
 use crate::survey;
@@ -47,11 +49,28 @@ pub(super) struct Ready {
     evicts: bool,
     /// Why less is known of lock files than before.
     unknown: Vec<String>,
-    /// Bytes that emptying the trash freed.
-    from_trash: u64,
+    /// What emptying the trash freed.
+    from_trash: Size,
+    /// What expired rescues have, as projected.
+    from_rescues: Size,
 }
 
 impl Ready {
+    /// Notes in the report what the rungs of every run freed on the volume, if room was wanted.
+    fn tell_lower_rungs(&self, now: &Usage, report: &mut RunReport) {
+        if !report.eviction.triggered {
+            return;
+        }
+        let caches = Size {
+            bytes: self.usage.used_bytes.saturating_sub(now.used_bytes),
+            inodes: self.usage.used_inodes.saturating_sub(now.used_inodes),
+        };
+        let trash = sum([self.from_trash, self.from_rescues].into_iter());
+        let rungs = [(Rung::Trash, trash), (Rung::Caches, caches)];
+        let rungs = rungs.map(|(rung, freed)| report::Rung::of(rung, freed));
+        report.eviction.rungs.extend(rungs);
+    }
+
     /// Returns the eviction's inputs.
     pub(super) fn stages<'a>(
         &'a self,
@@ -83,14 +102,24 @@ impl Room<'_> {
                     report.eviction = calm;
                     ready.usage
                 }
-                _ => stages.evict(report),
+                _ => {
+                    let now = stages.evict(report);
+                    ready.tell_lower_rungs(&now, report);
+                    let ladder = Ladder {
+                        context,
+                        stages: &stages,
+                        before: ready.usage,
+                        now,
+                    };
+                    ladder.climb(jobs, report)
+                }
             };
             outside::leave(&outsides.proven);
             ready.usage = after;
             ready.unknown.extend(outsides.stay);
         }
         report.eviction.obstacles.extend(ready.unknown);
-        (ready.usage, ready.from_trash)
+        (ready.usage, ready.from_trash.bytes)
     }
 
     /// Empties the trash, and returns what the eviction starts from.
@@ -123,7 +152,8 @@ impl Room<'_> {
             ledger,
             evicts,
             unknown,
-            from_trash: emptied.freed.bytes,
+            from_trash: emptied.freed,
+            from_rescues: sum(results.iter().map(|result| result.expired)),
         }
     }
 
@@ -152,6 +182,12 @@ impl Room<'_> {
             evicts,
         )
     }
+}
+
+fn sum(sizes: impl Iterator<Item = Size>) -> Size {
+    let mut sum = Size::default();
+    sizes.for_each(|size| sum += size);
+    sum
 }
 
 /// Returns the results of this run's repos, and of other shards' repos.

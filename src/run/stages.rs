@@ -12,6 +12,7 @@ use super::reckoned::free;
 use crate::config::policy::{self, Eviction, Volume};
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
+use crate::plan::evict::{self, Wanted};
 use crate::report::{self, RunReport};
 use crate::state::ledger::Ledger;
 use std::collections::BTreeMap;
@@ -55,6 +56,29 @@ impl<'a> Stages<'a> {
             report.eviction.add(evicted, Some(&first.volume.root));
         }
         after
+    }
+
+    /// Evicts build output of these trees alone, from these caches, until so much is freed.
+    pub(super) fn output(
+        &self,
+        caches: Vec<policy::Cache>,
+        idle: &[IdleTree],
+        (usage, wanted): (&Usage, Size),
+        report: &mut RunReport,
+    ) -> report::Eviction {
+        let policy = self.context.policy;
+        let homes = vec![(&policy.volume, self.context.mode)];
+        let stage = Stage {
+            caches,
+            idle,
+            wanted: Some(Wanted {
+                bytes: wanted.bytes,
+                inodes: wanted.inodes,
+                ..Wanted::default()
+            }),
+            ..self.stage(usage, (policy.eviction.clone(), homes), &report.eviction)
+        };
+        self.within(&stage, &mut report.failures)
     }
 
     /// Finds the unit of a cache that `is` recognises, and its part in its file system's eviction.
@@ -102,14 +126,17 @@ impl<'a> Stages<'a> {
     /// Returns the stage of the volume's budget, if that of its file system leaves it out.
     fn budget_alone(&self, volume: &Scope<'a>) -> Option<Scope<'a>> {
         let policy = &self.context.policy.eviction;
+        let alone = || Eviction {
+            budget: policy.budget,
+            ..policy.elsewhere()
+        };
         (policy.budget != volume.0.budget)
-            .then(|| (policy.clone(), volume.1.iter().take(1).copied().collect()))
+            .then(|| (alone(), volume.1.iter().take(1).copied().collect()))
     }
 
     /// Returns the stage of another file system.
     fn marks(&self, group: &[&'a Outside]) -> Scope<'a> {
-        let mut eviction = self.context.policy.eviction.clone();
-        eviction.budget = None;
+        let eviction = self.context.policy.eviction.elsewhere();
         (eviction, group.iter().copied().map(home).collect())
     }
 
@@ -134,7 +161,10 @@ impl<'a> Stages<'a> {
 
     fn run(&self, usage: &Usage, scope: Scope<'_>, report: &mut RunReport) -> report::Eviction {
         let stage = self.stage(usage, scope, &report.eviction);
-        let failures = &mut report.failures;
+        self.within(&stage, &mut report.failures)
+    }
+
+    fn within(&self, stage: &Stage<'_>, failures: &mut Vec<String>) -> report::Eviction {
         let evict = || self.context.span.in_scope(|| stage.evict(failures));
         self.context.io.install(evict)
     }
@@ -160,6 +190,7 @@ impl<'a> Stages<'a> {
         Stage {
             context: self.context,
             usage,
+            wanted: evict::wanted(usage, &policy),
             policy,
             caches: all.filter(stands).cloned().collect(),
             homes,

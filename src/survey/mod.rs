@@ -55,6 +55,7 @@ pub mod tree;
 mod unregistered;
 pub mod volume;
 pub mod worktree;
+pub mod written;
 
 /// Returns an error once the run is to stop. A survey that was stopped leads to no verdict, so it
 /// can end at once.

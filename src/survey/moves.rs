@@ -24,8 +24,10 @@ pub struct Moves {
 }
 
 /// How messages of moves without a new commit begin: `checkout`, `switch`, `reset`, `branch`, a
-/// rename, `clone`, `fetch`. `worktree add` has none. `STEPS` are a rebase's start and end.
-const LEADING: [&str; 6] = [
+/// rename, `clone`, `fetch`, our own `worktree add` (git's has none). `STEPS` are a rebase's start
+/// and end.
+const LEADING: [&str; 7] = [
+    "worktree add",
     "checkout:",
     "reset:",
     "branch:",
@@ -177,6 +179,9 @@ mod tests {
         let moves = [
             "",
             "\t",
+            // As `treewarden worktree add` writes them.
+            "\tworktree add",
+            "\tbranch: created by treewarden worktree add",
             "\treset: moving to HEAD",
             "\tcheckout: moving from main to fix",
             "\tbranch: Created from refs/remotes/origin/main",

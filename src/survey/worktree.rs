@@ -29,8 +29,8 @@ mod contents;
 pub use super::place::{LINE_CAP, place, tree_of};
 use super::place::{from, line, line_of, not_ours, stands_at};
 pub use super::registration::{HEARTBEAT, MISSING, MISSING_AT_ONCE};
-pub use activity::activity;
-use activity::{Sign, active, moment, note, written};
+use activity::{Sign, active, moment, note};
+pub use activity::{activity, written};
 use contents::{contents, look_into_git_dir, look_whole};
 
 /// States that git keeps in the admin directory while an operation is under way.

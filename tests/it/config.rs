@@ -50,7 +50,8 @@ pub(crate) fn example_with_all_keys() -> String {
     EXAMPLE.lines().map(line).collect()
 }
 
-const EXAMPLE_OPTIONS: [&str; 10] = [
+const EXAMPLE_OPTIONS: [&str; 11] = [
+    "floor",
     "clones",
     "budget",
     "max_trees",
@@ -142,10 +143,9 @@ fn the_defaults_are_the_contracts() {
     let policy = accepted("volume: {root: /data}\nrepos: [{name: acme/shop, path: acme__shop}]");
     assert_eq!(policy.volume.state.relative(), Path::new(".treewarden"));
     let (high, low) = (policy.eviction.high, policy.eviction.low);
-    assert_eq!(
-        [high.bytes, high.inodes, low.bytes, low.inodes].map(|mark| format!("{mark:.4}")),
-        ["0.8500", "0.8500", "0.7500", "0.7500"]
-    );
+    let critical = policy.eviction.critical;
+    let marks = [high, low, critical].map(|mark| format!("{:.3} {:.3}", mark.bytes, mark.inodes));
+    assert_eq!(marks, ["0.850 0.850", "0.750 0.750", "0.950 0.950"]);
     assert_eq!(
         (
             policy.eviction.budget,
@@ -207,6 +207,7 @@ fn the_commented_example_shows_the_defaults() {
 fn the_commented_example_shows_every_key() {
     let policy = accepted(&example_with_all_keys());
     assert_eq!(policy.eviction.budget, Some(25 * GIB));
+    assert_eq!(policy.eviction.floor.bytes, 5 * GIB);
     assert_eq!(policy.repos.len(), 2);
     let caps = |repo: &treewarden::config::policy::Repo| {
         (repo.worktrees.max_trees, repo.worktrees.max_bytes)
@@ -223,7 +224,7 @@ fn the_commented_example_shows_every_key() {
     assert_eq!(policy.report.html_file, Some(HtmlFile::OnVolume(page)));
 
     // The error for an unknown key lists the known ones, so the list is complete.
-    let bad = "x: 1\nvolume: {x: 1}\neviction: {x: 1, high: {x: 1}}\nrun: {x: 1}\ndefaults: {x: 1, worktrees: {x: 1}, gc: {x: 1}}
+    let bad = "x: 1\nvolume: {x: 1}\neviction: {x: 1, high: {x: 1}, critical: {x: 1}}\nrun: {x: 1}\ndefaults: {x: 1, worktrees: {x: 1}, gc: {x: 1}}
 repos: [{x: 1}]\ncaches: [{x: 1}]\nreport: {x: 1}\nalerts: {x: 1, webhook: {x: 1}}";
     let told = refused(bad);
     let known: Vec<&str> = told
@@ -387,7 +388,7 @@ alerts:
     );
     let wanted = "\
 c.yaml:2: volume.root: `data` is no plain absolute path; write the one that the agents see, for instance /data
-c.yaml:3: volume.rot: unknown key; known here: `root` or `state`
+c.yaml:3: volume.rot: unknown key; known here: `root`, `state`, `floor`
 c.yaml:5: eviction.high.inodes: `850%` is not above 0% and up to 100%; write a percentage such as 85%
 c.yaml:6: eviction.low.bytes: 90% is above high (85%); set it below
 c.yaml:7: eviction.min_age: `24` is no time; write a time such as 90m, 1d12h, 2 weeks or 36 hours
@@ -431,6 +432,10 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "eviction: {low: {inodes: 85%}}",
         &["3: eviction.low.inodes: 85% equals high (85%)"],
+    ),
+    (
+        "eviction: {critical: {bytes: 84%, inodes: 85%}}",
+        &["3: eviction.critical.bytes: 84% is below high (85%); set it above"],
     ),
     // If high can't be read, low isn't judged.
     (

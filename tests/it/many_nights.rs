@@ -132,10 +132,10 @@ fn a_budget_is_no_storm() {
 }
 
 /// A small file system of its own, until the test ends.
-struct Volume<'a>(&'a World);
+pub(crate) struct Volume<'a>(&'a World);
 
 impl<'a> Volume<'a> {
-    fn mount(world: &'a World, options: &str) -> Self {
+    pub(crate) fn mount(world: &'a World, options: &str) -> Self {
         assert!(is_root(), "only root may mount");
         let mounted = world.program(
             "mount",

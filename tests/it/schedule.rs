@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Characters that mean something to systemd or a shell.
 const ODD: &str = "50%h $HOME ${x} é";
 const UNITS: [&str; 2] = ["treewarden.service", "treewarden.timer"];
+const HOURLY: [&str; 2] = ["treewarden-hourly.service", "treewarden-hourly.timer"];
 
 /// A home directory beside the volume, and the directory of its user's sockets.
 struct Home<'a> {
@@ -113,18 +114,22 @@ impl Drop for Manager {
 
 /// Returns the printed units by name.
 fn printed(world: &World) -> BTreeMap<String, String> {
-    let ran = world.treewarden(&["schedule", "systemd"]);
-    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
-    let mut units = BTreeMap::new();
-    for text in ran.out.split("# treewarden.").skip(1) {
-        let (name, text) = text.split_once('\n').unwrap();
-        units.insert(
-            format!("treewarden.{name}"),
-            text.trim_end().to_owned() + "\n",
-        );
-    }
-    assert!(units.keys().eq(UNITS), "{units:?}");
-    units
+    let units = |typed: &[&str]| {
+        let ran = world.treewarden(&[&["schedule", "systemd"], typed].concat());
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+        let mut units = BTreeMap::new();
+        for text in ran.out.split("# treewarden").skip(1) {
+            let (name, text) = text.split_once('\n').unwrap();
+            let text = text.trim_end().to_owned() + "\n";
+            units.insert(format!("treewarden{name}"), text);
+        }
+        units
+    };
+    let (nightly, all) = (units(&[]), units(&["--hourly"]));
+    assert!(nightly.keys().eq(UNITS), "{nightly:?}");
+    assert!(all.keys().eq([HOURLY, UNITS].concat().iter()), "{all:?}");
+    assert!(nightly.iter().all(|(name, text)| all[name] == *text));
+    all
 }
 
 #[test]
@@ -175,7 +180,14 @@ fn the_printed_line_is_what_cron_runs() {
         env!("CARGO_BIN_EXE_treewarden"),
         world.config().display()
     );
-    assert_eq!((ran.code, ran.out), (0, line));
+    assert_eq!((ran.code, &ran.out), (0, &line));
+    let ran = world.treewarden(&["schedule", "cron", "--hourly"]);
+    let hourly = format!(
+        "47 0-2,8-23 * * * nice {} run --when high --only reap,evict --config {} >/dev/null\n",
+        env!("CARGO_BIN_EXE_treewarden"),
+        world.config().display()
+    );
+    assert_eq!((ran.code, ran.out), (0, line + &hourly));
 }
 
 #[test]
@@ -203,6 +215,8 @@ fn the_packaged_units_say_when_and_how() {
         ],
     );
     has(UNITS[1], &["Persistent=true", "RandomizedDelaySec=1h"]);
+    has(HOURLY[0], &["SuccessExitStatus=4", "TimeoutStopSec=300"]);
+    has(HOURLY[1], &["OnCalendar=*-*-* 00..02,08..23:47:00"]);
     // A node that is drained gives a run as long to stop.
     let pod = fs::read_to_string(concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -224,8 +238,9 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     for (name, text) in printed(&world) {
         write(&directory.join(name), &text);
     }
-    let files = UNITS.map(|name| directory.join(name));
-    let files = files.each_ref().map(|path| path.to_str().unwrap());
+    let files = [UNITS, HOURLY].concat();
+    let files: Vec<PathBuf> = files.iter().map(|name| directory.join(name)).collect();
+    let files: Vec<&str> = files.iter().map(|path| path.to_str().unwrap()).collect();
     let verify = [&["--user", "verify"][..], &files].concat();
     let ran = world.program("systemd-analyze", &verify);
     assert_eq!((ran.code, ran.out + &ran.err), (0, String::new()));
@@ -346,6 +361,31 @@ fn a_user_manager_runs_it_until_it_is_uninstalled() {
         (0, 2),
         "{ran:?}"
     );
+}
+
+#[test]
+#[ignore = "needs root and systemd"]
+fn the_hourly_timer_is_installed_if_asked_and_removed_with_the_nightly_one() {
+    let world = World::new();
+    world.repo("acme/shop");
+    let home = Home::beside(&world);
+    let _manager = Manager::start(&home);
+    let ran = world.treewarden(&["schedule", "systemd", "--install", "--hourly"]);
+    let enabled = "enabled treewarden.timer and treewarden-hourly.timer";
+    assert!(ran.code == 0 && ran.out.contains(enabled), "{ran:?}");
+    assert_eq!(
+        home.properties(HOURLY[1], &["ActiveState", "UnitFileState"]),
+        ["ActiveState=active", "UnitFileState=enabled"]
+    );
+    assert_eq!(home.ask(&["start", HOURLY[0]]).code, 0);
+    assert_eq!(world.history(), [], "the volume is calm");
+    let ran = world.treewarden(&["schedule", "systemd", "--uninstall"]);
+    assert_eq!(
+        (ran.code, ran.out.matches("removed `").count()),
+        (0, 4),
+        "{ran:?}"
+    );
+    assert_eq!(home.files(), BTreeMap::new());
 }
 
 #[test]

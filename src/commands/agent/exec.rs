@@ -9,8 +9,10 @@ use super::checkout::{self, Asked, CheckoutError, Stand};
 use super::{child, env};
 use crate::commands::held::{HOLDS, held_above};
 use crate::commands::here::Here;
+use crate::commands::room::{self, NoRoom};
 use crate::config::policy::{self, Policy};
 use crate::fs::openat;
+use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockError, LockedRepo};
 use crate::state::volume::{self, VolumeError};
@@ -22,6 +24,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The command, and where to run it.
@@ -43,6 +46,9 @@ pub enum ExecError {
     /// The volume is not the one that the config means.
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    /// The volume has no room for its work.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// A parent process holds a lock already.
     #[error("{0}")]
     Holds(String),
@@ -86,14 +92,14 @@ pub struct Ready<'a> {
     command: Command,
 }
 
-/// Takes the lock, and prepares the command. `now` is called when the lock is taken.
+/// Makes room if too little is free, takes the lock, and prepares the command. `now` is called when the lock is taken.
 ///
 /// # Errors
 /// [`ExecError`].
 pub fn prepare<'a>(
     policy: &Policy,
     request: &ExecRequest<'a>,
-    now: impl FnOnce() -> DateTime<Utc>,
+    now: impl Fn() -> DateTime<Utc>,
 ) -> Result<Ready<'a>, ExecError> {
     if let Some(why) = held_above() {
         return Err(ExecError::Holds(why));
@@ -112,8 +118,10 @@ pub fn prepare<'a>(
     };
     let locks = policy.volume.locks();
     let busy = |error| ExecError::Lock(repo.name.clone(), Box::new(error));
-    let lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, request.wait)
-        .map_err(busy)?;
+    let stop = Stop::after(policy.run.deadline, Arc::default());
+    let lock = room::under(policy, request.wait, &stop, || {
+        LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", &now, request.wait).map_err(busy)
+    })?;
     let refused = |error| ExecError::Checkout(repo.name.clone(), error);
     let stand = checkout::find(repo, &asked).map_err(refused)?;
     Ok(Ready {

@@ -1,5 +1,5 @@
 //! `schedule systemd --install` and `--uninstall`: puts the units where the user's manager reads
-//! them, and enables the timer; or undoes exactly that.
+//! them, and enables the timers; or undoes exactly that.
 //!
 //! A file there is ours if it begins as ours do; anything else is refused before anything is
 //! touched. This is the only place that starts `systemctl`, since systemd's own way to ask it, by
@@ -12,7 +12,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const TIMER: &str = NAMES[1];
 /// How each of our units begins.
 const OURS: &str = "# By treewarden,";
 
@@ -70,10 +69,12 @@ pub enum SystemdError {
         cause: io::Error,
     },
     /// The manager refused.
-    #[error("failed to {verb} {TIMER}: {cause}. Mend this, and say it again")]
+    #[error("failed to {verb} {timers}: {cause}. Mend this, and say it again")]
     Refused {
         /// What it was asked.
         verb: &'static str,
+        /// The timers' names.
+        timers: String,
         /// What it says.
         cause: String,
     },
@@ -94,7 +95,7 @@ pub enum Change {
     Missing,
 }
 
-/// The files in the order of the units, and when the timer elapses next, if that is known.
+/// The files in the order of the units, and when the nightly run is due next, if that is known.
 #[derive(Debug)]
 pub struct Installed {
     /// Each file, and what became of it.
@@ -105,14 +106,15 @@ pub struct Installed {
     pub lingers: bool,
 }
 
-/// Writes the units and enables the timer.
+/// Writes the units and enables the timers among them.
 ///
 /// # Errors
 /// [`SystemdError`]; before `File` and `Refused`, nothing was touched.
-pub fn install(units: &[Unit; 2]) -> Result<Installed, SystemdError> {
+pub fn install(units: &[Unit]) -> Result<Installed, SystemdError> {
     let directory = directory()?;
     reads(&directory)?;
-    let places = places(&directory, "replace")?;
+    let names: Vec<&str> = units.iter().map(|unit| unit.name).collect();
+    let places = places(&directory, &names, "replace")?;
     let file = |verb, path: &Path, cause| SystemdError::File {
         verb,
         path: path.to_owned(),
@@ -128,14 +130,14 @@ pub fn install(units: &[Unit; 2]) -> Result<Installed, SystemdError> {
         }
         files.push((path, change));
     }
-    let enable = |args: &[&str]| asked("enable", args);
-    enable(&["daemon-reload"])?;
-    enable(&["enable", "--now", TIMER])?;
+    let timers = timers(&names);
+    asked("enable", &["daemon-reload"], &timers)?;
+    asked("enable", &["enable", "--now"], &timers)?;
     let next = [
         "show",
         "--value",
         "--property=NextElapseUSecRealtime",
-        TIMER,
+        NAMES[1],
     ];
     Ok(Installed {
         files,
@@ -144,30 +146,38 @@ pub fn install(units: &[Unit; 2]) -> Result<Installed, SystemdError> {
     })
 }
 
-/// Disables the timer and removes the units. A run that is at work goes on.
+/// Disables the timers and removes the units. A run that is at work goes on.
 ///
 /// # Errors
 /// As [`install`].
 pub fn uninstall() -> Result<Vec<(PathBuf, Change)>, SystemdError> {
     let directory = directory()?;
     reads(&directory)?;
-    let places = places(&directory, "remove")?;
-    // Else it would disable somebody else's, such as the package's.
-    if places.iter().any(|(_, old)| old.is_some()) {
-        asked("disable", &["disable", "--now", TIMER])?;
-    }
+    let places = places(&directory, &NAMES, "remove")?;
     let mut files = Vec::new();
-    for (path, old) in places {
-        let change = if old.is_some() {
-            remove(&path)?;
-            Change::Removed
-        } else {
-            Change::Missing
-        };
-        files.push((path, change));
+    for (names, units) in NAMES.chunks(2).zip(places.chunks(2)) {
+        // Without a file of ours, the timer is somebody else's, such as the package's.
+        if units.iter().any(|(_, old)| old.is_some()) {
+            asked("disable", &["disable", "--now"], &timers(names))?;
+        } else if !files.is_empty() {
+            continue;
+        }
+        for (path, old) in units {
+            let change = match old {
+                Some(_) => remove(path).map(|()| Change::Removed)?,
+                None => Change::Missing,
+            };
+            files.push((path.clone(), change));
+        }
     }
-    asked("forget", &["daemon-reload"])?;
+    asked("forget", &["daemon-reload"], &timers(&NAMES))?;
     Ok(files)
+}
+
+/// Returns the timers among these units.
+fn timers<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let is_timer = |name: &&str| name.contains(".timer");
+    names.iter().copied().filter(is_timer).collect()
 }
 
 #[expect(
@@ -214,9 +224,10 @@ fn reads(directory: &Path) -> Result<(), SystemdError> {
 /// Returns each unit's file, and what it holds if it is there. Refuses if one is not ours.
 fn places(
     directory: &Path,
+    names: &[&str],
     verb: &'static str,
 ) -> Result<Vec<(PathBuf, Option<String>)>, SystemdError> {
-    let place = |name| {
+    let place = |name: &&str| {
         let path = directory.join(name);
         let old = match fs::symlink_metadata(&path) {
             // A link may be a mask, or lead to somebody's collection of dotfiles.
@@ -235,7 +246,7 @@ fn places(
             }),
         }
     };
-    NAMES.into_iter().map(place).collect()
+    names.iter().map(place).collect()
 }
 
 fn changed(old: Option<&str>, new: &str) -> Change {
@@ -261,9 +272,21 @@ fn user() -> String {
         .unwrap_or_else(|| "$(id -un)".to_owned())
 }
 
-fn asked(verb: &'static str, args: &[&str]) -> Result<(), SystemdError> {
-    let refused = |cause| SystemdError::Refused { verb, cause };
-    systemctl(args).map(drop).map_err(refused)
+/// Gives the manager a command about timers; `daemon-reload` names none.
+fn asked(verb: &'static str, command: &[&str], timers: &[&str]) -> Result<(), SystemdError> {
+    let named = if command.contains(&"--now") {
+        timers
+    } else {
+        &[]
+    };
+    let refused = |cause| SystemdError::Refused {
+        verb,
+        timers: timers.join(" and "),
+        cause,
+    };
+    systemctl(&[command, named].concat())
+        .map(drop)
+        .map_err(refused)
 }
 
 /// Asks the user's manager, and returns what it answers, or why it doesn't.

@@ -79,7 +79,7 @@ pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Add
         let why = "none of its worktree roots has a single `*` that a name could stand for; add one to `worktrees.roots`, for instance worktrees/<repo>/*";
         WorkError::Usage(format!("{}: {why}", repo.name))
     })?;
-    let locked = Locked::take(policy, repo, Claim::of("worktree add", request.wait), stop)?;
+    let locked = Locked::with_room(policy, repo, Claim::of("worktree add", request.wait), stop)?;
     let shadow = super::shadow(repo, stop)?;
     let adding = Adding {
         policy,

@@ -256,7 +256,7 @@ fn a_class_that_goes_sooner_than_a_cap_may_take_it_goes_by_its_age() {
 }
 
 /// Returns a tree of any kind.
-fn any_tree(random: &mut fastrand::Rng, id: usize) -> Worktree {
+pub(in crate::plan) fn any_tree(random: &mut fastrand::Rng, id: usize) -> Worktree {
     let contents = Contents {
         dirty_count: usize::from(random.u8(..4) == 0),
         unreached: vec![String::new(); usize::from(random.u8(..8) == 0)],
@@ -281,7 +281,7 @@ fn any_tree(random: &mut fastrand::Rng, id: usize) -> Worktree {
     }
 }
 
-fn any_rules(random: &mut fastrand::Rng) -> policy::Repo {
+pub(in crate::plan) fn any_rules(random: &mut fastrand::Rng) -> policy::Repo {
     let mut age = || match random.u8(..5) {
         0 => Age::Never,
         _ => Age::After(Duration::from_hours(random.u64(1..900))),

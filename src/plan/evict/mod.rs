@@ -31,7 +31,7 @@ mod wanted;
 
 pub use shortlist::{AgeBucket, LruShortlist, Sifted};
 pub use used::{in_use, last_use, name, name_one};
-pub use wanted::{Wanted, calm, wanted, with_budgets};
+pub use wanted::{Mark, Wanted, below, below_floor, calm, urgent, wanted, with_budgets};
 
 use crate::config::policy::InUse;
 use crate::facts::cache::{Cache, Size, Unit};

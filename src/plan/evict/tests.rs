@@ -605,6 +605,9 @@ fn thirty_nights(growth: u64, keep: usize) -> Vec<(u64, u64)> {
     let policy = policy::Eviction {
         high: marks(0.85),
         low: marks(0.75),
+        critical: marks(0.95),
+        min_idle: policy::Age::After(Duration::from_hours(1)),
+        floor: Size::default(),
         budget: None,
         min_age: Duration::ZERO,
         in_use: InUse::Keep,

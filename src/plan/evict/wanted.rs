@@ -36,6 +36,15 @@ impl Wanted {
     }
 }
 
+/// A watermark that a run may wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// `eviction.high`: caches are evicted.
+    High,
+    /// `eviction.critical`: it is urgent.
+    Critical,
+}
+
 /// One resource of a volume, against its watermarks.
 struct Resource {
     name: &'static str,
@@ -48,9 +57,9 @@ struct Resource {
 /// Returns what is to be freed; none below the high watermarks and the budget.
 ///
 /// Past any high watermark, eviction goes on until all low watermarks are reached. Over the budget,
-/// it goes on to 90 % of it. The larger number of bytes counts.
+/// it goes on to 90 % of it, and below `volume.floor` to a tenth more. The larger number counts.
 pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
-    let [bytes, inodes] = resources(usage, policy);
+    let [bytes, inodes] = resources(usage, policy.high, policy.low);
     let mut wanted = Wanted::default();
     let mut reasons: Vec<String> = [&bytes, &inodes]
         .into_iter()
@@ -72,8 +81,78 @@ pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
             "{standing} stand below the root, over the budget of {budget}; going down to {goal}"
         ));
     }
+    if let Some(missing) = missing(usage, policy) {
+        wanted.bytes = wanted.bytes.max(missing.bytes);
+        wanted.inodes = wanted.inodes.max(missing.inodes);
+        reasons.extend(below_floor(usage, policy));
+    }
     wanted.reason = reasons.join("; and ");
     (!reasons.is_empty()).then_some(wanted)
+}
+
+/// Returns how much less than `volume.floor` is free, and a tenth of the floor on top, or the next
+/// job would find too little again. None if enough is free.
+fn missing(usage: &Usage, policy: &policy::Eviction) -> Option<Size> {
+    let short = |free: u64, floor: u64| {
+        let goal = floor.saturating_add(floor / 10);
+        if free < floor {
+            goal.saturating_sub(free)
+        } else {
+            0
+        }
+    };
+    let free = free(usage);
+    let missing = Size {
+        bytes: short(free.bytes, policy.floor.bytes),
+        inodes: short(free.inodes, policy.floor.inodes),
+    };
+    (missing != Size::default()).then_some(missing)
+}
+
+fn free(usage: &Usage) -> Size {
+    Size {
+        bytes: usage.free_bytes,
+        inodes: match usage.total_inodes {
+            0 => u64::MAX,
+            total => total.saturating_sub(usage.used_inodes),
+        },
+    }
+}
+
+/// Returns what is free, if it is less than `volume.floor`: `2.0 GiB free, below volume.floor (5.0
+/// GiB)`.
+pub fn below_floor(usage: &Usage, policy: &policy::Eviction) -> Option<String> {
+    missing(usage, policy)?;
+    let (free, floor) = (free(usage), policy.floor);
+    let bytes = (floor.bytes > 0).then(|| humanize::bytes(free.bytes));
+    let inodes = (floor.inodes > 0).then(|| format!("{} inodes", free.inodes));
+    let free: Vec<String> = bytes.into_iter().chain(inodes).collect();
+    let (free, floor) = (free.join(" and "), in_amounts(floor));
+    Some(format!("{free} free, below volume.floor ({floor})"))
+}
+
+/// Returns what the upper rungs of [the ladder](crate::plan::ladder) have to free, after the lower
+/// ones; none if the volume is no longer above a high watermark, or they are switched off.
+///
+/// `before` is the usage that the eviction started from. If it was critical, the upper rungs go on
+/// to the low watermarks, as an eviction does. Else they stop as soon as nothing is above a high
+/// one. So they do for `volume.floor`. Budgets are no reason for them.
+pub fn urgent(before: &Usage, now: &Usage, policy: &policy::Eviction) -> Option<Size> {
+    if policy.min_idle == policy::Age::Never || below(now, policy, Mark::High).is_some() {
+        return None;
+    }
+    let mut critical = resources(before, policy.critical, policy.low).into_iter();
+    let goal = if critical.any(|resource| resource.is_above()) {
+        policy.low
+    } else {
+        policy.high
+    };
+    let [bytes, inodes] = resources(now, policy.high, goal);
+    let missing = missing(now, policy).unwrap_or_default();
+    Some(Size {
+        bytes: bytes.above_low().max(missing.bytes),
+        inodes: inodes.above_low().max(missing.inodes),
+    })
 }
 
 /// Adds the caches over their own budgets: each is evicted from until 90 % of its budget, however
@@ -119,16 +198,30 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
 
 /// Returns why nothing is to be freed, for the report.
 pub fn calm(usage: &Usage, policy: &policy::Eviction) -> String {
-    let told = resources(usage, policy)
-        .into_iter()
-        .filter(|resource| resource.total > 0);
-    told.map(|resource| resource.told("the high mark is"))
-        .collect::<Vec<_>>()
-        .join("; ")
+    told(&resources(usage, policy.high, policy.low), "high")
 }
 
-fn resources(usage: &Usage, policy: &policy::Eviction) -> [Resource; 2] {
-    let (high, low) = (policy.high, policy.low);
+/// Returns how full the volume is, if it is at or below this watermark; none if it is above, or
+/// less than `volume.floor` is free. Budgets don't count.
+pub fn below(usage: &Usage, policy: &policy::Eviction, mark: Mark) -> Option<String> {
+    let (name, marks) = match mark {
+        Mark::High => ("high", policy.high),
+        Mark::Critical => ("critical", policy.critical),
+    };
+    let resources = resources(usage, marks, policy.low);
+    let is_below = resources.iter().all(|resource| !resource.is_above());
+    (is_below && missing(usage, policy).is_none()).then(|| told(&resources, name))
+}
+
+/// Describes how much is in use, against the watermark of this name.
+fn told(resources: &[Resource], mark: &str) -> String {
+    let limited = resources.iter().filter(|resource| resource.total > 0);
+    let mark = format!("the {mark} mark is");
+    let all: Vec<String> = limited.map(|resource| resource.told(&mark)).collect();
+    all.join("; ")
+}
+
+fn resources(usage: &Usage, high: policy::Marks, low: policy::Marks) -> [Resource; 2] {
     let usable = usage.used_bytes.saturating_add(usage.free_bytes);
     [
         Resource {
@@ -149,11 +242,15 @@ fn resources(usage: &Usage, policy: &policy::Eviction) -> [Resource; 2] {
 }
 
 impl Resource {
-    /// Returns why eviction starts; none if it doesn't. A volume without a fixed number of inodes
-    /// (a total of 0) never runs out of them.
+    /// Returns whether more is in use than the watermark that starts something. A volume without a
+    /// fixed number of inodes (a total of 0) never runs out of them.
+    fn is_above(&self) -> bool {
+        self.total > 0 && self.used > share(self.total, self.high)
+    }
+
+    /// Returns why eviction starts; none if it doesn't.
     fn passed(&self) -> Option<String> {
-        let passed = self.total > 0 && self.used > share(self.total, self.high);
-        passed.then(|| {
+        self.is_above().then(|| {
             format!(
                 "{}; going down to {}",
                 self.told("above the high mark of"),
@@ -220,6 +317,9 @@ mod tests {
         policy::Eviction {
             high: marks(0.85),
             low: marks(0.75),
+            critical: marks(0.95),
+            min_idle: policy::Age::After(Duration::from_hours(1)),
+            floor: Size::default(),
             budget,
             min_age: Duration::ZERO,
             in_use: policy::InUse::Keep,
@@ -317,6 +417,91 @@ mod tests {
         seen.standing_bytes = Some(25 * GIB);
         assert_eq!(wanted(&seen, &policy(Some(25 * GIB))), None);
         assert_eq!(wanted(&seen, &policy(None)), None);
+    }
+
+    #[test]
+    fn a_mark_is_passed_by_either_resource_and_not_by_a_budget() {
+        let told = |mark: &str| {
+            Some(format!(
+                "86 % of bytes used, the {mark}; 12.5 % of inodes used, the {mark}"
+            ))
+        };
+        // used bytes, used inodes -> what is told below the high mark, and below the critical one
+        let table = [
+            (850, 850, true, true),
+            (851, 0, false, true),
+            (0, 851, false, true),
+            (950, 950, false, true),
+            (951, 0, false, false),
+            (0, 951, false, false),
+        ];
+        for (bytes, inodes, high, critical) in table {
+            let usage = Usage {
+                standing_bytes: Some(30 * GIB),
+                ..usage(bytes, inodes, 1000)
+            };
+            let is_below = |mark| below(&usage, &policy(Some(GIB)), mark).is_some();
+            assert_eq!(
+                [is_below(Mark::High), is_below(Mark::Critical)],
+                [high, critical],
+                "{bytes} bytes, {inodes} inodes"
+            );
+        }
+        let some = usage(860, 125, 1000);
+        assert_eq!(
+            below(&some, &policy(None), Mark::Critical),
+            told("critical mark is 95 %")
+        );
+        assert_eq!(below(&some, &policy(None), Mark::High), None);
+        let unlimited = usage(500, 999, 0);
+        assert!(below(&unlimited, &policy(None), Mark::High).is_some());
+    }
+
+    #[test]
+    fn below_the_floor_room_is_wanted_however_empty_the_volume_is() {
+        let with = |bytes, inodes| policy::Eviction {
+            floor: Size { bytes, inodes },
+            ..policy(None)
+        };
+        let seen = usage(400, 400, 1000);
+        // The floor, in bytes and inodes -> what is wanted, and why.
+        let table = [
+            (600, 600, None),
+            (0, 0, None),
+            (
+                601,
+                0,
+                Some((61, 0, "600 B free, below volume.floor (601 B)")),
+            ),
+            (
+                500,
+                700,
+                Some((
+                    0,
+                    170,
+                    "600 B and 600 inodes free, below volume.floor (500 B and 700 inodes)",
+                )),
+            ),
+        ];
+        for (bytes, inodes, expected) in table {
+            let policy = with(bytes, inodes);
+            let found = wanted(&seen, &policy);
+            let told = found.map(|found| (found.bytes, found.inodes, found.reason));
+            let expected = expected.map(|(bytes, inodes, why)| (bytes, inodes, why.to_owned()));
+            assert_eq!(told, expected, "{bytes} {inodes}");
+            assert_eq!(
+                below_floor(&seen, &policy),
+                expected.as_ref().map(|found| found.2.clone())
+            );
+            // The upper rungs are for it as well, and whoever waits for a mark goes on.
+            let more = expected.map(|(bytes, inodes, _)| Size { bytes, inodes });
+            assert_eq!(urgent(&seen, &seen, &policy), more);
+            assert_eq!(
+                below(&seen, &policy, Mark::Critical).is_none(),
+                more.is_some()
+            );
+        }
+        assert_eq!(wanted(&usage(400, 999, 0), &with(0, 700)), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use crate::facts::cache::UsedFrom;
 use crate::report::page::{BAD, BODY, FAINT, Page, Row, STRONG, Span};
 use crate::report::troubles::{amount, in_use, missing};
-use crate::report::{RunReport, Unit, words};
+use crate::report::{RunReport, Rung, Unit, words};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -28,12 +28,30 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
             .map(|(cache, units)| cache_row(report, cache, units))
             .collect();
         page.table(2, &rows);
+        ladder(page, report);
         largest(page, report);
     } else if !report.eviction.reason.is_empty() {
         page.gap();
         untouched(page, report);
     }
     obstacles(page, report);
+}
+
+/// Writes what each rung freed, if caches alone could not make room.
+fn ladder(page: &mut Page, report: &RunReport) {
+    let row = |rung: &Rung| -> Row {
+        vec![
+            Span::body(rung.rung.told()).shorten(),
+            Span::body(words::size(rung.freed_bytes)).right(),
+            Span::body(words::count(rung.freed_inodes, "inode")).right(),
+        ]
+        .into()
+    };
+    let rows: Vec<Row> = report.eviction.ladder().iter().map(row).collect();
+    if !rows.is_empty() {
+        page.line(2, &[Span::new("Step by step:", FAINT)]);
+        page.table(4, &rows);
+    }
 }
 
 /// Writes why nothing was evicted.

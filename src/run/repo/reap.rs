@@ -165,6 +165,7 @@ fn joined(first: RepoResult, mut again: RepoResult, began: Instant) -> RepoResul
     again.row.seconds = first.row.seconds + began.elapsed().as_secs_f64();
     again.short_of_space = first.short_of_space;
     again.freed += first.freed;
+    again.expired = first.expired;
     again.written += first.written;
     again.left.extend(first.left);
     again

@@ -34,6 +34,7 @@ fn tree_units<'a>(
         locks: Arc::default(),
         tree: Some(Box::new(Tree {
             repo: tree.repo.clone(),
+            place: tree.place.clone(),
             admin: tree.admin.clone(),
             made_again: tree.made_again.clone(),
         })),
@@ -52,6 +53,7 @@ mod tests {
         let field = Field::new();
         let tree = IdleTree {
             repo: "acme/shop".into(),
+            place: field.at("trees/x"),
             admin: "/data/shop/.git/worktrees/x".into(),
             active: ago(20),
             made_again: [].into(),

@@ -67,11 +67,12 @@ fn log_time(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     Ok((moved.min(written), worked))
 }
 
+/// Returns a file's write time.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "nanoseconds are below 10^9"
 )]
-pub(super) fn written(stat: &rustix::fs::Stat) -> DateTime<Utc> {
+pub fn written(stat: &rustix::fs::Stat) -> DateTime<Utc> {
     moment(stat.st_mtime, stat.st_mtime_nsec as u32)
 }
 

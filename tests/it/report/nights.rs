@@ -177,6 +177,8 @@ fn rich_repos() -> Vec<Repo> {
         "/data/acme__shop/.worktrees/issue-12".into(),
         "/data/acme__shop/.worktrees/issue-15".into(),
     ];
+    shop.rescues.kept = 3;
+    shop.rescues.next_expires = Some(started() + TimeDelta::days(4));
     let mut site = repo(
         "acme/marketing-site",
         RepoOutcome::Maintained,
@@ -446,6 +448,7 @@ pub(crate) fn disaster() -> RunReport {
             unit("npm", "npm", "evil\u{202e}gpj.exe", 2 * GIB, 1),
             failed,
         ],
+        rungs: Vec::new(),
     };
     report.failures =
         vec!["failed to empty the trash entry `0197\t\u{1b}]0;owned\u{7}`: Directory not empty; the next run goes on".to_owned()];

@@ -151,7 +151,7 @@ impl World {
         self.repos.lock().unwrap().remove(name);
     }
 
-    /// Adds to a section of the config: `eviction`, `run`, `defaults`, `report`, `alerts` (as `key: value`),
+    /// Adds to a section of the config: `volume`, `eviction`, `run`, `defaults`, `report`, `alerts` (as `key: value`),
     /// or `caches` (as `{kind: ..}`).
     pub(crate) fn set(&self, section: &'static str, text: &str) {
         let mut settings = self.settings.lock().unwrap();
@@ -193,7 +193,7 @@ impl World {
             .collect();
         // The machine's own disk may be full; only a test that asks for it evicts.
         let text = format!(
-            "volume: {{root: {}}}\n\
+            "volume: {{root: {}{}}}\n\
              eviction: {{{}}}\n\
              run: {{{}}}\n\
              defaults: {{lock_wait: 0s{}}}\n\
@@ -202,6 +202,7 @@ impl World {
              report: {{{}}}\n\
              alerts: {{{}}}\n",
             self.root.display(),
+            of("volume"),
             if of("eviction").contains("high:") {
                 of("eviction").trim_start_matches(", ").to_owned()
             } else {
