@@ -28,7 +28,7 @@ text() {
 html() {
     TREEWARDEN_SCREENS=$scratch cargo test --quiet --test it html::browser::it_can_be_drawn_light_dark_and_narrow -- --ignored >"$scratch/errors" ||
         { cat "$scratch/errors" >&2; exit 1; }
-    shoot night rich.html 1000,1290
+    shoot night rich.html 1000,1860
 }
 
 dashboard() {

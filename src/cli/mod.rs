@@ -10,8 +10,7 @@ use crate::config::{policy, policy::Policy, units};
 use crate::fs::clock;
 use crate::plan::evict::Mark;
 use crate::plan::repo::Only;
-use crate::report::journal;
-use crate::report::{RunOutcome, history, history::History, json, look::Look, nights, text};
+use crate::report::{RunOutcome, json, look::Look, text};
 use crate::run::{self, Options};
 use anstream::eprintln;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -26,7 +25,9 @@ mod check;
 mod checkouts;
 mod config_file;
 mod explain;
+mod history;
 mod hook;
+mod html_file;
 mod init;
 mod init_outside;
 mod manual;
@@ -102,15 +103,8 @@ enum Command {
     /// Check config, volume, mount, git, permissions and the receivers of alerts: each line is ok,
     /// or says what to do about it
     Check(check::Check),
-    /// Show past runs: what went, what it freed, what stood in the way
-    History {
-        /// How to write it
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
-        /// How many runs, the newest; 0 for all. The shards of a run count once
-        #[arg(long, default_value_t = 30)]
-        last: usize,
-    },
+    /// Show past runs: what went, what it freed, what stood in the way; or one run's whole report
+    History(history::History),
     /// Explain why a worktree, a rescue or a cache's unit stays or goes, and when; changes nothing
     Explain(explain::Explain),
     /// Clone a persistent checkout of a configured repo, under its lock
@@ -290,7 +284,7 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
             )
         }
         Command::Check(asked) => check::run(cli.config.as_deref(), &asked),
-        Command::History { format, last } => past(&config()?, format, last),
+        Command::History(asked) => asked.run(&config()?),
         Command::Explain(asked) => {
             let (policy, source) = config_file::load_with_source(cli.config.as_deref())?;
             explain::run(&policy, &source, &asked)
@@ -414,27 +408,6 @@ fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     } else {
         0
     })
-}
-
-fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
-    let history = journal::read(&journal::file(&policy.volume.state)).map_err(refused)?;
-    let nights = nights::nights(history.runs);
-    let first = match last {
-        0 => 0,
-        last => nights.len().saturating_sub(last),
-    };
-    let runs = nights[first..].concat();
-    if history.skipped > 0 && matches!(format, Format::Json) {
-        tracing::warn!(
-            lines = history.skipped,
-            "part of the journal could not be read and was left out"
-        );
-    }
-    let told = History::of(&runs, history.skipped);
-    print(&write_as(format, &told, || {
-        history::render(&runs, history.skipped, Look::of_stdout())
-    }))?;
-    Ok(0)
 }
 
 fn write_as(format: Format, what: &impl serde::Serialize, text: impl FnOnce() -> String) -> String {

@@ -2,7 +2,8 @@
 //!
 //! A run that hangs is ended soon after its time to stop: see [`run::run_watched`].
 
-use super::output::{conclude, is_stream, prove_writable, write};
+use super::html_file;
+use super::output::{self, conclude, is_stream, prove_writable};
 use super::{Exit, LogFormat, Pass, complain, failed, progress, usage};
 use crate::commands::repos;
 use crate::config::policy::Policy;
@@ -49,6 +50,7 @@ pub(super) fn night(
             complain(&exit);
         }
         hung.write_down();
+        html_file::write(policy, &hung.report);
         notify::tell(policy, &hung.report, &stop);
     };
     let mut report = run::run_watched(policy, &options, &stop, &bar, give_up);
@@ -58,6 +60,17 @@ pub(super) fn night(
         conclude(&report, path, logs);
     }
     Ok(report.exit_code())
+}
+
+/// Writes the report.
+fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
+    let written = output::write(report, pass.format, pass.output.as_deref(), || {
+        output::past(policy)
+    });
+    written.map_err(|exit| Exit {
+        message: format!("{}; the run itself is done", exit.message),
+        ..exit
+    })
 }
 
 /// Writes the report of a run that is over, and tells others of it.
@@ -70,7 +83,9 @@ fn tell(policy: &Policy, pass: &Pass, report: &mut RunReport, stop: &Stop) -> Re
     } else {
         Ok(())
     };
+    let unwritten = html_file::write(policy, report);
     report.notes = notify::tell(policy, report, stop);
+    report.notes.extend(unwritten);
     if !file || !report.notes.is_empty() {
         written = write(policy, report, pass);
     }

@@ -1,9 +1,9 @@
 //! Where a run's report goes: to standard output, or to the file or stream of `--output`.
 
-use super::{Exit, LogFormat, Pass, ReportFormat, failed, printed, usage};
+use super::{Exit, LogFormat, ReportFormat, failed, printed, usage};
 use crate::config::policy::Policy;
 use crate::fs::atomic::outside;
-use crate::report::journal;
+use crate::report::journal::{self, Past};
 use crate::report::{RunReport, html, json, look::Look, nights, text};
 use anstream::eprintln;
 use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
@@ -35,33 +35,40 @@ pub(super) fn prove_writable(path: &Path) -> Result<(), Exit> {
     })
 }
 
-/// Writes the report.
-pub(super) fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
-    let render = |look, to: &mut dyn Write| match pass.format {
+/// Writes a report, to standard output if there is no file. `past` returns the runs until then.
+pub(super) fn write(
+    report: &RunReport,
+    format: ReportFormat,
+    file: Option<&Path>,
+    past: impl FnOnce() -> Past,
+) -> Result<(), Exit> {
+    let render = |look, to: &mut dyn Write| match format {
         ReportFormat::Text => to.write_all(text::render(report, look).as_bytes()),
         ReportFormat::Json => json::write(report, to),
-        ReportFormat::Html => {
-            // A refused run reports what is wrong with the volume, which is also why there are no
-            // past runs.
-            let read = journal::read(&journal::file(&policy.volume.state))
-                .inspect_err(|error| tracing::warn!("{error}"));
-            let journal = read.unwrap_or_default();
-            let nights: Vec<RunReport> = nights::nights(journal.runs)
-                .iter()
-                .filter_map(|night| nights::merged(night))
-                .collect();
-            to.write_all(html::render(report, &nights, journal.skipped).as_bytes())
-        }
+        ReportFormat::Html => to.write_all(page(report, past()).as_bytes()),
     };
-    let Some(path) = &pass.output else {
+    let Some(path) = file else {
         return printed(render(Look::of_stdout(), &mut io::stdout()));
     };
-    save(path, |to| render(Look::PLAIN, to)).map_err(|error| {
-        failed(format!(
-            "failed to write `{}`: {error}; the run itself is done",
-            path.display()
-        ))
-    })
+    save(path, |to| render(Look::PLAIN, to))
+        .map_err(|error| failed(format!("failed to write `{}`: {error}", path.display())))
+}
+
+/// Renders a report as a page, with the runs until then.
+pub(super) fn page(report: &RunReport, past: Past) -> String {
+    let nights: Vec<RunReport> = nights::nights(past.runs)
+        .iter()
+        .filter_map(|night| nights::merged(night))
+        .collect();
+    html::render(report, &nights, past.skipped)
+}
+
+/// Returns the past runs. A refused run reports what is wrong with the volume, which is also why
+/// there are none.
+pub(super) fn past(policy: &Policy) -> Past {
+    journal::read(&journal::file(&policy.volume.state))
+        .inspect_err(|error| tracing::warn!("{error}"))
+        .unwrap_or_default()
 }
 
 /// Writes atomically: a reader sees the old file or the new one. A device or a pipe is written to,

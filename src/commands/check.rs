@@ -1,7 +1,7 @@
 //! `treewarden check`: whether a run is possible here, line by line, with the remedy if not. It
 //! changes nothing, and continues after a problem.
 
-use crate::config::policy::{self, Policy};
+use crate::config::policy::{self, HtmlFile, Policy};
 use crate::fs::mount;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -52,6 +52,7 @@ pub fn check(policy: &Policy, file: &Path, stop: &Stop) -> Vec<Check> {
         );
     }
     lines.extend(policy.caches.iter().map(|it| cache(policy, it)));
+    lines.extend(policy.report.html_file.as_ref().map(html_file));
     lines
 }
 
@@ -111,6 +112,39 @@ fn cache(policy: &Policy, cache: &policy::Cache) -> Check {
         Err(error) => Check::bad(
             what,
             format!("failed to open `{place}`: {error}; repair it, or take it out of the config"),
+        ),
+    }
+}
+
+/// Checks whether a run can replace the page there.
+fn html_file(file: &HtmlFile) -> Check {
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    let (path, asked) = match file {
+        HtmlFile::OnVolume(place) => (
+            place.path(),
+            openat::parent(place).and_then(|(directory, _)| {
+                Ok(rustix::fs::accessat(
+                    directory,
+                    ".",
+                    wanted,
+                    AtFlags::empty(),
+                )?)
+            }),
+        ),
+        HtmlFile::Elsewhere(path) => {
+            let directory = path.parent().unwrap_or(Path::new("/"));
+            let asked = rustix::fs::access(directory, wanted);
+            (path.clone(), asked.map_err(Into::into))
+        }
+    };
+    let path = path.display();
+    match asked {
+        Ok(()) => Check::ok("report.html_file", path.to_string()),
+        Err(error) => Check::warning(
+            "report.html_file",
+            format!(
+                "failed to write `{path}`: {error}; see that its directory is there and writable"
+            ),
         ),
     }
 }

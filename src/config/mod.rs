@@ -12,6 +12,7 @@ mod outside;
 pub mod policy;
 mod problem;
 mod raw;
+mod report;
 mod repos;
 mod resolve;
 mod roots;

@@ -105,6 +105,8 @@ pub struct Policy {
     pub repos: Vec<Repo>,
     /// The caches, in the config's order.
     pub caches: Vec<Cache>,
+    /// Where each run's page is put.
+    pub report: Report,
     /// Where a run's outcome is sent.
     pub alerts: Alerts,
 }
@@ -313,6 +315,22 @@ pub struct Cache {
     pub reserve: Size,
     /// The most it may contain, even if the volume is empty. Above it, eviction goes down to 90 %.
     pub budget: Option<Size>,
+}
+
+/// Where each run's page is put.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Report {
+    /// The file of the HTML report.
+    pub html_file: Option<HtmlFile>,
+}
+
+/// The file of the HTML report.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HtmlFile {
+    /// On the volume, where agents may put a link in any directory's place.
+    OnVolume(VolumePath),
+    /// Anywhere else, in a directory of the operator's.
+    Elsewhere(PathBuf),
 }
 
 /// Where a run's outcome is sent.

@@ -42,6 +42,8 @@ pub(super) struct Config {
     pub(super) repos: Option<Vec<Mapping<Repo>>>,
     /// The package caches; without this list none is ever evicted.
     pub(super) caches: Option<Vec<Mapping<Cache>>>,
+    /// Where each run's page is put.
+    pub(super) report: Mapping<Report>,
     /// Where a run's outcome is sent.
     pub(super) alerts: Mapping<Alerts>,
 }
@@ -254,6 +256,14 @@ pub(super) struct Cache {
     pub(super) reserve: Option<Amount>,
     /// What it may hold, however empty the volume is. Default: no cap
     pub(super) budget: Option<Amount>,
+}
+
+/// `report`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Report {
+    /// The file that each run replaces by its HTML report, below the root or an absolute path.
+    pub(super) html_file: Option<String>,
 }
 
 /// `alerts`.

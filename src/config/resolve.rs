@@ -8,7 +8,7 @@ use super::policy::{self, Eviction, InUse, Marks, Policy, Run, Volume};
 use super::problem::{KeyPath, Notes};
 use super::units::{Bytes, ClassAge, Count, Percent, Time};
 use super::values::{Places, odd, one_of};
-use super::{alerts, raw, repos};
+use super::{alerts, raw, report, repos};
 use crate::facts::cache::Size;
 use crate::fs::assigned::Assigned;
 use crate::fs::volume_path::VolumePath;
@@ -49,6 +49,7 @@ pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
     for repo in &mut repos {
         repo.assigned = assigned.clone();
     }
+    let report = report::report(&typed.report, &caches, &mut places, notes);
     let alerts = alerts::alerts(&typed.alerts, &top.key("alerts"), notes);
     Policy {
         volume,
@@ -56,6 +57,7 @@ pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
         run,
         repos,
         caches,
+        report,
         alerts,
     }
 }

@@ -9,7 +9,7 @@ use super::reason::{KeepReason, Obstacle, ReapReason};
 use super::when;
 use crate::config::policy::{Age, Worktrees};
 use crate::facts::worktree::{Contents, DeadLock, State, Worktree};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use std::time::Duration;
 
 /// The fate of a worktree.
@@ -183,6 +183,28 @@ pub fn goes_from(
 ) -> Option<DateTime<Utc>> {
     let goes = |then| matches!(verdict(tree, policy, busy, then), Verdict::Reap(_));
     when::first(now, goes)
+}
+
+/// Returns the same for a tree that stays. One that is too young to be inspected has no class yet,
+/// so this is the earliest time at which it could go. Two runs that find the same say the same.
+pub fn may_go_from(
+    tree: &Worktree,
+    policy: &Worktrees,
+    busy: Option<&str>,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let now = now.trunc_subsecs(0);
+    match verdict(tree, policy, busy, now) {
+        Verdict::Keep(Kept {
+            reason: KeepReason::TooYoung,
+            ..
+        }) => {
+            let from = tree.active.checked_add_signed(shortest(policy)?)?;
+            Some(from.max(now))
+        }
+        Verdict::Keep(_) => goes_from(tree, policy, busy, now),
+        _ => None,
+    }
 }
 
 /// Files that a reason names.

@@ -4,26 +4,33 @@
 //! other, and works without its script. The template writes only through [`Plain`], so a string
 //! from a repo can't become markup.
 
+mod ahead;
+mod breaks;
+mod contents;
 mod fills;
 mod level;
 mod nights;
+mod squares;
 mod table;
 mod tables;
+mod treemap;
 
 use super::page::{BAD, GOOD, NOTE};
 use super::text::{freed, need_a_look, occasion, remarks};
 use super::troubles::{Kind, Trouble, merged, troubles};
 use super::{RunReport, history, words};
+use ahead::Ahead;
 use anstyle::Style;
 use askama::Template;
 use askama::filters::{Escaper, Html};
+use contents::{Entry, contents};
 use fills::Fills;
 use level::Levels;
 use nights::Nights;
 use std::fmt::{self, Write};
-use table::Table;
+use table::{Room, Table};
 
-/// The most rows that a table shows.
+/// The most items that a list shows.
 const SHOWN: usize = 500;
 
 /// Renders the whole report. `past` are the journal's runs, shards merged, oldest first; `skipped`
@@ -50,9 +57,11 @@ struct Page {
     outcome: Badge,
     occasion: String,
     notes: Vec<String>,
+    contents: Vec<Entry>,
     troubles: Vec<Look>,
     more_troubles: Option<String>,
     levels: Option<Levels>,
+    ahead: Option<Ahead>,
     nights: Option<Nights>,
     fills: Option<Fills>,
     repos: Option<Table>,
@@ -104,7 +113,11 @@ impl Page {
         let troubles = merged(troubles(report));
         let looks = troubles.len() as u64;
         let (outcome, style) = history::outcome(report);
-        Self {
+        let mut room = Room::new();
+        let repos = tables::repos(report, &mut room);
+        let kept = tables::kept(report, &mut room);
+        let gone = tables::gone(report, &mut room);
+        let mut page = Self {
             style: include_str!("html/report.css"),
             script: include_str!("html/report.js"),
             nonce: report
@@ -121,19 +134,23 @@ impl Page {
             },
             occasion: occasion(report),
             notes: remarks(report),
-            more_troubles: more(troubles.len(), ""),
+            contents: Vec::new(),
+            more_troubles: left_out(troubles.len().saturating_sub(SHOWN), ""),
             troubles: troubles.into_iter().take(SHOWN).map(look).collect(),
             levels: Levels::of(report),
+            ahead: Ahead::of(report),
             nights: Nights::of(past, skipped),
             fills: Fills::of(report),
-            repos: tables::repos(report),
-            gone: tables::gone(report),
-            kept: tables::kept(report),
+            repos,
+            gone,
+            kept,
             tidied: tables::tidied(report),
-            caches: tables::caches(report),
+            caches: tables::caches(report, &mut room),
             id: report.run.id.clone(),
             schema: report.schema.clone(),
-        }
+        };
+        page.contents = contents(&page, looks);
+        page
     }
 
     /// Returns whether there is anything to say about caches: a refused run surveyed none.
@@ -159,8 +176,7 @@ fn look(trouble: Trouble) -> Look {
 }
 
 /// `and 4,500 more, 3 GiB`; none if all are shown.
-fn more(all: usize, rest: &str) -> Option<String> {
-    let more = all.saturating_sub(SHOWN);
+fn left_out(more: usize, rest: &str) -> Option<String> {
     (more > 0).then(|| {
         format!(
             "and {} more{rest}; the JSON report has them all",

@@ -29,6 +29,10 @@ const LONGEST_LINE: u64 = 64 << 20;
 /// of a megabyte.
 const LONG: usize = 8 << 20;
 
+/// The most bytes of a line with the trees that stay: some seven hundred. A longer one leaves them
+/// out, so that the journal holds at least four months of nights.
+const WHOLE: usize = 256 << 10;
+
 /// More units than this don't fit in such a line, and are not even copied.
 const MANY: usize = LONG / 128;
 
@@ -73,25 +77,34 @@ pub fn file(state: &VolumePath) -> VolumePath {
         .expect("a fixed name stays inside")
 }
 
-/// Returns the run as the journal's line, without the line end. Kept trees are left out, so that
-/// the line stays small. If it is still long, all units but failed ones are left out, too, and at
-/// worst also repos, failures and obstacles.
+/// Returns the run as the journal's line, without the line end. If it is long, kept trees are left
+/// out; if it still is, all units but failed ones, too; at worst also repos, failures and obstacles.
+/// `left_out` says so.
 pub fn line(report: &RunReport) -> String {
     let mut small = if report.eviction.units.len() > MANY {
         without_units(report)
     } else {
         report.clone()
     };
-    let mut line = String::new();
-    for leave_out in [what_stays, what_went, all_but_the_sums] {
-        leave_out(&mut small);
-        line = json::line(&small);
-        if line.len() <= LONG {
+    let mut line = json::line(&small);
+    let mut most = WHOLE;
+    for (leave_out, what) in [
+        (what_stays as fn(&mut RunReport), STAYS),
+        (what_went, "the units that went"),
+        (all_but_the_sums, "repos and failures"),
+    ] {
+        if line.len() <= most {
             break;
         }
+        leave_out(&mut small);
+        small.left_out.push(what.to_owned());
+        (line, most) = (json::line(&small), LONG);
     }
     line
 }
+
+/// What the journal leaves out first.
+const STAYS: &str = "the trees that stay";
 
 /// Copies the report without the units, except those that failed.
 fn without_units(report: &RunReport) -> RunReport {
@@ -125,6 +138,7 @@ fn without_units(report: &RunReport) -> RunReport {
         alerts,
         failures,
         notes,
+        left_out,
     } = report;
     RunReport {
         schema: schema.clone(),
@@ -137,6 +151,7 @@ fn without_units(report: &RunReport) -> RunReport {
         alerts: alerts.clone(),
         failures: failures.clone(),
         notes: notes.clone(),
+        left_out: left_out.clone(),
     }
 }
 
@@ -250,13 +265,25 @@ pub fn last(place: &VolumePath) -> Option<DateTime<Utc>> {
     within(64 << 10).or_else(|| within((LONG as u64).saturating_mul(3)))
 }
 
-/// Returns every readable run; a missing journal is an empty past.
+/// Returns every readable run, without the trees that stay: with them, years of runs would take much
+/// memory. A missing journal is an empty past.
 ///
 /// # Errors
 /// [`JournalError::Read`], which names the journal.
 pub fn read(file: &VolumePath) -> Result<Past, JournalError> {
+    read_whole(file, &|_| false)
+}
+
+/// Returns the same, but runs that are `wanted` with all that the journal has of them.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_whole(
+    file: &VolumePath,
+    wanted: &dyn Fn(&RunReport) -> bool,
+) -> Result<Past, JournalError> {
     let past = match atomic::open(file, OFlags::RDONLY) {
-        Ok(open) => read_end(open),
+        Ok(open) => read_end(open, wanted),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Past::default()),
         Err(error) => Err(error),
     };
@@ -268,25 +295,34 @@ pub fn read(file: &VolumePath) -> Result<Past, JournalError> {
 
 /// Reads the end of a journal. Its beginning is left out only if it is longer than treewarden lets
 /// it grow.
-fn read_end(mut file: File) -> io::Result<Past> {
+fn read_end(mut file: File, wanted: &dyn Fn(&RunReport) -> bool) -> io::Result<Past> {
     let from = file.metadata()?.len().saturating_sub(2 * FULL);
     file.seek(SeekFrom::Start(from))?;
     let mut lines = BufReader::new(file);
     if from > 0 {
         lines.skip_until(b'\n')?;
     }
-    let past = parse(lines, LONGEST_LINE)?;
+    let past = parse_whole(lines, LONGEST_LINE, wanted)?;
     Ok(Past {
         skipped: past.skipped.saturating_add(u64::from(from > 0)),
         ..past
     })
 }
 
-/// Parses a journal's lines, none longer than `longest`. A duplicate run counts once.
+/// Parses a journal's lines as [`read`] does, none longer than `longest` bytes. A duplicate run
+/// counts once.
 ///
 /// # Errors
 /// Any error of reading.
-pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
+pub fn parse(lines: impl BufRead, longest: u64) -> io::Result<Past> {
+    parse_whole(lines, longest, &|_| false)
+}
+
+fn parse_whole(
+    mut lines: impl BufRead,
+    longest: u64,
+    wanted: &dyn Fn(&RunReport) -> bool,
+) -> io::Result<Past> {
     let (mut past, mut known) = (Past::default(), HashSet::new());
     let mut line = Vec::new();
     loop {
@@ -302,7 +338,12 @@ pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
         }
         match serde_json::from_slice::<RunReport>(&line) {
             Ok(run) if run.schema != SCHEMA => past.skipped = past.skipped.saturating_add(1),
-            Ok(run) if known.insert(run.run.id.clone()) => past.runs.push(run),
+            Ok(mut run) if known.insert(run.run.id.clone()) => {
+                if !wanted(&run) {
+                    what_stays(&mut run);
+                }
+                past.runs.push(run);
+            }
             Ok(_) => {}
             Err(_) if line.trim_ascii().is_empty() => {}
             Err(_) => past.skipped = past.skipped.saturating_add(1),
@@ -378,6 +419,37 @@ mod tests {
         }
         assert!((6..9).contains(&longest), "{longest}");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    /// What stays is in the line, unless it would be long; what is `wanted` is read back with it.
+    #[test]
+    fn what_stays_is_told_only_of_the_run_that_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = std::sync::Arc::from(directory.path());
+        let journal = VolumePath::new(&root, std::path::Path::new("journal.jsonl")).unwrap();
+        let mut runs = ["few", "many", "wanted"].map(night);
+        let stays = Worktree {
+            verdict: VerdictName::Keep,
+            outcome: TreeOutcome::Kept,
+            ..runs[0].repos[0].worktrees[0].clone()
+        };
+        for (run, trees) in runs.iter_mut().zip([3, 2000, 3]) {
+            run.repos[0].worktrees = vec![stays.clone(); trees];
+            append(&journal, run).unwrap();
+        }
+        let told = |past: Past| {
+            let told = |run: RunReport| (run.repos[0].worktrees.len(), run.left_out);
+            past.runs.into_iter().map(told).collect::<Vec<_>>()
+        };
+        let left_out = vec![STAYS.to_owned()];
+        assert_eq!(
+            told(read(&journal).unwrap()),
+            [(0, vec![]), (0, left_out.clone()), (0, vec![])]
+        );
+        assert_eq!(
+            told(read_whole(&journal, &|run| run.run.id != "few").unwrap()),
+            [(0, vec![]), (0, left_out), (3, vec![])]
+        );
     }
 
     #[test]

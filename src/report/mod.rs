@@ -73,6 +73,9 @@ pub struct RunReport {
     /// count as failures. The journal, which is written first, doesn't contain them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What the journal left out of this run, because its line would have been too long.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// The run itself.
@@ -312,6 +315,10 @@ pub struct Worktree {
     pub because: ReasonName,
     /// Time since the last sign of activity.
     pub idle_seconds: Option<u64>,
+    /// From when a run may remove a tree that stays, if nothing happens in it until then; none if
+    /// that is unknown, or never. If it has no class yet, it may stay for longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goes_at: Option<DateTime<Utc>>,
     /// What its removal frees, less the most that its rescue takes; none for a tree that stays.
     pub bytes: Option<u64>,
     /// Its outcome.

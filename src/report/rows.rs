@@ -15,14 +15,24 @@ use crate::plan::worktree::{Verdict, Work};
 use chrono::{DateTime, Utc};
 
 /// Returns a row for each tree of the plan that isn't dropped, in its order, then for each
-/// unregistered directory. Trees that are to be removed are `Planned`.
-pub fn worktrees(plan: &Plan, unregistered: &[Unregistered], now: DateTime<Utc>) -> Vec<Worktree> {
+/// unregistered directory. Trees that are to be removed are `Planned`; `goes_at` says when each of
+/// the others may go.
+pub fn worktrees(
+    plan: &Plan,
+    unregistered: &[Unregistered],
+    now: DateTime<Utc>,
+    goes_at: impl Fn(&worktree::Worktree) -> Option<DateTime<Utc>>,
+) -> Vec<Worktree> {
     let trees = plan
         .trees
         .iter()
         .filter(|(tree, _)| !plan.drop.contains(tree));
+    let row = |(tree, verdict): &(worktree::Worktree, Verdict)| Worktree {
+        goes_at: goes_at(tree),
+        ..worktree(tree, verdict, now)
+    };
     trees
-        .map(|(tree, verdict)| worktree(tree, verdict, now))
+        .map(row)
         .chain(self::unregistered(unregistered))
         .collect()
 }
@@ -50,6 +60,7 @@ pub fn worktree(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>
         reasons: decided.reasons,
         because: decided.because,
         idle_seconds: idle(tree, now),
+        goes_at: None,
         bytes: None,
         outcome: decided.outcome,
         rescue_ref: None,
@@ -129,6 +140,7 @@ fn unregistered_row(directory: &Unregistered) -> Worktree {
         reasons: vec![why.to_owned()],
         because,
         idle_seconds: None,
+        goes_at: None,
         bytes: None,
         outcome: TreeOutcome::Kept,
         rescue_ref: None,

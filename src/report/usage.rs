@@ -25,6 +25,9 @@ pub struct Used {
     /// Bytes of files that have links elsewhere, too: in a cache, or in a tree that was installed
     /// from one.
     pub shared_bytes: u64,
+    /// Of `bytes`, those in directories right below a tree that its tools make again.
+    #[serde(default)]
+    pub output_bytes: u64,
 }
 
 /// The kind of a part.

@@ -47,6 +47,7 @@ pub(super) fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> R
         alerts: Vec::new(),
         failures: Vec::new(),
         notes: Vec::new(),
+        left_out: Vec::new(),
     }
 }
 

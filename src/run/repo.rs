@@ -6,10 +6,11 @@
 //! and doesn't reach another repo.
 
 use crate::config::policy;
-use crate::facts::worktree::State;
+use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use crate::lock::LockedRepo;
 use crate::plan::repo::Plan;
+use crate::plan::worktree::may_go_from;
 use crate::report::{self, RepoOutcome, TreeOutcome, rows};
 use crate::run::needs;
 use crate::run::unchanged::{self, CachedSurvey, Seen};
@@ -49,7 +50,7 @@ impl RunContext<'_> {
                 expired,
                 ..RepoResult::of(row)
             };
-            result.row.worktrees = rows::worktrees(plan, &decided.facts.unregistered, self.now);
+            result.row.worktrees = self.rows(repo, &decided);
             result.row.over_cap = rows::over_cap(plan);
             result.row.prune = rows::prune(plan);
             result.row.rescues = rows::rescues(plan);
@@ -69,6 +70,14 @@ impl RunContext<'_> {
         })
     }
 
+    /// Returns the rows of a repo's trees.
+    fn rows(&self, repo: &policy::Repo, decided: &Decided) -> Vec<report::Worktree> {
+        let busy = decided.facts.busy.as_deref();
+        let goes_at = |tree: &Worktree| may_go_from(tree, &repo.worktrees, busy, self.now);
+        let unregistered = &decided.facts.unregistered;
+        rows::worktrees(&decided.plan, unregistered, self.now, goes_at)
+    }
+
     /// Surveys a repo for the ladder: what is idle there, and which trees are due. Changes nothing.
     pub fn press(&self, repo: &policy::Repo) -> RepoResult {
         self.row(repo, LOOK, |row| {
@@ -80,7 +89,7 @@ impl RunContext<'_> {
                 due: due.collect(),
                 ..RepoResult::of(row)
             };
-            result.row.worktrees = rows::worktrees(plan, &[], self.now);
+            result.row.worktrees = rows::worktrees(plan, &[], self.now, |_| None);
             Ok(result)
         })
     }

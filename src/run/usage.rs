@@ -5,7 +5,9 @@
 //! repo is opened with git, because a busy, refused or broken one takes room as well.
 
 use crate::config::policy::Policy;
+use crate::ecosystems;
 use crate::facts::cache::Size;
+use crate::facts::worktree::MadeAgain;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -13,9 +15,15 @@ use crate::git::shadow::layout;
 use crate::report::usage::{Part, Used};
 use crate::run::reserved;
 use crate::survey::context::VolumeContext;
-use crate::survey::{registry, size, worktree};
+use crate::survey::{regenerable, registry, size, worktree};
+use rayon::prelude::*;
+use rustix::fs::{Dir, FileType};
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::AsFd as _;
+
+/// Entries of a tree that are looked at: somebody may have put millions there.
+const LISTED: usize = 10_000;
 
 /// The result of the walk.
 #[derive(Debug, Default)]
@@ -46,8 +54,10 @@ fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     let mut known = known(policy, stop);
     let trash = policy.volume.state.join("trash")?;
     known.insert(trash.clone(), (Part::State, None));
-    let places: Vec<VolumePath> = known.keys().cloned().collect();
-    let (mut parts, mut problems) = size::parts(&policy.volume.root, &places, stop)?;
+    let outputs = outputs(policy, &known, stop);
+    let places: Vec<VolumePath> = known.keys().chain(outputs.keys()).cloned().collect();
+    let (parts, mut problems) = size::parts(&policy.volume.root, &places, stop)?;
+    let (mut parts, made) = take_outputs(parts, &outputs);
     let waiting = take_trash(&mut parts, &trash, &policy.volume.state);
     for cache in policy.caches.iter().filter(|it| it.outside.is_some()) {
         let Some(place) = &cache.place else { continue };
@@ -58,7 +68,7 @@ fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     }
     let mut used: Vec<_> = parts
         .into_iter()
-        .map(|part| used(part, &known))
+        .map(|part| used(part, &known, &made))
         .filter(|used| used.inodes > 0)
         .collect();
     used.sort_by(|a, b| (b.bytes, &a.path).cmp(&(a.bytes, &b.path)));
@@ -67,6 +77,70 @@ fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
         trash: waiting,
         problems,
     })
+}
+
+/// Returns the directories right below each tree and checkout that tools make again, and what each
+/// is in.
+fn outputs(
+    policy: &Policy,
+    known: &HashMap<VolumePath, Owner>,
+    stop: &Stop,
+) -> HashMap<VolumePath, VolumePath> {
+    let below = |(tree, (what, name)): (&VolumePath, &Owner)| {
+        if !matches!(what, Part::Worktree | Part::Checkout) || stop.reached().is_some() {
+            return None;
+        }
+        let mut repos = policy.repos.iter();
+        let repo = repos.find(|repo| Some(&repo.name) == name.as_ref())?;
+        let made = made_in(tree, &repo.worktrees.made_again)?;
+        let made = made.into_iter().filter(|place| !known.contains_key(place));
+        Some(made.map(|place| (place, tree.clone())).collect::<Vec<_>>())
+    };
+    let trees: Vec<_> = known.iter().collect();
+    trees.into_par_iter().filter_map(below).flatten().collect()
+}
+
+/// Returns the directories right below a tree that tools make again; none if it can't be read.
+fn made_in(tree: &VolumePath, made_again: &[MadeAgain]) -> Option<Vec<VolumePath>> {
+    let directory = openat::dir(tree).ok()?;
+    let is_made = |name: &str| {
+        let parent = directory.as_fd();
+        regenerable::recognise(parent, name.as_ref(), made_again)
+            || ecosystems::output().any(|tool| (tool.made)(parent, name))
+    };
+    let entries = Dir::read_from(&directory).ok()?.take(LISTED).flatten();
+    let made = entries.filter_map(|entry| {
+        let name = entry.file_name().to_str().ok()?;
+        let may_be =
+            !openat::is_dots(entry.file_name()) && entry.file_type() != FileType::RegularFile;
+        tree.join(name).ok().filter(|_| may_be && is_made(name))
+    });
+    Some(made.collect())
+}
+
+/// Adds what tools made to the trees that contain it. Returns how much that is of each.
+fn take_outputs(
+    parts: Vec<size::Part>,
+    outputs: &HashMap<VolumePath, VolumePath>,
+) -> (Vec<size::Part>, HashMap<VolumePath, u64>) {
+    let (made, mut parts): (Vec<_>, Vec<_>) = parts
+        .into_iter()
+        .partition(|part| outputs.contains_key(&part.place));
+    let at: HashMap<VolumePath, usize> = (parts.iter().enumerate())
+        .map(|(at, part)| (part.place.clone(), at))
+        .collect();
+    let mut bytes: HashMap<VolumePath, u64> = HashMap::new();
+    for part in made {
+        let tree = &outputs[&part.place];
+        let Some(of) = at.get(tree).and_then(|at| parts.get_mut(*at)) else {
+            continue;
+        };
+        of.size += part.size;
+        of.shared_bytes = of.shared_bytes.saturating_add(part.shared_bytes);
+        let sum = bytes.entry(tree.clone()).or_default();
+        *sum = sum.saturating_add(part.size.bytes);
+    }
+    (parts, bytes)
 }
 
 /// Adds the trash to the state directory, which contains it. Returns what the trash contains.
@@ -82,7 +156,11 @@ fn take_trash(parts: &mut Vec<size::Part>, trash: &VolumePath, state: &VolumePat
     but_for_itself(trash.size, &trash.place)
 }
 
-fn used(part: size::Part, known: &HashMap<VolumePath, Owner>) -> Used {
+fn used(
+    part: size::Part,
+    known: &HashMap<VolumePath, Owner>,
+    made: &HashMap<VolumePath, u64>,
+) -> Used {
     let size::Part {
         place,
         size,
@@ -92,6 +170,7 @@ fn used(part: size::Part, known: &HashMap<VolumePath, Owner>) -> Used {
     Used {
         what,
         name,
+        output_bytes: made.get(&place).copied().unwrap_or(0),
         path: place.path(),
         bytes: size.bytes,
         inodes: size.inodes,

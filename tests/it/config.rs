@@ -3,10 +3,13 @@
 
 use std::path::Path;
 use std::time::Duration;
-use treewarden::config::policy::{Age, GcStrategy, InUse, Policy, UrlFrom, WebhookFormat};
+use treewarden::config::policy::{
+    Age, GcStrategy, HtmlFile, InUse, Policy, UrlFrom, WebhookFormat,
+};
 use treewarden::config::{ConfigError, load, parse};
 use treewarden::ecosystems::kind;
 use treewarden::facts::cache::Size;
+use treewarden::fs::volume_path::VolumePath;
 
 const EXAMPLE: &str = include_str!("../../config/treewarden.yaml");
 const DAY: Duration = Duration::from_hours(24);
@@ -47,12 +50,13 @@ pub(crate) fn example_with_all_keys() -> String {
     EXAMPLE.lines().map(line).collect()
 }
 
-const EXAMPLE_OPTIONS: [&str; 10] = [
+const EXAMPLE_OPTIONS: [&str; 11] = [
     "floor",
     "clones",
     "budget",
     "max_trees",
     "max_bytes",
+    "html_file",
     "pushgateway",
     "textfile",
     "alertmanager",
@@ -216,10 +220,12 @@ fn the_commented_example_shows_every_key() {
         alerts.pushgateway.is_some() && alerts.alertmanager.is_some() && alerts.textfile.is_some()
     );
     assert!(alerts.termination_log.is_some() && alerts.webhook.is_some());
+    let page = VolumePath::new(&policy.volume.root, Path::new("report.html")).unwrap();
+    assert_eq!(policy.report.html_file, Some(HtmlFile::OnVolume(page)));
 
     // The error for an unknown key lists the known ones, so the list is complete.
     let bad = "x: 1\nvolume: {x: 1}\neviction: {x: 1, high: {x: 1}, critical: {x: 1}}\nrun: {x: 1}\ndefaults: {x: 1, worktrees: {x: 1}, gc: {x: 1}}
-repos: [{x: 1}]\ncaches: [{x: 1}]\nalerts: {x: 1, webhook: {x: 1}}";
+repos: [{x: 1}]\ncaches: [{x: 1}]\nreport: {x: 1}\nalerts: {x: 1, webhook: {x: 1}}";
     let told = refused(bad);
     let known: Vec<&str> = told
         .lines()
@@ -669,6 +675,26 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "caches: [{kind: build-output}, {kind: build-output, name: b}]",
         &["3: caches[1].kind: build-output is listed twice"],
+    ),
+    (
+        "report: {html_file: ../report.html}",
+        &["3: report.html_file: `../report.html` is no plain path of a file"],
+    ),
+    (
+        "report: {html_file: /data}",
+        &["3: report.html_file: `/data` is the volume itself"],
+    ),
+    (
+        "report: {html_file: .treewarden/report.html}",
+        &["3: report.html_file: `.treewarden/report.html` lies inside volume.state"],
+    ),
+    (
+        "report: {html_file: caches/report.html}\ncaches: [{kind: npm, path: caches}]",
+        &["3: report.html_file: `caches/report.html` lies inside caches[0].path"],
+    ),
+    (
+        "report: {html_file: /elsewhere/npm/a.html}\ncaches: [{kind: npm, path: /elsewhere/npm, outside: true}]",
+        &["3: report.html_file: `/elsewhere/npm/a.html` lies in the cache"],
     ),
     (
         "alerts: {textfile: prom}",

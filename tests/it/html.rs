@@ -17,8 +17,8 @@ use treewarden::facts::cache::UsedFrom;
 use treewarden::report::look::Look;
 use treewarden::report::usage::{Part, Used};
 use treewarden::report::{
-    Because, Expired, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree, html, text,
-    words,
+    Because, Class, Expired, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree,
+    html, text, words,
 };
 
 const GIB: u64 = 1 << 30;
@@ -36,6 +36,7 @@ fn used(what: Part, name: Option<&str>, path: &str, bytes: u64, shared_bytes: u6
         bytes,
         inodes: 100,
         shared_bytes,
+        output_bytes: if what == Part::Worktree { bytes / 2 } else { 0 },
     }
 }
 
@@ -92,6 +93,12 @@ fn rich() -> RunReport {
     report
         .usage
         .sort_by_key(|used| std::cmp::Reverse(used.bytes));
+    let recent = report.repos.iter_mut().flat_map(|repo| &mut repo.worktrees);
+    let recent = recent.filter(|tree| tree.because.as_str() == "recent");
+    for (tree, number) in recent.zip(0..) {
+        tree.goes_at = Some(report.run.started + TimeDelta::days(1 + 4 * number));
+        tree.class = (number % 2 == 0).then_some(Class::Saved);
+    }
     report.repos[0].rescues.expired = vec![Expired {
         rescue_ref: "refs/treewarden/rescue/old-try/20261001T030112Z".to_owned(),
         commit: "c0ffee".to_owned(),
@@ -274,6 +281,8 @@ fn what_others_wrote_is_never_markup() {
                 .0
                 .into_iter()
                 .map(|(tag, _)| tag)
+                // Where a long name may break depends on it, and means nothing.
+                .filter(|tag| tag != "<wbr>")
                 .collect::<Vec<_>>()
         };
         let odd = skeleton(&hostile)
@@ -391,7 +400,7 @@ fn the_past_nights_are_told_and_what_is_left_out() {
     assert!(!html::render(&rich(), &[], 0).contains("Past nights"));
     let page = html::render(&rich(), &past(45), 2);
     let seen = seen(&page);
-    assert_eq!(page.matches("<g>").count(), 30);
+    assert_eq!(page.matches("class=\"sign ").count(), 30);
     assert!(
         seen.contains("30 nights since 23 Oct 2026 freed "),
         "{seen}"
@@ -401,6 +410,49 @@ fn the_past_nights_are_told_and_what_is_left_out() {
         seen.contains("failed to read the sentinel"),
         "what stood in a refused night's way"
     );
+}
+
+#[test]
+fn what_goes_next_is_told_and_what_can_not_go_stands_first() {
+    let seen = seen(&html::render(&rich(), &[], 0));
+    assert!(
+        seen.contains(
+            "8 trees, 6 GiB, may go by 20 Dec, if nobody works in them. 4 will; 4 are too young to be \
+             looked into, and may stay for longer."
+        ),
+        "{seen}"
+    );
+    for told in [
+        "Sun 22 Nov: 1 tree acme__shop/.worktrees/cart-totals",
+        "Sun 20 Dec: 1 tree, 6 GiB acme__shop/.worktrees/search",
+        "Mon 23 Nov: nothing",
+        "worktree acme__shop/.worktrees/vat: 8 GiB",
+        "build output: 4 GiB",
+    ] {
+        assert!(seen.contains(told), "{told}: {seen}");
+    }
+    let table = seen.split("Why it stays").nth(1).unwrap();
+    let at = |name: &str| {
+        table
+            .find(name)
+            .unwrap_or_else(|| panic!("{name}: {table}"))
+    };
+    let order = [
+        "backfill",
+        "parquet",
+        "release",
+        "cart-totals",
+        "coupons",
+        "schema-v3",
+    ]
+    .map(at);
+    assert!(order.is_sorted(), "{order:?}");
+    // Nothing is known of dates in a report of an older version.
+    let mut old = rich();
+    let trees = old.repos.iter_mut().flat_map(|repo| &mut repo.worktrees);
+    trees.for_each(|tree| tree.goes_at = None);
+    let page = html::render(&old, &[], 0);
+    assert!(!page.contains("The next 30 days") && !page.contains("Goes in"));
 }
 
 /// Returns a run over a large fleet.
@@ -458,12 +510,11 @@ fn a_large_fleet_s_page_is_short_and_says_what_it_leaves_out() {
     let began = Instant::now();
     let page = html::render(&report, &past(30), 0);
     assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
-    assert!(page.len() < 2_000_000, "{}", page.len());
+    assert!(page.len() < 8_000_000, "{}", page.len());
     let seen = seen(&page);
     for told in [
-        "and 500 more; the JSON report has them all",
+        "and 1,000 more; the JSON report has them all",
         "and 9,500 more, 86 TiB; the JSON report has them all",
-        "and 9,500 more; the JSON report has them all",
         "and 49,500 more, 1.1 TiB; the JSON report has them all",
         "content-v2/sha512/49999",
         "worktrees/team-999/issue-9",

@@ -53,6 +53,7 @@ mod manual;
 mod many_nights;
 mod night;
 mod outside;
+mod page;
 mod pressure;
 mod protocol;
 mod prune;

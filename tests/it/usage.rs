@@ -1,6 +1,6 @@
 //! What `treewarden report` says about what fills the volume, and about a later time.
 
-use super::support::{World, git, write};
+use super::support::{World, git, made, write};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -63,6 +63,8 @@ fn every_part_of_the_volume_is_told_once() {
         tree.path.join("node_modules/content"),
     )
     .unwrap();
+    let target = inner.path.join("target");
+    made::cargo(&target, "shop", &[7; 9_000]);
     write(&world.at("backups/old.tar"), vec![7; 300_000]);
     std::os::unix::fs::symlink("/etc", world.at("backups/etc")).unwrap();
     // A registration that points into a cache changes nothing.
@@ -84,6 +86,16 @@ fn every_part_of_the_volume_is_told_once() {
     .unwrap();
 
     let report = world.pass(0, &["report"]);
+    let output = |path: &Path| {
+        let of = report.usage.iter().find(|used| used.path == path);
+        of.map(|used| used.output_bytes)
+    };
+    assert_eq!(output(&inner.path), Some(du(&target, &[]).0));
+    assert_eq!(
+        output(&shop.path),
+        Some(0),
+        "what is in a tree is not the checkout's"
+    );
     let outcome = report
         .repos
         .iter()

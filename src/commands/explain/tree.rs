@@ -123,7 +123,9 @@ pub(super) fn directory(
     let found = inspected
         .found
         .map_err(|why| ExplainError::Unread(format!("{}: {why}", repo.name)))?;
-    let rows = rows::worktrees(&found.plan, &found.facts.unregistered, request.now);
+    let rows = rows::worktrees(&found.plan, &found.facts.unregistered, request.now, |_| {
+        None
+    });
     let row = rows
         .into_iter()
         .find(|row| row.path == path)

@@ -594,3 +594,25 @@ fn a_tree_goes_from_the_time_at_which_the_verdict_changes() {
     };
     assert_eq!(days(&locked), None);
 }
+
+/// A tree that stays may go from then on. What is in a young one is not known, so it is as if it
+/// had landed.
+#[test]
+fn a_young_tree_may_go_as_soon_as_any_may() {
+    let from = |tree: &Worktree| may_go_from(tree, &policy(), None, now());
+    let hours = |tree: &Worktree| from(tree).map(|from| (from - now()).num_hours());
+    assert_eq!(hours(&tree(0, State::NotLooked)), Some(24));
+    assert_eq!(hours(&tree(40, State::NotLooked)), Some(0));
+    assert_eq!(hours(&tree(2, looked(|_| ()))), Some(5 * 24));
+    assert_eq!(
+        hours(&tree(40, looked(|_| ()))),
+        None,
+        "it goes, so it doesn't stay"
+    );
+    let locked = Worktree {
+        locked: Some(String::new()),
+        ..tree(0, State::NotLooked)
+    };
+    assert_eq!(hours(&locked), None);
+    assert_eq!(hours(&tree(0, State::Unknown("odd".into()))), None);
+}

@@ -2,16 +2,22 @@
 //! the largest worktrees. What is left out is summed up.
 
 use super::place;
+use super::treemap::{Tile, treemap};
 use crate::report::text::usage::{bytes, called, groups, inside, made_of, made_of_shared};
 use crate::report::usage::{Part, Used};
 use crate::report::{RunReport, words};
 
+/// The most groups that the picture's words name.
+const SAID: usize = 5;
 /// The most bars of each kind.
 const NAMED: usize = 20;
 
 /// The bars.
 pub(super) struct Fills {
     pub(super) total: String,
+    /// The picture, and what it shows, for those who don't see it.
+    pub(super) tiles: Vec<Tile>,
+    pub(super) said: String,
     pub(super) bars: Vec<Fill>,
     pub(super) more: Option<String>,
     pub(super) trees: Vec<Fill>,
@@ -44,6 +50,8 @@ impl Fills {
         let (longest, longest_tree) = (longest(&groups), longest(&trees));
         Some(Self {
             total: words::size(bytes(&inside(report))),
+            tiles: treemap(report),
+            said: said(report, &groups),
             bars: groups
                 .iter()
                 .take(NAMED)
@@ -58,6 +66,16 @@ impl Fills {
             more_trees: more(&trees),
         })
     }
+}
+
+/// Names the largest groups: `cache npm 41 GiB, repo acme/shop 26 GiB`.
+fn said(report: &RunReport, groups: &[Vec<&Used>]) -> String {
+    let told = |parts: &Vec<&Used>| {
+        let (kind, name) = called(report, parts[0]);
+        format!("{kind} {name} {}", words::size(bytes(parts)))
+    };
+    let all: Vec<String> = groups.iter().map(told).collect();
+    words::few(&all, SAID)
 }
 
 /// Returns each tree as a group of its own, biggest first.

@@ -1,7 +1,7 @@
 //! Past runs side by side: the usage before and after, what was freed, how each ended; and the same
 //! as a table. It says how many lines of the journal were skipped.
 
-use super::table::{Cell, Heading, Table};
+use super::table::{Cell, Column, Heading, Table};
 use super::{Badge, tone};
 use crate::report::text::level;
 use crate::report::trends::{Trends, trends};
@@ -229,20 +229,21 @@ fn marks(run: &RunReport, scale: (f64, f64)) -> Vec<Mark> {
 
 fn table(runs: &[RunReport]) -> Option<Table> {
     let columns = [
-        ("When (UTC)", ""),
-        ("Outcome", ""),
-        ("Took", "n"),
-        ("Freed", "n"),
-        ("Level", "n"),
-        ("Trees", "n"),
-        ("Rescued", "n"),
-        ("Units", "n"),
-        ("What stood in the way", "why"),
+        Column::words("When (UTC)"),
+        Column::words("Outcome"),
+        Column::numbers("Took"),
+        Column::numbers("Freed"),
+        Column::numbers("Level"),
+        Column::numbers("Trees"),
+        Column::numbers("Rescued"),
+        Column::numbers("Units"),
+        Column::reasons("What stood in the way"),
     ];
     let rows = runs.iter().rev().map(row).collect();
     Table::new(
         Heading {
             id: "nights-table",
+            many: runs.len(),
             title: "Night by night",
             rows_are: "nights",
             said: String::new(),

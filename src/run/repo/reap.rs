@@ -63,8 +63,7 @@ impl RunContext<'_> {
             locks: decided.locks.clone(),
             ..RepoResult::of(row)
         };
-        result.row.worktrees =
-            rows::worktrees(&decided.plan, &decided.facts.unregistered, self.now);
+        result.row.worktrees = self.rows(repo, &decided);
         result.row.over_cap = rows::over_cap(&decided.plan);
         let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
         let trees = first.row.worktrees.iter().filter(planned);

@@ -25,38 +25,75 @@ const TRY: &str = r"
 const check = (so, what) => { if (!so) heard.push('wrong: ' + what); };
 const table = (id) => document.getElementById(id).parentElement.querySelector('table');
 const names = (rows) => rows.map((row) => row.cells[0].textContent);
-const shown = (table) => [...table.tBodies[0].rows].filter((row) => !row.hidden && row.offsetHeight > 0);
-const press = (table, i) => table.tHead.rows[0].cells[i].querySelector('button').click();
+const shown = (table) => [...table.rows].slice(1).filter((row) => row.offsetHeight > 0);
+const column = (table, name) => [...table.tHead.rows[0].cells].findIndex((head) => head.textContent === name);
+const press = (table, name) => table.tHead.rows[0].cells[column(table, name)].querySelector('button').click();
+const unfold = (table) => { const fold = table.parentElement.querySelector('table + .unfold'); if (fold && !fold.hidden) fold.click(); };
+const words = (table, name) => shown(table).map((row) => row.cells[column(table, name)].childNodes[0].textContent.trim());
 check(performance.getEntriesByType('resource').length === 0, 'something was asked for: ' + performance.getEntriesByType('resource').map((e) => e.name));
-check(document.scripts.length === 3, 'scripts: ' + document.scripts.length);
+check(document.scripts.length === 4, 'scripts: ' + document.scripts.length);
 document.querySelectorAll('details').forEach((details) => { details.open = true; });
 check(document.documentElement.scrollWidth <= innerWidth, 'wider than its window: ' + document.documentElement.scrollWidth + ' of ' + innerWidth);
 const ids = [...document.querySelectorAll('[id]')].map((element) => element.id);
 check(new Set(ids).size === ids.length, 'an id twice');
 for (const link of document.querySelectorAll('a[href]')) check(document.querySelector(link.getAttribute('href')), 'a link to nothing');
 for (const cell of document.querySelectorAll('th')) check(cell.scope, 'a head without scope');
+check([...document.querySelectorAll('.contents a')].map((link) => link.hash.slice(1)).join() === [...document.querySelectorAll('main > section')].map((section) => section.getAttribute('aria-labelledby')).join(), 'the contents are those of the page');
+for (const table of document.querySelectorAll('table')) check(shown(table).length <= 50, 'more than 50 rows: ' + shown(table).length);
 const kept = table('kept');
 if (!document.body.dataset.hostile) {
-  const rows = shown(kept), sizes = () => shown(table('gone')).map((row) => Number(row.cells[5].dataset.v));
-  check(rows.length > 10, 'rows: ' + rows.length);
-  press(table('gone'), 5);
+  const broken = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text; (text = texts.nextNode());) {
+    if (!text.parentElement.checkVisibility() || text.parentElement.closest('svg, script, .away')) continue;
+    for (const { 0: word, index } of text.data.matchAll(/[\p{L}\p{N}]{1,24}/gu)) {
+      const range = new Range();
+      range.setStart(text, index);
+      range.setEnd(text, index + word.length);
+      const lines = new Set([...range.getClientRects()].map((line) => Math.round(line.top)));
+      if (lines.size > 1) broken.push(word);
+    }
+  }
+  check(innerWidth < 1280 || broken.length === 0, 'broken words: ' + broken);
+  const all = kept.tBodies[1] ? kept.tBodies[0].rows.length + kept.tBodies[1].rows.length : kept.tBodies[0].rows.length;
+  unfold(kept);
+  check(all > 10 && shown(kept).length === all, 'unfolded: ' + shown(kept).length + ' of ' + all);
+  const gone = table('gone');
+  const sizes = () => shown(gone).map((row) => Number(row.cells[column(gone, 'Freed')].dataset.v));
+  press(gone, 'Freed');
   check(sizes().every((size, i, all) => i === 0 || all[i - 1] >= size), 'the largest first');
-  check(table('gone').tHead.rows[0].cells[5].getAttribute('aria-sort') === 'descending', 'it says how it is sorted');
-  press(table('gone'), 5);
+  check(gone.tHead.rows[0].cells[column(gone, 'Freed')].getAttribute('aria-sort') === 'descending', 'it says how it is sorted');
+  press(gone, 'Freed');
   check(sizes().every((size, i, all) => i === 0 || all[i - 1] <= size), 'the smallest first');
-  press(kept, 0);
+  press(kept, 'Tree');
   const found = names(shown(kept));
   check(found.every((name, i) => i === 0 || new Intl.Collator('en', { numeric: true }).compare(found[i - 1], name) <= 0), 'by name');
-  const input = kept.previousElementSibling.querySelector('input');
+  const tools = kept.previousElementSibling, input = tools.querySelector('input'), output = tools.querySelector('output');
   const type = (text) => { input.value = text; input.dispatchEvent(new Event('input')); };
-  const wanted = kept.tBodies[0].rows[3].cells[0].textContent;
+  const wanted = shown(kept)[3].cells[0].textContent;
   type(wanted.toUpperCase());
   check(shown(kept).length >= 1 && names(shown(kept)).every((name) => name.includes(wanted)), 'filtered: ' + names(shown(kept)));
-  check(kept.previousElementSibling.querySelector('output').value === shown(kept).length + ' of ' + rows.length, 'it says how many');
+  check(output.value === shown(kept).length.toLocaleString('en') + ' of ' + all.toLocaleString('en'), 'it says how many: ' + output.value);
   type('no such tree');
   check(shown(kept).length === 0, 'nothing is found');
   type('');
-  check(shown(kept).length === rows.length, 'all are back');
+  check(shown(kept).length === all, 'all are back');
+  const group = [...tools.querySelectorAll('.chips')].find((group) => group.ariaLabel === 'Repo');
+  const chips = [...group.querySelectorAll('button')], name = (chip) => chip.firstChild.data;
+  chips[0].click();
+  check(chips[0].ariaPressed === 'true' && words(kept, 'Repo').every((repo) => repo === name(chips[0])), 'only of ' + name(chips[0]));
+  chips[1].click();
+  check(shown(kept).length > 0 && words(kept, 'Repo').every((repo) => [name(chips[0]), name(chips[1])].includes(repo)), 'either of two');
+  chips[0].click();
+  chips[1].click();
+  check(shown(kept).length === all && output.value === '', 'all are back again');
+  const menu = group.querySelector('select');
+  if (menu) {
+    const [text] = menu.options[1].textContent.split(' (');
+    menu.value = '0';
+    menu.dispatchEvent(new Event('change'));
+    check(shown(kept).length > 0 && words(kept, 'Repo').every((repo) => repo === text), 'one from the menu');
+  }
 }
 parent.postMessage(heard.length ? heard.join(' | ') : 'nothing', '*');
 ";

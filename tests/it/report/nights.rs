@@ -63,6 +63,7 @@ fn night(seconds: i64, before: Level, after: Level, repos: Vec<Repo>) -> RunRepo
         alerts: Vec::new(),
         failures: Vec::new(),
         notes: Vec::new(),
+        left_out: Vec::new(),
     }
 }
 
@@ -116,6 +117,7 @@ fn tree(path: impl Into<PathBuf>, because: &str, reason: &str) -> Worktree {
         reasons: vec![reason.to_owned()],
         because: because.to_owned().into(),
         idle_seconds: Some(3 * 60 * 60),
+        goes_at: None,
         bytes: None,
         outcome: TreeOutcome::Kept,
         rescue_ref: None,

@@ -151,7 +151,7 @@ impl World {
         self.repos.lock().unwrap().remove(name);
     }
 
-    /// Adds to a section of the config: `volume`, `eviction`, `run`, `defaults`, `alerts` (as `key: value`),
+    /// Adds to a section of the config: `volume`, `eviction`, `run`, `defaults`, `report`, `alerts` (as `key: value`),
     /// or `caches` (as `{kind: ..}`).
     pub(crate) fn set(&self, section: &'static str, text: &str) {
         let mut settings = self.settings.lock().unwrap();
@@ -199,6 +199,7 @@ impl World {
              defaults: {{lock_wait: 0s{}}}\n\
              repos:{}\
              caches: [{}]\n\
+             report: {{{}}}\n\
              alerts: {{{}}}\n",
             self.root.display(),
             of("volume"),
@@ -222,6 +223,7 @@ impl World {
                 format!("\n{}", repos.concat())
             },
             of("caches").trim_start_matches(", "),
+            of("report").trim_start_matches(", "),
             of("alerts").trim_start_matches(", "),
         );
         let path = self.beside("treewarden.yaml");
