@@ -106,10 +106,16 @@ fn without_units(report: &RunReport) -> RunReport {
         report.eviction.reason.clone(),
         report.eviction.obstacles.clone(),
     );
+    let (held, could_go) = (
+        report.eviction.held.clone(),
+        report.eviction.could_go.clone(),
+    );
     let eviction = Eviction {
         units,
         reason,
         obstacles,
+        held,
+        could_go,
         ..report.eviction
     };
     let RunReport {

@@ -49,6 +49,8 @@ pub struct CachedSurvey {
     store: report::Counts,
     #[serde(default)]
     over_cap: Option<String>,
+    #[serde(default)]
+    rescues: report::Rescues,
     worktrees: Vec<report::Worktree>,
 }
 
@@ -79,6 +81,10 @@ impl CachedSurvey {
         let mut row = report::Repo {
             gc,
             over_cap: self.over_cap,
+            rescues: report::Rescues {
+                expired: Vec::new(),
+                ..self.rescues
+            },
             worktrees: self.worktrees,
             unchanged_since: Some(self.at),
             ..blank
@@ -168,6 +174,7 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Sto
     let report::Repo {
         gc,
         over_cap,
+        rescues,
         worktrees,
         ..
     } = seen.row.clone();
@@ -181,6 +188,7 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Sto
         gc: gc.reason,
         store: gc.before,
         over_cap,
+        rescues,
         worktrees,
     };
     // Whatever is in its place must be removed, or every run surveys this repo.

@@ -47,7 +47,7 @@ fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     let trash = policy.volume.state.join("trash")?;
     known.insert(trash.clone(), (Part::State, None));
     let places: Vec<VolumePath> = known.keys().cloned().collect();
-    let (mut parts, mut problems) = size::parts(&policy.volume.root, &places, stop)?;
+    let (mut parts, shared, mut problems) = size::parts(&policy.volume.root, &places, stop)?;
     let waiting = take_trash(&mut parts, &trash, &policy.volume.state);
     for cache in policy.caches.iter().filter(|it| it.outside.is_some()) {
         let Some(place) = &cache.place else { continue };
@@ -56,9 +56,18 @@ fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
         parts.push(part);
         problems.extend(unread);
     }
+    let shared = Used {
+        what: Part::Shared,
+        name: None,
+        path: policy.volume.root.to_path_buf(),
+        bytes: shared.bytes,
+        inodes: shared.inodes,
+        shared_bytes: 0,
+    };
     let mut used: Vec<_> = parts
         .into_iter()
         .map(|part| used(part, &known))
+        .chain([shared])
         .filter(|used| used.inodes > 0)
         .collect();
     used.sort_by(|a, b| (b.bytes, &a.path).cmp(&(a.bytes, &b.path)));

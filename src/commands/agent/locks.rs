@@ -90,6 +90,7 @@ impl From<lock::Holder> for Holder {
             holder,
             pid,
             purpose,
+            command,
             since,
             ..
         } = holder;
@@ -98,6 +99,7 @@ impl From<lock::Holder> for Holder {
             holder,
             pid,
             purpose,
+            command,
             since,
         }
     }

@@ -1,9 +1,9 @@
-//! What fills the volume: repos, caches and the rest, biggest first, and the largest worktrees.
-//! What is left out is summed up.
+//! What fills the volume: the sums, which add up to all that stands there; then repos, caches and
+//! the rest, biggest first, and the largest worktrees. What is left out is summed up.
 
 use crate::report::page::{BODY, FAINT, Page, Row, Span};
 use crate::report::usage::{Part, Used};
-use crate::report::{RunReport, words};
+use crate::report::{Repo, RunReport, words};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -19,9 +19,12 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
         "What fills it:",
         Span::body(words::size(bytes(&inside(report)))),
     );
-    let groups = groups(report);
+    page.table(2, &sums(report));
+    page.line(2, &[Span::new("The largest of them:", FAINT)]);
+    let mut groups = groups(report);
+    groups.retain(|parts| parts[0].what != Part::Shared);
     page.table(
-        2,
+        4,
         &groups
             .iter()
             .take(NAMED)
@@ -56,6 +59,77 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
     }
 }
 
+/// Returns a row for each kind of thing, which add up to all that stands on the volume.
+fn sums(report: &RunReport) -> Vec<Row> {
+    let inside = inside(report);
+    let of = |kinds: &[Part]| -> Vec<&Used> {
+        let is_one = |used: &&Used| kinds.contains(&used.what);
+        inside.iter().copied().filter(is_one).collect()
+    };
+    let sum = |kind: Part| bytes(&of(&[kind]));
+    let rescues = rescues(report, &of(&[Part::Store]));
+    let stores = sum(Part::Store).saturating_sub(rescues.1);
+    let (state, others) = (sum(Part::State), of(&[Part::Other]));
+    let in_stores = "at most, in the stores: git compresses them";
+    let own = format!(
+        "treewarden's own directory {}, {} {}",
+        words::size(state),
+        words::count(others.len() as u64, "other"),
+        words::size(bytes(&others))
+    );
+    let repos = format!(
+        "stores {}, checkouts {}",
+        words::size(stores),
+        words::size(sum(Part::Checkout))
+    );
+    let (trees, caches) = (of(&[Part::Worktree]), of(&[Part::Cache]));
+    let stores = stores.saturating_add(sum(Part::Checkout));
+    let many = |list: &[&Used]| Some(list.len() as u64);
+    let rows = [
+        ("repos", many(&of(&[Part::Store])), stores, repos.as_str()),
+        ("trees", many(&trees), bytes(&trees), ""),
+        ("caches", many(&caches), bytes(&caches), ""),
+        ("rescues", Some(rescues.0), rescues.1, in_stores),
+        (
+            "shared",
+            None,
+            sum(Part::Shared),
+            "by hard links, each file counted once",
+        ),
+        (
+            "everything else",
+            None,
+            state.saturating_add(bytes(&others)),
+            &own,
+        ),
+    ];
+    rows.into_iter()
+        .map(|(name, many, bytes, said)| {
+            vec![
+                Span::body(name),
+                Span::body(many.map_or(String::new(), words::number)).right(),
+                Span::body(words::size(bytes)).right(),
+                Span::new(said, FAINT).wrap(),
+            ]
+            .into()
+        })
+        .collect()
+}
+
+/// Returns how many rescues stay, and what they take: never more than the store that has them.
+fn rescues(report: &RunReport, stores: &[&Used]) -> (u64, u64) {
+    let taken = |repo: &Repo| {
+        let is_its = |store: &&&Used| store.name.as_ref() == Some(&repo.name);
+        let store = stores.iter().find(is_its).map_or(0, |store| store.bytes);
+        repo.rescues.kept_bytes.min(store)
+    };
+    let all = || report.repos.iter();
+    (
+        all().map(|repo| repo.rescues.kept).sum(),
+        all().map(taken).sum(),
+    )
+}
+
 /// Returns what is on the volume, without the caches outside of it.
 pub(in crate::report) fn inside(report: &RunReport) -> Vec<&Used> {
     let is_inside = |used: &&Used| used.path.starts_with(&report.volume.root);
@@ -69,7 +143,7 @@ pub(in crate::report) fn bytes(parts: &[&Used]) -> u64 {
 fn rest(page: &mut Page, rows: usize, bytes: u64) {
     if rows > NAMED {
         page.line(
-            2,
+            4,
             &[Span::new(
                 format!(
                     "and {} more, {}",
@@ -126,6 +200,7 @@ pub(in crate::report) fn called(report: &RunReport, part: &Used) -> (&'static st
             ),
         ),
         Part::Cache => ("cache", part.name.clone().unwrap_or_default()),
+        Part::Shared => ("shared", "hard links".to_owned()),
         Part::State => ("state", words::below(&report.volume.root, &part.path)),
         Part::Other => ("other", words::below(&report.volume.root, &part.path)),
     }
