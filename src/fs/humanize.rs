@@ -48,7 +48,7 @@ pub fn size(bytes: u64) -> String {
 /// Formats an age in the one unit that a person would choose: `42 seconds`, `3 days`, `5 weeks`.
 pub fn age(seconds: u64) -> String {
     if seconds == 0 {
-        return "no time".to_owned();
+        return "less than a second".to_owned();
     }
     let (unit, name) = UNITS
         .iter()
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn ages_are_said_in_one_unit() {
         let cases = [
-            (0, "no time"),
+            (0, "less than a second"),
             (1, "1 second"),
             (119, "119 seconds"),
             (120, "2 minutes"),

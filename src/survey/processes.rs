@@ -54,8 +54,8 @@ pub struct Processes {
 struct Found {
     /// Who uses which path, relative to the volume's root.
     used: BTreeMap<PathBuf, Use>,
-    /// The number of every visible process, in each of its namespaces.
-    numbers: HashSet<u32>,
+    /// The number of every visible process, in each of its namespaces. Read when it is needed.
+    numbers: OnceLock<HashSet<u32>>,
     /// Whether every process that could be at work on the volume is visible.
     all: bool,
     /// Bytes of the paths in `used`.
@@ -126,7 +126,7 @@ impl Processes {
         let found = self.of(of, stop);
         found
             .sees_all()
-            .then(|| !found.numbers.contains(&pid) && is_unknown(pid))
+            .then(|| !found.numbers.get_or_init(numbers).contains(&pid) && is_unknown(pid))
     }
 
     /// Returns what an `index.lock` may be, by the processes in its tree. `git commit -a` and `git
@@ -161,9 +161,7 @@ impl Found {
             all: shows_all(&root),
             ..Self::default()
         };
-        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
-            found.number(pid);
+        for pid in visible() {
             // Skips treewarden itself, or its callers too. `process` skips its children.
             if !not_counted.contains(&pid) {
                 found.process(pid, &root, own, stop);
@@ -182,33 +180,20 @@ impl Found {
         self.all && self.unread.is_none()
     }
 
-    fn number(&mut self, pid: u32) {
-        self.numbers.insert(pid);
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let inner = status
-            .lines()
-            .find_map(|line| line.strip_prefix("NSpid:"))
-            .unwrap_or_default();
-        self.numbers.extend(
-            inner
-                .split_ascii_whitespace()
-                .filter_map(|number| number.parse::<u32>().ok()),
-        );
-    }
-
     fn process(&mut self, pid: u32, root: &Path, own: u32, stop: &Stop) {
-        if parent(pid) == Some(own) {
-            return;
-        }
         let process = Path::new("/proc").join(pid.to_string());
-        // Known once it is needed: most processes use nothing of the volume.
+        // Known once it is needed: most processes use nothing of the volume. None for a child.
         let mut name = None;
         used_by(&process, |path, how| {
             if stop.reached().is_some() {
                 self.unread = Some("it was time to stop before all processes were looked at");
             }
             if let Some(path) = below(root, path) {
-                let name = name.get_or_insert_with(|| name_of(&process));
+                let name = name
+                    .get_or_insert_with(|| (parent(pid) != Some(own)).then(|| name_of(&process)));
+                let Some(name) = name else {
+                    return false;
+                };
                 self.add(path, || Use {
                     pid,
                     name: name.clone(),
@@ -232,6 +217,31 @@ impl Found {
             self.used.insert(path.to_owned(), used);
         }
     }
+}
+
+/// Returns the numbers of all visible processes.
+fn visible() -> impl Iterator<Item = u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+}
+
+/// Returns the number of every visible process, in each of its namespaces.
+fn numbers() -> HashSet<u32> {
+    let mut numbers = HashSet::new();
+    for pid in visible() {
+        numbers.insert(pid);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let inner = status
+            .lines()
+            .find_map(|line| line.strip_prefix("NSpid:"))
+            .unwrap_or_default();
+        numbers.extend(
+            inner
+                .split_ascii_whitespace()
+                .filter_map(|number| number.parse::<u32>().ok()),
+        );
+    }
+    numbers
 }
 
 /// Returns a path of the kernel's relative to `root`; none if it isn't below it.
@@ -373,7 +383,6 @@ mod tests {
         // It is our child, which doesn't count, so another parent is given here.
         let mut found = Found::default();
         for pid in [sleeps.id(), std::process::id()] {
-            found.number(pid);
             found.process(pid, &root.canonicalize().unwrap(), 0, &Stop::never());
         }
         let processes = Processes {

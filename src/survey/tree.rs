@@ -15,12 +15,14 @@ use crate::git::sha1;
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
+use rustix::process::Uid;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// The deepest directory that is walked: no tool nests so deep. If one is deeper, the tree stays.
 const DEEPEST: usize = 256;
@@ -385,14 +387,16 @@ fn shortened(path: &Path) -> String {
     }
 }
 
+/// The user that this process runs as. It never changes, and asking for each file adds up.
+static ME: LazyLock<Uid> = LazyLock::new(rustix::process::geteuid);
+
 /// Returns why a file can't be read; none if it can. The kernel is asked only if the file's mode
 /// doesn't show it.
 fn unreadable(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Option<io::Error> {
     if let Some(why) = anothers(stat.st_uid) {
         return Some(why);
     }
-    let own = stat.st_uid == rustix::process::geteuid().as_raw();
-    let plain = if own {
+    let plain = if stat.st_uid == ME.as_raw() {
         stat.st_mode & 0o400 != 0
     } else {
         stat.st_mode & 0o044 == 0o044
@@ -420,13 +424,12 @@ fn unread(cause: io::Error, stat: &Stat) -> io::Error {
 /// Returns why this user's file is not read: root may read everybody's files, and a rescue would
 /// hand them to whoever may read the repo. If we aren't root, the kernel decides.
 pub fn anothers(user: u32) -> Option<io::Error> {
-    let me = rustix::process::geteuid();
     let told = || {
         format!(
             "it belongs to user {user}, and root rescues nobody else's files: `chown` it, or run as that user"
         )
     };
-    (me.is_root() && user != me.as_raw())
+    (ME.is_root() && user != ME.as_raw())
         .then(|| io::Error::new(io::ErrorKind::PermissionDenied, told()))
 }
 

@@ -25,32 +25,7 @@ pub(super) fn explain(request: &Request<'_>, id: &str) -> Result<Explanation, Ex
     let (_shadow, git) = rescues::open(repo, stop)
         .map_err(|refusal| RescuesError::Repo(repo.name.clone(), refusal))?;
     let entry = found.entry(&git, now);
-    let wanted = Wanted {
-        repos: vec![repo],
-        explained: Explained::None,
-        measured: false,
-        processes: Processes::but_callers(),
-    };
-    let inspected = inspect::inspect(policy, &wanted, stop, now).map_err(ExplainError::Refused)?;
-    let (mut held, mut all, mut planned) = (inspected.doubts, vec![found.rescue.clone()], false);
-    for one in inspected.repos {
-        held.extend(
-            one.held
-                .map(|why| format!("a run leaves the whole repo alone for now: {why}")),
-        );
-        match one.found {
-            Ok(seen) => {
-                held.extend(seen.facts.busy);
-                planned = seen
-                    .plan
-                    .expire
-                    .iter()
-                    .any(|(due, _)| due.name == found.rescue.name);
-                all = seen.facts.rescues;
-            }
-            Err(why) => held.push(format!("nothing is done in this repo: {why}")),
-        }
-    }
+    let Present { all, goes, held } = present(request, repo, &found.rescue)?;
     let goes_at = expires(&all, &found.rescue, repo, now);
     Ok(Explanation {
         schema: SCHEMA,
@@ -58,7 +33,7 @@ pub(super) fn explain(request: &Request<'_>, id: &str) -> Result<Explanation, Ex
         path: entry.path.clone(),
         kind: Kind::Rescue,
         repo: Some(repo.name.clone()),
-        verdict: if planned {
+        verdict: if goes {
             explain::Fate::Expire
         } else {
             explain::Fate::Keep
@@ -68,19 +43,69 @@ pub(super) fn explain(request: &Request<'_>, id: &str) -> Result<Explanation, Ex
         goes_at,
         held,
         rules: rules(request, repo, (&all, found.fate)),
-        changes: vec![
-            Change::new(format!(
-                "`treewarden rescue restore {id}` brings it back as a worktree"
-            )),
-            Change::new("a longer `rescue_keep`, and a larger `rescue_budget`, keep it longer"),
-            Change::new(
-                "younger rescues of this repo, if with them all are more than `rescue_budget`",
-            ),
-        ],
+        changes: changes(id),
         worktree: None,
         rescue: Some(entry),
         unit: None,
     })
+}
+
+/// What a run would find in the repo now.
+struct Present {
+    /// The repo's rescues.
+    all: Vec<Rescue>,
+    /// Whether it would drop this one.
+    goes: bool,
+    /// Why it would do nothing.
+    held: Vec<String>,
+}
+
+fn present(
+    request: &Request<'_>,
+    repo: &policy::Repo,
+    rescue: &Rescue,
+) -> Result<Present, ExplainError> {
+    let wanted = Wanted {
+        repos: vec![repo],
+        explained: Explained::None,
+        measured: false,
+        processes: Processes::but_callers(),
+    };
+    let inspected = inspect::inspect(request.policy, &wanted, request.stop, request.now)
+        .map_err(ExplainError::Refused)?;
+    let mut present = Present {
+        all: vec![rescue.clone()],
+        goes: false,
+        held: inspected.doubts,
+    };
+    for one in inspected.repos {
+        present.held.extend(
+            one.held
+                .map(|why| format!("a run leaves the whole repo alone for now: {why}")),
+        );
+        match one.found {
+            Ok(seen) => {
+                present.held.extend(seen.facts.busy);
+                let mut due = seen.plan.expire.iter();
+                present.goes = due.any(|(due, _)| due.name == rescue.name);
+                present.all = seen.facts.rescues;
+            }
+            Err(why) => present
+                .held
+                .push(format!("nothing is done in this repo: {why}")),
+        }
+    }
+    Ok(present)
+}
+
+fn changes(id: &str) -> Vec<Change> {
+    vec![
+        Change::new(format!(
+            "`treewarden rescue restore {id}` brings it back as a worktree"
+        )),
+        Change::new("a longer `rescue_keep`, and a larger `rescue_budget`, keep it longer"),
+        Change::new("younger rescues of this repo, if with them all are more than `rescue_budget`"),
+    ]
 }
 
 /// Returns from when a run drops this rescue, if no other is made until then.

@@ -23,7 +23,6 @@ pub(super) fn fixed(says: &str) -> Rule {
 impl Request<'_> {
     /// Returns the rules that decided about a tree.
     pub(super) fn rules(&self, repo: &policy::Repo, verdict: &Verdict) -> Vec<Rule> {
-        let trees = &repo.worktrees;
         match verdict {
             Verdict::Reap(work) => match &work.reason {
                 ReapReason::OverCap(cap) => vec![self.cap(repo, *cap)],
@@ -33,64 +32,70 @@ impl Request<'_> {
             Verdict::Missing => vec![fixed(
                 "a registration is dropped if all runs of three days found its tree missing",
             )],
-            Verdict::Keep(kept) => match &kept.reason {
-                KeepReason::Recent(class, _) | KeepReason::SwitchedOff(class) => {
-                    vec![self.class(repo, *class)]
-                }
-                KeepReason::TooYoung => [Class::Landed, Class::Saved, Class::Fresh, Class::Unsaved]
-                    .map(|class| self.class(repo, class))
-                    .into(),
-                KeepReason::LockedByDeadProcess { .. } => vec![self.of_repo(
-                    repo,
-                    "dead_locks",
+            Verdict::Keep(kept) => self.kept(repo, &kept.reason),
+        }
+    }
+
+    /// Returns the rules that keep a tree for this reason.
+    fn kept(&self, repo: &policy::Repo, reason: &KeepReason) -> Vec<Rule> {
+        let trees = &repo.worktrees;
+        match reason {
+            KeepReason::Recent(class, _) | KeepReason::SwitchedOff(class) => {
+                vec![self.class(repo, *class)]
+            }
+            KeepReason::TooYoung => [Class::Landed, Class::Saved, Class::Fresh, Class::Unsaved]
+                .map(|class| self.class(repo, class))
+                .into(),
+            KeepReason::LockedByDeadProcess { .. } => vec![self.of_repo(
+                repo,
+                "dead_locks",
+                (
+                    age(trees.dead_locks),
+                    "the lock of a dead process keeps its tree for this long",
+                ),
+            )],
+            KeepReason::CannotBeRescued(Obstacle::TooLarge { .. }) => vec![self.of_repo(
+                repo,
+                "rescue_max",
+                (
+                    humanize::size(trees.rescue_max),
+                    "unsaved work of more than this is not rescued, so its tree stays",
+                ),
+            )],
+            KeepReason::Busy(_) => {
+                let setting = self.source.of_repo(self.index(repo), &["busy_probe"]);
+                vec![self.rule(
+                    setting,
+                    // Its arguments may be secret.
                     (
-                        age(trees.dead_locks),
-                        "the lock of a dead process keeps its tree for this long",
+                        repo.busy_probe.first().cloned().unwrap_or_default(),
+                        "nothing is done in a busy repo",
                     ),
-                )],
-                KeepReason::CannotBeRescued(Obstacle::TooLarge { .. }) => vec![self.of_repo(
-                    repo,
-                    "rescue_max",
-                    (
-                        humanize::size(trees.rescue_max),
-                        "unsaved work of more than this is not rescued, so its tree stays",
-                    ),
-                )],
-                KeepReason::Busy(_) => {
-                    let setting = self.source.of_repo(self.index(repo), &["busy_probe"]);
-                    vec![self.rule(
-                        setting,
-                        // Its arguments may be secret.
-                        (
-                            repo.busy_probe.first().cloned().unwrap_or_default(),
-                            "nothing is done in a busy repo",
-                        ),
-                    )]
-                }
-                KeepReason::Locked(_) => {
-                    vec![fixed(
-                        "`git worktree lock` keeps a tree, whatever its reason",
-                    )]
-                }
-                KeepReason::InProgress(_) => {
-                    vec![fixed(
-                        "a tree in which an operation of git is under way stays",
-                    )]
-                }
-                KeepReason::InUse(_) => vec![fixed("a tree in which a process is at work stays")],
-                KeepReason::InTheFuture(_) => vec![fixed(
-                    "a tree stays while its time stamps are ahead of the clock",
-                )],
-                KeepReason::CannotBeRescued(_) => {
-                    vec![fixed("a tree that a rescue can't hold stays")]
-                }
-                KeepReason::Spared(glob) => vec![self.of_repo(
-                    repo,
-                    "keep",
-                    (glob.clone(), "a tree that this glob names stays"),
-                )],
-                KeepReason::NotAskedFor => Vec::new(),
-            },
+                )]
+            }
+            KeepReason::Locked(_) => {
+                vec![fixed(
+                    "`git worktree lock` keeps a tree, whatever its reason",
+                )]
+            }
+            KeepReason::InProgress(_) => {
+                vec![fixed(
+                    "a tree in which an operation of git is under way stays",
+                )]
+            }
+            KeepReason::InUse(_) => vec![fixed("a tree in which a process is at work stays")],
+            KeepReason::InTheFuture(_) => vec![fixed(
+                "a tree stays while its time stamps are ahead of the clock",
+            )],
+            KeepReason::CannotBeRescued(_) => {
+                vec![fixed("a tree that a rescue can't hold stays")]
+            }
+            KeepReason::Spared(glob) => vec![self.of_repo(
+                repo,
+                "keep",
+                (glob.clone(), "a tree that this glob names stays"),
+            )],
+            KeepReason::NotAskedFor => Vec::new(),
         }
     }
 

@@ -58,12 +58,7 @@ pub(super) fn registered(
             ..blank
         },
         Ok(found) => {
-            let by_admin = |(tree, _): &&(Worktree, Verdict)| tree.admin == admin;
-            let (tree, verdict) = found.plan.trees.iter().find(by_admin).ok_or_else(|| {
-                ExplainError::Unread(format!(
-                    "`{admin}` went away while it was surveyed; try again"
-                ))
-            })?;
+            let (tree, verdict) = planned(found, &admin)?;
             if let Some((cache, unit)) = build_output(request.policy, tree, &asked) {
                 return unit::explain(request, cache, &UnitName::Name(unit));
             }
@@ -88,6 +83,19 @@ pub(super) fn registered(
             .map(|doubt| format!("nothing goes for now: {doubt}")),
     );
     Ok(explained)
+}
+
+/// Returns the tree and what the plan says of it.
+fn planned<'a>(
+    found: &'a Found,
+    admin: &VolumePath,
+) -> Result<&'a (Worktree, Verdict), ExplainError> {
+    let mut trees = found.plan.trees.iter();
+    trees.find(|(tree, _)| tree.admin == *admin).ok_or_else(|| {
+        ExplainError::Unread(format!(
+            "`{admin}` went away while it was surveyed; try again"
+        ))
+    })
 }
 
 /// Returns the cache and the unit that the given path is, if it is build output of the tree.

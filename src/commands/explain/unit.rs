@@ -36,23 +36,7 @@ pub(super) fn explain(
     let goes = rows
         .iter()
         .any(|row| row.cache == cache.name && row.unit == unit.name);
-    let triggered = seen.eviction.triggered;
-    let reasons = match (&seen.held, goes, triggered) {
-        (_, true, _) => {
-            vec!["it is among those that were used least recently, and room is wanted".to_owned()]
-        }
-        (Some(why), ..) => vec![why.clone()],
-        (None, _, true) => std::iter::once(
-            "its turn doesn't come: enough goes before it, or its cache holds it".to_owned(),
-        )
-        .chain(obstacles(&seen, cache))
-        .collect(),
-        (None, _, false) if cache.reserve != Size::default() => vec![format!(
-            "no room is wanted, and its cache has a reserve of {}",
-            amount(cache.reserve)
-        )],
-        (None, _, false) => vec!["nothing holds it, but no room is wanted".to_owned()],
-    };
+    let reasons = reasons(&seen, cache, goes);
     Ok(Explanation {
         schema: SCHEMA,
         at: request.now,
@@ -70,6 +54,25 @@ pub(super) fn explain(
         rescue: None,
         unit: Some(facts(unit, seen)),
     })
+}
+
+fn reasons(seen: &SeenUnit, cache: &policy::Cache, goes: bool) -> Vec<String> {
+    match (&seen.held, goes, seen.eviction.triggered) {
+        (_, true, _) => {
+            vec!["it is among those that were used least recently, and room is wanted".to_owned()]
+        }
+        (Some(why), ..) => vec![why.clone()],
+        (None, _, true) => std::iter::once(
+            "its turn doesn't come: enough goes before it, or its cache holds it".to_owned(),
+        )
+        .chain(obstacles(seen, cache))
+        .collect(),
+        (None, _, false) if cache.reserve != Size::default() => vec![format!(
+            "no room is wanted, and its cache has a reserve of {}",
+            amount(cache.reserve)
+        )],
+        (None, _, false) => vec!["nothing holds it, but no room is wanted".to_owned()],
+    }
 }
 
 /// Returns what stood in the way of the eviction in this cache.
@@ -101,84 +104,103 @@ fn facts(unit: Seen, seen: SeenUnit) -> Unit {
 
 /// Returns the rules, the decisive one first.
 fn rules(request: &Request<'_>, cache: &policy::Cache, seen: &SeenUnit) -> Vec<Rule> {
-    let Request { policy, source, .. } = request;
-    let mut caches = policy.caches.iter();
+    let mut caches = request.policy.caches.iter();
     let index = caches
         .position(|one| one.name == cache.name)
         .unwrap_or_default();
-    let high = policy.eviction.high;
-    let (bytes, inodes) = (
-        humanize::percent(high.bytes),
-        humanize::percent(high.inodes),
-    );
-    let mut rules = vec![
-        request.rule(
-            source.of(&["eviction", "high", "bytes"]),
-            (
-                bytes,
+    let of = OfCache {
+        request,
+        cache,
+        index,
+    };
+    let mut holding = [of.min_age(), of.in_use()];
+    let held = seen.held.as_deref();
+    if held.is_some_and(|why| why.starts_with("in use")) {
+        holding.reverse();
+    }
+    let (marks, mut rules) = (of.marks(), Vec::from_iter(of.budget()));
+    if held.is_some() {
+        rules.extend(holding.into_iter().chain(marks));
+    } else {
+        rules.extend(marks.into_iter().chain(holding));
+    }
+    rules.extend(of.budget_of_all());
+    rules.extend(of.reserve());
+    rules
+}
+
+/// The rules for one of the config's caches.
+struct OfCache<'a> {
+    request: &'a Request<'a>,
+    cache: &'a policy::Cache,
+    /// Its position among them.
+    index: usize,
+}
+
+impl OfCache<'_> {
+    fn marks(&self) -> [Rule; 2] {
+        let high = self.request.policy.eviction.high;
+        let mark = |key, value, says| {
+            let setting = self.request.source.of(&["eviction", "high", key]);
+            self.request.rule(setting, (humanize::percent(value), says))
+        };
+        [
+            mark(
+                "bytes",
+                high.bytes,
                 "units are evicted when more of the volume's bytes are used",
             ),
-        ),
-        request.rule(
-            source.of(&["eviction", "high", "inodes"]),
-            (inodes, "or more of its inodes"),
-        ),
-    ];
-    let own = source.of_cache(index, "min_age");
-    let setting = if own.line.is_some() && cache.min_age > policy.eviction.min_age {
-        own
-    } else {
-        source.of(&["eviction", "min_age"])
-    };
-    let min_age = request.rule(
-        setting,
-        (
-            units::typed(cache.min_age),
-            "nothing used within this time is evicted",
-        ),
-    );
-    let in_use = match policy.eviction.in_use {
-        InUse::Keep => ("keep", "what a live tree's lock file names is not evicted"),
-        InUse::Last => ("last", "what a live tree's lock file names is evicted last"),
-    };
-    let in_use = request.rule(
-        source.of(&["eviction", "in_use"]),
-        (in_use.0.to_owned(), in_use.1),
-    );
-    let is_named = seen
-        .held
-        .as_ref()
-        .is_some_and(|why| why.starts_with("in use"));
-    let decisive = usize::from(seen.held.is_none()).saturating_mul(rules.len());
-    rules.splice(
-        decisive..decisive,
-        if is_named {
-            [in_use, min_age]
-        } else {
-            [min_age, in_use]
-        },
-    );
-    if let Some(budget) = policy.eviction.budget {
-        let says = "units are evicted when more than this stands below the root";
-        let setting = source.of(&["eviction", "budget"]);
-        rules.push(request.rule(setting, (humanize::size(budget), says)));
+            mark("inodes", high.inodes, "or more of its inodes"),
+        ]
     }
-    if let Some(budget) = cache.budget {
+
+    fn min_age(&self) -> Rule {
+        let Request { policy, source, .. } = self.request;
+        let own = source.of_cache(self.index, "min_age");
+        let setting = if own.line.is_some() && self.cache.min_age > policy.eviction.min_age {
+            own
+        } else {
+            source.of(&["eviction", "min_age"])
+        };
+        let says = "nothing used within this time is evicted";
+        let value = units::typed(self.cache.min_age);
+        self.request.rule(setting, (value, says))
+    }
+
+    fn in_use(&self) -> Rule {
+        let Request { policy, source, .. } = self.request;
+        let (value, says) = match policy.eviction.in_use {
+            InUse::Keep => ("keep", "what a live tree's lock file names is not evicted"),
+            InUse::Last => ("last", "what a live tree's lock file names is evicted last"),
+        };
+        let setting = source.of(&["eviction", "in_use"]);
+        self.request.rule(setting, (value.to_owned(), says))
+    }
+
+    fn budget(&self) -> Option<Rule> {
         let says =
             "the cache may hold this much; the oldest above it go, however empty the volume is";
-        rules.insert(
-            0,
-            request.rule(source.of_cache(index, "budget"), (amount(budget), says)),
-        );
+        let setting = self.request.source.of_cache(self.index, "budget");
+        let budget = self.cache.budget?;
+        Some(self.request.rule(setting, (amount(budget), says)))
     }
-    if cache.reserve != Size::default() {
-        let says = "this much of the cache stays";
-        rules.push(request.rule(
-            source.of_cache(index, "reserve"),
-            (amount(cache.reserve), says),
-        ));
+
+    fn budget_of_all(&self) -> Option<Rule> {
+        let Request { policy, source, .. } = self.request;
+        let says = "units are evicted when more than this stands below the root";
+        let setting = source.of(&["eviction", "budget"]);
+        let budget = policy.eviction.budget?;
+        Some(self.request.rule(setting, (humanize::size(budget), says)))
     }
-    rules
+
+    fn reserve(&self) -> Option<Rule> {
+        let reserve = self.cache.reserve;
+        let setting = self.request.source.of_cache(self.index, "reserve");
+        (reserve != Size::default()).then(|| {
+            let says = "this much of the cache stays";
+            self.request.rule(setting, (amount(reserve), says))
+        })
+    }
 }
 
 fn amount(size: Size) -> String {
