@@ -277,12 +277,10 @@ fn look(place: &VolumePath) -> Result<Seen, LockError> {
     let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(&failed)?;
     try_flock(&file, FlockOperation::Unlock).map_err(&failed)?;
     let record = read_holder(&file).ok().flatten();
-    // Only who writes a record renews it.
     let written = file
         .metadata()
         .and_then(|data| data.modified())
         .ok()
-        .filter(|_| record.is_some())
         .map(openat::time);
     let left_no_name = || bare::holder(&file).filter(|_| held);
     Ok(Seen {

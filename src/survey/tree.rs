@@ -415,7 +415,7 @@ fn unread(cause: io::Error, stat: &Stat) -> io::Error {
         return cause;
     }
     let (owner, mode) = (stat.st_uid, stat.st_mode & 0o7777);
-    let me = rustix::process::geteuid().as_raw();
+    let me = ME.as_raw();
     let is =
         format!("{cause}: it belongs to uid {owner}, with mode {mode:04o}, and this is uid {me}");
     io::Error::new(cause.kind(), is)

@@ -19,7 +19,7 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
         "What fills it:",
         Span::body(words::size(bytes(&inside(report)))),
     );
-    page.table(2, &sums(report));
+    page.table(2, &sums(report).iter().map(sum_row).collect::<Vec<_>>());
     page.line(2, &[Span::new("The largest of them:", FAINT)]);
     let mut groups = groups(report);
     groups.retain(|parts| parts[0].what != Part::Shared);
@@ -59,61 +59,65 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
     }
 }
 
-/// Returns a row for each kind of thing, which add up to all that stands on the volume.
-fn sums(report: &RunReport) -> Vec<Row> {
+/// One kind of thing on the volume: how many there are, if that says anything, and what they take.
+pub(in crate::report) struct Sum {
+    pub(in crate::report) name: &'static str,
+    pub(in crate::report) many: Option<u64>,
+    pub(in crate::report) bytes: u64,
+    pub(in crate::report) said: String,
+}
+
+/// Returns each kind of thing. They add up to all that stands on the volume.
+pub(in crate::report) fn sums(report: &RunReport) -> Vec<Sum> {
     let inside = inside(report);
-    let of = |kinds: &[Part]| -> Vec<&Used> {
-        let is_one = |used: &&Used| kinds.contains(&used.what);
+    let of = |kind: Part| -> Vec<&Used> {
+        let is_one = |used: &&Used| used.what == kind;
         inside.iter().copied().filter(is_one).collect()
     };
-    let sum = |kind: Part| bytes(&of(&[kind]));
-    let rescues = rescues(report, &of(&[Part::Store]));
-    let stores = sum(Part::Store).saturating_sub(rescues.1);
-    let (state, others) = (sum(Part::State), of(&[Part::Other]));
-    let in_stores = "at most, in the stores: git compresses them";
-    let own = format!(
-        "treewarden's own directory {}, {} {}",
-        words::size(state),
-        words::count(others.len() as u64, "other"),
-        words::size(bytes(&others))
-    );
-    let repos = format!(
+    let [stores, checkouts, trees, caches] =
+        [Part::Store, Part::Checkout, Part::Worktree, Part::Cache].map(of);
+    let [state, others, shared] = [Part::State, Part::Other, Part::Shared].map(of);
+    let (rescues, in_rescues) = rescues(report, &stores);
+    let in_stores = bytes(&stores).saturating_sub(in_rescues);
+    let [state_said, others_said] = [&state, &others].map(|parts| words::size(bytes(parts)));
+    let sum = |name, many, bytes, said: String| Sum {
+        name,
+        many,
+        bytes,
+        said,
+    };
+    let many = |parts: &[&Used]| Some(parts.len() as u64);
+    let in_repos = format!(
         "stores {}, checkouts {}",
-        words::size(stores),
-        words::size(sum(Part::Checkout))
+        words::size(in_stores),
+        words::size(bytes(&checkouts))
     );
-    let (trees, caches) = (of(&[Part::Worktree]), of(&[Part::Cache]));
-    let stores = stores.saturating_add(sum(Part::Checkout));
-    let many = |list: &[&Used]| Some(list.len() as u64);
-    let rows = [
-        ("repos", many(&of(&[Part::Store])), stores, repos.as_str()),
-        ("trees", many(&trees), bytes(&trees), ""),
-        ("caches", many(&caches), bytes(&caches), ""),
-        ("rescues", Some(rescues.0), rescues.1, in_stores),
-        (
-            "shared",
-            None,
-            sum(Part::Shared),
-            "by hard links, each file counted once",
-        ),
-        (
-            "everything else",
-            None,
-            state.saturating_add(bytes(&others)),
-            &own,
-        ),
-    ];
-    rows.into_iter()
-        .map(|(name, many, bytes, said)| {
-            vec![
-                Span::body(name),
-                Span::body(many.map_or(String::new(), words::number)).right(),
-                Span::body(words::size(bytes)).right(),
-                Span::new(said, FAINT).wrap(),
-            ]
-            .into()
-        })
-        .collect()
+    let rest = format!(
+        "treewarden's own directory {state_said}, {} {others_said}",
+        words::count(others.len() as u64, "other")
+    );
+    let repos = in_stores.saturating_add(bytes(&checkouts));
+    let at_most = "at most, in the stores: git compresses them".to_owned();
+    let once = "by hard links, each file counted once".to_owned();
+    let everything_else = bytes(&state).saturating_add(bytes(&others));
+    vec![
+        sum("repos", many(&stores), repos, in_repos),
+        sum("trees", many(&trees), bytes(&trees), String::new()),
+        sum("caches", many(&caches), bytes(&caches), String::new()),
+        sum("rescues", Some(rescues), in_rescues, at_most),
+        sum("shared", None, bytes(&shared), once),
+        sum("everything else", None, everything_else, rest),
+    ]
+}
+
+fn sum_row(sum: &Sum) -> Row {
+    vec![
+        Span::body(sum.name),
+        Span::body(sum.many.map_or(String::new(), words::number)).right(),
+        Span::body(words::size(sum.bytes)).right(),
+        Span::new(&sum.said, FAINT).wrap(),
+    ]
+    .into()
 }
 
 /// Returns how many rescues stay, and what they take: never more than the store that has them.
