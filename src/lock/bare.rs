@@ -28,13 +28,13 @@ pub(super) fn holder(file: &File) -> Option<Holder> {
         .map(|word| OsString::from_vec(word.to_vec()))
         .collect();
     Some(Holder {
-        schema: String::new(),
+        schema: Box::default(),
         holder: host(),
         pid,
         purpose: "flock".to_owned(),
         since: started(pid)?,
-        token: String::new(),
-        command: Some(command(&words)).filter(|command| command != "flock"),
+        token: Box::default(),
+        command: Some(command(&words).into()).filter(|command: &Box<str>| &**command != "flock"),
     })
 }
 

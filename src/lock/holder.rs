@@ -12,7 +12,7 @@ use std::fmt;
 pub struct Holder {
     /// `treewarden.lock/1`; agents may leave it out.
     #[serde(default)]
-    pub schema: String,
+    pub schema: Box<str>,
     /// `pod/host`.
     pub holder: String,
     /// Its process id there; never evidence that it is dead.
@@ -22,10 +22,10 @@ pub struct Holder {
     /// When it took the lock.
     pub since: DateTime<Utc>,
     /// A token that only this holder knows.
-    pub token: String,
+    pub token: Box<str>,
     /// What runs under the lock: the program and its subcommand. Other arguments may be secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
+    pub command: Option<Box<str>>,
 }
 
 /// What a lock is taken for.

@@ -328,18 +328,19 @@ impl Held {
     ) -> Result<Self, LockError> {
         let failed = failed(place);
         let holder = Holder {
-            schema: SCHEMA.to_owned(),
+            schema: SCHEMA.into(),
             holder: host(),
             pid: std::process::id(),
             purpose: purpose.name.to_owned(),
             since: now,
-            token: uuid::Uuid::new_v4().to_string(),
-            command: Some(command(purpose.command)).filter(|command| !command.is_empty()),
+            token: uuid::Uuid::new_v4().to_string().into(),
+            command: Some(command(purpose.command).into())
+                .filter(|command: &Box<str>| !command.is_empty()),
         };
         let held = Self {
             file,
             place: place.clone(),
-            token: holder.token.clone(),
+            token: holder.token.to_string(),
             proven: Mutex::new(Some(Instant::now())),
             shared: false,
         };
@@ -419,7 +420,7 @@ impl Held {
             return lost("the file was replaced");
         }
         match read_holder(&self.file).map_err(&failed)? {
-            Some(holder) if holder.token == self.token => self.prove(PROOF),
+            Some(holder) if *holder.token == *self.token => self.prove(PROOF),
             _ => lost("it names another holder"),
         }
     }

@@ -151,8 +151,8 @@ pub fn over_cap(plan: &Plan) -> Option<String> {
 
 /// Returns the rescues that the plan lets expire, and the sums of the others.
 pub fn rescues(plan: &Plan, all: &[Rescue]) -> Rescues {
-    let expires = |rescue: &&Rescue| plan.expire.iter().any(|(it, _)| it.name == rescue.name);
-    let kept = || all.iter().filter(|rescue| !expires(rescue));
+    let goes = |rescue: &&Rescue| plan.expire.iter().any(|(it, _)| it.name == rescue.name);
+    let kept = || all.iter().filter(|rescue| !goes(rescue));
     let bytes = |rescue: &Rescue| rescue.own.map_or(0, |own| own.bytes);
     let expired = plan.expire.iter().map(|(rescue, because)| Expired {
         rescue_ref: rescue.name.clone(),

@@ -101,7 +101,7 @@ impl From<lock::Holder> for Holder {
             holder,
             pid,
             purpose,
-            command,
+            command: command.map(String::from),
             since,
         }
     }

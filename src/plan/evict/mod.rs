@@ -176,7 +176,7 @@ pub fn order(caches: Vec<Cache>, wanted: Wanted, in_use: InUse, now: DateTime<Ut
         );
         for unit in cache.units {
             match held_back(&unit, in_use, now) {
-                Some(hold) => held.unit(unit, hold),
+                Some(why) => held.unit(unit, why),
                 None => units.push(unit),
             }
         }
