@@ -204,7 +204,9 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
         );
         assert!(
             ran.err.contains("acme/shop: held by ")
-                && ran.err.contains(&format!("(pid {pid}) for `exec` since")),
+                && ran
+                    .err
+                    .contains(&format!("(pid {pid}) for `exec sh` since")),
             "{ran:?}"
         );
     }
