@@ -34,7 +34,9 @@ pub(super) fn holder(file: &File) -> Option<Holder> {
         purpose: "flock".to_owned(),
         since: started(pid)?,
         token: Box::default(),
-        command: Some(command(&words).into()).filter(|command: &Box<str>| &**command != "flock"),
+        command: Some(command(&words))
+            .filter(|command| command != "flock")
+            .map(Into::into),
     })
 }
 

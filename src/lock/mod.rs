@@ -334,8 +334,9 @@ impl Held {
             purpose: purpose.name.to_owned(),
             since: now,
             token: uuid::Uuid::new_v4().to_string().into(),
-            command: Some(command(purpose.command).into())
-                .filter(|command: &Box<str>| !command.is_empty()),
+            command: Some(command(purpose.command))
+                .filter(|command| !command.is_empty())
+                .map(Into::into),
         };
         let held = Self {
             file,
