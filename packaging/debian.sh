@@ -4,6 +4,8 @@
 # All that podman keeps stands in target/image: it must never write elsewhere.
 here=$PWD/target/image
 debian=localhost/debian:trixie
+# The limits are this machine's to give: it may not raise its own.
+export CONTAINERS_CONF=$PWD/packaging/containers.conf
 
 engine() { podman --root "$here/storage" --runroot "$here/run" --runtime runc --cgroup-manager cgroupfs "$@"; }
 

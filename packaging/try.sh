@@ -18,6 +18,5 @@ cp "$(packaging/static.sh)" "$alone"
 chroot "$alone" /treewarden --version
 du -h --apparent-size "$alone/treewarden" "$package" | sed 's/^/    /'
 
-# The limits are this machine's to give.
-engine run --rm --network host --ulimit nproc=1024:1024 --ulimit nofile=1024:16384 --volume "$PWD/$package:/treewarden.deb:ro" \
+engine run --rm --network host --volume "$PWD/$package:/treewarden.deb:ro" \
     --volume "$PWD/packaging/tried.sh:/tried.sh:ro" "$debian" bash /tried.sh

@@ -211,7 +211,25 @@ fn trees(report: &RunReport) -> Vec<Family> {
             )
         })
     });
+    let maintained = report
+        .repos
+        .iter()
+        .filter(|repo| repo.outcome == RepoOutcome::Maintained);
+    let rescues = || maintained.clone().map(|repo| (&repo.name, &repo.rescues));
+    let kept = rescues().map(|(repo, rescues)| (label("repo", repo), number(rescues.kept as u64)));
+    let next = rescues()
+        .filter_map(|(repo, rescues)| Some((label("repo", repo), seconds(rescues.next_expires?))));
     vec![
+        family(
+            "rescues",
+            "Rescues that stood before the last run and stay.",
+            kept,
+        ),
+        family(
+            "rescue_next_expiry_timestamp_seconds",
+            "When the first of the repo's rescues will expire, by its age.",
+            next,
+        ),
         family(
             "worktrees",
             "Worktrees that the last run looked at, by its verdict on them.",

@@ -58,6 +58,8 @@ pub struct Plan {
     pub prune_refused: Option<PruneRefusal>,
     /// Rescues that expire, the oldest first.
     pub expire: Vec<(Rescue, Because)>,
+    /// When each rescue that stays will expire by its age, the soonest first.
+    pub kept_until: Vec<DateTime<Utc>>,
     /// Leftovers of a crashed git to clear.
     pub clear: Vec<VolumePath>,
     /// The repack.
@@ -158,6 +160,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
         unmark: Vec::new(),
         prune_refused,
         expire: Vec::new(),
+        kept_until: Vec::new(),
         clear: Vec::new(),
         gc: limited(Gc::none("somebody is working here"), facts),
     };
@@ -173,6 +176,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
         stands(tree) && tree.missing_since.is_some()
     });
     plan.expire = rescue::expired(&facts.rescues, &policy.worktrees, now);
+    plan.kept_until = rescue::kept(&facts.rescues, &policy.worktrees, now);
     let [unindexed, clear] = stale(facts);
     plan.clear = clear;
     plan.gc = gc(&facts.store, policy.gc, free_bytes, now);

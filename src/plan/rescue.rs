@@ -81,6 +81,19 @@ pub fn expired(
     expired
 }
 
+/// Returns when each rescue that stays will expire by its age, the soonest first.
+pub fn kept(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+    let mut kept: Vec<_> = fates(rescues, policy, now)
+        .into_iter()
+        .filter_map(|fate| match fate {
+            Fate::Until(until) => Some(until),
+            _ => None,
+        })
+        .collect();
+    kept.sort_unstable();
+    kept
+}
+
 fn by_age(rescue: &Rescue, keep: TimeDelta, now: DateTime<Utc>) -> Fate {
     match (rescue.taken, rescue.own) {
         (None, _) => Fate::Odd("its name has no valid time"),
@@ -236,6 +249,12 @@ mod tests {
                 .map(|&(name, because)| (name.to_owned(), because))
                 .collect();
             assert_eq!(gone(&rescues, &policy(keep, budget)), expected, "{what}");
+            let kept = kept(&rescues, &policy(keep, budget), now());
+            assert_eq!(kept.len(), rescues.len() - expected.len(), "{what}");
+            assert!(
+                kept.is_sorted() && kept.iter().all(|until| *until > now()),
+                "{what}"
+            );
         }
     }
 

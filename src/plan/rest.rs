@@ -64,6 +64,7 @@ fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -
         unmark,
         prune_refused,
         expire,
+        kept_until: _,
         clear,
         gc,
     } = plan;

@@ -244,12 +244,15 @@ pub struct Prune {
 pub struct Rescues {
     /// Those that expired, or in a dry run would, the oldest first.
     pub expired: Vec<Expired>,
-    /// How many stay.
+    /// How many stay, without those of this run.
     #[serde(default)]
-    pub kept: u64,
+    pub kept: usize,
     /// Bytes of the files that only these contain, before git compresses them.
     #[serde(default)]
     pub kept_bytes: u64,
+    /// When the first of these will expire by its age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_expires: Option<DateTime<Utc>>,
 }
 
 /// An expired rescue.

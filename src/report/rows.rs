@@ -149,10 +149,10 @@ pub fn over_cap(plan: &Plan) -> Option<String> {
     plan.over_cap.as_ref().map(ToString::to_string)
 }
 
-/// Returns the rescues that the plan lets expire, and the sums of the others.
+/// Returns the rescues that the plan lets expire, and what it keeps of `all`.
 pub fn rescues(plan: &Plan, all: &[Rescue]) -> Rescues {
     let goes = |rescue: &&Rescue| plan.expire.iter().any(|(it, _)| it.name == rescue.name);
-    let kept = || all.iter().filter(|rescue| !goes(rescue));
+    let kept = all.iter().filter(|rescue| !goes(rescue));
     let bytes = |rescue: &Rescue| rescue.own.map_or(0, |own| own.bytes);
     let expired = plan.expire.iter().map(|(rescue, because)| Expired {
         rescue_ref: rescue.name.clone(),
@@ -163,8 +163,9 @@ pub fn rescues(plan: &Plan, all: &[Rescue]) -> Rescues {
     });
     Rescues {
         expired: expired.collect(),
-        kept: kept().count() as u64,
-        kept_bytes: kept().map(bytes).fold(0, u64::saturating_add),
+        kept: plan.kept_until.len(),
+        kept_bytes: kept.map(bytes).fold(0, u64::saturating_add),
+        next_expires: plan.kept_until.first().copied(),
     }
 }
 

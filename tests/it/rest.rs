@@ -55,6 +55,8 @@ fn saved(repo: &Repo<'_>, name: &str) -> Tree {
 fn an_idle_night_starts_no_git_and_walks_no_tree() {
     let world = World::new();
     let shop = world.repo("acme/shop");
+    shop.tree("lost").write("new.ts", "1\n").age(31.0);
+    let taken = world.night().run.started;
     let tree = saved(&shop, "saved");
     let dirty = shop.tree("dirty");
     dirty.write("new.ts", "1\n").age(3.0);
@@ -103,8 +105,12 @@ fn an_idle_night_starts_no_git_and_walks_no_tree() {
         ("acme/shop worktrees/acme__shop/young", "keep recent"),
         ("acme/shop worktrees/acme__shop/stray", "keep empty"),
     ]);
+    let expires = (taken + chrono::TimeDelta::days(30)).timestamp();
     for report in [&first, &second, &third] {
         same("fates", &world.fates(report), &fates);
+        let rescues = &report.repos[0].rescues;
+        let next = rescues.next_expires.map(|next| next.timestamp());
+        assert_eq!((rescues.kept, next), (1, Some(expires)));
     }
     let idle = |report: &RunReport| {
         report.repos[0]

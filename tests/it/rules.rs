@@ -230,6 +230,31 @@ fn the_dashboard_shows_what_there_is_and_all_of_it() {
     assert!(silent.is_empty(), "{silent:?}");
 }
 
+/// Grafana colours series in the order of their names, and `busy` would be the first.
+#[test]
+fn a_busy_repo_is_not_green() {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&text("cronjobs/monitoring/dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let outcomes = panels
+        .iter()
+        .find(|panel| panel["title"] == "Repos, by outcome");
+    let overrides = outcomes.unwrap()["fieldConfig"]["overrides"].as_array();
+    let colours = overrides.unwrap().iter().map(|own| {
+        let colour = &own["properties"][0]["value"]["fixedColor"];
+        format!("{} {}", own["matcher"]["options"], colour).replace('"', "")
+    });
+    assert_eq!(
+        colours.collect::<Vec<_>>(),
+        [
+            "maintained green",
+            "busy yellow",
+            "refused purple",
+            "failed red"
+        ]
+    );
+}
+
 #[test]
 #[ignore = "needs prometheus"]
 fn prometheus_understands_what_the_dashboard_asks() {

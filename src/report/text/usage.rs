@@ -129,7 +129,7 @@ fn rescues(report: &RunReport, stores: &[&Used]) -> (u64, u64) {
     };
     let all = || report.repos.iter();
     (
-        all().map(|repo| repo.rescues.kept).sum(),
+        all().map(|repo| repo.rescues.kept as u64).sum(),
         all().map(taken).sum(),
     )
 }

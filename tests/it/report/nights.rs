@@ -177,6 +177,8 @@ fn rich_repos() -> Vec<Repo> {
         "/data/acme__shop/.worktrees/issue-12".into(),
         "/data/acme__shop/.worktrees/issue-15".into(),
     ];
+    shop.rescues.kept = 3;
+    shop.rescues.next_expires = Some(started() + TimeDelta::days(4));
     let mut site = repo(
         "acme/marketing-site",
         RepoOutcome::Maintained,
