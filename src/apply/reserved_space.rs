@@ -20,8 +20,8 @@ use std::path::Path;
 /// 64 files of 64 KiB: 4 MiB and 64 inodes, enough for a run's locks, trash entries and journal.
 const FILES: usize = 64;
 const BYTES: usize = 64 << 10;
-/// Below this many free bytes or inodes the reserved space is deleted. It is written again only at
-/// ten times as many.
+/// Below this many free bytes or inodes the reserved space is deleted, and from so many on it is
+/// written again: it takes half of them.
 const SCARCE_BYTES: u64 = 8 << 20;
 const SCARCE_INODES: u64 = 256;
 
@@ -30,7 +30,7 @@ const SCARCE_INODES: u64 = 256;
 /// # Errors
 /// It exists and can't be deleted.
 pub fn drop_when_scarce(state: &VolumePath, usage: &Usage, stop: &Stop) -> io::Result<()> {
-    if room(usage, 1) {
+    if !is_scarce(usage) {
         return Ok(());
     }
     let trash = Trash::of(state)?;
@@ -43,7 +43,7 @@ pub fn drop_when_scarce(state: &VolumePath, usage: &Usage, stop: &Stop) -> io::R
 /// # Errors
 /// It can't be written; what was written stays and is of use.
 pub fn take_on(state: &VolumePath, usage: &Usage) -> io::Result<()> {
-    if !room(usage, 10) {
+    if is_scarce(usage) {
         return Ok(());
     }
     let directory = directory(state)?;
@@ -70,8 +70,13 @@ fn directory(state: &VolumePath) -> io::Result<VolumePath> {
     state.join(Path::new("ballast")).map_err(io::Error::from)
 }
 
-fn room(usage: &Usage, times: u64) -> bool {
+/// Returns whether the volume is so full that a run must give up the reserved space first.
+pub fn is_scarce(usage: &Usage) -> bool {
     let inodes = usage.total_inodes.saturating_sub(usage.used_inodes);
-    usage.free_bytes >= SCARCE_BYTES.saturating_mul(times)
-        && (usage.total_inodes == 0 || inodes >= SCARCE_INODES.saturating_mul(times))
+    usage.free_bytes < SCARCE_BYTES || (usage.total_inodes > 0 && inodes < SCARCE_INODES)
+}
+
+/// Returns whether there is any reserved space to give up.
+pub fn is_there(state: &VolumePath) -> bool {
+    directory(state).is_ok_and(|place| openat::dir(&place).is_ok())
 }

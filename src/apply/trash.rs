@@ -55,7 +55,7 @@ pub enum TrashError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The file system refused.
-    #[error("failed to move `{path}` to the trash: {cause}; it was not moved{}", rename::remedy(.cause))]
+    #[error("failed to move `{path}` to the trash: {cause}; it was not moved{}", rename::remedy(.path, .cause))]
     Move {
         /// What should have been moved.
         path: VolumePath,

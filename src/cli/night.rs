@@ -9,6 +9,7 @@ use crate::commands::repos;
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
 use crate::notify;
+use crate::notify::ping::{self, Started};
 use crate::report::RunReport;
 use crate::run::{self, HungRun, Options};
 use std::time::Duration;
@@ -53,8 +54,12 @@ pub(super) fn night(
         html_file::write(policy, &hung.report);
         notify::tell(policy, &hung.report, &stop);
     };
+    let is_part = options.asked().is_some();
+    let signs = !options.dry_run && ping::is_wanted(options.shard, is_part);
+    let started = Started::tell(policy, signs, &stop);
     let mut report = run::run_watched(policy, &options, &stop, &bar, give_up);
     bar.finish_and_clear();
+    started.arrived();
     tell(policy, pass, &mut report, &stop)?;
     if let Some(path) = pass.output.as_deref().filter(|path| !is_stream(path)) {
         conclude(&report, path, logs);

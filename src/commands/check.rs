@@ -1,7 +1,9 @@
 //! `treewarden check`: whether a run is possible here, line by line, with the remedy if not. It
 //! changes nothing, and continues after a problem.
 
+use crate::apply::reserved_space;
 use crate::config::policy::{self, HtmlFile, Policy};
+use crate::fs::denied::{self, Wanted};
 use crate::fs::mount;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -61,7 +63,7 @@ fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Check {
     let what = format!("repo {}", repo.name);
     let shadow = match sound(repo, stop) {
         Ok(shadow) => shadow,
-        Err(refusal) => return Check::bad(what, refusal),
+        Err(refusal) => return Check::bad(what, refusal.told(&policy.volume.root)),
     };
     match lock::peek(&policy.volume.locks(), &repo.name) {
         Ok(Ok(())) if lands_nowhere(&shadow, stop) => {
@@ -183,14 +185,25 @@ fn git(stop: &Stop) -> Check {
 
 fn space(policy: &Policy) -> Check {
     match survey::volume::usage(&policy.volume.root) {
-        Ok(usage) => Check::ok(
-            "space",
-            format!(
+        Ok(usage) => {
+            let inodes = usage.total_inodes.saturating_sub(usage.used_inodes);
+            let found = format!(
                 "{} free of {}",
                 words::size(usage.free_bytes),
                 words::size(usage.total_bytes)
-            ),
-        ),
+            );
+            if !reserved_space::is_scarce(&usage) {
+                return Check::ok("space", found);
+            }
+            let remedy = if reserved_space::is_there(&policy.volume.state) {
+                "`treewarden run` gives up its reserved space and makes room"
+            } else {
+                "its reserved space is gone, too: delete something there by hand (`treewarden report` says what fills it), then `treewarden run`"
+            };
+            let inodes = words::count(inodes, "inode");
+            let wrong = format!("{found}, {inodes} left: the volume is full; {remedy}");
+            Check::bad("space", wrong)
+        }
         Err(error) => Check::bad(
             "space",
             format!(
@@ -237,14 +250,15 @@ fn mount(policy: &Policy) -> Vec<Check> {
 fn writable(state: &VolumePath) -> Check {
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
     let asked = openat::open(state, OFlags::PATH | OFlags::DIRECTORY)
-        .and_then(|directory| rustix::fs::accessat(directory, ".", wanted, AtFlags::empty()))
-        .map_err(openat::cause);
+        .and_then(|directory| rustix::fs::accessat(directory, ".", wanted, AtFlags::empty()));
     match asked {
         Ok(()) => Check::ok("state directory", state.to_string()),
-        Err(error) => Check::bad(
+        Err(errno) => Check::bad(
             "state directory",
             format!(
-                "failed to write to `{state}`: {error}; run as the agents' user, or mount the volume writable"
+                "failed to write to `{state}`: {}{}; run as the agents' user, or mount the volume writable",
+                openat::cause(errno),
+                denied::told(&state.path(), Wanted::Read, &errno.into())
             ),
         ),
     }

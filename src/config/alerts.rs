@@ -30,6 +30,10 @@ pub(super) fn alerts(typed: &raw::Alerts, at: &KeyPath, notes: &mut Notes) -> Al
             .webhook
             .as_ref()
             .map(|webhook| self::webhook(webhook, &at.key("webhook"), notes)),
+        ping: typed.ping.as_ref().map(|ping| {
+            let from = [ping.url_env.as_deref(), ping.url_file.as_deref()];
+            url_from(from, &at.key("ping"), notes)
+        }),
         termination_log: file(
             typed.termination_log.as_deref(),
             &at.key("termination_log"),
@@ -83,7 +87,11 @@ fn file(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf>
 }
 
 fn webhook(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> Webhook {
-    let url = url_from(typed, at, notes);
+    let url = url_from(
+        [typed.url_env.as_deref(), typed.url_file.as_deref()],
+        at,
+        notes,
+    );
     let format = format(typed.format.as_deref(), &at.key("format"), notes);
     let when = typed
         .when
@@ -96,9 +104,10 @@ fn webhook(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> Webhook {
     }
 }
 
-fn url_from(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> UrlFrom {
-    if let Some(path) = file(typed.url_file.as_deref(), &at.key("url_file"), notes) {
-        if typed.url_env.is_some() {
+/// Resolves `url_env` and `url_file`, of which there must be one.
+fn url_from([url_env, url_file]: [Option<&str>; 2], at: &KeyPath, notes: &mut Notes) -> UrlFrom {
+    if let Some(path) = file(url_file, &at.key("url_file"), notes) {
+        if url_env.is_some() {
             notes.add(
                 &at.key("url_file"),
                 "can't be combined with url_env; keep one of the two",
@@ -106,11 +115,11 @@ fn url_from(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> UrlFrom {
         }
         return UrlFrom::File(path);
     }
-    let url_env = typed.url_env.clone().unwrap_or_default();
-    if typed.url_env.is_none() {
+    let name = url_env.unwrap_or_default().to_owned();
+    if url_env.is_none() {
         let remedy = "write the name of the environment variable that holds the address, or its file as url_file";
         notes.add(&at.key("url_env"), format!("is missing; {remedy}"));
-    } else if !is_variable(&url_env) {
+    } else if !is_variable(&name) {
         let remedy = "write the name of the variable that holds the address, for instance TREEWARDEN_WEBHOOK_URL";
         notes.add(
             &at.key("url_env"),
@@ -119,7 +128,7 @@ fn url_from(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> UrlFrom {
             ),
         );
     }
-    UrlFrom::Env(url_env)
+    UrlFrom::Env(name)
 }
 
 fn format(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> WebhookFormat {

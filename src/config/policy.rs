@@ -89,8 +89,6 @@ pub const WEBHOOK_WHEN: [(&str, Event); 4] = [
     ("evicted", Event::Evicted),
     ("refused", Event::Refused),
 ];
-/// `alerts.runbook`: its path in this repository.
-pub const RUNBOOK: &str = "cronjobs/README.md";
 
 /// Everything a run needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -338,7 +336,7 @@ pub enum HtmlFile {
 pub struct Alerts {
     /// The volume's name in metrics and alerts; if none, its root.
     pub volume: Option<String>,
-    /// The runbook's address; if none, [`RUNBOOK`].
+    /// The runbook's address; if none, alerts link to none.
     pub runbook: Option<String>,
     /// Base URL.
     pub pushgateway: Option<String>,
@@ -348,6 +346,8 @@ pub struct Alerts {
     pub alertmanager: Option<String>,
     /// A webhook.
     pub webhook: Option<Webhook>,
+    /// The source of the URL that expects a sign of each run: a secret.
+    pub ping: Option<UrlFrom>,
     /// Kubernetes' termination log.
     pub termination_log: Option<PathBuf>,
 }

@@ -282,6 +282,8 @@ pub(super) struct Alerts {
     pub(super) alertmanager: Option<String>,
     /// A message to a chat or to any listener.
     pub(super) webhook: Option<Mapping<Webhook>>,
+    /// A dead man's switch: an address that expects a sign of each run, as healthchecks.io does.
+    pub(super) ping: Option<Mapping<Ping>>,
     /// A line for `kubectl describe pod`, into a file that is there already.
     pub(super) termination_log: Option<String>,
 }
@@ -299,6 +301,16 @@ pub(super) struct Webhook {
     /// The events that send a message. Default: all
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) when: Option<List>,
+}
+
+/// `alerts.ping`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ping {
+    /// The environment variable that holds the address.
+    pub(super) url_env: Option<String>,
+    /// The file that holds the address.
+    pub(super) url_file: Option<String>,
 }
 
 /// A mapping, or nothing: a section whose keys are all commented out. Serde's own structs would

@@ -129,7 +129,7 @@ pub enum UsedFrom {
 }
 
 /// The size of something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Size {
     /// Bytes of the blocks that a deletion frees: a file counts at its last link.
     pub bytes: u64,

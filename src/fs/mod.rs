@@ -14,6 +14,7 @@ pub mod assigned;
 pub mod atomic;
 pub mod budget;
 pub mod clock;
+pub mod denied;
 pub mod humanize;
 pub mod mount;
 pub mod openat;

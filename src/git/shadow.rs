@@ -7,6 +7,7 @@
 //! without `hooks/` and `info/`. A repo that isn't well-formed gets no shadow.
 
 use crate::fs::budget::Budget;
+use crate::fs::denied::{self, Wanted};
 use crate::fs::openat::{self, found};
 use crate::fs::scratch::Scratch;
 use crate::fs::stop::Stop;
@@ -15,6 +16,7 @@ use crate::git::confine::Reach;
 use crate::git::{Git, GitError};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -102,6 +104,19 @@ pub enum Refusal {
     /// Git could not read it.
     #[error(transparent)]
     Git(#[from] GitError),
+}
+
+impl Refusal {
+    /// Returns it for people. Paths in it are below `root`.
+    pub fn told(&self, root: &Path) -> String {
+        match self {
+            Self::Unreadable { path, cause } => {
+                let denied = denied::told(&root.join(path), Wanted::Read, cause);
+                format!("{self}{denied}")
+            }
+            _ => self.to_string(),
+        }
+    }
 }
 
 /// Returns whether a store without a shadow has only whole loose objects: libgit2 may read it.

@@ -6,7 +6,7 @@
 //! more (`docs/design/nfs.md#locks`). A lock granted after that is released again, and a lock that
 //! excludes only this machine's processes is not taken.
 
-use super::{Holder, LockError, read_holder};
+use super::{Holder, LockError, holder};
 use crate::fs::atomic;
 use crate::fs::mount;
 use crate::fs::volume_path::VolumePath;
@@ -85,7 +85,7 @@ pub(super) fn share_within(place: &VolumePath) -> Result<File, LockError> {
         if try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed(place))? {
             return Ok(file);
         }
-        Err(LockError::Busy(read_holder(&file).ok().flatten()))
+        Err(LockError::Busy(holder(&file)))
     })
 }
 
@@ -116,7 +116,7 @@ fn ask(
     reaches_others(place)?;
     let file = open(place, true).map_err(&failed)?;
     if !hold(&file).map_err(&failed)? {
-        let _nobody_waits = tell.send(Ok(Answer::Busy(read_holder(&file).ok().flatten())));
+        let _nobody_waits = tell.send(Ok(Answer::Busy(holder(&file))));
         if !queue {
             return Ok(());
         }
@@ -170,9 +170,12 @@ pub(super) fn open(place: &VolumePath, create: bool) -> io::Result<File> {
 
 /// Returns the conversion of an I/O error on the lock file.
 pub(super) fn failed(place: &VolumePath) -> impl Fn(io::Error) -> LockError {
-    |cause| LockError::Io {
-        path: place.path(),
-        cause,
+    |cause| match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LockError::Full(place.path()),
+        _ => LockError::Io {
+            path: place.path(),
+            cause,
+        },
     }
 }
 

@@ -12,6 +12,7 @@
 
 use crate::fs::atomic;
 use crate::fs::clock;
+use crate::fs::denied::{self, Wanted};
 use crate::fs::mount::MountTrouble;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
@@ -19,19 +20,21 @@ use ask::{ANSWER, failed, hold_within, look_within, try_flock};
 use chrono::{DateTime, Utc};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::{Errno, FdFlags, retry_on_intr};
-use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 mod ask;
+mod bare;
+mod holder;
 mod volume;
 
+use holder::command;
+pub use holder::{Holder, Purpose};
 pub use volume::{LockedJournal, LockedVolume, shard, shards};
 
 /// The schema of treewarden's text in a lock file.
@@ -47,25 +50,6 @@ const GIVEN_UP: &str =
 /// How often at most a lock is proven to the server: a lease lasts 90 s, and a run has a hundred
 /// thousand steps.
 const PROOF: Duration = Duration::from_secs(1);
-
-/// The record that a holder writes about itself. It is only information: a record of any schema is
-/// reported as far as it can be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// `treewarden.lock/1`; agents may leave it out.
-    #[serde(default)]
-    pub schema: String,
-    /// `pod/host`.
-    pub holder: String,
-    /// Its process id there; never evidence that it is dead.
-    pub pid: u32,
-    /// `run`, `exec`, ...
-    pub purpose: String,
-    /// When it took the lock.
-    pub since: DateTime<Utc>,
-    /// A token that only this holder knows.
-    pub token: String,
-}
 
 /// Why a lock was not taken, or is lost.
 #[derive(Debug, thiserror::Error)]
@@ -96,8 +80,14 @@ pub enum LockError {
         /// Why it would not.
         why: MountTrouble,
     },
+    /// There is no room for the record.
+    #[error(
+        "failed to lock `{}`: the volume is full, and its reserved space is gone; delete something there by hand (`treewarden report` says what fills it), then run again",
+        .0.display()
+    )]
+    Full(PathBuf),
     /// The file system refused.
-    #[error("failed to lock `{}`: {cause}; check that the volume is mounted with locks and writable", path.display())]
+    #[error("failed to lock `{}`: {cause}{}", path.display(), remedy(path, cause))]
     Io {
         /// The lock file.
         path: PathBuf,
@@ -106,30 +96,20 @@ pub enum LockError {
     },
 }
 
+/// Returns what helps if the file system refused a lock.
+fn remedy(path: &Path, cause: &io::Error) -> String {
+    let denied = denied::told(path, Wanted::Replace, cause);
+    if denied.is_empty() {
+        "; check that the volume is mounted with locks and writable".to_owned()
+    } else {
+        denied
+    }
+}
+
 impl LockError {
     /// Returns whether a later try may succeed: the lock is held, or the server doesn't answer.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Busy(_) | Self::Silent(..))
-    }
-}
-
-impl Holder {
-    /// Parses a lock file's text. None if the record is torn, or of an unknown shape.
-    pub fn read(text: &[u8]) -> Option<Self> {
-        serde_json::from_slice(text).ok()
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} (pid {}) for `{}` since {}",
-            self.holder,
-            self.pid,
-            self.purpose,
-            self.since.format("%F %H:%M UTC")
-        )
     }
 }
 
@@ -180,11 +160,11 @@ impl LockedRepo {
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn take(
+    pub fn take<'a>(
         locks: &VolumePath,
         name: &str,
         place: &VolumePath,
-        purpose: &str,
+        purpose: impl Into<Purpose<'a>>,
         now: DateTime<Utc>,
     ) -> Result<Self, LockError> {
         let held = Held::take(&inside(locks, &file_name(name)), purpose, now)?;
@@ -199,11 +179,11 @@ impl LockedRepo {
     ///
     /// # Errors
     /// [`LockError`]: `Busy` if the lock wasn't free in time.
-    pub fn wait(
+    pub fn wait<'a>(
         locks: &VolumePath,
         name: &str,
         place: &VolumePath,
-        purpose: &str,
+        purpose: impl Into<Purpose<'a>>,
         now: impl FnOnce() -> DateTime<Utc>,
         limit: Duration,
     ) -> Result<Self, LockError> {
@@ -296,14 +276,16 @@ fn look(place: &VolumePath) -> Result<Seen, LockError> {
     };
     let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(&failed)?;
     try_flock(&file, FlockOperation::Unlock).map_err(&failed)?;
+    let record = read_holder(&file).ok().flatten();
     let written = file
         .metadata()
         .and_then(|data| data.modified())
         .ok()
         .map(openat::time);
+    let left_no_name = || bare::holder(&file).filter(|_| held);
     Ok(Seen {
         held,
-        holder: read_holder(&file).ok().flatten(),
+        holder: record.or_else(left_no_name),
         written,
     })
 }
@@ -319,39 +301,47 @@ fn inside(locks: &VolumePath, name: &str) -> VolumePath {
 }
 
 impl Held {
-    fn take(place: &VolumePath, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+    fn take<'a>(
+        place: &VolumePath,
+        purpose: impl Into<Purpose<'a>>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, LockError> {
         Self::wait(place, purpose, || now, Duration::ZERO)
     }
 
-    fn wait(
+    fn wait<'a>(
         place: &VolumePath,
-        purpose: &str,
+        purpose: impl Into<Purpose<'a>>,
         now: impl FnOnce() -> DateTime<Utc>,
         limit: Duration,
     ) -> Result<Self, LockError> {
-        Self::sign(hold_within(place, limit)?, place, purpose, now())
+        let file = hold_within(place, limit)?;
+        Self::sign(file, place, purpose.into(), now())
     }
 
     /// Writes our record into the lock file that we hold.
     fn sign(
         file: File,
         place: &VolumePath,
-        purpose: &str,
+        purpose: Purpose<'_>,
         now: DateTime<Utc>,
     ) -> Result<Self, LockError> {
         let failed = failed(place);
         let holder = Holder {
-            schema: SCHEMA.to_owned(),
+            schema: SCHEMA.into(),
             holder: host(),
             pid: std::process::id(),
-            purpose: purpose.to_owned(),
+            purpose: purpose.name.to_owned(),
             since: now,
-            token: uuid::Uuid::new_v4().to_string(),
+            token: uuid::Uuid::new_v4().to_string().into(),
+            command: Some(command(purpose.command))
+                .filter(|command| !command.is_empty())
+                .map(Into::into),
         };
         let held = Self {
             file,
             place: place.clone(),
-            token: holder.token.clone(),
+            token: holder.token.to_string(),
             proven: Mutex::new(Some(Instant::now())),
             shared: false,
         };
@@ -431,7 +421,7 @@ impl Held {
             return lost("the file was replaced");
         }
         match read_holder(&self.file).map_err(&failed)? {
-            Some(holder) if holder.token == self.token => self.prove(PROOF),
+            Some(holder) if *holder.token == *self.token => self.prove(PROOF),
             _ => lost("it names another holder"),
         }
     }
@@ -460,6 +450,12 @@ impl Held {
     }
 }
 
+/// Returns who holds the lock on this file: by the record, or else by this machine's kernel.
+fn holder(file: &File) -> Option<Holder> {
+    let left_no_name = || bare::holder(file);
+    read_holder(file).ok().flatten().or_else(left_no_name)
+}
+
 /// Reads the record; none if it is malformed or missing.
 fn read_holder(file: &File) -> io::Result<Option<Holder>> {
     let mut text = [0; 4096];
@@ -479,7 +475,6 @@ pub fn host() -> String {
 mod tests {
     use super::ask::LOOK;
     use super::*;
-    use std::path::Path;
     use std::sync::Arc;
 
     /// Creates a volume with a directory of locks.

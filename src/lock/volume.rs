@@ -75,7 +75,7 @@ impl LockedVolume {
         let part = ask::share_within(&inside(locks, VOLUME))?;
         let held = Held::wait(
             &own(locks, shard),
-            &format!("run --shard {shard}"),
+            &*format!("run --shard {shard}"),
             || now,
             OWN_WAIT,
         )?;

@@ -3,22 +3,23 @@
 //! Pure; the sinks deliver. A dry run raises no alerts, and every summary is one escaped line.
 
 use crate::plan::shard::Shard;
-use crate::report::troubles::{Kind, Trouble, amount, in_use, missing, troubles};
+use crate::report::troubles::{
+    BUSY_NIGHTS, Kind, Trouble, amount, in_use, merged, missing, troubles,
+};
 use crate::report::{
     Alert, Eviction, ReasonName, Repo, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome,
     Unit, VerdictName, Worktree, words,
 };
 use std::collections::BTreeMap;
 
-/// Runs in a row. An agent may be at work during a run now and then; one that is busy in every run
-/// hangs, or its busy probe fails.
-const BUSY_NIGHTS: u64 = 3;
 /// Seconds. By the default ages, a tree that is idle for 30 days would be gone.
 const STUCK: u64 = 30 * 86_400;
 /// The most stuck trees that are named.
 const NAMED: usize = 50;
 /// The longest quotation in an alert, in columns.
 const QUOTED: usize = 300;
+/// The most failures that are named, each with a cause of its own.
+const FAILURES: usize = 100;
 /// The most evicted units that are named.
 const LARGEST: usize = 10;
 
@@ -97,8 +98,12 @@ fn shortfall(report: &RunReport) -> Option<Alert> {
     let wanted = said(eviction.wanted_bytes, eviction.wanted_inodes);
     let freed = said(eviction.freed_bytes, eviction.freed_inodes);
     let summary = format!("eviction wanted {wanted}, freed {freed}, is short by {missing}");
+    let all = troubles(report);
+    let advice = all.iter().find(|trouble| trouble.kind == Kind::Shortfall);
+    // What would let more go comes first.
+    let advice = advice.map(|advice| words::plain(&advice.why));
     Some(Alert {
-        details: details(eviction),
+        details: advice.into_iter().chain(details(eviction)).collect(),
         ..alert("EvictionShortfall", Severity::Critical, &summary)
     })
 }
@@ -135,27 +140,41 @@ fn evicted_in_use(report: &RunReport) -> Option<Alert> {
     Some(alert("EvictedInUse", Severity::Warning, &summary))
 }
 
-/// Something failed; the rest went on.
+/// Something failed; the rest went on. The details are all failures, one line for each cause.
 fn failed(report: &RunReport) -> Option<Alert> {
-    let failures: Vec<Trouble> = troubles(report)
-        .into_iter()
-        .filter(|trouble| trouble.kind == Kind::Failure)
-        .collect();
-    let first = failures.first()?;
-    let about = if first.about.is_empty() {
-        String::new()
-    } else {
-        format!("{}: ", first.about)
-    };
-    let first = quoted(&format!("{about}{}", first.why));
-    let summary = match failures.len() {
+    let mut failures = troubles(report);
+    failures.retain(|trouble| trouble.kind == Kind::Failure);
+    let many = failures.len();
+    let said: Vec<String> = merged(failures).iter().map(said).collect();
+    let first = said.first()?;
+    let summary = match many {
         1 => format!("1 failure: {first}"),
         many => format!(
             "{}, the first: {first}",
             words::count(many as u64, "failure")
         ),
     };
-    Some(alert("RunFailed", Severity::Warning, &summary))
+    // A single cause is in the summary.
+    let details = if said.len() > 1 { said } else { Vec::new() };
+    Some(Alert {
+        details: at_most(details, FAILURES),
+        ..alert("RunFailed", Severity::Warning, &summary)
+    })
+}
+
+fn said(trouble: &Trouble) -> String {
+    match trouble.about.as_str() {
+        "" => quoted(&trouble.why),
+        about => quoted(&format!("{about}: {}", trouble.why)),
+    }
+}
+
+/// Returns so many lines, and how many more there are.
+fn at_most(mut lines: Vec<String>, most: usize) -> Vec<String> {
+    let more = lines.len().saturating_sub(most);
+    lines.truncate(most);
+    lines.extend((more > 0).then(|| format!("and {} more", words::number(more as u64))));
+    lines
 }
 
 /// The run was stopped; the next run does the rest.
@@ -247,7 +266,9 @@ fn busy(report: &RunReport) -> Option<Alert> {
 /// Trees that stay whatever their age: each waits for a person, who may not know it.
 fn stuck(report: &RunReport) -> Option<Alert> {
     let never = |tree: &&Worktree| {
-        let waits = tree.verdict != VerdictName::Reap && !passes(&tree.because);
+        // What is too many at once has an alert of its own.
+        let passes = tree.because.is_in_order() || tree.because == ReasonName::TooManyAtOnce;
+        let waits = tree.verdict != VerdictName::Reap && !passes;
         waits
             && tree.outcome == TreeOutcome::Kept
             && tree.idle_seconds.is_some_and(|idle| idle >= STUCK)
@@ -284,20 +305,6 @@ fn stuck(report: &RunReport) -> Option<Alert> {
         details,
         ..alert("TreesStuck", Severity::Warning, &summary())
     })
-}
-
-/// Returns whether a reason passes by itself, is somebody's decision, or has an alert of its own.
-fn passes(because: &ReasonName) -> bool {
-    matches!(
-        because,
-        ReasonName::Recent
-            | ReasonName::SwitchedOff
-            | ReasonName::Spared
-            | ReasonName::Busy
-            | ReasonName::Missing
-            | ReasonName::NotAskedFor
-            | ReasonName::TooManyAtOnce
-    )
 }
 
 /// Returns what would let a tree go. If its state is unknown, the reason says that itself.

@@ -68,7 +68,7 @@ fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
     );
     let mut annotations = Map::new();
     annotations.insert("summary".to_owned(), alert.summary.clone().into());
-    annotations.insert("runbook_url".to_owned(), runbook(policy, alert).into());
+    annotations.extend(runbook(policy, alert).map(|url| ("runbook_url".to_owned(), url.into())));
     if !alert.details.is_empty() {
         annotations.insert("description".to_owned(), alert.details.join("\n").into());
     }

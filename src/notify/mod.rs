@@ -1,5 +1,5 @@
 //! Notifies others of a run: metrics to a textfile and a Pushgateway, alerts to Alertmanager, a
-//! webhook and the termination log.
+//! webhook and the termination log, signs of life to a dead man's switch.
 //!
 //! One file and one function per sink. All are notified at once, so that a dead one delays no
 //! other. The run is over by then, so a failed sink doesn't change its outcome. A dry run is not
@@ -9,13 +9,14 @@ pub mod alert;
 mod alertmanager;
 mod http;
 pub mod metrics;
+pub mod ping;
 mod pushgateway;
 pub mod receivers;
 mod termination;
 mod textfile;
 mod webhook;
 
-use crate::config::policy::{self, Policy};
+use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
 use crate::report::journal;
 use crate::report::{Alert, RunOutcome, RunReport, words};
@@ -78,6 +79,11 @@ enum DeliveryError {
     /// The webhook accepted no message.
     #[error("failed to call alerts.webhook: {0}; the alerts stand in the report")]
     Webhook(WebhookError),
+    /// The dead man's switch accepted no sign.
+    #[error(
+        "failed to give a sign to alerts.ping: {0}; whoever listens may take this run for dead"
+    )]
+    Ping(WebhookError),
     /// A sink panicked.
     #[error("a sink of alerts broke; this is a bug")]
     Broke,
@@ -124,6 +130,9 @@ fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<S
         sinks.push(Box::new(move || {
             webhook::send(webhook, policy, report, stop)
         }));
+    }
+    if let Some(from) = &alerts.ping {
+        sinks.push(Box::new(move || ping::send_end(from, report, stop)));
     }
     if let Some(file) = &alerts.termination_log {
         sinks.push(Box::new(move || termination::write(file, report)));
@@ -180,11 +189,9 @@ fn volume(policy: &Policy) -> String {
         .unwrap_or_else(|| words::plain(&policy.volume.root.to_string_lossy()))
 }
 
-/// Returns the link to the runbook's section about this alert: its heading is the alert's name.
-fn runbook(policy: &Policy, alert: &Alert) -> String {
-    format!(
-        "{}#{}",
-        policy.alerts.runbook.as_deref().unwrap_or(policy::RUNBOOK),
-        alert.name.to_lowercase()
-    )
+/// Returns the link to the runbook's section about this alert, whose heading is the alert's name.
+/// None if the config names no runbook: a relative link leads nowhere.
+fn runbook(policy: &Policy, alert: &Alert) -> Option<String> {
+    let base = policy.alerts.runbook.as_deref()?;
+    Some(format!("{base}#{}", alert.name.to_lowercase()))
 }

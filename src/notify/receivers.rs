@@ -5,7 +5,7 @@
 //! server, and sends the webhook a message that says it is one. What a run can't deliver is a
 //! warning; what a probe can't is what it was asked to find.
 
-use super::{DeliveryError, PATIENCE, Sink, alertmanager, pushgateway, webhook};
+use super::{DeliveryError, PATIENCE, Sink, alertmanager, ping, pushgateway, webhook};
 use crate::config::policy::{Alerts, Policy};
 use crate::fs::stop::Stop;
 use crate::report::checks::Check;
@@ -65,6 +65,16 @@ fn servers<'a>(policy: &'a Policy, stop: &'a Stop) -> Vec<Server<'a>> {
             what: "alerts.webhook",
             found: has_address,
             ask: Box::new(move || webhook::probe(hook, policy, stop)),
+        });
+    }
+    if let Some(from) = &alerts.ping {
+        let has_address = webhook::url(from)
+            .map(|_| format!("its address is known; {unasked}, with a sign that changes nothing"))
+            .map_err(|error| error.to_string());
+        servers.push(Server {
+            what: "alerts.ping",
+            found: has_address,
+            ask: Box::new(move || ping::probe(from, stop)),
         });
     }
     servers

@@ -186,15 +186,10 @@ fn text(policy: &Policy, report: &RunReport) -> String {
                 .collect::<Vec<_>>(),
         );
     }
-    let link = report
-        .alerts
-        .first()
-        .map(|worst| runbook(policy, worst))
-        .unwrap_or_default();
-    format!(
-        "{head}\n```\n{}\n```\nWhat to do: {link}",
-        cut(&inert(&lines.join("\n")))
-    )
+    let worst = report.alerts.first();
+    let link = worst.and_then(|worst| runbook(policy, worst));
+    let link = link.map_or(String::new(), |link| format!("\nWhat to do: {link}"));
+    format!("{head}\n```\n{}\n```{link}", cut(&inert(&lines.join("\n"))))
 }
 
 /// Replaces what a chat interprets: its escapes, and the end of a code block.

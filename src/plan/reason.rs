@@ -110,6 +110,22 @@ names! {
     NotGit = "not git",
 }
 
+impl ReasonName {
+    /// Returns whether a tree with this reason needs nobody: it goes by itself later, or stays by
+    /// somebody's decision.
+    pub fn is_in_order(&self) -> bool {
+        matches!(
+            self,
+            Self::Recent
+                | Self::SwitchedOff
+                | Self::Spared
+                | Self::Busy
+                | Self::Missing
+                | Self::NotAskedFor
+        )
+    }
+}
+
 impl fmt::Display for ReasonName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -338,7 +354,7 @@ impl fmt::Display for Obstacle {
             Self::Index(why) => f.write_str(why),
             Self::Unreadable(file) => write!(
                 f,
-                "its unsaved work can't be rescued: failed to read {file}; make the file readable, or remove it"
+                "its unsaved work can't be rescued: failed to read {file}; make the file readable (`chmod u+r`, or `sudo chown` it), or remove it"
             ),
             Self::TooLarge { bytes: held, most } => {
                 let [held, most] = [*held, *most].map(bytes);

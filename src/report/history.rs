@@ -4,6 +4,7 @@
 //! A pure rendering: the caller chooses the runs. It says how many lines of the journal were
 //! skipped.
 
+use super::gauge::Gauge;
 use super::look::Look;
 use super::nights::{merged as merged_night, nights};
 use super::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};
@@ -58,8 +59,11 @@ pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
     if runs.is_empty() {
         page.line(0, &[Span::body("No runs yet.")]);
     } else {
-        let rows: Vec<Row> = std::iter::once(head())
-            .chain(runs.iter().map(row))
+        // Refused runs measured nothing.
+        let measured = runs.iter().rev().find(|run| !level(run).is_empty());
+        let gauge = measured.map_or(Gauge::Disk, |run| run.volume.gauge());
+        let rows: Vec<Row> = std::iter::once(head(gauge))
+            .chain(runs.iter().map(|run| row(run, gauge)))
             .collect();
         page.table(0, &rows);
         page.gap();
@@ -87,7 +91,7 @@ pub(super) fn left_out(skipped: u64) -> String {
     }
 }
 
-fn head() -> Row {
+fn head(gauge: Gauge) -> Row {
     let left = |name| Span::new(name, FAINT);
     let right = |name| Span::new(name, FAINT).right();
     vec![
@@ -98,12 +102,15 @@ fn head() -> Row {
         right("reaped"),
         right("rescued"),
         right("evicted"),
-        right("level"),
+        right(match gauge {
+            Gauge::Budget => "of budget",
+            Gauge::Disk => "level",
+        }),
     ]
     .into()
 }
 
-fn row(run: &RunReport) -> Row {
+fn row(run: &RunReport, gauge: Gauge) -> Row {
     let (outcome, style) = outcome(run);
     let totals = &run.totals;
     let many = |n: u64| {
@@ -118,6 +125,12 @@ fn row(run: &RunReport) -> Row {
     } else {
         Span::new("–", FAINT)
     };
+    let level = level(run);
+    let other = match run.volume.gauge() {
+        its if its == gauge || level.is_empty() => "",
+        Gauge::Budget => " budget",
+        Gauge::Disk => " disk",
+    };
     let cells = vec![
         Span::body(run.run.started.format("%-d %b %H:%M").to_string()).right(),
         Span::new(outcome, style),
@@ -129,7 +142,7 @@ fn row(run: &RunReport) -> Row {
         many(totals.reaped),
         many(totals.rescued),
         many(totals.evicted),
-        Span::body(level(run)).right(),
+        Span::body(level + other).right(),
     ];
     let missing = run
         .run
@@ -163,9 +176,10 @@ pub(super) fn outcome(run: &RunReport) -> (&'static str, Style) {
     }
 }
 
-/// `88 → 74 %`.
+/// `88 → 74 %`, of the budget if one is set.
 pub(super) fn level(run: &RunReport) -> String {
-    let said = |level| run.volume.share(level).map(words::percent);
+    let gauge = run.volume.gauge();
+    let said = |level| gauge.share(&run.volume, level).map(words::percent);
     match (said(run.volume.before), said(run.volume.after)) {
         (Some(before), Some(after)) if before != after => {
             format!("{} → {after}", before.trim_end_matches(" %"))

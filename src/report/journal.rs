@@ -120,11 +120,17 @@ fn without_units(report: &RunReport) -> RunReport {
         report.eviction.obstacles.clone(),
         report.eviction.rungs.clone(),
     );
+    let (held, could_go) = (
+        report.eviction.held.clone(),
+        report.eviction.could_go.clone(),
+    );
     let eviction = Eviction {
         units,
         reason,
         obstacles,
         rungs,
+        held,
+        could_go,
         ..report.eviction
     };
     let RunReport {

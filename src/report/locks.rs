@@ -50,6 +50,9 @@ pub struct Holder {
     pub pid: u32,
     /// `run`, `exec`, ...
     pub purpose: String,
+    /// The program that runs under the lock and its subcommand; none if it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// Since when.
     pub since: DateTime<Utc>,
 }
@@ -120,7 +123,11 @@ fn row(lock: &Lock) -> Row {
         )
         .shorten(),
         cell(|holder| holder.pid.to_string()).right(),
-        cell(|holder| holder.purpose.clone()).shorten(),
+        cell(|holder| {
+            let command = holder.command.iter().map(|command| format!(" {command}"));
+            holder.purpose.clone() + &command.collect::<String>()
+        })
+        .shorten(),
         cell(|holder| holder.since.format("%F %H:%M").to_string()),
         Span::new(beat, told),
     ];

@@ -9,6 +9,7 @@ mod alert;
 pub mod checks;
 pub mod discovered;
 pub mod explain;
+pub mod gauge;
 pub mod history;
 pub mod html;
 pub mod journal;
@@ -32,6 +33,7 @@ pub mod worktrees;
 pub use self::alert::{Alert, Severity};
 pub use crate::apply::evict::UnitOutcome;
 use crate::facts::cache::{Size, UsedFrom};
+pub use crate::plan::evict::HeldBy;
 pub use crate::plan::gc::GcAction;
 use crate::plan::ladder;
 pub use crate::plan::reason::ReasonName;
@@ -149,6 +151,9 @@ pub struct Volume {
     pub high: f64,
     /// See `high`.
     pub low: f64,
+    /// The config's cap on the bytes below the root; none if it sets none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_bytes: Option<u64>,
 }
 
 /// The volume's usage at one time.
@@ -160,6 +165,9 @@ pub struct Level {
     pub free_bytes: u64,
     /// Inodes in use.
     pub used_inodes: u64,
+    /// Bytes of everything below the root; measured only if the config sets a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing_bytes: Option<u64>,
 }
 
 /// A repo's row.
@@ -243,6 +251,9 @@ pub struct Rescues {
     /// How many stay, without those of this run.
     #[serde(default)]
     pub kept: usize,
+    /// Bytes of the files that only these contain, before git compresses them.
+    #[serde(default)]
+    pub kept_bytes: u64,
     /// When the first of these will expire by its age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_expires: Option<DateTime<Utc>>,
@@ -383,6 +394,12 @@ pub struct Eviction {
     pub shortfall_inodes: u64,
     /// What prevented more: units too young, a reserve, an unreadable cache.
     pub obstacles: Vec<String>,
+    /// How many units each setting holds, the most first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldUnits>,
+    /// After a shortfall: the five largest units that would go if the operator allowed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub could_go: Vec<CouldGo>,
     /// The evicted units, in order.
     pub units: Vec<Unit>,
     /// What was climbed to make room on the volume, from the lowest rung on. Trees that go on the
@@ -411,6 +428,30 @@ impl Rung {
             freed_inodes: freed.inodes,
         }
     }
+}
+
+/// Units of a cache that a setting holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldUnits {
+    /// The setting.
+    pub by: HeldBy,
+    /// The cache's name.
+    pub cache: String,
+    /// How many.
+    pub units: u64,
+}
+
+/// A unit that stays, and would go if the operator allowed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CouldGo {
+    /// The cache's name.
+    pub cache: String,
+    /// The unit.
+    pub unit: String,
+    /// What it holds.
+    pub bytes: u64,
+    /// What would have to be allowed.
+    pub by: HeldBy,
 }
 
 impl Eviction {
@@ -452,6 +493,11 @@ impl Eviction {
             *sum = sum.saturating_add(more);
         }
         self.obstacles.extend(more.obstacles);
+        self.held.extend(more.held);
+        self.could_go.extend(more.could_go);
+        self.could_go
+            .sort_by_key(|unit| std::cmp::Reverse(unit.bytes));
+        self.could_go.truncate(5);
         self.units.extend(more.units);
     }
 }

@@ -164,6 +164,15 @@ impl Page {
         self.width
     }
 
+    /// Joins names: on a terminal the first few, elsewhere all.
+    pub(crate) fn names(&self, names: &[String], at_most: usize) -> String {
+        if self.fits {
+            words::few(names, at_most)
+        } else {
+            words::and(names)
+        }
+    }
+
     /// Returns the page's text.
     pub(crate) fn finish(self) -> String {
         self.out

@@ -2,11 +2,12 @@
 //! failures keep their text.
 
 use super::{
-    Counts, Eviction, Expired, Gc, Prune, ReasonName, Rescues, TreeKind, TreeOutcome, Unit,
-    UnitOutcome, VerdictName, Worktree,
+    CouldGo, Counts, Eviction, Expired, Gc, HeldUnits, Prune, ReasonName, Rescues, TreeKind,
+    TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree,
 };
 use crate::facts::cache::{self, Size};
 use crate::facts::repo::Store;
+use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{self, Unregistered, UnregisteredKind};
 use crate::fs::volume_path::VolumePath;
 use crate::plan::evict;
@@ -160,8 +161,11 @@ pub fn over_cap(plan: &Plan) -> Option<String> {
     plan.over_cap.as_ref().map(ToString::to_string)
 }
 
-/// Returns the rescues that the plan lets expire, and what it keeps.
-pub fn rescues(plan: &Plan) -> Rescues {
+/// Returns the rescues that the plan lets expire, and what it keeps of `all`.
+pub fn rescues(plan: &Plan, all: &[Rescue]) -> Rescues {
+    let goes = |rescue: &&Rescue| plan.expire.iter().any(|(it, _)| it.name == rescue.name);
+    let kept = all.iter().filter(|rescue| !goes(rescue));
+    let bytes = |rescue: &Rescue| rescue.own.map_or(0, |own| own.bytes);
     let expired = plan.expire.iter().map(|(rescue, because)| Expired {
         rescue_ref: rescue.name.clone(),
         commit: rescue.commit.clone(),
@@ -172,6 +176,7 @@ pub fn rescues(plan: &Plan) -> Rescues {
     Rescues {
         expired: expired.collect(),
         kept: plan.kept_until.len(),
+        kept_bytes: kept.map(bytes).fold(0, u64::saturating_add),
         next_expires: plan.kept_until.first().copied(),
     }
 }
@@ -225,8 +230,27 @@ pub fn eviction(plan: evict::Eviction, units: Vec<Unit>, freed: Size) -> Evictio
             .inodes
             .max(wanted.inodes.saturating_sub(freed.inodes)),
         obstacles: plan.obstacles,
+        held: plan.held.into_iter().map(held).collect(),
+        could_go: plan.could_go.into_iter().map(could_go).collect(),
         units,
         rungs: Vec::new(),
+    }
+}
+
+fn held((by, cache, units): (evict::HeldBy, std::sync::Arc<str>, usize)) -> HeldUnits {
+    HeldUnits {
+        by,
+        cache: cache.to_string(),
+        units: units as u64,
+    }
+}
+
+fn could_go(unit: evict::CouldGo) -> CouldGo {
+    CouldGo {
+        cache: unit.cache.to_string(),
+        unit: unit.name,
+        bytes: unit.bytes,
+        by: unit.by,
     }
 }
 

@@ -153,7 +153,8 @@ fn is_idle(report: &RunReport, troubles: &[Trouble]) -> bool {
     done && troubles.is_empty() && report.repos.iter().all(quiet)
 }
 
-/// Writes the rest of an idle run's report, in two lines.
+/// Writes the rest of an idle run's report, in two lines, and one for each cause that a tree waits for
+/// a person.
 fn quiet(page: &mut Page, report: &RunReport) {
     let (repos, trees) = (report.repos.len() as u64, how_many(report.worktrees()));
     let order = if repos == 1 {
@@ -178,6 +179,7 @@ fn quiet(page: &mut Page, report: &RunReport) {
         0,
         Span::body(format!("{} {order}{stay}.", words::count(repos, "repo"))),
     );
+    trees::waiting(page, report);
     caches::untouched(page, report);
     caches::obstacles(page, report);
 }
@@ -206,7 +208,7 @@ fn rescues(page: &mut Page, report: &RunReport, would: &str) {
         .repos
         .iter()
         .filter(|repo| !repo.rescues.expired.is_empty())
-        .map(expired)
+        .map(|repo| expired(page, repo))
         .collect();
     if !rows.is_empty() {
         let all = || report.repos.iter().flat_map(|repo| &repo.rescues.expired);
@@ -219,11 +221,11 @@ fn rescues(page: &mut Page, report: &RunReport, would: &str) {
     }
 }
 
-fn expired(repo: &Repo) -> Row {
+fn expired(page: &Page, repo: &Repo) -> Row {
     let names: Vec<String> = repo.rescues.expired.iter().map(expired_name).collect();
     vec![
         Span::body(&repo.name).shorten(),
-        Span::body(words::few(&names, 5)).wrap(),
+        Span::body(page.names(&names, 5)).wrap(),
     ]
     .into()
 }
@@ -254,7 +256,7 @@ fn paths(
         .repos
         .iter()
         .filter(|repo| !of(repo).is_empty())
-        .map(|repo| row(report, repo, of(repo)))
+        .map(|repo| row(page, report, repo, of(repo)))
         .collect();
     if !rows.is_empty() {
         let many = report.repos.iter().map(|repo| of(repo).len() as u64).sum();
@@ -263,14 +265,14 @@ fn paths(
     }
 }
 
-fn row(report: &RunReport, repo: &Repo, paths: &[std::path::PathBuf]) -> Row {
+fn row(page: &Page, report: &RunReport, repo: &Repo, paths: &[std::path::PathBuf]) -> Row {
     let names: Vec<String> = paths
         .iter()
         .map(|path| words::below(&report.volume.root, path))
         .collect();
     vec![
         Span::body(&repo.name).shorten(),
-        Span::body(words::few(&names, 5)).wrap(),
+        Span::body(page.names(&names, 5)).wrap(),
     ]
     .into()
 }

@@ -1,9 +1,11 @@
 //! How the volume's usage develops, by the journal's runs: its growth per day, the time until the
-//! high watermark and until it is full, and the repos that grow fastest.
+//! high watermark or the budget, and until it is full; and the repos that grow fastest.
 //!
-//! A pace is the median of the slopes between all pairs of runs (Theil and Sen), so that one
-//! outlier, or one large clean-up, doesn't distort it. It needs at least three runs over two days.
+//! What work added and what runs freed are means over the same days, so their difference is the
+//! growth: whatever happened between the first run and the last one, the sentence adds up. It needs
+//! at least three runs over two days.
 
+use super::gauge::Gauge;
 use super::{RepoOutcome, RunOutcome, RunReport, words};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -16,25 +18,39 @@ const NIGHTS: usize = 60;
 const NAMED: usize = 5;
 /// Days. Slopes between runs that are closer together are only noise.
 const APART: f64 = 0.5;
+/// Days. Less says nothing.
+const LEAST: f64 = 2.0;
 /// Days. Nothing later is projected.
 const FORETOLD: f64 = 3650.0;
+/// Bytes per day. Less is no growth.
+const SLOW: f64 = 1024.0 * 1024.0;
 
 /// How the volume's usage develops.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Trends {
     /// The number of runs used.
     pub nights: usize,
-    /// The median of the bytes per day that agents and jobs add between one run's end and the next
-    /// one's beginning.
+    /// The mean of the bytes per day that agents and jobs add between one run's end and the next
+    /// one's beginning. Negative if they deleted more.
     #[serde(rename = "added_bytes_per_day")]
     pub added: f64,
-    /// The median of the bytes that a run frees.
+    /// The mean of the bytes per day by which the level fell during runs.
+    #[serde(rename = "freed_bytes_per_day")]
+    pub freed: f64,
+    /// The mean of the bytes that a run frees.
     #[serde(rename = "freed_bytes_per_night")]
-    pub freed: u64,
-    /// Bytes per day by which the level after a run grows.
+    pub freed_each: u64,
+    /// Bytes per day by which the level after a run grows: `added` less `freed`.
     #[serde(rename = "growth_bytes_per_day")]
     pub pace: f64,
-    /// Days until the high watermark; none if not within ten years at this pace, 0 if passed.
+    /// The budget, if the last run measured against one: `added`, `freed` and `pace` are then about
+    /// what stands below the root.
+    #[serde(rename = "budget_bytes")]
+    pub budget: Option<u64>,
+    /// Days until the budget; none if not within ten years at this pace, 0 if passed.
+    #[serde(rename = "days_until_budget")]
+    pub until_budget: Option<f64>,
+    /// Days until the high watermark; none and 0 as above.
     #[serde(rename = "days_until_high")]
     pub until_high: Option<f64>,
     /// Days until the volume is full.
@@ -58,53 +74,78 @@ pub struct Growing {
 
 /// Returns the trends; none if there are too few runs.
 pub fn trends(runs: &[RunReport]) -> Option<Trends> {
-    let whole = |run: &RunReport| {
+    let is_whole = |run: &RunReport| {
         !run.run.dry_run && run.run.asked.is_none() && run.run.outcome != RunOutcome::Refused
     };
-    let counts = |run: &&RunReport| whole(run) && run.volume.after.used_bytes > 0;
+    let counts = |run: &&RunReport| is_whole(run) && run.volume.after.used_bytes > 0;
     let nights: Vec<&RunReport> = runs.iter().filter(counts).collect();
     let nights = &nights[nights.len().saturating_sub(NIGHTS)..];
     let (first, last) = (nights.first()?, nights.last()?);
-    if nights.len() < 3 || days(first.run.finished, last.run.finished) < 2.0 {
+    if nights.len() < 3 || days(first.run.finished, last.run.finished) < LEAST {
         return None;
     }
-    let between = |pair: &[&RunReport]| {
-        let [one, next] = [&pair[0], &pair[1]];
-        (
-            days(one.run.finished, next.run.started),
-            float(next.volume.before.used_bytes) - float(one.volume.after.used_bytes),
-        )
-    };
-    let added = median(nights.windows(2).map(between))?;
-    let mut freed: Vec<u64> = nights
-        .iter()
-        .map(|night| night.totals.freed_bytes)
-        .collect();
-    freed.sort_unstable();
-    let levels: Vec<_> = nights
-        .iter()
-        .map(|night| (night.run.finished, night.volume.after.used_bytes))
-        .collect();
-    let pace = slope(&levels)?;
+    let gauge = last.volume.gauge();
+    let disk = Pace::of(nights, Gauge::Disk)?;
+    let pace = Pace::of(nights, gauge)?;
+    let budget = last.volume.budget_bytes.filter(|_| gauge == Gauge::Budget);
     let level = last.volume.after;
-    let usable = float(level.used_bytes + level.free_bytes);
-    let until = |share: f64| {
-        let left = share * usable - float(level.used_bytes);
-        if left <= 0.0 {
-            Some(0.0)
-        } else {
-            Some(left / pace).filter(|days| pace > 0.0 && *days < FORETOLD)
-        }
-    };
+    let usable = float(level.used_bytes.saturating_add(level.free_bytes));
+    let used = float(level.used_bytes);
+    let standing = float(level.standing_bytes.unwrap_or_default());
+    let freed = nights.iter().map(|night| float(night.totals.freed_bytes));
     Some(Trends {
         nights: nights.len(),
-        added,
-        freed: freed[freed.len() / 2],
-        pace,
-        until_high: until(last.volume.high),
-        until_full: until(1.0),
+        added: pace.added,
+        freed: pace.freed,
+        freed_each: whole(freed.sum::<f64>() / float(nights.len() as u64)),
+        pace: pace.added - pace.freed,
+        budget,
+        until_budget: budget.and_then(|budget| pace.until(float(budget) - standing)),
+        until_high: disk.until(last.volume.high * usable - used),
+        until_full: disk.until(usable - used),
         repos: fastest(nights),
     })
+}
+
+/// How fast a level changes, in bytes per day.
+struct Pace {
+    /// Between runs.
+    added: f64,
+    /// During runs.
+    freed: f64,
+}
+
+impl Pace {
+    /// Returns the means between the first run's end and the last one's; none if too few of these
+    /// runs measured that level.
+    fn of(nights: &[&RunReport], gauge: Gauge) -> Option<Self> {
+        let measured = |night: &RunReport| {
+            let of = |level| gauge.used(level).map(float);
+            Some((of(night.volume.before)?, of(night.volume.after)?))
+        };
+        let levels: Vec<_> = nights
+            .iter()
+            .filter_map(|night| Some((night.run.finished, measured(night)?)))
+            .collect();
+        let ((begin, _), (end, _)) = (levels.first()?, levels.last()?);
+        let span = Some(days(*begin, *end)).filter(|days| *days >= LEAST && levels.len() >= 3)?;
+        let pairs = || levels.windows(2).map(|pair| (pair[0].1, pair[1].1));
+        let added: f64 = pairs().map(|(one, next)| next.0 - one.1).sum();
+        let freed: f64 = pairs().map(|(_, next)| next.0 - next.1).sum();
+        Some(Self {
+            added: added / span,
+            freed: freed / span,
+        })
+    }
+
+    /// Returns the days until so many bytes more are used; 0 if they are by now.
+    fn until(&self, left: f64) -> Option<f64> {
+        let pace = self.added - self.freed;
+        if left <= 0.0 {
+            return Some(0.0);
+        }
+        Some(left / pace).filter(|days| pace >= SLOW && *days < FORETOLD)
+    }
 }
 
 fn days(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
@@ -154,47 +195,71 @@ fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
         })
     });
     // Slower growth is not mentioned.
-    let mut growing: Vec<_> = growing
-        .filter(|repo| repo.pace >= 1024.0 * 1024.0)
-        .collect();
+    let mut growing: Vec<_> = growing.filter(|repo| repo.pace >= SLOW).collect();
     growing.sort_by(|a, b| b.pace.total_cmp(&a.pace));
     growing.truncate(NAMED);
     growing
 }
 
 impl Trends {
+    /// `Over 20 nights, work added 5 GiB a day and runs freed 3 GiB a day: the level rises by 2 GiB
+    /// a day.`
+    fn told_of_pace(&self) -> String {
+        let nights = words::count(self.nights as u64, "night");
+        let added = match self.added {
+            added if added < 0.0 => format!("work took away {} a day", size(-added)),
+            added => format!("work added {} a day", size(added)),
+        };
+        let freed = match self.freed {
+            freed if freed < 0.0 => format!("{} a day came while they were at work", size(-freed)),
+            freed => format!("runs freed {} a day", size(freed)),
+        };
+        let level = if self.budget.is_some() {
+            "what counts for the budget"
+        } else {
+            "the level"
+        };
+        let pace = match self.pace {
+            p if p.abs() < SLOW => "stays where it is".to_owned(),
+            p if p < 0.0 => format!("falls by {} a day", size(-p)),
+            p => format!("rises by {} a day", size(p)),
+        };
+        format!("Over {nights}, {added} and {freed}: {level} {pace}.")
+    }
+
+    /// Says when the budget or the high watermark is reached, and when the volume is full; nothing
+    /// if neither is passed or in sight.
+    fn told_of_ends(&self) -> Option<String> {
+        let (mark, first) = match self.budget {
+            Some(budget) => (
+                format!("budget of {}", words::size(budget)),
+                self.until_budget,
+            ),
+            None => ("high mark".to_owned(), self.until_high),
+        };
+        let is_over = |days: Option<f64>| days.is_some_and(|days| days <= 0.0);
+        let passed = match (is_over(self.until_full), is_over(first)) {
+            (true, _) => Some("The volume is full".to_owned()),
+            (_, passed) => passed.then(|| format!("The {mark} is passed")),
+        };
+        let reached = first.filter(|days| *days > 0.0);
+        let reached = reached.map(|days| format!("the {mark} is reached in {}", span(days)));
+        let full = self.until_full.filter(|days| *days > 0.0);
+        let full = full.map(|days| format!("the volume is full in {}", span(days)));
+        let ahead: Vec<String> = reached.into_iter().chain(full).collect();
+        let ahead = (!ahead.is_empty()).then(|| words::and(&ahead));
+        let tail = "but for what evictions free then.";
+        match (passed, ahead) {
+            (Some(passed), Some(ahead)) => Some(format!("{passed}; at this pace {ahead}, {tail}")),
+            (Some(passed), None) => Some(format!("{passed}.")),
+            (None, ahead) => ahead.map(|ahead| format!("At this pace {ahead}, {tail}")),
+        }
+    }
+
     /// Describes the trends in a few sentences.
     pub fn told(&self) -> Vec<String> {
-        let nights = words::count(self.nights as u64, "night");
-        let added = format!(
-            "Over {nights}, work added {} a day and a night freed {}",
-            size(self.added),
-            words::size(self.freed)
-        );
-        let pace = match self.pace {
-            p if p.abs() < 1024.0 * 1024.0 => "the level stays where it is".to_owned(),
-            p if p < 0.0 => format!("the level falls by {} a day", size(-p)),
-            p => format!("the level rises by {} a day", size(p)),
-        };
-        let mut told = vec![format!("{added}: {pace}.")];
-        let until = match (self.until_high, self.until_full) {
-            (Some(high), Some(full)) if high > 0.0 => Some(format!(
-                "the high mark is reached in {}, the volume is full in {}",
-                span(high),
-                span(full)
-            )),
-            (Some(high), None) if high > 0.0 => {
-                Some(format!("the high mark is reached in {}", span(high)))
-            }
-            (_, Some(full)) => Some(format!(
-                "the high mark is passed; the volume is full in {}",
-                span(full)
-            )),
-            _ => None,
-        };
-        told.extend(
-            until.map(|until| format!("At this pace {until}, but for what evictions free then.")),
-        );
+        let mut told = vec![self.told_of_pace()];
+        told.extend(self.told_of_ends());
         if !self.repos.is_empty() {
             let each = |repo: &Growing| {
                 format!(

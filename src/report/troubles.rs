@@ -2,11 +2,15 @@
 //! included; a busy repo or a kept tree is not a failure.
 
 use super::{
-    Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome,
-    VerdictName, words,
+    CouldGo, Eviction, HeldBy, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit,
+    UnitOutcome, VerdictName, Worktree, words,
 };
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+
+/// Runs in a row. An agent may be at work during a run now and then; one that is busy in every run
+/// hangs, or its busy probe fails.
+pub const BUSY_NIGHTS: u64 = 3;
 
 /// One thing to check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,14 +92,72 @@ fn failure(about: String, why: &str) -> Trouble {
 
 fn shortfall(eviction: &Eviction) -> Option<Trouble> {
     let missing = missing(eviction)?;
+    let could_go = could_go(eviction)
+        .map(|units| format!(" The largest that would go then: {units}."))
+        .unwrap_or_default();
     let why = format!(
-        "eviction fell short by {missing}. Lower a cache's reserve or min_age, name more caches in the config, or enlarge the volume."
+        "eviction fell short by {missing}. {}.{could_go}",
+        advice(eviction)
     );
     Some(Trouble {
         about: String::new(),
         why,
         kind: Kind::Shortfall,
     })
+}
+
+/// Returns what would let more go, by what stood in the way of the most units.
+fn advice(eviction: &Eviction) -> String {
+    let mut by: Vec<(HeldBy, u64, Vec<String>)> = Vec::new();
+    let skipped = eviction.units.iter().filter(|unit| unit.was_skipped());
+    let skipped = skipped.map(|unit| (HeldBy::Lock, 1, &unit.cache));
+    let held = eviction.held.iter();
+    let held = held.map(|held| (held.by, held.units, &held.cache));
+    for (setting, units, cache) in held.chain(skipped) {
+        if !by.iter().any(|(known, ..)| *known == setting) {
+            by.push((setting, 0, Vec::new()));
+        }
+        for (_, sum, caches) in by.iter_mut().filter(|(known, ..)| *known == setting) {
+            *sum = sum.saturating_add(units);
+            if !caches.contains(cache) {
+                caches.push(cache.clone());
+            }
+        }
+    }
+    by.sort_by_key(|(_, units, _)| std::cmp::Reverse(*units));
+    let lines: Vec<String> = by
+        .iter()
+        .map(|(setting, units, caches)| {
+            let units = words::count(*units, "unit");
+            let of = words::few(caches, 4);
+            match setting {
+                HeldBy::InUse => format!(
+                    "Live trees need {units} of {of}: set eviction.in_use to last, or keep fewer worktrees"
+                ),
+                HeldBy::MinAge => {
+                    format!("{units} of {of} are younger than min_age: lower it")
+                }
+                HeldBy::Reserve => format!("The reserve holds {units} of {of}: lower it"),
+                HeldBy::Lock => format!(
+                    "{units} of {of} were at work when their turn came: let runs come when no job is"
+                ),
+            }
+        })
+        .collect();
+    if lines.is_empty() {
+        return "No setting holds anything back: name more caches in the config, keep fewer worktrees, or enlarge the volume".to_owned();
+    }
+    format!("{}. Or enlarge the volume", lines.join(". "))
+}
+
+/// `whisper (models, 14.7 GiB, reserve) and x (npm, 2 GiB, min_age)`; none if nothing could go.
+fn could_go(eviction: &Eviction) -> Option<String> {
+    let named = |unit: &CouldGo| {
+        let (size, by) = (words::size(unit.bytes), unit.by.name());
+        format!("{} ({}, {size}, {by})", unit.unit, unit.cache)
+    };
+    let units: Vec<String> = eviction.could_go.iter().map(named).collect();
+    (!units.is_empty()).then(|| words::and(&units))
 }
 
 /// `12 units, 1.4 GiB, that lock files of live trees name`; none if nothing in use went.
@@ -137,6 +199,13 @@ pub(crate) fn missing(eviction: &Eviction) -> Option<String> {
     amount(eviction.shortfall_bytes, eviction.shortfall_inodes)
 }
 
+impl Unit {
+    /// Returns whether it was used, or its tool at work, when its turn came.
+    fn was_skipped(&self) -> bool {
+        matches!(self.outcome, UnitOutcome::Skipped(_))
+    }
+}
+
 impl Eviction {
     /// Returns what prevented more: the plan's obstacles, and units that were skipped because they
     /// were in use again or busy.
@@ -172,6 +241,12 @@ fn of_repo(report: &RunReport, repo: &Repo, found: &mut Vec<Trouble>) {
             kind: refusal(report),
             ..failure(repo.name.clone(), because)
         }),
+        RepoOutcome::Busy if repo.lock.busy_nights >= BUSY_NIGHTS => {
+            found.push(Trouble {
+                kind: Kind::Warning,
+                ..failure(repo.name.clone(), &busy(repo))
+            });
+        }
         _ => {}
     }
     found.extend(
@@ -181,12 +256,11 @@ fn of_repo(report: &RunReport, repo: &Repo, found: &mut Vec<Trouble>) {
     );
     for tree in &repo.worktrees {
         if let TreeOutcome::Failed(why) = &tree.outcome {
-            found.push(failure(words::below(&report.volume.root, &tree.path), why));
+            let why = without_itself(report, tree, why);
+            found.push(failure(words::below(&report.volume.root, &tree.path), &why));
         } else if tree.verdict == VerdictName::Unknown {
-            let why = format!(
-                "its contents are unknown, so it stays: {}",
-                tree.reasons.join("; ")
-            );
+            let why = without_itself(report, tree, &tree.reasons.join("; "));
+            let why = format!("its contents are unknown, so it stays: {why}");
             found.push(Trouble {
                 kind: Kind::Warning,
                 ..failure(words::below(&report.volume.root, &tree.path), &why)
@@ -199,6 +273,33 @@ fn of_repo(report: &RunReport, repo: &Repo, found: &mut Vec<Trouble>) {
             ..failure(repo.name.clone(), &format!("pruning was refused: {why}"))
         });
     }
+}
+
+/// Replaces the tree's own path, so that trees with the same cause have the same text. A command
+/// keeps it.
+fn without_itself(report: &RunReport, tree: &Worktree, why: &str) -> String {
+    let own = tree.path.to_string_lossy();
+    let below = tree.path.strip_prefix(&report.volume.root);
+    let below = below.map(|path| path.to_string_lossy().into_owned());
+    let why = why.replace(&format!("`{own}`"), "it");
+    below.map_or(why.clone(), |below| {
+        why.replace(&format!("`{below}`"), "it")
+    })
+}
+
+/// `busy for 4 nights in a row: held by pod/host (pid 812) for `exec npm test` since ...`, and what
+/// helps.
+pub(crate) fn busy(repo: &Repo) -> String {
+    let nights = words::count(repo.lock.busy_nights, "night");
+    let (why, remedy) = match (&repo.reason, &repo.lock.holder) {
+        (Some(probe), _) => (probe.clone(), "fix its busy probe, or end what it sees"),
+        (None, Some(holder)) => (format!("held by {holder}"), "end that if it hangs"),
+        (None, None) => (
+            "held by somebody who left no name, from another machine".to_owned(),
+            "`fuser` or `lslocks` there names the process",
+        ),
+    };
+    format!("busy for {nights} in a row: {why}; {remedy} (`treewarden locks` says more)")
 }
 
 /// Returns whether single failures explain a failed repo.

@@ -1,7 +1,8 @@
 //! What fills the volume, in a report: repos, worktrees, caches, biggest first.
 //!
 //! Only `treewarden report` measures it, because it costs a walk over everything. Bytes of files
-//! with links elsewhere are counted separately, since they may belong to another part as well.
+//! with links elsewhere are counted separately, since they may belong to another part as well; all
+//! of them together are a part of their own. So the parts add up to what stands below the root.
 
 use super::lossy;
 use schemars::JsonSchema;
@@ -48,4 +49,6 @@ pub enum Part {
     State,
     /// All else below the root.
     Other,
+    /// Files that have links in several parts, or outside of the root, each counted once.
+    Shared,
 }

@@ -10,6 +10,7 @@ use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
 use crate::facts::volume::Usage;
 use crate::fs::clock;
+use crate::fs::denied::{self, Wanted};
 use crate::fs::mount::{self, MountTrouble};
 use crate::fs::scratch;
 use crate::fs::stop::Stop;
@@ -65,7 +66,7 @@ impl Options {
     }
 
     /// Returns what was requested; none for a whole run.
-    pub(super) fn asked(&self) -> Option<Asked> {
+    pub fn asked(&self) -> Option<Asked> {
         let Only {
             prune,
             gc,
@@ -121,7 +122,10 @@ pub(super) enum Refusal {
     #[error("{0}")]
     Volume(#[from] VolumeError),
     /// The state directory can't be used.
-    #[error("failed to use the volume's state directory `{state}`: {cause}")]
+    #[error(
+        "failed to use the volume's state directory `{state}`: {cause}{}",
+        denied::told(&state.path(), Wanted::Read, cause)
+    )]
     State {
         /// The directory.
         state: VolumePath,

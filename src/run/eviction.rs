@@ -15,7 +15,7 @@ use crate::facts::cache::{Cache, IdleTree, Size, Unit};
 use crate::facts::locks::Names;
 use crate::facts::volume::Usage;
 use crate::fs::stop::Stop;
-use crate::plan::evict::{self, AgeBucket, LruShortlist, Queue, Sifted, Wanted};
+use crate::plan::evict::{self, AgeBucket, CouldGo, LruShortlist, Queue, Sifted, Wanted};
 use crate::report::words::plain;
 use crate::report::{self, rows};
 use crate::run::context::{RepoResult, RunContext};
@@ -28,13 +28,18 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::iter;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) mod explain;
 pub use explain::SeenUnit;
 
 /// Units in memory at once, of the many that a survey lists. A run that evicts more surveys again.
 const AT_ONCE: usize = 70_000;
+
+/// Units that are measured only to name the largest that could go.
+const MEASURED: usize = 20_000;
 
 /// Returns the ledger with what this run saw of lock files, and lines about what it could not see.
 pub fn remember<'a>(
@@ -268,7 +273,12 @@ impl<'a> Stage<'a> {
             };
             queue.add(lister.next(after, queue.wants()));
         }
-        rows::eviction(queue.finish(), rows, freed)
+        let mut plan = queue.finish();
+        if plan.shortfall != Size::default() {
+            plan.could_go.extend(lister.could_go());
+            evict::largest(&mut plan.could_go);
+        }
+        rows::eviction(plan, rows, freed)
     }
 
     fn apply(
@@ -360,6 +370,27 @@ impl Lister<'_> {
         // Caches with a reserve or a budget were listed whole before.
         self.survey(&|unit| shortlist.sift(self.caches, unit).and(None));
         shortlist.sifted()
+    }
+
+    /// Lists once more, for the largest units that a setting holds. A run that falls short can afford
+    /// that, up to [`MEASURED`] units whose size isn't known yet.
+    fn could_go(&self) -> Vec<CouldGo> {
+        let (found, left) = (Mutex::new(Vec::new()), AtomicUsize::new(MEASURED));
+        let one_less = |left: usize| left.checked_sub(1);
+        self.survey(&|mut unit| {
+            evict::name_one(&mut unit, self.names);
+            let hold = evict::held_back(&unit, self.in_use, self.now)?;
+            hold.by()?;
+            if unit.size.is_none() {
+                left.fetch_update(Relaxed, Relaxed, one_less).ok()?;
+                unit = sizing::measure(vec![unit], self.stop).0.pop()?;
+            }
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.extend(CouldGo::of(&unit, hold));
+            evict::largest(&mut found);
+            None
+        });
+        found.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shortlist(&self, after: Option<AgeBucket>, enough: Size) -> LruShortlist<'_> {

@@ -247,7 +247,13 @@ fn repack_with_room<'a>(
     expected: Usage,
 ) -> (Vec<DoneJob<'a>>, Usage) {
     let volume = &context.policy.volume;
-    let measure = |expected| survey::volume::usage(&volume.root).unwrap_or(expected);
+    let measure = |expected: Usage| {
+        let standing_bytes = expected.standing_bytes;
+        survey::volume::usage(&volume.root).map_or(expected, |measured| Usage {
+            standing_bytes,
+            ..measured
+        })
+    };
     let after = measure(expected);
     let only = Only {
         gc: true,

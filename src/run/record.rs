@@ -36,6 +36,7 @@ pub(super) fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> R
             after: Level::default(),
             high: policy.eviction.high.bytes,
             low: policy.eviction.low.bytes,
+            budget_bytes: policy.eviction.budget,
         },
         repos: Vec::new(),
         eviction: report::Eviction {
@@ -67,6 +68,7 @@ fn level(usage: &Usage) -> Level {
         used_bytes: usage.used_bytes,
         free_bytes: usage.free_bytes,
         used_inodes: usage.used_inodes,
+        standing_bytes: usage.standing_bytes,
     }
 }
 
@@ -82,7 +84,13 @@ pub(super) fn describe(
         .failures
         .extend(left.map(|left| format!("left in the trash: {left}; the next run tries again")));
     report.repos = jobs.into_iter().map(|job| job.result.row).collect();
-    fill(&mut report.volume, before, after);
+    // What stands is projected, and repacks are not in that.
+    let standing = after.standing_bytes;
+    let after = Usage {
+        standing_bytes: standing.map(|bytes| bytes.saturating_sub(freed_by_gc(report))),
+        ..*after
+    };
+    fill(&mut report.volume, before, &after);
 }
 
 /// Fills in how full the volume was and is.
@@ -148,13 +156,13 @@ pub(super) fn finish(request: &Request<'_>, from_trash: u64, mut report: RunRepo
     report
 }
 
+fn freed_by_gc(report: &RunReport) -> u64 {
+    let freed = |repo: &report::Repo| repo.gc.before.bytes.saturating_sub(repo.gc.after.bytes);
+    report.repos.iter().map(freed).fold(0, u64::saturating_add)
+}
+
 fn tally(report: &mut RunReport, from_trash: u64) {
-    let from_gc = report
-        .repos
-        .iter()
-        .map(|repo| repo.gc.before.bytes.saturating_sub(repo.gc.after.bytes))
-        .fold(0, u64::saturating_add);
-    report.tally(from_gc, from_trash);
+    report.tally(freed_by_gc(report), from_trash);
     report.alerts = alert::alerts(report);
 }
 

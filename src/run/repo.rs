@@ -53,7 +53,7 @@ impl RunContext<'_> {
             result.row.worktrees = self.rows(repo, &decided);
             result.row.over_cap = rows::over_cap(plan);
             result.row.prune = rows::prune(plan);
-            result.row.rescues = rows::rescues(plan);
+            result.row.rescues = rows::rescues(plan, &decided.facts.rescues);
             result.row.gc = rows::gc(plan, &decided.facts.store);
             result.row.failures.extend(decided.unread.iter().cloned());
             if let Some(why) = &decided.facts.busy {

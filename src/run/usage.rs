@@ -56,7 +56,7 @@ fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     known.insert(trash.clone(), (Part::State, None));
     let outputs = outputs(policy, &known, stop);
     let places: Vec<VolumePath> = known.keys().chain(outputs.keys()).cloned().collect();
-    let (parts, mut problems) = size::parts(&policy.volume.root, &places, stop)?;
+    let (parts, shared, mut problems) = size::parts(&policy.volume.root, &places, stop)?;
     let (mut parts, made) = take_outputs(parts, &outputs);
     let waiting = take_trash(&mut parts, &trash, &policy.volume.state);
     for cache in policy.caches.iter().filter(|it| it.outside.is_some()) {
@@ -66,9 +66,19 @@ fn measure(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
         parts.push(part);
         problems.extend(unread);
     }
+    let shared = Used {
+        what: Part::Shared,
+        name: None,
+        path: policy.volume.root.to_path_buf(),
+        bytes: shared.bytes,
+        inodes: shared.inodes,
+        shared_bytes: 0,
+        output_bytes: 0,
+    };
     let mut used: Vec<_> = parts
         .into_iter()
         .map(|part| used(part, &known, &made))
+        .chain([shared])
         .filter(|used| used.inodes > 0)
         .collect();
     used.sort_by(|a, b| (b.bytes, &a.path).cmp(&(a.bytes, &b.path)));

@@ -5,6 +5,7 @@
 
 use crate::config::policy;
 use crate::fs::atomic;
+use crate::fs::denied::{self, Wanted};
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
@@ -78,9 +79,7 @@ pub enum VolumeError {
     )]
     NoSentinel(VolumePath, String),
     /// There is a sentinel that can't be read.
-    #[error(
-        "failed to read `{path}`: {cause}; remove it and run `treewarden init` again if this is the right volume"
-    )]
+    #[error("failed to read `{path}`: {cause}{}", remedy(path, cause))]
     Unreadable {
         /// The sentinel.
         path: VolumePath,
@@ -236,6 +235,16 @@ pub fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
     match (stands(&scratch), stands(root)) {
         (Ok(inner), Ok(outer)) if inner.starts_with(&outer) => Err(VolumeError::Scratch(scratch)),
         _ => Ok(()),
+    }
+}
+
+/// Returns what helps if the sentinel can't be read.
+fn remedy(path: &VolumePath, cause: &io::Error) -> String {
+    let denied = denied::told(&path.path(), Wanted::Read, cause);
+    if denied.is_empty() {
+        "; remove it and run `treewarden init` again if this is the right volume".to_owned()
+    } else {
+        denied
     }
 }
 

@@ -4,16 +4,21 @@
 //! git2 adds a class and a code to its messages, which doesn't help whoever has to repair a tree.
 //! Only the message is quoted, after the explanation.
 
+use crate::fs::denied::{self, Wanted};
 use crate::fs::openat;
 use git2::{ErrorClass, ErrorCode};
 use rustix::io::Errno;
 use std::io;
+use std::path::Path;
 
 /// Returns `failed to look: an object that it needs is missing (object not found - no match for id
 /// (...)); run git fsck, ...`, and the like.
-pub(super) fn told(what: &str, error: &io::Error) -> String {
+/// `path` is the tree's, of which something may be another user's.
+pub(super) fn told(what: &str, path: &Path, error: &io::Error) -> String {
     let (cause, remedy) = plain(error);
+    let denied = denied::told(path, Wanted::Read, error);
     let remedy = remedy.map_or(String::new(), |remedy| format!("; {remedy}"));
+    let remedy = if denied.is_empty() { remedy } else { denied };
     format!("failed to {what}: {cause}{remedy}")
 }
 
@@ -106,7 +111,7 @@ mod tests {
             io::Error::other("ours"),
         ];
         for error in errors {
-            let told = told("look", &error);
+            let told = told("look", Path::new(""), &error);
             assert!(
                 told.starts_with("failed to look: ")
                     && told.contains("; ")
@@ -115,7 +120,11 @@ mod tests {
             );
         }
         assert_eq!(
-            told("look", &io::Error::other("it is odd; do this")),
+            told(
+                "look",
+                Path::new(""),
+                &io::Error::other("it is odd; do this")
+            ),
             "failed to look: it is odd; do this"
         );
     }

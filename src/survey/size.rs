@@ -104,7 +104,8 @@ fn children(root: &Arc<Path>) -> io::Result<Vec<VolumePath>> {
 }
 
 /// Measures the same by part, in one walk: each of `places` without the deeper ones in it, and
-/// every other entry of the root.
+/// every other entry of the root. Together with the files that they share with
+/// one another or with the outside, each counted once, they add up to all that stands there.
 ///
 /// # Errors
 /// As [`standing`].
@@ -112,7 +113,7 @@ pub fn parts(
     root: &Arc<Path>,
     places: &[VolumePath],
     stop: &Stop,
-) -> io::Result<(Vec<Part>, Vec<String>)> {
+) -> io::Result<(Vec<Part>, Size, Vec<String>)> {
     let entries = children(root)?;
     let all: BTreeSet<&VolumePath> = places.iter().chain(&entries).collect();
     let sum = || {
@@ -136,13 +137,15 @@ pub fn parts(
     .take();
     let mut problems = Vec::new();
     let mut measured = Vec::new();
+    let mut shared: HashMap<(u64, u64), u64> = HashMap::new();
     for (path, sum) in parts {
         let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         problems.append(&mut sum.problems);
-        let shared_bytes = sum
-            .count_linked()
+        let linked = sum.count_linked();
+        let shared_bytes = linked
             .iter()
             .fold(0, |sum, file| file.bytes.saturating_add(sum));
+        shared.extend(linked.iter().map(|file| (file.file, file.bytes)));
         measured.push(Part {
             place: VolumePath::new(root, &path)?,
             size: sum.size,
@@ -150,7 +153,11 @@ pub fn parts(
         });
     }
     problems.sort_unstable();
-    Ok((measured, problems))
+    let shared = Size {
+        bytes: shared.values().copied().fold(0, u64::saturating_add),
+        inodes: shared.len() as u64,
+    };
+    Ok((measured, shared, problems))
 }
 
 /// Measures one place as a part, with a line for each directory that could not be read.

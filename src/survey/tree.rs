@@ -406,7 +406,19 @@ fn unreadable(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Option<io::E
     }
     rustix::fs::accessat(parent, name, rustix::fs::Access::READ_OK, AtFlags::empty())
         .err()
-        .map(io::Error::from)
+        .map(|errno| unread(errno.into(), stat))
+}
+
+/// Adds whose file it is to why it can't be read.
+fn unread(cause: io::Error, stat: &Stat) -> io::Error {
+    if cause.kind() != io::ErrorKind::PermissionDenied {
+        return cause;
+    }
+    let (owner, mode) = (stat.st_uid, stat.st_mode & 0o7777);
+    let me = ME.as_raw();
+    let is =
+        format!("{cause}: it belongs to uid {owner}, with mode {mode:04o}, and this is uid {me}");
+    io::Error::new(cause.kind(), is)
 }
 
 /// Returns why this user's file is not read: root may read everybody's files, and a rescue would

@@ -62,8 +62,8 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
         .and_then(|listed| Ok((registration(context, blank.clone(), &listed)?, listed)));
     match read {
         Ok((mut tree, listed)) => {
-            tree.state =
-                state(context, &mut tree, &listed).unwrap_or_else(|error| unknown("look", &error));
+            tree.state = state(context, &mut tree, &listed)
+                .unwrap_or_else(|error| unknown("look", &tree.path, &error));
             let whole = context.explains(&tree) || (context.due)(&tree);
             if matches!(tree.state, State::Looked(_)) && whole {
                 look_whole(context, &mut tree, &listed)
@@ -80,7 +80,7 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
             } else {
                 place(admin).unwrap_or(admin.path())
             },
-            state: unknown("read its admin directory", &error),
+            state: unknown("read its admin directory", &admin.path(), &error),
             ..blank
         },
     }
@@ -138,8 +138,8 @@ fn measured(tree: &Worktree, stop: &Stop) -> Option<u64> {
 
 /// Distinguishes a malformed tree from a failing file system: the tree stays either way, but the
 /// remedy differs.
-fn unknown(what: &str, error: &io::Error) -> State {
-    let cause = doubt::told(what, error);
+fn unknown(what: &str, path: &Path, error: &io::Error) -> State {
+    let cause = doubt::told(what, path, error);
     if doubt::failed(error) {
         State::Unreadable(cause)
     } else {
@@ -320,7 +320,7 @@ fn not_looked(context: &Context<'_>, tree: &Worktree, error: &io::Error) -> Stat
     if is_settled(context, tree) || tree.in_use.is_some() {
         State::NotLooked
     } else {
-        unknown("look", error)
+        unknown("look", &tree.path, error)
     }
 }
 

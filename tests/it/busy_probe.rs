@@ -6,7 +6,7 @@ use chrono::Duration;
 use treewarden::report::{RepoOutcome, RunReport};
 
 /// Shifts the journal's runs a day into the past.
-fn a_day_goes_by(world: &World) {
+pub(crate) fn a_day_goes_by(world: &World) {
     let journal = world.at(".treewarden/journal.jsonl");
     let lines = std::fs::read_to_string(&journal).unwrap();
     let earlier = lines.lines().map(|line| {
@@ -67,7 +67,9 @@ fn a_repo_that_is_busy_night_after_night_is_alerted() {
                 .collect::<Vec<_>>()
                 .join(" ");
             assert!(
-                told.contains("somebody works here; busy for 5 nights in a row"),
+                told.contains(
+                    "busy for 5 nights in a row: the busy probe says that somebody works here"
+                ),
                 "{told}"
             );
         }

@@ -187,7 +187,7 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
         (RepoOutcome::Busy, 0)
     );
     assert!(
-        holder.contains(&format!("(pid {pid}) for `exec`")),
+        holder.contains(&format!("(pid {pid}) for `exec sh` since")),
         "{holder}"
     );
     // Another agent gives up as well, after the time that it was given.
@@ -204,7 +204,9 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
         );
         assert!(
             ran.err.contains("acme/shop: held by ")
-                && ran.err.contains(&format!("(pid {pid}) for `exec` since")),
+                && ran
+                    .err
+                    .contains(&format!("(pid {pid}) for `exec sh` since")),
             "{ran:?}"
         );
     }
@@ -330,7 +332,7 @@ fn what_a_command_leaves_running_holds_the_lock() {
         assert!(!is_free(&world));
         let ran = exec(&world, &["--no-wait"], "true");
         assert!(
-            ran.code == 75 && ran.err.contains("for `exec` since"),
+            ran.code == 75 && ran.err.contains("for `exec sh` since"),
             "its starter's name stays: {ran:?}"
         );
         write(&world.beside("go"), "");

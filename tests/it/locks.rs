@@ -41,10 +41,14 @@ fn outcomes(report: &RunReport) -> BTreeMap<String, String> {
         .repos
         .iter()
         .map(|repo| {
-            (
-                repo.name.clone(),
-                format!("{:?} {:?}", repo.outcome, repo.lock.holder),
-            )
+            // Only the kernel knows who left no name.
+            let bare = repo
+                .lock
+                .holder
+                .as_ref()
+                .filter(|it| it.contains("for `flock "));
+            let holder = bare.map_or(format!("{:?}", repo.lock.holder), |_| "by flock".to_owned());
+            (repo.name.clone(), format!("{:?} {holder}", repo.outcome))
         })
         .collect()
 }
@@ -73,7 +77,7 @@ fn a_busy_repo_is_left_in_peace_and_its_holder_named() {
                 "acme/busy",
                 r#"Busy Some("pod-7/node-1 (pid 12) for `exec` since 2026-05-01 03:04 UTC")"#,
             ),
-            ("acme/nameless", "Busy None"),
+            ("acme/nameless", "Busy by flock"),
             ("acme/free", &format!("{did} None")),
         ])
     };

@@ -24,6 +24,7 @@ mod env;
 mod eviction;
 mod exec;
 mod explain;
+mod failures;
 #[cfg(target_arch = "x86_64")]
 mod faults;
 mod forged_rescues;

@@ -73,10 +73,7 @@ fn every_rule_asks_for_metrics_that_there_are_and_says_what_to_do() {
         assert_eq!(unknown, [""; 0], "{rule:?}");
         let name = rule["alert"].as_str().unwrap();
         let link = format!("cronjobs/README.md#{}", name.to_lowercase());
-        assert_eq!(
-            rule["annotations"]["runbook_url"].as_str(),
-            Some(link.as_str())
-        );
+        assert_eq!(rule["annotations"]["runbook"].as_str(), Some(link.as_str()));
         assert!(
             ["critical", "warning", "info"].contains(&rule["labels"]["severity"].as_str().unwrap()),
             "{name}"

@@ -65,7 +65,7 @@ fn the_configs_schema_has_the_parsers_keys() {
     let strange = "x: 1\nvolume: {x: 1, floor: {x: 1}}\neviction: {x: 1, high: {x: 1}, low: {x: 1}, critical: {x: 1}}\nrun: {x: 1}\n\
         defaults: {x: 1, worktrees: {x: 1, made_again: [{x: 1}]}, gc: {x: 1}}\n\
         repos: [{x: 1, worktrees: {x: 1, made_again: [{x: 1}]}, gc: {x: 1}}]\n\
-        caches: [{x: 1, reserve: {x: 1}, budget: {x: 1}}]\nreport: {x: 1}\nalerts: {x: 1, webhook: {x: 1}}";
+        caches: [{x: 1, reserve: {x: 1}, budget: {x: 1}}]\nreport: {x: 1}\nalerts: {x: 1, webhook: {x: 1}, ping: {x: 1}}";
     let told = config::parse("x", strange).unwrap_err().to_string();
     let known: BTreeMap<String, BTreeSet<String>> = told
         .lines()

@@ -375,7 +375,7 @@ fn named(text: &[u8]) -> Option<String> {
     let lock = take().unwrap();
     let record = Holder::read(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(
-        (record.schema.as_str(), record.pid),
+        (&*record.schema, record.pid),
         ("treewarden.lock/1", std::process::id())
     );
     drop(lock);

@@ -6,6 +6,7 @@
 
 mod check;
 mod dashboard;
+mod ping;
 mod real;
 mod whole;
 
@@ -226,7 +227,7 @@ fn a_night_is_told_to_all_who_listen() {
     };
     let expected = serde_json::json!([{
         "labels": {"alertname": "RunFailed", "job": "treewarden", "severity": "warning", "volume": "agents"},
-        "annotations": {"summary": summary, "runbook_url": "cronjobs/README.md#runfailed"},
+        "annotations": {"summary": summary},
         "startsAt": time(report.run.finished), "endsAt": time(ends),
     }]);
     assert_eq!(manager.json(), expected);
@@ -236,7 +237,7 @@ fn a_night_is_told_to_all_who_listen() {
         ("POST /hook", "application/json")
     );
     let text = format!(
-        "treewarden on `agents`: the night failed, 0 B freed.\n```\nwarning RunFailed: {}\n```\nWhat to do: cronjobs/README.md#runfailed",
+        "treewarden on `agents`: the night failed, 0 B freed.\n```\nwarning RunFailed: {}\n```",
         summary.replace('`', "'")
     );
     assert_eq!(chat.json(), serde_json::json!({ "text": text }));

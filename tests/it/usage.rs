@@ -145,6 +145,7 @@ fn every_part_of_the_volume_is_told_once() {
         of(Part::Checkout, Some("acme/busy"), &busy.path, &[&busy_git]),
         shared(of(Part::Cache, Some("npm"), &npm, &[])),
         once_more(of(Part::State, None, &world.at(".treewarden"), &[])),
+        (String::new(), (Part::Shared, None, linked, 1, 0)),
         of(Part::Other, None, &world.at("backups"), &[]),
         of(Part::Other, None, &world.at("caches"), &[&npm]),
         of(Part::Other, None, &world.at("elsewhere"), &[&far]),

@@ -1,6 +1,7 @@
 //! Renames on the volume: each directory on the way is opened beneath the root, and no link is
 //! followed. A directory can replace only an empty directory.
 
+use crate::fs::denied::{self, Wanted};
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
 use rustix::fs::{Mode, OFlags};
@@ -75,18 +76,16 @@ fn writable(
 }
 
 /// Returns what helps if a rename was refused, for people.
-pub(super) fn remedy(cause: &io::Error) -> &'static str {
-    match Errno::from_io_error(cause) {
+pub(super) fn remedy(path: &VolumePath, cause: &io::Error) -> String {
+    let said = match Errno::from_io_error(cause) {
         Some(Errno::XDEV) => {
             "; it is a mount, or is on another file system than the state folder: unmount it, or leave it out of the config"
         }
         Some(Errno::PERM) => {
-            "; it is another user's in a sticky directory, or protected: see `ls -ld` and `lsattr -d`, and run as its owner"
-        }
-        Some(Errno::ACCESS) => {
-            "; the directory that holds it can't be written to: see `ls -ld`, and run as its owner"
+            "; it is another user's in a sticky directory, or protected (`lsattr -d` shows an i)"
         }
         Some(Errno::BUSY) => "; something is mounted there, or it is somebody's root: unmount it",
         _ => "",
-    }
+    };
+    said.to_owned() + &denied::told(&path.path(), Wanted::Replace, cause)
 }

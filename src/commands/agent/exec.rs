@@ -14,7 +14,7 @@ use crate::config::policy::{self, Policy};
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::lock::{LockError, LockedRepo};
+use crate::lock::{LockError, LockedRepo, Purpose};
 use crate::state::volume::{self, VolumeError};
 use crate::survey::worktree::HEARTBEAT;
 use chrono::{DateTime, Utc};
@@ -117,10 +117,14 @@ pub fn prepare<'a>(
         (None, None) => Asked::Checkout,
     };
     let locks = policy.volume.locks();
+    let purpose = Purpose {
+        name: "exec",
+        command: request.command,
+    };
     let busy = |error| ExecError::Lock(repo.name.clone(), Box::new(error));
     let stop = Stop::after(policy.run.deadline, Arc::default());
     let lock = room::under(policy, request.wait, &stop, || {
-        LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", &now, request.wait).map_err(busy)
+        LockedRepo::wait(&locks, &repo.name, &repo.place, purpose, &now, request.wait).map_err(busy)
     })?;
     let refused = |error| ExecError::Checkout(repo.name.clone(), error);
     let stand = checkout::find(repo, &asked).map_err(refused)?;

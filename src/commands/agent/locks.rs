@@ -71,7 +71,9 @@ fn told(name: Option<&str>, seen: Result<Seen, LockError>) -> Lock {
                 (false, Some(_)) => State::Left,
                 (false, None) => State::Free,
             };
-            let beat = written.filter(|_| holder.is_some());
+            // Only who wrote a record renews it.
+            let has_record = holder.as_ref().is_some_and(|it| !it.token.is_empty());
+            let beat = written.filter(|_| has_record);
             Lock {
                 repo,
                 shard: None,
@@ -90,6 +92,7 @@ impl From<lock::Holder> for Holder {
             holder,
             pid,
             purpose,
+            command,
             since,
             ..
         } = holder;
@@ -98,6 +101,7 @@ impl From<lock::Holder> for Holder {
             holder,
             pid,
             purpose,
+            command: command.map(String::from),
             since,
         }
     }

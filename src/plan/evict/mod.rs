@@ -24,14 +24,16 @@
 //! use, unless the operator allows these to be evicted last. Caches over their own budget come
 //! first, each by itself. The order in which units were listed makes no difference.
 
+mod hold;
 mod links;
 mod shortlist;
 mod used;
 mod wanted;
 
+pub use hold::{HeldBy, Hold};
 pub use shortlist::{AgeBucket, LruShortlist, Sifted};
 pub use used::{in_use, last_use, name, name_one};
-pub use wanted::{Mark, Wanted, below, below_floor, calm, urgent, wanted, with_budgets};
+pub use wanted::{GOAL, Mark, Wanted, below, below_floor, calm, urgent, wanted, with_budgets};
 
 use crate::config::policy::InUse;
 use crate::facts::cache::{Cache, Size, Unit};
@@ -50,6 +52,9 @@ const BATCH: usize = 256;
 /// Problems that are reported; the rest is only counted, so that an unreadable cache doesn't flood
 /// the report.
 const TOLD: usize = 50;
+
+/// How many units are named that could go.
+const LARGEST: usize = 5;
 
 /// How many repos are named as those that need most of the units that stay.
 const REPOS_TOLD: usize = 3;
@@ -81,6 +86,10 @@ pub struct Eviction {
     pub shortfall: Size,
     /// Units that must stay, by cache and reason, and what could not be read.
     pub obstacles: Vec<String>,
+    /// How many units a setting holds, by cache.
+    pub held: Vec<(HeldBy, Arc<str>, usize)>,
+    /// The largest units that a reserve holds.
+    pub could_go: Vec<CouldGo>,
 }
 
 /// How much of a cache with a reserve or a budget may be evicted, and should be.
@@ -96,8 +105,45 @@ struct Limits {
 /// Units that must stay, by cache and reason, and what could not be read.
 #[derive(Default)]
 struct Held {
-    units: BTreeMap<(Arc<str>, String), Count>,
+    /// The largest units that a reserve holds.
+    in_reserve: Vec<CouldGo>,
+    units: BTreeMap<(Arc<str>, Hold), Count>,
     problems: Vec<String>,
+}
+
+/// A unit that stays, and would go if the operator allowed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CouldGo {
+    /// Its cache.
+    pub cache: Arc<str>,
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    pub bytes: u64,
+    /// What would have to be allowed.
+    pub by: HeldBy,
+}
+
+impl CouldGo {
+    /// Returns the unit, if it was measured, frees something and a setting holds it.
+    pub fn of(unit: &Unit, hold: Hold) -> Option<Self> {
+        let bytes = unit
+            .size
+            .map(|size| size.bytes)
+            .filter(|&bytes| bytes > 0)?;
+        Some(Self {
+            cache: unit.cache.clone(),
+            name: unit.name.clone(),
+            bytes,
+            by: hold.by()?,
+        })
+    }
+}
+
+/// Keeps the five largest, in order.
+pub fn largest(units: &mut Vec<CouldGo>) {
+    units.sort_by(|a, b| (b.bytes, &a.cache, &a.name).cmp(&(a.bytes, &b.cache, &b.name)));
+    units.truncate(LARGEST);
 }
 
 /// A number of units, and how many of them each repo needs.
@@ -130,7 +176,7 @@ pub fn order(caches: Vec<Cache>, wanted: Wanted, in_use: InUse, now: DateTime<Ut
         );
         for unit in cache.units {
             match held_back(&unit, in_use, now) {
-                Some(reason) => held.unit(unit, reason),
+                Some(why) => held.unit(unit, why),
                 None => units.push(unit),
             }
         }
@@ -243,7 +289,7 @@ impl Queue {
     /// Returns the result.
     pub fn finish(mut self) -> Eviction {
         for unit in self.links.left() {
-            self.held.unit(unit, NOTHING.into());
+            self.held.unit(unit, Hold::Nothing);
         }
         let mut over = Size::default();
         self.limits.values().for_each(|limits| over += limits.over);
@@ -259,6 +305,8 @@ impl Queue {
                 .saturating_sub(self.foreseen.inodes)
                 .max(over.inodes),
         };
+        let held = self.held.by_setting();
+        let could_go = std::mem::take(&mut self.held.in_reserve);
         let obstacles = self.held.told();
         Eviction {
             wanted: self.wanted,
@@ -266,6 +314,8 @@ impl Queue {
             foreseen: self.foreseen,
             shortfall,
             obstacles,
+            held,
+            could_go,
         }
     }
 
@@ -281,22 +331,21 @@ impl Queue {
 
     fn choose_one(&mut self, mut unit: Unit) {
         if unit.size.is_none() {
-            return self.held.unit(unit, "could not be measured".into());
+            return self.held.unit(unit, Hold::Unmeasured);
         }
         let gain = self.links.gain(&unit);
         if gain == Size::default() {
             return if unit.shared.is_empty() {
-                self.held.unit(unit, NOTHING.into());
+                self.held.unit(unit, Hold::Nothing);
             } else {
                 self.links.wait(unit);
             };
         }
         if let Some(limits) = self.limits.get_mut(&*unit.cache) {
             if gain.bytes > limits.spare.bytes || gain.inodes > limits.spare.inodes {
-                let reserve = in_amounts(limits.reserve);
-                return self
-                    .held
-                    .unit(unit, format!("held by its reserve of {reserve}"));
+                let hold = Hold::Reserve(limits.reserve);
+                unit.size = Some(gain);
+                return self.held.unit(unit, hold);
             }
             limits.spare = less(limits.spare, gain);
             limits.over = less(limits.over, gain);
@@ -309,9 +358,13 @@ impl Queue {
 }
 
 impl Held {
-    fn unit(&mut self, unit: Unit, reason: String) {
-        let named = unit.named.filter(|_| reason == IN_USE);
-        let count = self.units.entry((unit.cache, reason)).or_default();
+    fn unit(&mut self, unit: Unit, hold: Hold) {
+        if matches!(hold, Hold::Reserve(_)) {
+            self.in_reserve.extend(CouldGo::of(&unit, hold));
+            largest(&mut self.in_reserve);
+        }
+        let named = unit.named.filter(|_| hold == Hold::InUse);
+        let count = self.units.entry((unit.cache, hold)).or_default();
         count.units = count.units.saturating_add(1);
         if let Some(named) = named {
             let by = count.by.entry(named.by).or_default();
@@ -319,14 +372,24 @@ impl Held {
         }
     }
 
+    /// Counts the units that a setting holds, the most first.
+    fn by_setting(&self) -> Vec<(HeldBy, Arc<str>, usize)> {
+        let by = |((cache, hold), count): (&(Arc<str>, Hold), &Count)| {
+            Some((hold.by()?, cache.clone(), count.units))
+        };
+        let mut held: Vec<_> = self.units.iter().filter_map(by).collect();
+        held.sort_by_key(|(_, _, units)| Reverse(*units));
+        held
+    }
+
     /// Describes them: `12 units of npm: younger than 24 h`.
     fn told(self) -> Vec<String> {
         let units = self
             .units
             .into_iter()
-            .map(|((cache, reason), Count { units, by })| {
+            .map(|((cache, hold), Count { units, by })| {
                 let units = humanize::plural(units as u64, "unit");
-                format!("{units} of {cache}: {reason}{}", whose(by))
+                format!("{units} of {cache}: {hold}{}", whose(by))
             });
         let untold = self.problems.len().saturating_sub(TOLD);
         let more = (untold > 0).then(|| format!("{untold} more problems like these"));
@@ -353,10 +416,6 @@ fn whose(by: BTreeMap<String, usize>) -> String {
         format!(", most of them by {}", told.join(", "))
     }
 }
-
-const IN_USE: &str =
-    "in use: lock files or environments of live trees name them (eviction.in_use: keep)";
-const NOTHING: &str = "would free nothing: gone, or linked elsewhere";
 
 fn limits(cache: &Cache, wanted: &Wanted) -> Limits {
     let over = wanted.caches.get(&cache.name).copied().unwrap_or_default();
@@ -390,12 +449,12 @@ pub fn precedes(one: &Unit, other: &Unit) -> bool {
 }
 
 /// Returns why the unit stays, whatever is wanted: somebody needs it, or may.
-pub fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
+pub fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<Hold> {
     if in_use(unit) && policy == InUse::Keep {
-        return Some(IN_USE.into());
+        return Some(Hold::InUse);
     }
     if unit.last_used > now {
-        return Some("last used in the future, by their time stamps".into());
+        return Some(Hold::Future);
     }
     let used = if in_use(unit) {
         unit.last_used
@@ -404,8 +463,7 @@ pub fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<Strin
     };
     // A minimum age that is out of range is never reached.
     let min_age = TimeDelta::from_std(unit.min_age).unwrap_or(TimeDelta::MAX);
-    (now.signed_duration_since(used) < min_age)
-        .then(|| format!("younger than {}", humanize::short_span(unit.min_age)))
+    (now.signed_duration_since(used) < min_age).then_some(Hold::Younger(unit.min_age))
 }
 
 /// Formats a size: `3.0 MiB`, `3.0 MiB and 20 inodes`, `20 inodes`.

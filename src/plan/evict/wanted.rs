@@ -11,6 +11,9 @@ use crate::facts::volume::Usage;
 use crate::fs::humanize;
 use std::collections::BTreeMap;
 
+/// An eviction for a budget goes on to this fraction of it.
+pub const GOAL: f64 = 0.9;
+
 /// What is to be freed, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
@@ -74,7 +77,7 @@ pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
             .budget
             .filter(|budget| usage.standing_bytes > Some(*budget)),
     ) {
-        let goal = share(budget, 0.9);
+        let goal = share(budget, GOAL);
         wanted.bytes = wanted.bytes.max(standing.saturating_sub(goal));
         let [standing, budget, goal] = [standing, budget, goal].map(humanize::bytes);
         reasons.push(format!(
@@ -167,7 +170,7 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
         if holds.bytes <= budget.bytes && holds.inodes <= budget.inodes {
             continue;
         }
-        let part = |of| if of == u64::MAX { of } else { share(of, 0.9) };
+        let part = |of| if of == u64::MAX { of } else { share(of, GOAL) };
         let goal = Size {
             bytes: part(budget.bytes),
             inodes: part(budget.inodes),

@@ -3,7 +3,9 @@
 
 use super::place;
 use super::treemap::{Tile, treemap};
-use crate::report::text::usage::{bytes, called, groups, inside, made_of, made_of_shared};
+use crate::report::text::usage::{
+    Sum, bytes, called, groups, inside, made_of, made_of_shared, sums,
+};
 use crate::report::usage::{Part, Used};
 use crate::report::{RunReport, words};
 
@@ -49,7 +51,7 @@ impl Fills {
         let longest = |groups: &[Vec<&Used>]| groups.first().map_or(0, |parts| bytes(parts));
         let (longest, longest_tree) = (longest(&groups), longest(&trees));
         Some(Self {
-            total: words::size(bytes(&inside(report))),
+            total: total(report),
             tiles: treemap(report),
             said: said(report, &groups),
             bars: groups
@@ -76,6 +78,21 @@ fn said(report: &RunReport, groups: &[Vec<&Used>]) -> String {
     };
     let all: Vec<String> = groups.iter().map(told).collect();
     words::few(&all, SAID)
+}
+
+/// Returns what stands on the volume, and the sums that add up to it.
+fn total(report: &RunReport) -> String {
+    let said = |sum: &Sum| {
+        let many = sum
+            .many
+            .map_or(String::new(), |many| format!("{} ", words::number(many)));
+        let more = Some(&sum.said).filter(|said| !said.is_empty());
+        let more = more.map_or(String::new(), |said| format!(" ({said})"));
+        format!("{many}{} {}{more}", sum.name, words::size(sum.bytes))
+    };
+    let sums: Vec<String> = sums(report).iter().map(said).collect();
+    let all = words::size(bytes(&inside(report)));
+    format!("{all}: {}", sums.join(", "))
 }
 
 /// Returns each tree as a group of its own, biggest first.

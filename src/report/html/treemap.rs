@@ -92,7 +92,7 @@ fn class(what: Part) -> &'static str {
         Part::Checkout => "checkout",
         Part::Worktree => "trees",
         Part::Cache => "cache",
-        Part::State | Part::Other => "other",
+        Part::State | Part::Other | Part::Shared => "other",
     }
 }
 

@@ -225,7 +225,6 @@ fn unit_row(report: &RunReport, unit: &Unit) -> Row {
     .into()
 }
 
-/// Writes what prevented more.
 /// Writes what stays although room may be wanted.
 pub(super) fn obstacles(page: &mut Page, report: &RunReport) {
     let rows: Vec<Row> = report

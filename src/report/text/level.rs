@@ -1,5 +1,7 @@
-//! The volume's usage before and after, as bars and in words. A volume of unknown size has no bar.
+//! The volume's usage before and after, as bars and in words: of the budget if one is set, then of
+//! the file system. A volume of unknown size has no bar.
 
+use crate::report::gauge::Gauge;
 use crate::report::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Span};
 use crate::report::{Level, RunReport, Volume, words};
 use anstyle::Style;
@@ -9,71 +11,92 @@ const LABEL: usize = 10;
 /// The columns that a bar leaves for the text beside it.
 const SAID: usize = 38;
 
-/// `: 88 % → 74 %.`, or `, 74 % full.` if nothing changed.
+/// `: 88 % → 74 %.`, or `, 74 % full.` if nothing changed; of the budget, if one is set.
 pub(super) fn change(report: &RunReport) -> String {
     let volume = &report.volume;
-    match (
-        volume.share(volume.before).map(words::percent),
-        volume.share(volume.after).map(words::percent),
-    ) {
-        (Some(before), Some(after)) if before != after => format!(": {before} → {after}."),
+    let gauge = volume.gauge();
+    let of = match (gauge, volume.budget_bytes) {
+        (Gauge::Budget, Some(budget)) => format!(" of its budget of {}", words::size(budget)),
+        _ => String::new(),
+    };
+    let share = |level| gauge.share(volume, level).map(words::percent);
+    match (share(volume.before), share(volume.after)) {
+        (Some(before), Some(after)) if before != after => format!(": {before} → {after}{of}."),
+        (_, Some(after)) if gauge == Gauge::Budget => format!(", {after}{of}."),
         (_, Some(after)) => format!(", {after} full."),
         _ => ".".to_owned(),
     }
 }
 
 /// Writes the bars, the watermarks below them, and where the space came from; for a quiet run, only
-/// one bar.
+/// one bar of each kind.
 pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
     let volume = &report.volume;
-    let (Some(before), Some(after)) = (volume.share(volume.before), volume.share(volume.after))
-    else {
+    let gauge = volume.gauge();
+    let long = page.width().saturating_sub(LABEL + SAID).clamp(16, 50);
+    let bars = Bars {
+        volume,
+        gauge,
+        long,
+    };
+    let (Some(before), Some(after)) = (
+        gauge.share(volume, volume.before),
+        gauge.share(volume, volume.after),
+    ) else {
         return;
     };
     if !quiet {
         page.gap();
     }
-    let long = page.width().saturating_sub(LABEL + SAID).clamp(16, 50);
-    let bars = Bars { volume, long };
     if quiet || words::percent(before) == words::percent(after) {
-        bars.draw(page, "now", after, volume.after);
+        bars.draw(page, "now", volume.after);
     } else {
         let [first, second] = if report.run.dry_run {
             ["now", "then"]
         } else {
             ["before", "after"]
         };
-        bars.draw(page, first, before, volume.before);
-        bars.draw(page, second, after, volume.after);
+        bars.draw(page, first, volume.before);
+        bars.draw(page, second, volume.after);
     }
     if !quiet {
-        marks(page, volume, long);
+        bars.marks(page);
+    }
+    if gauge == Gauge::Budget {
+        let gauge = Gauge::Disk;
+        let bars = Bars { gauge, ..bars };
+        bars.draw(page, "disk", volume.after);
+        if !quiet {
+            bars.marks(page);
+        }
+    }
+    if !quiet {
         inodes(page, volume);
         sources(page, report);
     }
 }
 
 /// Bars of the same length, for one volume.
+#[derive(Clone, Copy)]
 struct Bars<'a> {
     volume: &'a Volume,
+    gauge: Gauge,
     /// Cells of a full bar.
     long: usize,
 }
 
 impl Bars<'_> {
-    fn draw(&self, page: &mut Page, label: &str, share: f64, level: Level) {
+    fn draw(&self, page: &mut Page, label: &str, level: Level) {
+        let Some(share) = self.gauge.share(self.volume, level) else {
+            return;
+        };
         let full = cells(share, self.long);
-        let (share_said, bytes) = (
-            format!("  {:>5}", words::percent(share)),
-            format!(
-                "{} used, {} free",
-                words::size(level.used_bytes),
-                words::size(level.free_bytes)
-            ),
-        );
+        let share_said = format!("  {:>5}", words::percent(share));
+        let bytes = self.said(level);
         let label = Span::body(format!("{label:<width$}", width = LABEL - 2));
+        let (low, high) = (self.gauge.low(self.volume), self.gauge.high(self.volume));
         let bar = [
-            Span::new("█".repeat(full), colour(share, self.volume)),
+            Span::new("█".repeat(full), tone(share, low, high)),
             Span::new("░".repeat(self.long - full), FAINT),
         ];
         let [used, free] = bar;
@@ -84,39 +107,47 @@ impl Bars<'_> {
         let said = format!("{share_said}  {bytes}");
         page.line(2, &[label, used, free, Span::body(said)]);
     }
+
+    /// `180 GiB used, 20 GiB free`; of a budget, `26 GiB used, 1 GiB over`.
+    fn said(&self, level: Level) -> String {
+        let used = self.gauge.used(level).unwrap_or_default();
+        let (rest, word) = match (self.gauge, self.volume.budget_bytes) {
+            (Gauge::Budget, Some(budget)) if used > budget => (used - budget, "over"),
+            (Gauge::Budget, Some(budget)) => (budget - used, "left"),
+            _ => (level.free_bytes, "free"),
+        };
+        format!("{} used, {} {word}", words::size(used), words::size(rest))
+    }
+
+    /// Writes `low 75 % ▲   ▲ high 85 %`, each arrow below its place in the bar.
+    fn marks(&self, page: &mut Page) {
+        let (low, high) = (self.gauge.low(self.volume), self.gauge.high(self.volume));
+        if ![low, high].iter().all(|&mark| mark > 0.0 && mark <= 1.0) {
+            return;
+        }
+        let at = |mark: f64| LABEL + cells(mark, self.long).saturating_sub(1);
+        let said = format!("low {} ▲", words::percent(low));
+        let low = format!("{said:>width$}", width = at(low) + 1);
+        let gap = at(high).saturating_sub(words::width(&low));
+        let name = match self.gauge {
+            Gauge::Budget => "budget".to_owned(),
+            Gauge::Disk => format!("high {}", words::percent(high)),
+        };
+        let line = format!("{low}{}▲ {name}", " ".repeat(gap));
+        page.line(0, &[Span::new(line, FAINT)]);
+    }
 }
 
 pub(in crate::report) fn colour(share: f64, volume: &Volume) -> Style {
-    match share {
-        s if s > volume.high => BAD,
-        s if s > volume.low => NOTE,
-        _ => GOOD,
-    }
+    tone(share, volume.low, volume.high)
 }
 
-/// Writes `low 75 % ▲   ▲ high 85 %`, each arrow below its place in the bar.
-fn marks(page: &mut Page, volume: &Volume, long: usize) {
-    if !has_marks(volume) {
-        return;
+fn tone(share: f64, low: f64, high: f64) -> Style {
+    match share {
+        s if s > high => BAD,
+        s if s > low => NOTE,
+        _ => GOOD,
     }
-    let at = |mark: f64| LABEL + cells(mark, long).saturating_sub(1);
-    let low = format!(
-        "{:>width$}",
-        format!("low {} ▲", words::percent(volume.low)),
-        width = at(volume.low) + 1
-    );
-    let gap = at(volume.high).saturating_sub(words::width(&low));
-    page.line(
-        0,
-        &[Span::new(
-            format!(
-                "{low}{}▲ high {}",
-                " ".repeat(gap),
-                words::percent(volume.high)
-            ),
-            FAINT,
-        )],
-    );
 }
 
 /// Returns whether both watermarks have a place in a bar.

@@ -1,12 +1,17 @@
-//! A line for every repo: its outcome, how long it took, its trees, its objects.
+//! A line for every repo in which something was done or is wrong: its outcome, how long it took, its
+//! trees, its objects. Of many that are in order, only their number.
 
 use crate::report::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, Span};
 use crate::report::totals::how_many;
-use crate::report::{Counts, Gc, GcAction, Repo, RepoOutcome, RunReport, words};
+use crate::report::troubles::BUSY_NIGHTS;
+use crate::report::{Counts, Gc, GcAction, Repo, RepoOutcome, RunReport, TreeOutcome, words};
 use anstyle::Style;
 
 /// Seconds. A longer wait for a lock is mentioned.
 const LONG_WAIT: f64 = 60.0;
+
+/// The most repos in order that have a line each.
+const NAMED: usize = 5;
 
 /// Writes the section.
 pub(super) fn write(page: &mut Page, report: &RunReport) {
@@ -14,12 +19,43 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
         return;
     }
     page.heading("Repos:", Span::body(summary(&report.repos)));
-    let rows: Vec<Row> = report
+    let in_order: Vec<&Repo> = report
         .repos
         .iter()
-        .map(|repo| row(repo, report.run.dry_run))
+        .filter(|repo| is_in_order(repo))
         .collect();
+    let all = in_order.len() <= NAMED;
+    let said = report.repos.iter().filter(|repo| all || !is_in_order(repo));
+    let rows: Vec<Row> = said.map(|repo| row(repo, report.run.dry_run)).collect();
     page.table(2, &rows);
+    if !all {
+        let stay = in_order
+            .iter()
+            .map(|repo| repo.worktrees.len() as u64)
+            .sum();
+        let trees = match stay {
+            0 => String::new(),
+            1 => "; 1 tree stays there".to_owned(),
+            many => format!("; {} stay there", words::count(many, "tree")),
+        };
+        let noun = if rows.is_empty() { "repo" } else { "more repo" };
+        let many = words::count(in_order.len() as u64, noun);
+        let line = format!("{many} in order, with nothing to repack{trees}");
+        page.paragraph(2, Span::new(line, FAINT));
+    }
+}
+
+/// Returns whether nothing was done in it and nobody needs to know more of it.
+fn is_in_order(repo: &Repo) -> bool {
+    matches!(repo.outcome, RepoOutcome::Maintained | RepoOutcome::Planned)
+        && repo.gc.action == GcAction::None
+        && repo.over_cap.is_none()
+        && repo.failures.is_empty()
+        && repo.lock.waited_seconds < LONG_WAIT
+        && repo
+            .worktrees
+            .iter()
+            .all(|tree| tree.outcome == TreeOutcome::Kept)
 }
 
 /// `3 maintained, 1 busy, 1 failed`.
@@ -78,6 +114,9 @@ pub(in crate::report) fn trees(repo: &Repo, dry_run: bool) -> String {
 pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
     let mut parts = Vec::new();
     match repo.outcome {
+        RepoOutcome::Busy if repo.lock.busy_nights >= BUSY_NIGHTS => {
+            parts.extend([nights(repo.lock.busy_nights), "see below".to_owned()]);
+        }
         RepoOutcome::Busy => parts.extend([busy(repo), nights(repo.lock.busy_nights)]),
         RepoOutcome::Refused => parts.push("see below".to_owned()),
         RepoOutcome::Failed if repo.gc.action == GcAction::None => {

@@ -3,7 +3,7 @@
 use crate::report::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
 use crate::report::totals::how_many;
 use crate::report::{Class, RunReport, TreeKind, TreeOutcome, VerdictName, Worktree, words};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The most trees of a group that are named.
 const NAMED: usize = 5;
@@ -69,7 +69,8 @@ fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
 }
 
 /// Writes the trees and unregistered directories that stay: unknown and failed ones one by one, the
-/// rest by reason.
+/// rest by reason. Each one that needs a person is named, and why; what is in order is a number and
+/// a few names.
 pub(super) fn kept(page: &mut Page, report: &RunReport) {
     let unknown = report
         .worktrees()
@@ -79,16 +80,28 @@ pub(super) fn kept(page: &mut Page, report: &RunReport) {
         .filter(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)));
     let mut rows: Vec<Row> = unknown.map(|tree| unknown_row(report, tree)).collect();
     rows.extend(failed.map(|tree| failed_row(report, tree)));
-    rows.extend(
-        groups(report)
-            .iter()
-            .map(|(because, trees)| group_row(report, because, trees)),
-    );
+    for (because, trees) in groups(report) {
+        if trees[0].because.is_in_order() {
+            rows.push(group_row(report, because, &trees));
+        } else {
+            rows.extend(waiting_rows(report, because, &trees));
+        }
+    }
     if !rows.is_empty() {
         let many = how_many(report.worktrees().filter(|tree| !tree.goes()));
         page.heading("Trees that stay:", Span::body(words::number(many)));
         page.table(2, &rows);
     }
+}
+
+/// Writes only the trees that wait for a person, and why.
+pub(super) fn waiting(page: &mut Page, report: &RunReport) {
+    let groups = groups(report);
+    let waiting = groups.iter().filter(|(_, it)| !it[0].because.is_in_order());
+    let rows: Vec<Row> = waiting
+        .flat_map(|(because, trees)| waiting_rows(report, because, trees))
+        .collect();
+    page.table(2, &rows);
 }
 
 fn is_kept(tree: &Worktree) -> bool {
@@ -163,6 +176,35 @@ fn group_row(report: &RunReport, because: &str, trees: &[&Worktree]) -> Row {
         Span::new(said, FAINT).wrap(),
     ]
     .into()
+}
+
+/// Returns a row for each cause, with all trees that wait for a person because of it. Only the first
+/// row has the group's name and number.
+fn waiting_rows(report: &RunReport, because: &str, trees: &[&Worktree]) -> Vec<Row> {
+    let mut causes: Vec<(String, Vec<String>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for tree in trees {
+        let why = tree.reasons.join("; ");
+        let name = words::below(&report.volume.root, &tree.path);
+        let place = *places.entry(why.clone()).or_insert(causes.len());
+        if place == causes.len() {
+            causes.push((why, Vec::new()));
+        }
+        causes[place].1.push(name);
+    }
+    let row = |(number, (why, names)): (usize, (String, Vec<String>))| {
+        let (because, many) = match number {
+            0 => (because, words::number(trees.len() as u64)),
+            _ => ("", String::new()),
+        };
+        vec![
+            Span::body(because),
+            Span::body(many).right(),
+            Span::body(format!("{}: {why}", words::and(&names))).wrap(),
+        ]
+        .into()
+    };
+    causes.into_iter().enumerate().map(row).collect()
 }
 
 /// Returns the trees' last names, or their paths if two of them have the same name.

@@ -1,9 +1,9 @@
-//! What fills the volume: repos, caches and the rest, biggest first, and the largest worktrees.
-//! What is left out is summed up.
+//! What fills the volume: the sums, which add up to all that stands there; then repos, caches and
+//! the rest, biggest first, and the largest worktrees. What is left out is summed up.
 
 use crate::report::page::{BODY, FAINT, Page, Row, Span};
 use crate::report::usage::{Part, Used};
-use crate::report::{RunReport, words};
+use crate::report::{Repo, RunReport, words};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -19,9 +19,12 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
         "What fills it:",
         Span::body(words::size(bytes(&inside(report)))),
     );
-    let groups = groups(report);
+    page.table(2, &sums(report).iter().map(sum_row).collect::<Vec<_>>());
+    page.line(2, &[Span::new("The largest of them:", FAINT)]);
+    let mut groups = groups(report);
+    groups.retain(|parts| parts[0].what != Part::Shared);
     page.table(
-        2,
+        4,
         &groups
             .iter()
             .take(NAMED)
@@ -56,6 +59,81 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
     }
 }
 
+/// One kind of thing on the volume: how many there are, if that says anything, and what they take.
+pub(in crate::report) struct Sum {
+    pub(in crate::report) name: &'static str,
+    pub(in crate::report) many: Option<u64>,
+    pub(in crate::report) bytes: u64,
+    pub(in crate::report) said: String,
+}
+
+/// Returns each kind of thing. They add up to all that stands on the volume.
+pub(in crate::report) fn sums(report: &RunReport) -> Vec<Sum> {
+    let inside = inside(report);
+    let of = |kind: Part| -> Vec<&Used> {
+        let is_one = |used: &&Used| used.what == kind;
+        inside.iter().copied().filter(is_one).collect()
+    };
+    let [stores, checkouts, trees, caches] =
+        [Part::Store, Part::Checkout, Part::Worktree, Part::Cache].map(of);
+    let [state, others, shared] = [Part::State, Part::Other, Part::Shared].map(of);
+    let (rescues, in_rescues) = rescues(report, &stores);
+    let in_stores = bytes(&stores).saturating_sub(in_rescues);
+    let [state_said, others_said] = [&state, &others].map(|parts| words::size(bytes(parts)));
+    let sum = |name, many, bytes, said: String| Sum {
+        name,
+        many,
+        bytes,
+        said,
+    };
+    let many = |parts: &[&Used]| Some(parts.len() as u64);
+    let in_repos = format!(
+        "stores {}, checkouts {}",
+        words::size(in_stores),
+        words::size(bytes(&checkouts))
+    );
+    let rest = format!(
+        "treewarden's own directory {state_said}, {} {others_said}",
+        words::count(others.len() as u64, "other")
+    );
+    let repos = in_stores.saturating_add(bytes(&checkouts));
+    let at_most = "at most, in the stores: git compresses them".to_owned();
+    let once = "by hard links, each file counted once".to_owned();
+    let everything_else = bytes(&state).saturating_add(bytes(&others));
+    vec![
+        sum("repos", many(&stores), repos, in_repos),
+        sum("trees", many(&trees), bytes(&trees), String::new()),
+        sum("caches", many(&caches), bytes(&caches), String::new()),
+        sum("rescues", Some(rescues), in_rescues, at_most),
+        sum("shared", None, bytes(&shared), once),
+        sum("everything else", None, everything_else, rest),
+    ]
+}
+
+fn sum_row(sum: &Sum) -> Row {
+    vec![
+        Span::body(sum.name),
+        Span::body(sum.many.map_or(String::new(), words::number)).right(),
+        Span::body(words::size(sum.bytes)).right(),
+        Span::new(&sum.said, FAINT).wrap(),
+    ]
+    .into()
+}
+
+/// Returns how many rescues stay, and what they take: never more than the store that has them.
+fn rescues(report: &RunReport, stores: &[&Used]) -> (u64, u64) {
+    let taken = |repo: &Repo| {
+        let is_its = |store: &&&Used| store.name.as_ref() == Some(&repo.name);
+        let store = stores.iter().find(is_its).map_or(0, |store| store.bytes);
+        repo.rescues.kept_bytes.min(store)
+    };
+    let all = || report.repos.iter();
+    (
+        all().map(|repo| repo.rescues.kept as u64).sum(),
+        all().map(taken).sum(),
+    )
+}
+
 /// Returns what is on the volume, without the caches outside of it.
 pub(in crate::report) fn inside(report: &RunReport) -> Vec<&Used> {
     let is_inside = |used: &&Used| used.path.starts_with(&report.volume.root);
@@ -69,7 +147,7 @@ pub(in crate::report) fn bytes(parts: &[&Used]) -> u64 {
 fn rest(page: &mut Page, rows: usize, bytes: u64) {
     if rows > NAMED {
         page.line(
-            2,
+            4,
             &[Span::new(
                 format!(
                     "and {} more, {}",
@@ -126,6 +204,7 @@ pub(in crate::report) fn called(report: &RunReport, part: &Used) -> (&'static st
             ),
         ),
         Part::Cache => ("cache", part.name.clone().unwrap_or_default()),
+        Part::Shared => ("shared", "hard links".to_owned()),
         Part::State => ("state", words::below(&report.volume.root, &part.path)),
         Part::Other => ("other", words::below(&report.volume.root, &part.path)),
     }

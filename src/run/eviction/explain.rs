@@ -65,7 +65,7 @@ impl Stage<'_> {
         seen.failures.extend(problems);
         evict::name_one(&mut unit, &names);
         let held = |then| evict::held_back(&unit, in_use, then);
-        seen.held = held(now);
+        seen.held = held(now).map(|hold| hold.to_string());
         seen.free_from = when::first(now, |then| held(then).is_none());
         (seen.ahead, seen.ahead_size) = ahead(&lister, &unit);
         seen.eviction = self.evict(&mut seen.failures);

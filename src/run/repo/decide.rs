@@ -12,8 +12,8 @@ use crate::facts::worktree::{State, Worktree};
 use crate::fs::budget::Budget;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::git::shadow::Shadow;
 use crate::git::shadow::layout::{self, Layout};
+use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Plan, is_stale, plan};
 use crate::plan::worktree::{Verdict, is_due, shortest};
@@ -110,10 +110,13 @@ impl RunContext<'_> {
         lock: Option<LockedRepo>,
         stop: &Stop,
     ) -> Result<Decided, Ended> {
-        let shadow = self.on_io(stop, || {
-            Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)
-        })?;
-        self.on_io(stop, || survey::damage::prove_whole(&shadow, stop))?;
+        let refused = |refusal: Refusal| Ended::refused(&refusal, repo.place.root());
+        let found = self.on_io(stop, || {
+            let shadow = Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)?;
+            survey::damage::prove_whole(&shadow, stop)?;
+            Ok(shadow)
+        });
+        let shadow = found.map_err(refused)?;
         let note = AtWork::of(&self.policy.volume.state, &repo.name);
         let due = |tree: &Worktree| is_due(tree, &repo.worktrees, self.now);
         let survey = RepoSurvey {
@@ -124,7 +127,7 @@ impl RunContext<'_> {
             due: &due,
             stop,
         };
-        let mut facts = self.on_io(stop, || survey.all())?;
+        let mut facts = self.on_io(stop, || survey.all()).map_err(refused)?;
         let (plan, unread) = self.plan(&survey, &mut facts);
         let locks = self
             .ledger

@@ -2,6 +2,7 @@
 
 use crate::git::shadow::Refusal;
 use crate::lock::LockError;
+use std::path::Path;
 
 /// Why a pass over a repo ended early.
 pub(in crate::run) enum Ended {
@@ -20,11 +21,13 @@ impl From<LockError> for Ended {
     }
 }
 
-impl From<Refusal> for Ended {
-    fn from(refusal: Refusal) -> Self {
+impl Ended {
+    /// Returns why a repo of the volume at `root` is not maintained.
+    pub(super) fn refused(refusal: &Refusal, root: &Path) -> Self {
+        let why = refusal.told(root);
         match refusal {
-            Refusal::Odd(why) => Self::Refused(why),
-            refusal => Self::Failed(refusal.to_string()),
+            Refusal::Odd(_) => Self::Refused(why),
+            _ => Self::Failed(why),
         }
     }
 }

@@ -144,7 +144,7 @@ fn a_volume_is_measured_part_by_part() {
         .map(|path| field.file(path, 1));
     fs::hard_link(files[1].path(), field.at("c/link").path()).unwrap();
     let places = ["a/deep/b", "a", "gone"].map(|path| field.at(path));
-    let (parts, problems) = parts(field.at("a").root(), &places, &Stop::never()).unwrap();
+    let (parts, _, problems) = parts(field.at("a").root(), &places, &Stop::never()).unwrap();
     let of = |paths: &[&str], shared: &[&str]| {
         let at = |paths: &[&str]| {
             blocks(

@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use treewarden::facts::cache::UsedFrom;
 use treewarden::report::{
-    Class, Counts, Eviction, Gc, GcAction, Level, Lock, Prune, Repo, RepoOutcome, Rescues, Run,
-    RunOutcome, RunReport, SCHEMA, Totals, TreeOutcome, Unit, UnitOutcome, VerdictName, Volume,
-    Worktree,
+    Class, CouldGo, Counts, Eviction, Gc, GcAction, HeldBy, HeldUnits, Level, Lock, Prune, Repo,
+    RepoOutcome, Rescues, Run, RunOutcome, RunReport, SCHEMA, Totals, TreeOutcome, Unit,
+    UnitOutcome, VerdictName, Volume, Worktree,
 };
 
 const KIB: u64 = 1 << 10;
@@ -25,6 +25,7 @@ fn level(used: u64, used_inodes: u64) -> Level {
         used_bytes: used,
         free_bytes: 200 * GIB - used,
         used_inodes,
+        standing_bytes: None,
     }
 }
 
@@ -52,6 +53,7 @@ fn night(seconds: i64, before: Level, after: Level, repos: Vec<Repo>) -> RunRepo
             after,
             high: 0.85,
             low: 0.75,
+            budget_bytes: None,
         },
         repos,
         eviction: Eviction {
@@ -373,6 +375,15 @@ pub(crate) fn idle() -> RunReport {
     report
 }
 
+/// Returns a run over a budget, which is not all that the disk holds.
+pub(crate) fn budgeted() -> RunReport {
+    let mut report = rich();
+    report.volume.budget_bytes = Some(25 * GIB);
+    report.volume.before.standing_bytes = Some(26 * GIB);
+    report.volume.after.standing_bytes = Some(22 * GIB);
+    report
+}
+
 /// Returns the dry run of the rich one.
 pub(crate) fn rehearsal() -> RunReport {
     let mut report = rich();
@@ -444,6 +455,24 @@ pub(crate) fn disaster() -> RunReport {
             "models: 30 GiB are its reserve\u{7}".to_owned(),
             "npm: unreadable\r\nAll in order".to_owned(),
         ],
+        held: vec![
+            HeldUnits {
+                by: HeldBy::Reserve,
+                cache: "models".to_owned(),
+                units: 3,
+            },
+            HeldUnits {
+                by: HeldBy::InUse,
+                cache: "npm".to_owned(),
+                units: 1200,
+            },
+        ],
+        could_go: vec![CouldGo {
+            cache: "models".to_owned(),
+            unit: "whisper\u{1b}[2J".to_owned(),
+            bytes: 14 * GIB,
+            by: HeldBy::Reserve,
+        }],
         units: vec![
             unit("npm", "npm", "evil\u{202e}gpj.exe", 2 * GIB, 1),
             failed,
