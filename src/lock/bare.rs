@@ -4,8 +4,7 @@
 //! there. It informs people and decides nothing.
 
 use super::{Holder, command, host};
-use crate::fs::clock;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rustix::fs::{major, minor};
 use std::ffi::OsString;
 use std::fs::File;
@@ -49,16 +48,19 @@ fn pid(line: &str, id: &str) -> Option<u32> {
     }
 }
 
-/// Returns when a process began, by the ticks since the machine's start in its `stat`.
+/// Returns when a process began, in whole seconds, so that each look says the same: `stat` has the
+/// ticks since the machine's start.
 fn started(pid: u32) -> Option<DateTime<Utc>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // Its name, in brackets, may contain anything.
     let (_, rest) = stat.rsplit_once(')')?;
     let ticks: i64 = rest.split_whitespace().nth(19)?.parse().ok()?;
-    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
-    let uptime: i64 = uptime.split('.').next()?.parse().ok()?;
-    let ago = uptime.checked_sub(ticks.checked_div(TICKS)?)?;
-    clock::now().checked_sub_signed(TimeDelta::try_seconds(ago)?)
+    let machine = std::fs::read_to_string("/proc/stat").ok()?;
+    let start = machine
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?;
+    let start: i64 = start.trim().parse().ok()?;
+    DateTime::from_timestamp(start.checked_add(ticks.checked_div(TICKS)?)?, 0)
 }
 
 #[cfg(test)]

@@ -487,7 +487,7 @@ fn what_a_verdict_says_in_words() {
         ),
         (
             tree(30, looked(|c| (c.stashed, c.unreadable) = (true, Some("`x`".into())))),
-            "its unsaved work can't be rescued: failed to read `x`; make the file readable, or remove it | a stash was made on its branch".to_owned(),
+            "its unsaved work can't be rescued: failed to read `x`; make the file readable (`chmod u+r`, or `sudo chown` it), or remove it | a stash was made on its branch".to_owned(),
         ),
         (
             tree(30, looked(|c| (c.stashed, c.unholdable_index) = (true, Some("split".into())))),
