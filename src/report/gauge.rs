@@ -1,7 +1,7 @@
 //! What a level is measured against: the budget if the config sets one, else the file system with
 //! its watermarks. The bar, the headline, the history and the trends use the same.
 
-use super::{Level, Volume};
+use super::{Level, Volume, words};
 use crate::plan::evict::GOAL;
 
 /// What a level is measured against.
@@ -55,6 +55,31 @@ impl Gauge {
             Self::Budget => GOAL,
             Self::Disk => volume.low,
         }
+    }
+
+    /// Returns whether both marks have a place in a bar.
+    pub fn has_marks(self, volume: &Volume) -> bool {
+        let marks = [self.low(volume), self.high(volume)];
+        marks.iter().all(|&mark| mark > 0.0 && mark <= 1.0)
+    }
+
+    /// Returns what the mark is called at which an eviction starts: `budget`, or `high 85 %`.
+    pub fn high_called(self, volume: &Volume) -> String {
+        match self {
+            Self::Budget => "budget".to_owned(),
+            Self::Disk => format!("high {}", words::percent(volume.high)),
+        }
+    }
+
+    /// Describes a level: `180 GiB used, 20 GiB free`; of a budget, `26 GiB used, 1 GiB over`.
+    pub fn said(self, volume: &Volume, level: Level) -> String {
+        let used = self.used(level).unwrap_or_default();
+        let (rest, word) = match (self, volume.budget_bytes) {
+            (Self::Budget, Some(budget)) if used > budget => (used.saturating_sub(budget), "over"),
+            (Self::Budget, Some(budget)) => (budget.saturating_sub(used), "left"),
+            _ => (level.free_bytes, "free"),
+        };
+        format!("{} used, {} {word}", words::size(used), words::size(rest))
     }
 
     /// Returns the bytes in use, if known.

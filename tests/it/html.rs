@@ -413,6 +413,23 @@ fn the_past_nights_are_told_and_what_is_left_out() {
 }
 
 #[test]
+fn a_budget_is_what_the_bars_and_the_nights_are_measured_against() {
+    let run = nights::budgeted();
+    let page = html::render(&run, &[nights::budgeted(), run.clone()], 0);
+    let told = seen(&page);
+    for expected in [
+        "26 GiB used, 1 GiB over",
+        "22 GiB used, 3 GiB left",
+        "budget ▴",
+        "disk",
+        "high 85 %",
+        "budget 100 %",
+    ] {
+        assert!(told.contains(expected), "`{expected}` is missing: {told}");
+    }
+}
+
+#[test]
 fn what_goes_next_is_told_and_what_can_not_go_stands_first() {
     let seen = seen(&html::render(&rich(), &[], 0));
     assert!(

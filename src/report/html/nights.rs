@@ -3,9 +3,9 @@
 
 use super::table::{Cell, Column, Heading, Table};
 use super::{Badge, tone};
-use crate::report::text::level;
+use crate::report::gauge::Gauge;
 use crate::report::trends::{Trends, trends};
-use crate::report::{RunReport, Volume, history, words};
+use crate::report::{RunReport, history, words};
 
 /// The number of newest runs that are shown.
 const NIGHTS: usize = 30;
@@ -68,7 +68,7 @@ impl Nights {
             .max()
             .unwrap_or(0);
         let slots = runs.len().max(ROOM);
-        let scale = scale(runs);
+        let scale = Scale::of(runs);
         let place = |i: usize| Place {
             slot: slots - runs.len() + i,
             slots,
@@ -85,7 +85,7 @@ impl Nights {
             },
             trends: trends(past).iter().flat_map(Trends::told).collect(),
             skipped: (skipped > 0).then(|| history::left_out(skipped)),
-            floor: words::percent(scale.0),
+            floor: words::percent(scale.floor),
             floor_y: px(LEVELS.1),
             most: words::size(most),
             most_y: px(FREED.0 + 8.0),
@@ -105,41 +105,49 @@ fn y((top, bottom): (f64, f64), share: f64) -> f64 {
     bottom - share.clamp(0.0, 1.0) * (bottom - top)
 }
 
-/// Returns the range in tenths that contains every level and watermark, so that small changes of a
-/// full volume are visible.
-fn scale(runs: &[RunReport]) -> (f64, f64) {
-    let levels = |run: &RunReport| {
-        let Volume {
-            before,
-            after,
-            low,
-            high,
-            ..
-        } = run.volume;
-        [
-            run.volume.share(before),
-            run.volume.share(after),
-            Some(low),
-            Some(high),
-        ]
-        .into_iter()
-        .flatten()
-    };
-    let (least, most) = runs
-        .iter()
-        .flat_map(levels)
-        .fold((1.0, 0.0), |(least, most): (f64, f64), level| {
-            (least.min(level), most.max(level))
-        });
-    (
-        ((least * 10.0 - 1.0).floor() / 10.0).max(0.0),
-        ((most * 10.0 + 0.5).ceil() / 10.0).min(1.0),
-    )
+/// What the levels are measured against, and the range in tenths that contains each of them and the
+/// watermarks, so that small changes of a full volume are visible.
+#[derive(Clone, Copy)]
+struct Scale {
+    gauge: Gauge,
+    floor: f64,
+    ceiling: f64,
 }
 
-/// Returns the position of a level in the scale.
-fn level_y(share: f64, (floor, ceiling): (f64, f64)) -> f64 {
-    y(LEVELS, (share - floor) / (ceiling - floor))
+impl Scale {
+    /// Returns the scale of what the newest run is measured against.
+    fn of(runs: &[RunReport]) -> Self {
+        let newest = runs.last().map(|run| run.volume.gauge());
+        let gauge = newest.unwrap_or(Gauge::Disk);
+        let levels = |run: &RunReport| {
+            let volume = &run.volume;
+            let marks = [gauge.low(volume), gauge.high(volume)].map(Some);
+            let levels = [volume.before, volume.after].map(|level| gauge.share(volume, level));
+            levels.into_iter().chain(marks).flatten()
+        };
+        let (least, most) = runs
+            .iter()
+            .flat_map(levels)
+            .fold((1.0, 0.0), |(least, most): (f64, f64), level| {
+                (least.min(level), most.max(level))
+            });
+        let ceiling = (most * 10.0 + 0.5).ceil() / 10.0;
+        Self {
+            gauge,
+            floor: ((least * 10.0 - 1.0).floor() / 10.0).max(0.0),
+            // More than a whole disk can't be used.
+            ceiling: if gauge == Gauge::Disk {
+                ceiling.min(1.0)
+            } else {
+                ceiling
+            },
+        }
+    }
+
+    /// Returns the position of a level.
+    fn y(&self, share: f64) -> f64 {
+        y(LEVELS, (share - self.floor) / (self.ceiling - self.floor))
+    }
 }
 
 /// The position of a run.
@@ -148,7 +156,7 @@ struct Place {
     slots: usize,
     /// 0 for the newest.
     from_last: usize,
-    scale: (f64, f64),
+    scale: Scale,
     /// Bytes of the highest bar.
     most: u64,
 }
@@ -161,9 +169,8 @@ impl Place {
         let top = self.top(run.totals.freed_bytes);
         let (outcome, style) = history::outcome(run);
         let share = |level| {
-            run.volume
-                .share(level)
-                .map(|share| px(level_y(share, self.scale)))
+            let share = self.scale.gauge.share(&run.volume, level);
+            share.map(|share| px(self.scale.y(share)))
         };
         let when = run.run.started.format("%a %-d %b, %H:%M UTC");
         let freed = words::size(run.totals.freed_bytes);
@@ -208,12 +215,13 @@ impl Place {
     }
 }
 
-fn marks(run: &RunReport, scale: (f64, f64)) -> Vec<Mark> {
-    if !level::has_marks(&run.volume) {
+fn marks(run: &RunReport, scale: Scale) -> Vec<Mark> {
+    let (gauge, volume) = (scale.gauge, &run.volume);
+    if !gauge.has_marks(volume) {
         return Vec::new();
     }
     let mark = |name, share, down| {
-        let at = level_y(share, scale);
+        let at = scale.y(share);
         Mark {
             name,
             percent: words::percent(share),
@@ -221,9 +229,14 @@ fn marks(run: &RunReport, scale: (f64, f64)) -> Vec<Mark> {
             text_y: px(at + down),
         }
     };
+    let high = if gauge == Gauge::Budget {
+        "budget"
+    } else {
+        "high"
+    };
     vec![
-        mark("high", run.volume.high, -4.0),
-        mark("low", run.volume.low, 12.0),
+        mark(high, gauge.high(volume), -4.0),
+        mark("low", gauge.low(volume), 12.0),
     ]
 }
 

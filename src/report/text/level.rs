@@ -92,11 +92,10 @@ impl Bars<'_> {
         };
         let full = cells(share, self.long);
         let share_said = format!("  {:>5}", words::percent(share));
-        let bytes = self.said(level);
+        let bytes = self.gauge.said(self.volume, level);
         let label = Span::body(format!("{label:<width$}", width = LABEL - 2));
-        let (low, high) = (self.gauge.low(self.volume), self.gauge.high(self.volume));
         let bar = [
-            Span::new("█".repeat(full), tone(share, low, high)),
+            Span::new("█".repeat(full), colour(self.gauge, share, self.volume)),
             Span::new("░".repeat(self.long - full), FAINT),
         ];
         let [used, free] = bar;
@@ -108,38 +107,25 @@ impl Bars<'_> {
         page.line(2, &[label, used, free, Span::body(said)]);
     }
 
-    /// `180 GiB used, 20 GiB free`; of a budget, `26 GiB used, 1 GiB over`.
-    fn said(&self, level: Level) -> String {
-        let used = self.gauge.used(level).unwrap_or_default();
-        let (rest, word) = match (self.gauge, self.volume.budget_bytes) {
-            (Gauge::Budget, Some(budget)) if used > budget => (used - budget, "over"),
-            (Gauge::Budget, Some(budget)) => (budget - used, "left"),
-            _ => (level.free_bytes, "free"),
-        };
-        format!("{} used, {} {word}", words::size(used), words::size(rest))
-    }
-
     /// Writes `low 75 % ▲   ▲ high 85 %`, each arrow below its place in the bar.
     fn marks(&self, page: &mut Page) {
-        let (low, high) = (self.gauge.low(self.volume), self.gauge.high(self.volume));
-        if ![low, high].iter().all(|&mark| mark > 0.0 && mark <= 1.0) {
+        if !self.gauge.has_marks(self.volume) {
             return;
         }
+        let (low, high) = (self.gauge.low(self.volume), self.gauge.high(self.volume));
         let at = |mark: f64| LABEL + cells(mark, self.long).saturating_sub(1);
         let said = format!("low {} ▲", words::percent(low));
         let low = format!("{said:>width$}", width = at(low) + 1);
         let gap = at(high).saturating_sub(words::width(&low));
-        let name = match self.gauge {
-            Gauge::Budget => "budget".to_owned(),
-            Gauge::Disk => format!("high {}", words::percent(high)),
-        };
+        let name = self.gauge.high_called(self.volume);
         let line = format!("{low}{}▲ {name}", " ".repeat(gap));
         page.line(0, &[Span::new(line, FAINT)]);
     }
 }
 
-pub(in crate::report) fn colour(share: f64, volume: &Volume) -> Style {
-    tone(share, volume.low, volume.high)
+/// Returns the colour of a level.
+pub(in crate::report) fn colour(gauge: Gauge, share: f64, volume: &Volume) -> Style {
+    tone(share, gauge.low(volume), gauge.high(volume))
 }
 
 fn tone(share: f64, low: f64, high: f64) -> Style {
@@ -148,13 +134,6 @@ fn tone(share: f64, low: f64, high: f64) -> Style {
         s if s > low => NOTE,
         _ => GOOD,
     }
-}
-
-/// Returns whether both watermarks have a place in a bar.
-pub(in crate::report) fn has_marks(volume: &Volume) -> bool {
-    [volume.low, volume.high]
-        .iter()
-        .all(|&mark| mark > 0.0 && mark <= 1.0)
 }
 
 /// `43 % → 38 %`; none if the file system has no fixed number of inodes.
