@@ -56,11 +56,11 @@ fn started(pid: u32) -> Option<DateTime<Utc>> {
     let (_, rest) = stat.rsplit_once(')')?;
     let ticks: i64 = rest.split_whitespace().nth(19)?.parse().ok()?;
     let machine = std::fs::read_to_string("/proc/stat").ok()?;
-    let start = machine
+    let boot = machine
         .lines()
         .find_map(|line| line.strip_prefix("btime "))?;
-    let start: i64 = start.trim().parse().ok()?;
-    DateTime::from_timestamp(start.checked_add(ticks.checked_div(TICKS)?)?, 0)
+    let boot: i64 = boot.trim().parse().ok()?;
+    DateTime::from_timestamp(boot.checked_add(ticks.checked_div(TICKS)?)?, 0)
 }
 
 #[cfg(test)]
