@@ -447,12 +447,14 @@ fn keeps_what_git_gc_keeps(first: u64, count: u64) {
     let judged = sweep(first, count, NOT_YET);
     judged.tell(count);
     assert!(judged.findings.is_empty());
-    let dropped = ["git dropped something", "a run dropped something"]
-        .map(|what| judged.seen.get(what).copied().unwrap_or_default());
-    assert!(
-        dropped.iter().all(|&times| times as u64 > count / 5),
-        "{dropped:?}"
-    );
+    // One list of alternates that can't be read keeps everything on its volume, so runs drop less.
+    for (what, least) in [
+        ("git dropped something", count / 5),
+        ("a run dropped something", count / 16),
+    ] {
+        let times = judged.seen.get(what).copied().unwrap_or_default();
+        assert!(times as u64 > least, "{what}: {times}");
+    }
 }
 
 #[test]
