@@ -39,6 +39,14 @@ pub struct Trash {
     place: VolumePath,
 }
 
+/// Which trees in the trash are a repo's own.
+pub struct Own<'a> {
+    /// Its git dir, wherever that is: its worktrees are registered there.
+    pub git_dir: &'a VolumePath,
+    /// Says whether a worktree of the repo may be at a place.
+    pub is_right: &'a (dyn Fn(&VolumePath) -> bool + Sync),
+}
+
 /// A trash entry, for one run or one tree: a directory in the trash with numbered items.
 pub struct Bin {
     place: VolumePath,
@@ -221,7 +229,6 @@ impl Trash {
 
     /// Puts back the repo's trees that an earlier run moved here and did not inspect again:
     /// somebody may have gone on working in them. Removes what a killed command was assembling.
-    /// `is_right` says whether a worktree of the repo may be at a place.
     ///
     /// Anybody may have written a note. So only a directory is put back, only in a free place, and
     /// only if the registration proves to be its own. Everything else stays in the trash, also what
@@ -229,13 +236,8 @@ impl Trash {
     ///
     /// # Errors
     /// [`TrashError`]: they stay in the trash.
-    pub fn undo(
-        &self,
-        lock: &LockedRepo,
-        is_right: &dyn Fn(&VolumePath) -> bool,
-        stop: &Stop,
-    ) -> Result<(), TrashError> {
-        let git_dir = lock.place().relative().join(".git");
+    pub fn undo(&self, lock: &LockedRepo, own: &Own<'_>, stop: &Stop) -> Result<(), TrashError> {
+        let git_dir = own.git_dir.relative();
         let admins = git_dir.join("worktrees");
         for place in bins(&self.place)? {
             let taken = match note::state(&place) {
@@ -258,11 +260,12 @@ impl Trash {
             let stands = bin.entry(0)?;
             if found(openat::stat(&stands))?.is_some() {
                 let is_git = |part: &OsStr| part.eq_ignore_ascii_case(".git");
-                let back = if taken.from.relative().iter().any(is_git) || !is_right(&taken.from) {
-                    Err(io::Error::other("no worktree of this repo may stand there"))
-                } else {
-                    rename::directory(&stands, &taken.from)
-                };
+                let back =
+                    if taken.from.relative().iter().any(is_git) || !(own.is_right)(&taken.from) {
+                        Err(io::Error::other("no worktree of this repo may stand there"))
+                    } else {
+                        rename::directory(&stands, &taken.from)
+                    };
                 if let Err(cause) = back {
                     // The repo is maintained all the same. Whoever empties the trash reports the
                     // entry.

@@ -12,7 +12,7 @@
 use crate::apply::fill::FillError;
 use crate::apply::repo::StepError;
 use crate::apply::staging::WorkshopError;
-use crate::apply::trash::{Trash, TrashError};
+use crate::apply::trash::{Own, Trash, TrashError};
 use crate::commands::held::held_above;
 use crate::commands::room::{self, NoRoom};
 use crate::config::policy::{self, Policy};
@@ -194,11 +194,14 @@ impl Locked {
             reserved: run::reserved(policy),
             ..VolumeContext::default()
         };
-        trash.undo(
-            &lock,
-            &|place: &VolumePath| reserved.in_the_way(place, &repo.place).is_none(),
-            stop,
-        )?;
+        // Without a git dir nothing can go back. Whoever opens the repo says what is wrong.
+        if let Ok(layout) = layout::find(&repo.place, &repo.assigned) {
+            let own = Own {
+                git_dir: &layout.git_dir,
+                is_right: &|place| reserved.in_the_way(place, &repo.place).is_none(),
+            };
+            trash.undo(&lock, &own, stop)?;
+        }
         Ok(Self { lock, trash })
     }
 }

@@ -24,8 +24,13 @@ fn volume() -> (tempfile::TempDir, Arc<Path>, Trash) {
 
 /// Creates a worktree and its registration, as git does.
 fn registered(root: &Arc<Path>) -> [VolumePath; 2] {
-    let [tree, admin] = ["tree", "repo/.git/worktrees/tree"]
-        .map(|name| VolumePath::new(root, Path::new(name)).unwrap());
+    registered_in(root, "repo/.git")
+}
+
+/// Creates a worktree and its registration in a git dir.
+fn registered_in(root: &Arc<Path>, git_dir: &str) -> [VolumePath; 2] {
+    let [tree, admin] = ["tree".to_owned(), format!("{git_dir}/worktrees/tree")]
+        .map(|name| VolumePath::new(root, Path::new(&name)).unwrap());
     fs::create_dir_all(tree.path()).unwrap();
     fs::create_dir_all(admin.path()).unwrap();
     fs::write(
@@ -273,9 +278,12 @@ fn what_can_not_be_read_hinders_nothing_else() {
     fs::create_dir(locks.path()).unwrap();
     let now = crate::fs::clock::now();
     let lock = LockedRepo::take(&locks, "acme/shop", &repo, "run", now).unwrap();
-    trash
-        .undo(&lock, &|_: &VolumePath| true, &forever())
-        .unwrap();
+    let git_dir = VolumePath::new(&root, Path::new("repo/.git")).unwrap();
+    let own = Own {
+        git_dir: &git_dir,
+        is_right: &|_| true,
+    };
+    trash.undo(&lock, &own, &forever()).unwrap();
     assert!(tree.path().exists());
     trash.bin(None).unwrap();
     for _ in 0..2 {
@@ -445,4 +453,28 @@ fn nothing_gets_from_one_root_into_the_trash_of_another() {
     let refused = bin.take(&Free, &unit).unwrap_err().to_string();
     assert!(refused.contains("on another file system"), "{refused}");
     assert!(there.path().join("unit").exists() && top.path().join("unit").exists());
+}
+
+#[test]
+fn a_tree_goes_back_wherever_its_repos_git_dir_is() {
+    for git_dir in ["repo/.git", "repo/.bare", "repo", "elsewhere/git"] {
+        let (_top, root, trash) = volume();
+        let [tree, admin] = registered_in(&root, git_dir);
+        a_moment();
+        let bin = trash.bin(Some((&tree, &admin, None))).unwrap();
+        bin.take(&Free, &tree).unwrap();
+        let at = |name: &str| VolumePath::new(&root, Path::new(name)).unwrap();
+        fs::create_dir(at("state/locks").path()).unwrap();
+        let now = crate::fs::clock::now();
+        let lock =
+            LockedRepo::take(&at("state/locks"), "acme/shop", &at("repo"), "run", now).unwrap();
+        for (dir, back) in [("another/.git", false), (git_dir, true)] {
+            let own = Own {
+                git_dir: &at(dir),
+                is_right: &|_| true,
+            };
+            trash.undo(&lock, &own, &forever()).unwrap();
+            assert_eq!(tree.path().exists(), back, "{git_dir} by {dir}");
+        }
+    }
 }

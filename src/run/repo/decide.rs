@@ -2,6 +2,7 @@
 
 use super::ended::Ended;
 use crate::apply::at_work::AtWork;
+use crate::apply::trash::Own;
 use crate::config::policy;
 use crate::ecosystems;
 use crate::ecosystems::ecosystem::Linked;
@@ -93,10 +94,14 @@ impl RunContext<'_> {
             )));
         }
         let lock = self.lock(repo)?;
-        if let (Some(lock), Some(trash)) = (&lock, self.mode.trash()) {
-            let is_right =
-                |place: &VolumePath| self.around.in_the_way(place, &repo.place).is_none();
-            self.on_io(stop, || trash.undo(lock, &is_right, stop))
+        // Without a git dir nothing can go back. The survey says what is wrong.
+        let layout = layout::find(&repo.place, &repo.assigned).ok();
+        if let (Some(lock), Some(trash), Some(layout)) = (&lock, self.mode.trash(), &layout) {
+            let own = Own {
+                git_dir: &layout.git_dir,
+                is_right: &|place| self.around.in_the_way(place, &repo.place).is_none(),
+            };
+            self.on_io(stop, || trash.undo(lock, &own, stop))
                 .map_err(|error| Ended::Failed(error.to_string()))?;
         }
         self.survey(repo, around, lock, stop)
