@@ -73,7 +73,7 @@ impl<'a> StagingDir<'a> {
             .map_err(WorkshopError::from)?;
         let done = work(&staging);
         if let Err(error) = trash.sweep(lock, stop) {
-            tracing::warn!(%error, "a staging stays; the next command or night in this repo clears it");
+            tracing::warn!(%error, "a staging stays; the next command or run in this repo clears it");
         }
         done
     }

@@ -228,7 +228,7 @@ impl Trash {
     }
 
     /// Puts back the repo's trees that an earlier run moved here and did not inspect again:
-    /// somebody may have gone on working in them. Removes what a killed command was assembling.
+    /// somebody may have gone on working in them.
     ///
     /// Anybody may have written a note. So only a directory is put back, only in a free place, and
     /// only if the registration proves to be its own. Everything else stays in the trash, also what
@@ -282,7 +282,7 @@ impl Trash {
             }
             bin.empty(stop);
         }
-        self.sweep(lock, stop)
+        Ok(())
     }
 
     /// Returns the place of the repo's [staging directory](super::staging).
@@ -300,8 +300,12 @@ impl Trash {
             .map_err(io::Error::from)
     }
 
-    /// Removes the repo's staging directory, with what a killed command left there.
-    pub(super) fn sweep(&self, lock: &LockedRepo, stop: &Stop) -> Result<(), TrashError> {
+    /// Removes the repo's staging directory, with what a killed command left there: also where the
+    /// repo itself does not exist yet.
+    ///
+    /// # Errors
+    /// [`TrashError`]: it stays.
+    pub fn sweep(&self, lock: &LockedRepo, stop: &Stop) -> Result<(), TrashError> {
         let staging = self.staging(lock)?;
         if found(openat::stat(&staging))?.is_none() {
             return Ok(());

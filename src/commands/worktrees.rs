@@ -194,6 +194,7 @@ impl Locked {
             reserved: run::reserved(policy),
             ..VolumeContext::default()
         };
+        trash.sweep(&lock, stop)?;
         // Without a git dir nothing can go back. Whoever opens the repo says what is wrong.
         if let Ok(layout) = layout::find(&repo.place, &repo.assigned) {
             let own = Own {

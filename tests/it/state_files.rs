@@ -371,8 +371,12 @@ fn named(text: &[u8]) -> Option<String> {
     drop(open);
     // The file's text decides nothing. A child that another test has just forked has the descriptor,
     // too, until it executes its program.
-    until("the lock is free", || take().is_ok());
-    let lock = take().unwrap();
+    let mut taken = None;
+    until("the lock is free", || {
+        taken = taken.take().or_else(|| take().ok());
+        taken.is_some()
+    });
+    let lock = taken.unwrap();
     let record = Holder::read(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(
         (&*record.schema, record.pid),

@@ -2,7 +2,7 @@
 
 use super::ended::Ended;
 use crate::apply::at_work::AtWork;
-use crate::apply::trash::Own;
+use crate::apply::trash::{Own, Trash, TrashError};
 use crate::config::policy;
 use crate::ecosystems;
 use crate::ecosystems::ecosystem::Linked;
@@ -94,17 +94,31 @@ impl RunContext<'_> {
             )));
         }
         let lock = self.lock(repo)?;
-        // Without a git dir nothing can go back. The survey says what is wrong.
-        let layout = layout::find(&repo.place, &repo.assigned).ok();
-        if let (Some(lock), Some(trash), Some(layout)) = (&lock, self.mode.trash(), &layout) {
-            let own = Own {
-                git_dir: &layout.git_dir,
-                is_right: &|place| self.around.in_the_way(place, &repo.place).is_none(),
-            };
-            self.on_io(stop, || trash.undo(lock, &own, stop))
+        if let (Some(lock), Some(trash)) = (&lock, self.mode.trash()) {
+            self.on_io(stop, || self.clear(repo, lock, trash, stop))
                 .map_err(|error| Ended::Failed(error.to_string()))?;
         }
         self.survey(repo, around, lock, stop)
+    }
+
+    /// Clears what a killed run or command of this repo left.
+    fn clear(
+        &self,
+        repo: &policy::Repo,
+        lock: &LockedRepo,
+        trash: &Trash,
+        stop: &Stop,
+    ) -> Result<(), TrashError> {
+        trash.sweep(lock, stop)?;
+        // Without a git dir nothing can go back. The survey says what is wrong.
+        let Ok(layout) = layout::find(&repo.place, &repo.assigned) else {
+            return Ok(());
+        };
+        let own = Own {
+            git_dir: &layout.git_dir,
+            is_right: &|place| self.around.in_the_way(place, &repo.place).is_none(),
+        };
+        trash.undo(lock, &own, stop)
     }
 
     /// Surveys a repo under its lock, or without it if nothing is to be changed, and decides.

@@ -501,7 +501,7 @@ impl Ran {
 }
 
 /// Waits until `so` returns true.
-pub(crate) fn until(what: &str, so: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let until = Instant::now() + LIMIT;
     while !so() {
         assert!(Instant::now() < until, "never: {what}");
