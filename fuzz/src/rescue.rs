@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use treewarden::facts::rescue::{Manifest, REFS, SCHEMA};
-use treewarden::fs::budget::Held;
+use treewarden::fs::budget::Reservation;
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
 use treewarden::survey::rescues::{self, Pieces};
@@ -98,7 +98,7 @@ fn look(top: &Path, data: &[u8]) {
         DateTime::<Utc>::MAX_UTC,
     );
     let stop = Stop::after(Duration::from_mins(10), Arc::default());
-    let Ok(held) = rescues::read(&repo, commit, &stop, &mut Held::default()) else {
+    let Ok(held) = rescues::read(&repo, commit, &stop, &mut Reservation::default()) else {
         return;
     };
     assert_eq!(

@@ -221,7 +221,7 @@ fn look(field: &Field, data: &[u8]) {
     let tree = worktree::survey(&context, &at("repo/.git/worktrees/tree"));
     let here = tree.path == field.top.path().join("tree");
     match &tree.state {
-        State::Looked(contents) => {
+        State::Inspected(contents) => {
             assert_eq!(
                 contents.place.as_ref().map(VolumePath::path),
                 Some(tree.path.clone()),
@@ -230,7 +230,7 @@ fn look(field: &Field, data: &[u8]) {
             assert!(here && contents.dirty_count >= 2, "{tree:?}");
         }
         State::Missing { .. } => assert!(!here && !tree.path.exists(), "{tree:?}"),
-        State::NotLooked => assert!(
+        State::NotInspected => assert!(
             tree.locked.is_some() || !tree.in_progress.is_empty(),
             "{tree:?}"
         ),

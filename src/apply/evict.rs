@@ -8,7 +8,7 @@
 //! A unit goes to the trash of its own [`Home`], under that home's lock: the volume's, or that of a
 //! cache outside of it.
 
-use super::trash::{Bin, Emptied, Trash, TrashError};
+use super::trash::{Emptied, Trash, TrashEntry, TrashError};
 use crate::ecosystems;
 use crate::ecosystems::last_use::LastUseProbe;
 use crate::facts::cache::{Tree, Unit};
@@ -72,8 +72,8 @@ pub struct Evictor<'a> {
 
 /// The trash entries of a batch: one for all units of a home, by its root, or one for each unit.
 struct Bins<'a> {
-    all: BTreeMap<&'a Path, io::Result<Bin>>,
-    own: Mutex<Vec<Bin>>,
+    all: BTreeMap<&'a Path, io::Result<TrashEntry>>,
+    own: Mutex<Vec<TrashEntry>>,
 }
 
 impl Bins<'_> {
@@ -209,10 +209,10 @@ impl Evictor<'_> {
 
     /// Returns an outcome if a unit was used since it was surveyed. A missing unit is not in use.
     fn used_since(home: &Home<'_>, unit: &Unit) -> Option<UnitOutcome> {
-        let told = ecosystems::layout(unit.kind).map(|layout| layout.last_use);
-        let again = told.map_or_else(
+        let message = ecosystems::layout(unit.kind).map(|layout| layout.last_use);
+        let again = message.map_or_else(
             || Err(io::Error::other("no such kind of cache is known")),
-            |told| home.probe.last_use(told, &unit.paths),
+            |message| home.probe.last_use(message, &unit.paths),
         );
         match found(again) {
             Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped(
@@ -282,7 +282,7 @@ impl Evictor<'_> {
         let trash = self.home(place)?.trash;
         for path in &unit.paths {
             // First, so that whatever is written after the inspection is younger than its entry.
-            let bin = trash.bin_since_now(path)?;
+            let bin = trash.entry_since_now(path)?;
             let own = || own_among(std::slice::from_ref(path), &tree.made_again, self.stop);
             let stays = match processes
                 .at_work(&tree.place, self.stop)

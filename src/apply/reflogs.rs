@@ -7,7 +7,7 @@
 //! expiry, and compared after it. Only a few logs are in memory at a time.
 
 use crate::fs::atomic::remove_draft;
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -31,7 +31,7 @@ pub struct Batch {
     pub names: Vec<String>,
     logs: Vec<(VolumePath, Vec<u8>)>,
     bytes: usize,
-    held: Held,
+    held: Reservation,
 }
 
 /// The reflogs after an expiry, for people.
@@ -110,7 +110,7 @@ impl Reflogs<'_> {
         log: &VolumePath,
         name: &str,
         cutoffs: Cutoffs,
-    ) -> io::Result<Option<(Vec<u8>, Held)>> {
+    ) -> io::Result<Option<(Vec<u8>, Reservation)>> {
         let Some(since) = since(cutoffs) else {
             return Ok(None);
         };
@@ -136,7 +136,7 @@ impl Reflogs<'_> {
 
     /// Returns a log's text, and the memory that it takes. None if it is gone, or its last line
     /// can't be ended.
-    fn text(&self, log: &VolumePath, length: u64) -> io::Result<Option<(Vec<u8>, Held)>> {
+    fn text(&self, log: &VolumePath, length: u64) -> io::Result<Option<(Vec<u8>, Reservation)>> {
         // Twice its length, for the text that it is compared with.
         let mut held = self.stop.hold();
         held.more(
@@ -193,7 +193,7 @@ fn stands(shadow: &Shadow, place: &VolumePath, name: &str) -> bool {
 }
 
 impl Batch {
-    fn add(&mut self, name: String, log: VolumePath, text: Vec<u8>, held: Held) {
+    fn add(&mut self, name: String, log: VolumePath, text: Vec<u8>, held: Reservation) {
         self.bytes = self.bytes.saturating_add(text.len());
         self.held.take_over(held);
         self.names.push(name);

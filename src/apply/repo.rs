@@ -193,7 +193,7 @@ impl RepoExecutor<'_> {
         unsaved: bool,
         rescue_max: u64,
     ) -> Result<Reaped, StepError> {
-        let State::Looked(contents) = &tree.state else {
+        let State::Inspected(contents) = &tree.state else {
             return Err(StepError::NotLooked);
         };
         let Some(place) = &contents.place else {

@@ -16,7 +16,7 @@ use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::survey::committed::Files;
 use crate::survey::known::Known;
-use crate::survey::rescues::{Held, REGISTRATION, RESOLVED, STAGES};
+use crate::survey::rescues::{REGISTRATION, RESOLVED, RescueContents, STAGES};
 use crate::survey::tree::{self, Listing, Stamp};
 use chrono::{DateTime, Utc};
 use git2::{Commit, ObjectType, Oid, Repository, Signature, Time};
@@ -358,7 +358,7 @@ impl Making<'_> {
 
     /// Writes the second parent: index, staged content, registration and manifest. Its own parents
     /// are the commits that would be lost.
-    fn extras(&self, saved: &Held) -> Result<Oid, RescueError> {
+    fn extras(&self, saved: &RescueContents) -> Result<Oid, RescueError> {
         let mut builder = self.repo.treebuilder(None)?;
         let manifest = serde_json::to_vec_pretty(&saved.manifest)
             .map_err(|error| RescueError::Differs(error.to_string()))?;

@@ -18,7 +18,7 @@ use crate::git::shadow::Shadow;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::survey::committed::Files;
 use crate::survey::extensions;
-use crate::survey::rescues::{Held, Piece, Pieces};
+use crate::survey::rescues::{Piece, Pieces, RescueContents};
 use git2::{ObjectType, Oid, Repository};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -133,7 +133,7 @@ impl Restore<'_> {
     /// [`RestoreError`]: there is no new worktree, and no half of one.
     pub fn worktree(
         &self,
-        saved: &Held,
+        saved: &RescueContents,
         place: &VolumePath,
         registration: &Registration<'_>,
     ) -> Result<Restored, RestoreError> {
@@ -152,7 +152,7 @@ impl Restore<'_> {
     fn assemble(
         &self,
         staging: &StagingDir<'_>,
-        saved: &Held,
+        saved: &RescueContents,
         place: &VolumePath,
         registration: &Registration<'_>,
     ) -> Result<Restored, Assembly> {
@@ -179,7 +179,7 @@ impl Restore<'_> {
 
 /// Returns the index without its optional extensions, which may name missing objects. Resolved
 /// conflicts stay if the rescue has them all; one of an earlier version doesn't.
-fn sound(repo: &Repository, saved: &Held, index: &[u8]) -> io::Result<Vec<u8>> {
+fn sound(repo: &Repository, saved: &RescueContents, index: &[u8]) -> io::Result<Vec<u8>> {
     let resolved = extensions::resolved(index)?;
     let held = |stage: &Files, held: &Files| {
         stage
@@ -252,7 +252,7 @@ impl Writer<'_> {
     }
 
     /// Writes a whole tree here, with its registration at `admin`.
-    fn tree(&self, saved: &Held, admin: &Path) -> Result<Restored, Assembly> {
+    fn tree(&self, saved: &RescueContents, admin: &Path) -> Result<Restored, Assembly> {
         let restored = self.put(&saved.pieces(Path::new(""))?, false)?;
         self.text(
             ".git",
@@ -265,7 +265,7 @@ impl Writer<'_> {
     /// Writes the registration of a tree that will be at `place`.
     fn registration(
         &self,
-        saved: &Held,
+        saved: &RescueContents,
         place: &VolumePath,
         registration: &Registration<'_>,
     ) -> Result<(), Assembly> {

@@ -48,7 +48,7 @@ pub struct Own<'a> {
 }
 
 /// A trash entry, for one run or one tree: a directory in the trash with numbered items.
-pub struct Bin {
+pub struct TrashEntry {
     place: VolumePath,
     next: AtomicUsize,
 }
@@ -130,13 +130,13 @@ impl Trash {
     ///
     /// # Errors
     /// It can't be created.
-    pub fn bin(&self, tree: Option<Origin<'_>>) -> io::Result<Bin> {
+    pub fn bin(&self, tree: Option<Origin<'_>>) -> io::Result<TrashEntry> {
         let place = self.place.join(uuid::Uuid::new_v4().to_string())?;
         atomic::make_new_directory(&place)?;
         if let Some(origin) = tree {
             Note::of(origin)?.write(&place)?;
         }
-        Ok(Bin {
+        Ok(TrashEntry {
             place,
             next: AtomicUsize::new(0),
         })
@@ -147,7 +147,7 @@ impl Trash {
     ///
     /// # Errors
     /// It can't be created.
-    pub fn bin_since_now(&self, from: &VolumePath) -> io::Result<Bin> {
+    pub fn entry_since_now(&self, from: &VolumePath) -> io::Result<TrashEntry> {
         let bin = self.bin(None)?;
         Note::again(from).write(&bin.place)?;
         Ok(bin)
@@ -195,7 +195,7 @@ impl Trash {
             State::Plain => {
                 let stat = found(openat::stat(place))?
                     .filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
-                let mut emptied = Bin::at(place.clone()).delete(stop)?;
+                let mut emptied = TrashEntry::at(place.clone()).delete(stop)?;
                 if let Some(stat) = stat
                     && found(openat::stat(place))?.is_none()
                 {
@@ -211,7 +211,9 @@ impl Trash {
                     taken.from
                 )))
             }
-            State::Unproven(_) if is_older(place, KEPT)? => Ok(Bin::at(place.clone()).empty(stop)),
+            State::Unproven(_) if is_older(place, KEPT)? => {
+                Ok(TrashEntry::at(place.clone()).empty(stop))
+            }
             State::Unproven(from) => Ok(told(format!(
                 "`{}` was taken by a run that did not finish, and its registration is gone or another's since: it is kept in `{}` for 30 days; \
                  take from there what you need, then delete it",
@@ -256,7 +258,7 @@ impl Trash {
                 continue;
             }
             lock.still_held()?;
-            let bin = Bin::at(place);
+            let bin = TrashEntry::at(place);
             let stands = bin.entry(0)?;
             if found(openat::stat(&stands))?.is_some() {
                 let is_git = |part: &OsStr| part.eq_ignore_ascii_case(".git");
@@ -318,7 +320,7 @@ impl Trash {
     }
 }
 
-impl Bin {
+impl TrashEntry {
     fn at(place: VolumePath) -> Self {
         Self {
             place,

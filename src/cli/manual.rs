@@ -71,13 +71,13 @@ fn named<'a>(all: &'a Command, words: &[String]) -> Result<&'a Command, Exit> {
 }
 
 fn write_pages(command: &Command, directory: &Path) -> Result<(), Exit> {
-    let told = |path: &Path, error: io::Error| {
+    let message = |path: &Path, error: io::Error| {
         failed(format!("failed to write `{}`: {error}", path.display()))
     };
-    std::fs::create_dir_all(directory).map_err(|error| told(directory, error))?;
+    std::fs::create_dir_all(directory).map_err(|error| message(directory, error))?;
     for command in pages(command) {
         let path = directory.join(clap_mangen::Man::new(command.clone()).get_filename());
-        save(&path, |to| to.write_all(&page(command))).map_err(|error| told(&path, error))?;
+        save(&path, |to| to.write_all(&page(command))).map_err(|error| message(&path, error))?;
     }
     Ok(())
 }

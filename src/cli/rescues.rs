@@ -3,7 +3,7 @@
 
 use super::screen::ForReader;
 use super::{Exit, Format, failed, listed, print, printed, refused, usage, write_as};
-use crate::commands::rescues::restore::{RestoreRequest, restore, told};
+use crate::commands::rescues::restore::{RestoreRequest, message, restore};
 use crate::commands::rescues::{self, RescuesError};
 use crate::config::policy::Policy;
 use crate::fs::clock;
@@ -94,7 +94,7 @@ pub(super) fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
                 to: to.as_deref(),
                 force: *force,
             };
-            print(&told(
+            print(&message(
                 &restore(policy, &request, &stop, now).map_err(stopped)?,
             ))?;
             Ok(0)

@@ -41,10 +41,12 @@ impl Schedule {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Exit> {
         let text = match self {
             Self::Cron { hourly } => job(config, hourly)?.cron_lines(),
-            Self::Systemd(asked) if asked.uninstall => files(&systemd::uninstall().map_err(told)?),
+            Self::Systemd(asked) if asked.uninstall => {
+                files(&systemd::uninstall().map_err(message)?)
+            }
             Self::Systemd(asked) if asked.install => {
                 let units = job(config, &asked.hourly)?.units().map_err(usage)?;
-                installed(&systemd::install(&units).map_err(told)?)
+                installed(&systemd::install(&units).map_err(message)?)
             }
             Self::Systemd(asked) => shown(&job(config, &asked.hourly)?.units().map_err(usage)?),
         };
@@ -59,7 +61,7 @@ fn job(config: Option<&Path>, asked: &Hourly) -> Result<Job, Exit> {
     Job::of(&config_file::find(config)?, asked.hourly).map_err(usage)
 }
 
-fn told(error: SystemdError) -> Exit {
+fn message(error: SystemdError) -> Exit {
     match error {
         SystemdError::File { .. } | SystemdError::Refused { .. } => failed(error),
         _ => usage(error),

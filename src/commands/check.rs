@@ -63,7 +63,7 @@ fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Check {
     let what = format!("repo {}", repo.name);
     let shadow = match sound(repo, stop) {
         Ok(shadow) => shadow,
-        Err(refusal) => return Check::bad(what, refusal.told(&policy.volume.root)),
+        Err(refusal) => return Check::bad(what, refusal.message(&policy.volume.root)),
     };
     match lock::peek(&policy.volume.locks(), &repo.name) {
         Ok(Ok(())) if lands_nowhere(&shadow, stop) => {
@@ -227,7 +227,7 @@ fn mount(policy: &Policy) -> Vec<Check> {
             )];
         }
     };
-    let told = facts.mount.as_ref().map_or_else(
+    let message = facts.mount.as_ref().map_or_else(
         || "not listed by the kernel".to_owned(),
         |mount| {
             format!(
@@ -244,7 +244,9 @@ fn mount(policy: &Policy) -> Vec<Check> {
             Ok(found) => Check::ok(judged.what, found),
             Err(trouble) => Check::bad(judged.what, trouble.to_string()),
         });
-    iter::once(Check::ok("mount", told)).chain(judged).collect()
+    iter::once(Check::ok("mount", message))
+        .chain(judged)
+        .collect()
 }
 
 fn writable(state: &VolumePath) -> Check {
@@ -258,7 +260,7 @@ fn writable(state: &VolumePath) -> Check {
             format!(
                 "failed to write to `{state}`: {}{}; run as the agents' user, or mount the volume writable",
                 openat::cause(errno),
-                denied::told(&state.path(), Wanted::Read, &errno.into())
+                denied::message(&state.path(), Wanted::Read, &errno.into())
             ),
         ),
     }

@@ -327,7 +327,9 @@ impl Config<'_> {
 /// Rewords the refusal of a clone in the staging directory for the place that it was meant for.
 fn elsewhere(refusal: Refusal, from: &VolumePath, to: &VolumePath) -> Refusal {
     match refusal {
-        Refusal::Odd(why) => Refusal::Odd(why.replace(&from.to_string(), &to.to_string())),
+        Refusal::Malformed(why) => {
+            Refusal::Malformed(why.replace(&from.to_string(), &to.to_string()))
+        }
         refusal => refusal,
     }
 }

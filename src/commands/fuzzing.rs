@@ -8,7 +8,7 @@ use crate::ecosystems;
 use crate::ecosystems::lock_file::{LockFileError, parse};
 use crate::ecosystems::npm::index::Bucket;
 use crate::facts::package::Package;
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::mount::{self, Mount};
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::{Refusal, config};
@@ -49,7 +49,7 @@ pub fn look(bytes: &[u8]) -> Option<CachedSurvey> {
 /// # Errors
 /// It is malformed, or has an unknown part.
 pub fn index(bytes: &[u8]) -> io::Result<(Vec<IndexEntry>, bool)> {
-    let read = Read::of(bytes, &mut Held::default())?;
+    let read = Read::of(bytes, &mut Reservation::default())?;
     Ok((read.entries, read.shared.is_some()))
 }
 

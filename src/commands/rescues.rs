@@ -22,7 +22,7 @@ use crate::report::rescues::{Change, Entry, Lonely, Rescues, SCHEMA, Shown, stan
 use crate::state::volume;
 use crate::survey::committed::{Files, files_of};
 use crate::survey::reach;
-use crate::survey::rescues::{self, Held};
+use crate::survey::rescues::{self, RescueContents};
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository, Sort};
 use std::io::{self, Seek};
@@ -164,7 +164,7 @@ fn of<'a>(
 pub(crate) fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
     let shadow = Shadow::of(&layout::find(&repo.place, &repo.assigned)?, stop)?;
     let git = shadow.open().map_err(|error| {
-        Refusal::Odd(format!(
+        Refusal::Malformed(format!(
             "failed to open `{}`: {}",
             repo.place,
             error.message()
@@ -261,7 +261,7 @@ pub(crate) fn find<'a>(
     }
 }
 
-fn read(git: &Repository, found: &Found<'_>, stop: &Stop) -> Result<Held, RescuesError> {
+fn read(git: &Repository, found: &Found<'_>, stop: &Stop) -> Result<RescueContents, RescuesError> {
     let commit = Oid::from_str(&found.rescue.commit).map_err(io::Error::other);
     commit
         .and_then(|commit| rescues::read(git, commit, stop, &mut stop.hold()))
@@ -369,7 +369,7 @@ pub(crate) fn unreached(
 }
 
 /// Returns the changes as in `git status`, by path.
-fn changes(saved: &Held, head: &Files) -> Vec<Change> {
+fn changes(saved: &RescueContents, head: &Files) -> Vec<Change> {
     const KIND: u32 = 0o170_000;
     let mut changes = Vec::new();
     for (path, &(mode, blob)) in &saved.files {

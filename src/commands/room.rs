@@ -121,16 +121,16 @@ fn is_busy(policy: &Policy, report: &RunReport) -> bool {
 fn why(report: RunReport) -> String {
     let refused = report.run.reason;
     let obstacles = report.eviction.obstacles.into_iter();
-    let told = || {
+    let message = || {
         obstacles
             .chain(report.failures)
             .collect::<Vec<_>>()
             .join("; ")
     };
-    let told = refused.unwrap_or_else(told);
-    if told.is_empty() {
+    let message = refused.unwrap_or_else(message);
+    if message.is_empty() {
         "nothing more may go".to_owned()
     } else {
-        told
+        message
     }
 }

@@ -113,7 +113,7 @@ impl WorkError {
         move |error| match error {
             FillError::Git(GitError::Ended { why, .. }) => Self::Stopped(why),
             FillError::Encrypted(file) => {
-                Self::Repo(repo.name.clone(), Refusal::Odd(encrypted(&file)))
+                Self::Repo(repo.name.clone(), Refusal::Malformed(encrypted(&file)))
             }
             error => Self::Fill(what, error),
         }

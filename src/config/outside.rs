@@ -117,10 +117,10 @@ mod tests {
             ("/srv/a/.git/b", "is in a repo"),
             ("/srv/a/.treewarden-outside/trash", "is in a repo"),
         ] {
-            let told = directory(bad, Path::new("/mnt/data")).unwrap_err();
-            assert!(told.contains(why), "{bad}: {told}");
+            let message = directory(bad, Path::new("/mnt/data")).unwrap_err();
+            assert!(message.contains(why), "{bad}: {message}");
         }
-        let told = directory("/srv/a", Path::new("/srv/a/b")).unwrap_err();
-        assert!(told.contains("holds volume.root"), "{told}");
+        let message = directory("/srv/a", Path::new("/srv/a/b")).unwrap_err();
+        assert!(message.contains("holds volume.root"), "{message}");
     }
 }

@@ -183,12 +183,12 @@ mod tests {
         notes.take_out(repos.item(0), "no mapping".into());
         notes.add(&repos.item(0).key("name"), "missing");
         notes.add(&repos.item(1).key("name"), "missing");
-        let told: Vec<_> = notes
+        let message: Vec<_> = notes
             .into_problems(|_| 1)
             .into_iter()
             .map(|problem| problem.key)
             .collect();
-        assert_eq!(told, ["repos[0]", "repos[1].name"]);
+        assert_eq!(message, ["repos[0]", "repos[1].name"]);
     }
 
     #[test]

@@ -222,12 +222,12 @@ impl<'a> Layers<'a> {
             } else {
                 "rescue_budget"
             };
-            let told = format!(
+            let message = format!(
                 "rescue_max ({}) is above rescue_budget ({}); raise the budget or lower the cap",
                 Bytes(max),
                 Bytes(budget)
             );
-            notes.add(&at.key("worktrees").key(key), told);
+            notes.add(&at.key("worktrees").key(key), message);
         }
     }
 }

@@ -389,12 +389,12 @@ mod tests {
 
     fn all_refused<T: FromStr<Err = BadValue> + Debug>(typed: &[&str]) {
         for typed in typed {
-            let told = typed.parse::<T>().expect_err(typed).to_string();
+            let message = typed.parse::<T>().expect_err(typed).to_string();
             assert!(
-                told.starts_with(&format!("`{typed}` "))
-                    && told.contains("; write a")
-                    && told.contains(" such as "),
-                "{told}"
+                message.starts_with(&format!("`{typed}` "))
+                    && message.contains("; write a")
+                    && message.contains(" such as "),
+                "{message}"
             );
         }
     }
@@ -436,9 +436,9 @@ mod tests {
             "and",
             "a day",
         ]);
-        let told = "3M".parse::<Time>().unwrap_err().to_string();
+        let message = "3M".parse::<Time>().unwrap_err().to_string();
         assert_eq!(
-            told,
+            message,
             "`3M` says M, which may be m (minutes) or months; write a time such as 90m, 1d12h, 2 weeks or 36 hours"
         );
     }

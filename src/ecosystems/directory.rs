@@ -4,7 +4,7 @@
 //! unreadable file is not an answer: the latest error is kept in `Trouble` until the whole
 //! directory has been walked, and then the owner of every file in it is unknown.
 
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -35,7 +35,7 @@ pub(crate) struct Directory {
     trouble: Trouble,
     stop: Stop,
     /// The memory that is counted for the entries, and for what was read here.
-    held: RefCell<Held>,
+    held: RefCell<Reservation>,
 }
 
 /// The latest error of an account, shared by all directories of a walk.
@@ -47,7 +47,7 @@ impl Trouble {
     ///
     /// # Errors
     /// An account couldn't be read.
-    pub(crate) fn told(&self) -> io::Result<()> {
+    pub(crate) fn message(&self) -> io::Result<()> {
         self.0.take().map_or(Ok(()), Err)
     }
 

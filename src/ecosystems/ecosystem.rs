@@ -5,7 +5,7 @@ use super::lister::CacheLayout;
 use super::lock_file::LockFile;
 use super::made_file::MadeFile;
 use crate::facts::package::Package;
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use std::io;
@@ -39,12 +39,12 @@ pub struct Links {
     /// The packages, as the cache's units name them.
     pub packages: Vec<Package>,
     /// Their share of the repo's budget.
-    _held: Held,
+    _held: Reservation,
 }
 
 impl Links {
     /// Returns links to `packages`, which are counted in `held`.
-    pub(super) fn new(packages: Vec<Package>, held: Held) -> Self {
+    pub(super) fn new(packages: Vec<Package>, held: Reservation) -> Self {
         Self {
             packages,
             _held: held,

@@ -171,14 +171,14 @@ impl Stored {
             name: String,
             version: String,
         }
-        let told = || {
+        let message = || {
             let note = directory.note(&format!("{folder}/package.json"))?;
             serde_json::from_slice::<Package>(&note).ok()
         };
         self.noted.names.contains(&self.package)
-            || told().is_some_and(|told| {
-                let place = format!("{}@{}", told.name.replace('/', "+"), told.version);
-                told.name == self.package && self.directory.starts_with(&place)
+            || message().is_some_and(|message| {
+                let place = format!("{}@{}", message.name.replace('/', "+"), message.version);
+                message.name == self.package && self.directory.starts_with(&place)
             })
     }
 }

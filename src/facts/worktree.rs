@@ -99,9 +99,9 @@ pub struct DeadLock {
 pub enum State {
     /// It is there, but was not walked: the admin directory shows that it is young, locked or under
     /// an operation, or a process is in it.
-    NotLooked,
+    NotInspected,
     /// It is there, with these contents.
-    Looked(Box<Contents>),
+    Inspected(Box<Contents>),
     /// Its parent could be read and doesn't list it.
     Missing {
         /// A run moved it to our own trash: the registration is a leftover of that run.

@@ -27,8 +27,8 @@ impl Budget {
     }
 
     /// Returns an empty account of this budget.
-    pub fn held(self) -> Held {
-        Held {
+    pub fn held(self) -> Reservation {
+        Reservation {
             of: self,
             drawn: 0,
             used: 0,
@@ -61,13 +61,13 @@ impl Budget {
 
 /// Bytes that are counted, and released when this is dropped.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct Reservation {
     of: Budget,
     drawn: usize,
     used: usize,
 }
 
-impl Held {
+impl Reservation {
     /// Counts so many more.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Held {
     /// Counts a path, with what is kept about it.
     ///
     /// # Errors
-    /// As [`Held::more`].
+    /// As [`Reservation::more`].
     pub fn path(&mut self, path: &Path) -> io::Result<()> {
         self.more(path.as_os_str().len().saturating_add(A_PATH))
     }
@@ -122,7 +122,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(account) = self.of.0 {
             account.give_back(self.drawn);

@@ -24,7 +24,7 @@ pub enum Wanted {
 
 /// Returns `; ` and the explanation; nothing if the cause isn't a refused permission, or if what
 /// stands in the way can't be found.
-pub fn told(path: &Path, wanted: Wanted, cause: &io::Error) -> String {
+pub fn message(path: &Path, wanted: Wanted, cause: &io::Error) -> String {
     if cause.kind() != io::ErrorKind::PermissionDenied || !path.is_absolute() {
         return String::new();
     }

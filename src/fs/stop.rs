@@ -3,7 +3,7 @@
 //!
 //! A destructive step that began is finished, unless it reads for too long.
 
-use crate::fs::budget::{Budget, Held};
+use crate::fs::budget::{Budget, Reservation};
 use crate::fs::humanize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io;
@@ -185,7 +185,7 @@ impl Stop {
     }
 
     /// Starts an account of the memory budget.
-    pub fn hold(&self) -> Held {
+    pub fn hold(&self) -> Reservation {
         self.budget.held()
     }
 

@@ -97,7 +97,7 @@ pub enum Refusal {
     },
     /// It is not well-formed.
     #[error("{0}")]
-    Odd(String),
+    Malformed(String),
     /// What git wrote there is missing or changed.
     #[error("damaged: {0}; run `git fsck`, restore or re-enroll it")]
     Damaged(String),
@@ -108,10 +108,10 @@ pub enum Refusal {
 
 impl Refusal {
     /// Returns it for people. Paths in it are below `root`.
-    pub fn told(&self, root: &Path) -> String {
+    pub fn message(&self, root: &Path) -> String {
         match self {
             Self::Unreadable { path, cause } => {
-                let denied = denied::told(&root.join(path), Wanted::Read, cause);
+                let denied = denied::message(&root.join(path), Wanted::Read, cause);
                 format!("{self}{denied}")
             }
             _ => self.to_string(),
@@ -251,7 +251,10 @@ impl Shadow {
         };
         if config::is_endless(&theirs) {
             let what = "names a section at too great length for so many keys, as no well-formed one does; fix it by hand";
-            return Err(Refusal::Odd(format!("`{}/config` {what}", self.git_dir)));
+            return Err(Refusal::Malformed(format!(
+                "`{}/config` {what}",
+                self.git_dir
+            )));
         }
         let copy = self.scratch.path().join("theirs");
         std::fs::write(&copy, &theirs).map_err(unreadable("the scratch directory"))?;
@@ -349,7 +352,7 @@ impl Shadow {
         let message = message
             .replace(&format!("{scratch}/theirs"), "it")
             .replace(&scratch, &self.git_dir.to_string());
-        Refusal::Odd(format!(
+        Refusal::Malformed(format!(
             "`{}/{name}` {what}: {message}; {remedy}",
             self.git_dir
         ))

@@ -49,7 +49,7 @@ static TRUSTED: Mutex<Option<Trusted>> = Mutex::new(None);
 /// it is free.
 pub(super) fn hold_within(place: &VolumePath, limit: Duration) -> Result<File, LockError> {
     let began = Instant::now();
-    let (tell, told) = mpsc::channel();
+    let (tell, message) = mpsc::channel();
     let asked = place.clone();
     let asking = move || {
         if let Err(error) = ask(&asked, !limit.is_zero(), &tell) {
@@ -63,14 +63,14 @@ pub(super) fn hold_within(place: &VolumePath, limit: Duration) -> Result<File, L
             .spawn(asking)
             .map_err(failed(place))?;
     }
-    let Ok(first) = told.recv_timeout(ANSWER.max(limit)) else {
+    let Ok(first) = message.recv_timeout(ANSWER.max(limit)) else {
         return Err(LockError::Silent(place.path(), began.elapsed()));
     };
     let holder = match first? {
         Answer::Ours(file) => return Ok(file),
         Answer::Busy(holder) => holder,
     };
-    match told.recv_timeout(limit.saturating_sub(began.elapsed())) {
+    match message.recv_timeout(limit.saturating_sub(began.elapsed())) {
         Ok(Ok(Answer::Ours(file))) => Ok(file),
         Ok(Err(error)) => Err(error),
         _ => Err(LockError::Busy(holder)),
@@ -95,7 +95,7 @@ pub(super) fn look_within<T: Send + 'static>(
     limit: Duration,
     look: impl FnOnce(&VolumePath) -> Result<T, LockError> + Send + 'static,
 ) -> Result<T, LockError> {
-    let (tell, told) = mpsc::channel();
+    let (tell, message) = mpsc::channel();
     let asked = place.clone();
     let asking = move || {
         let _nobody_waits = tell.send(look(&asked));
@@ -103,7 +103,8 @@ pub(super) fn look_within<T: Send + 'static>(
     thread::Builder::new()
         .spawn(asking)
         .map_err(failed(place))?;
-    told.recv_timeout(limit)
+    message
+        .recv_timeout(limit)
         .unwrap_or_else(|_| Err(LockError::Silent(place.path(), limit)))
 }
 

@@ -98,7 +98,7 @@ pub enum LockError {
 
 /// Returns what helps if the file system refused a lock.
 fn remedy(path: &Path, cause: &io::Error) -> String {
-    let denied = denied::told(path, Wanted::Replace, cause);
+    let denied = denied::message(path, Wanted::Replace, cause);
     if denied.is_empty() {
         "; check that the volume is mounted with locks and writable".to_owned()
     } else {

@@ -66,9 +66,9 @@ pub fn text(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> 
     {
         registry.register_collector(Box::new(family));
     }
-    let mut told = String::new();
-    text::encode(&mut told, &registry).expect("a string takes all there is");
-    told
+    let mut message = String::new();
+    text::encode(&mut message, &registry).expect("a string takes all there is");
+    message
 }
 
 fn family(

@@ -73,8 +73,8 @@ mod tests {
         assert_eq!(std::fs::read(&theirs).unwrap(), b"theirs");
         std::fs::write(top.path().join("own"), "x".repeat(5000)).unwrap();
         write(&top.path().join("own"), &night).unwrap();
-        let told = std::fs::read_to_string(top.path().join("own")).unwrap();
-        assert_eq!(told, line(&night));
+        let message = std::fs::read_to_string(top.path().join("own")).unwrap();
+        assert_eq!(message, line(&night));
     }
 
     #[test]

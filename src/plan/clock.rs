@@ -32,8 +32,8 @@ pub enum ClockDoubt {
     /// The file server's clock differs.
     #[error(
         "the clock says {}, and the volume's file server {}: everything would be taken for older or younger than it is; set this machine's clock, or the server's",
-        told(*now),
-        told(*server)
+        message(*now),
+        message(*server)
     )]
     Apart {
         /// What this machine says.
@@ -44,8 +44,8 @@ pub enum ClockDoubt {
     /// The last run ended later than now.
     #[error(
         "the clock says {}, and the last run ended at {}: the clock ran back, or was ahead then; set it right, or if it is right now, move `journal.jsonl` out of the state directory",
-        told(*now),
-        told(*last)
+        message(*now),
+        message(*last)
     )]
     RanBack {
         /// What this machine says.
@@ -56,8 +56,8 @@ pub enum ClockDoubt {
     /// The last run ended long ago.
     #[error(
         "the clock says {}, and the last run ended at {}, more than {} days ago: the clock is ahead, or runs were missed; if it is right, `treewarden run --after-pause` goes on (`treewarden report` shows with what)",
-        told(*now),
-        told(*last),
+        message(*now),
+        message(*last),
         PAUSE.num_days()
     )]
     Paused {
@@ -68,7 +68,7 @@ pub enum ClockDoubt {
     },
 }
 
-fn told(time: DateTime<Utc>) -> String {
+fn message(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M UTC").to_string()
 }
 

@@ -33,7 +33,7 @@ pub enum Rung {
 
 impl Rung {
     /// Returns what it takes, for people.
-    pub fn told(self) -> &'static str {
+    pub fn message(self) -> &'static str {
         match self {
             Self::Trash => "trash and expired rescues",
             Self::Caches => "caches, and output of trees long idle",

@@ -292,17 +292,17 @@ impl KeepReason {
 impl fmt::Display for KeepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Locked(reason) => f.write_str(told(reason)),
+            Self::Locked(reason) => f.write_str(message(reason)),
             Self::LockedByDeadProcess {
                 reason,
                 pid,
                 idle,
                 holds_for,
             } => {
-                let (told, idle) = (told(reason), span(*idle));
+                let (message, idle) = (message(reason), span(*idle));
                 write!(
                     f,
-                    "{told}: process {pid} is dead on this machine, and nothing happened for {idle}; "
+                    "{message}: process {pid} is dead on this machine, and nothing happened for {idle}; "
                 )?;
                 match holds_for {
                     Some(age) => write!(f, "such a lock holds for {}", exact(*age)),
@@ -339,7 +339,7 @@ impl fmt::Display for KeepReason {
 }
 
 /// Returns a lock's reason, for people.
-fn told(reason: &str) -> &str {
+fn message(reason: &str) -> &str {
     if reason.is_empty() {
         "with `git worktree lock`, without a reason"
     } else {

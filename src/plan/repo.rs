@@ -313,7 +313,7 @@ fn newly_missing(tree: &Worktree) -> bool {
 }
 
 fn stands(tree: &Worktree) -> bool {
-    matches!(tree.state, State::NotLooked | State::Looked(_))
+    matches!(tree.state, State::NotInspected | State::Inspected(_))
 }
 
 fn marked(trees: &[(Worktree, Verdict)], wanted: impl Fn(&Worktree) -> bool) -> Vec<VolumePath> {

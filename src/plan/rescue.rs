@@ -17,7 +17,7 @@ pub enum Fate {
     /// It expires.
     Expired(Because),
     /// It stays and doesn't count, because this is wrong with it.
-    Odd(&'static str),
+    Unrecognised(&'static str),
 }
 
 /// Why a rescue expires.
@@ -96,9 +96,9 @@ pub fn kept(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<D
 
 fn by_age(rescue: &Rescue, keep: TimeDelta, now: DateTime<Utc>) -> Fate {
     match (rescue.taken, rescue.own) {
-        (None, _) => Fate::Odd("its name has no valid time"),
-        (_, None) => Fate::Odd("it can't be read"),
-        (Some(taken), _) if taken > now => Fate::Odd("it is from the future"),
+        (None, _) => Fate::Unrecognised("its name has no valid time"),
+        (_, None) => Fate::Unrecognised("it can't be read"),
+        (Some(taken), _) if taken > now => Fate::Unrecognised("it is from the future"),
         (Some(taken), _) => match taken.checked_add_signed(keep) {
             Some(until) if until <= now && !is_new(rescue, now) => Fate::Expired(Because::Age),
             until => Fate::Until(until.unwrap_or(DateTime::<Utc>::MAX_UTC)),
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(gone(&rescues, &policy(30, 100)), []);
         let odd = fates(&rescues, &policy(30, 100), now())
             .into_iter()
-            .filter(|fate| matches!(fate, Fate::Odd(_)))
+            .filter(|fate| matches!(fate, Fate::Unrecognised(_)))
             .count();
         assert_eq!(odd, 3);
     }

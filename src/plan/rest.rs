@@ -77,9 +77,9 @@ fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -
     let stay = trees
         .iter()
         .all(|(tree, verdict)| match (&tree.state, verdict) {
-            (State::Looked(_), Verdict::Keep(_)) => true,
+            (State::Inspected(_), Verdict::Keep(_)) => true,
             // The reason why it wasn't inspected must still hold.
-            (State::NotLooked, Verdict::Keep(_)) => {
+            (State::NotInspected, Verdict::Keep(_)) => {
                 let young = shortest(&policy.worktrees)
                     .is_none_or(|age| now.signed_duration_since(tree.active) < age);
                 // Whoever is at work there may be gone in an hour, and no file shows that.
@@ -140,11 +140,11 @@ mod tests {
             (vec![tree(DAY - 1, landed())], None),
             (vec![tree(20 * DAY, dirty())], Some(LONGEST)),
             (vec![tree(29 * DAY, dirty())], Some(DAY - 1)),
-            (vec![tree(4, State::NotLooked)], Some(20 - 1)),
+            (vec![tree(4, State::NotInspected)], Some(20 - 1)),
             (
                 vec![Worktree {
                     locked: Some(String::new()),
-                    ..tree(400 * DAY, State::NotLooked)
+                    ..tree(400 * DAY, State::NotInspected)
                 }],
                 Some(LONGEST),
             ),

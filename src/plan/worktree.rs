@@ -97,8 +97,8 @@ pub fn verdict(
     let contents = match &tree.state {
         State::Unknown(cause) | State::Unreadable(cause) => return Verdict::Unknown(cause.clone()),
         State::Missing { .. } => return Verdict::Missing,
-        State::NotLooked => None,
-        State::Looked(contents) => Some(contents),
+        State::NotInspected => None,
+        State::Inspected(contents) => Some(contents),
     };
     if let Some(glob) = spared_by(tree, policy) {
         return Verdict::Keep(Kept {
@@ -168,7 +168,7 @@ pub fn is_due(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> bool {
 /// Returns what the tree's work is; none if it wasn't inspected.
 pub fn work(tree: &Worktree) -> Option<Work> {
     match &tree.state {
-        State::Looked(contents) => Some(classify(tree, contents)),
+        State::Inspected(contents) => Some(classify(tree, contents)),
         _ => None,
     }
 }

@@ -68,8 +68,8 @@ pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
         page.table(0, &rows);
         page.gap();
         page.paragraph(0, Span::new(sum(&runs), STRONG));
-        for told in trends(&runs).iter().flat_map(Trends::told) {
-            page.paragraph(0, Span::body(told));
+        for message in trends(&runs).iter().flat_map(Trends::sentences) {
+            page.paragraph(0, Span::body(message));
         }
     }
     if skipped > 0 {

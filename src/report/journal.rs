@@ -162,12 +162,12 @@ fn without_units(report: &RunReport) -> RunReport {
 }
 
 fn what_stays(report: &mut RunReport) {
-    let told =
+    let message =
         |tree: &Worktree| tree.verdict != VerdictName::Keep || tree.outcome != TreeOutcome::Kept;
     report
         .repos
         .iter_mut()
-        .for_each(|repo| repo.worktrees.retain(told));
+        .for_each(|repo| repo.worktrees.retain(message));
 }
 
 fn what_went(report: &mut RunReport) {
@@ -443,17 +443,17 @@ mod tests {
             run.repos[0].worktrees = vec![stays.clone(); trees];
             append(&journal, run).unwrap();
         }
-        let told = |past: Past| {
-            let told = |run: RunReport| (run.repos[0].worktrees.len(), run.left_out);
-            past.runs.into_iter().map(told).collect::<Vec<_>>()
+        let message = |past: Past| {
+            let message = |run: RunReport| (run.repos[0].worktrees.len(), run.left_out);
+            past.runs.into_iter().map(message).collect::<Vec<_>>()
         };
         let left_out = vec![STAYS.to_owned()];
         assert_eq!(
-            told(read(&journal).unwrap()),
+            message(read(&journal).unwrap()),
             [(0, vec![]), (0, left_out.clone()), (0, vec![])]
         );
         assert_eq!(
-            told(read_whole(&journal, &|run| run.run.id != "few").unwrap()),
+            message(read_whole(&journal, &|run| run.run.id != "few").unwrap()),
             [(0, vec![]), (0, left_out), (3, vec![])]
         );
     }
@@ -477,15 +477,15 @@ mod tests {
         many.eviction
             .units
             .push(unit(UnitOutcome::Failed("why".into())));
-        let told: RunReport = serde_json::from_str(&line(&many)).unwrap();
+        let message: RunReport = serde_json::from_str(&line(&many)).unwrap();
         assert_eq!(
-            (told.eviction.units.len(), told.run, told.totals),
+            (message.eviction.units.len(), message.run, message.totals),
             (1, many.run.clone(), many.totals)
         );
         many.eviction.units = vec![unit(UnitOutcome::Failed("why".into())); 10_000];
-        let told: RunReport = serde_json::from_str(&line(&many)).unwrap();
+        let message: RunReport = serde_json::from_str(&line(&many)).unwrap();
         assert_eq!(
-            (told.eviction.units.len(), told.run, told.totals),
+            (message.eviction.units.len(), message.run, message.totals),
             (0, many.run, many.totals)
         );
     }

@@ -93,7 +93,7 @@ pub fn render(locks: &Locks, look: Look) -> String {
 }
 
 fn row(lock: &Lock) -> Row {
-    let told = if lock.state == State::Left {
+    let message = if lock.state == State::Left {
         FAINT
     } else {
         super::page::BODY
@@ -105,7 +105,7 @@ fn row(lock: &Lock) -> Row {
     };
     let time = |time: DateTime<Utc>, form: &str| time.format(form).to_string();
     let cell = |of: fn(&Holder) -> String| {
-        Span::new(lock.holder.as_ref().map(of).unwrap_or_default(), told)
+        Span::new(lock.holder.as_ref().map(of).unwrap_or_default(), message)
     };
     let beat = lock
         .beat
@@ -119,7 +119,7 @@ fn row(lock: &Lock) -> Row {
             lock.holder
                 .as_ref()
                 .map_or(nameless, |holder| &holder.holder),
-            told,
+            message,
         )
         .shorten(),
         cell(|holder| holder.pid.to_string()).right(),
@@ -129,7 +129,7 @@ fn row(lock: &Lock) -> Row {
         })
         .shorten(),
         cell(|holder| holder.since.format("%F %H:%M").to_string()),
-        Span::new(beat, told),
+        Span::new(beat, message),
     ];
     Row {
         cells,

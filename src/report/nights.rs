@@ -125,7 +125,7 @@ mod tests {
         run
     }
 
-    fn told(runs: &[(&str, i64, i64)]) -> Vec<String> {
+    fn message(runs: &[(&str, i64, i64)]) -> Vec<String> {
         let nights = nights(
             runs.iter()
                 .map(|&(shard, started, finished)| run(shard, started, finished))
@@ -147,26 +147,26 @@ mod tests {
     fn shards_of_a_night_are_one_night() {
         let day = 24 * 60;
         assert_eq!(
-            told(&[("", 0, 9), ("", 10, 12)]),
+            message(&[("", 0, 9), ("", 10, 12)]),
             ["plain: 1 in 9", "plain: 1 in 2"]
         );
         assert_eq!(
-            told(&[("1/3", 1, 5), ("0/3", 0, 9), ("2/3", 1, 12)]),
+            message(&[("1/3", 1, 5), ("0/3", 0, 9), ("2/3", 1, 12)]),
             ["3 shards: 3 in 12"]
         );
         // Only two run at a time.
         assert_eq!(
-            told(&[("0/3", 0, 5), ("1/3", 0, 9), ("2/3", 6, 12)]),
+            message(&[("0/3", 0, 5), ("1/3", 0, 9), ("2/3", 6, 12)]),
             ["3 shards: 3 in 12"]
         );
         // A small plain run came between two shards.
         assert_eq!(
-            told(&[("0/2", 0, 5), ("", 5, 6), ("1/2", 6, 9)]),
+            message(&[("0/2", 0, 5), ("", 5, 6), ("1/2", 6, 9)]),
             ["2 shards: 2 in 9", "plain: 1 in 1"]
         );
         // The same shard twice, another number of shards, or a day in between: another run.
         assert_eq!(
-            told(&[
+            message(&[
                 ("0/2", 0, 5),
                 ("1/2", 0, 9),
                 ("0/2", 10, 12),
@@ -175,7 +175,7 @@ mod tests {
             ["2 shards: 2 in 9", "2 shards: 2 in 2"]
         );
         assert_eq!(
-            told(&[("0/2", 0, 5), ("1/3", 0, 9), ("", 10, 11)]),
+            message(&[("0/2", 0, 5), ("1/3", 0, 9), ("", 10, 11)]),
             [
                 "1 of 2 shards: 1 in 5",
                 "1 of 3 shards: 1 in 9",
@@ -183,7 +183,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            told(&[("0/2", 0, 5), ("1/2", day, day + 2)]),
+            message(&[("0/2", 0, 5), ("1/2", day, day + 2)]),
             ["1 of 2 shards: 1 in 5", "1 of 2 shards: 1 in 2"]
         );
     }

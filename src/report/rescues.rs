@@ -118,7 +118,7 @@ pub fn stands(fate: Fate, now: DateTime<Utc>) -> (Option<DateTime<Utc>>, String)
             None,
             "over rescue_budget: goes with the next run".to_owned(),
         ),
-        Fate::Odd(why) => (None, format!("{why}: stays for good")),
+        Fate::Unrecognised(why) => (None, format!("{why}: stays for good")),
     }
 }
 

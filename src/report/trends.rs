@@ -204,7 +204,7 @@ fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
 impl Trends {
     /// `Over 20 nights, work added 5 GiB a day and runs freed 3 GiB a day: the level rises by 2 GiB
     /// a day.`
-    fn told_of_pace(&self) -> String {
+    fn pace_sentence(&self) -> String {
         let nights = words::count(self.nights as u64, "night");
         let added = match self.added {
             added if added < 0.0 => format!("work took away {} a day", size(-added)),
@@ -229,7 +229,7 @@ impl Trends {
 
     /// Says when the budget or the high watermark is reached, and when the volume is full; nothing
     /// if neither is passed or in sight.
-    fn told_of_ends(&self) -> Option<String> {
+    fn end_sentence(&self) -> Option<String> {
         let (mark, first) = match self.budget {
             Some(budget) => (
                 format!("budget of {}", words::size(budget)),
@@ -257,9 +257,9 @@ impl Trends {
     }
 
     /// Describes the trends in a few sentences.
-    pub fn told(&self) -> Vec<String> {
-        let mut told = vec![self.told_of_pace()];
-        told.extend(self.told_of_ends());
+    pub fn sentences(&self) -> Vec<String> {
+        let mut told = vec![self.pace_sentence()];
+        told.extend(self.end_sentence());
         if !self.repos.is_empty() {
             let each = |repo: &Growing| {
                 format!(

@@ -124,7 +124,7 @@ pub(super) enum Refusal {
     /// The state directory can't be used.
     #[error(
         "failed to use the volume's state directory `{state}`: {cause}{}",
-        denied::told(&state.path(), Wanted::Read, cause)
+        denied::message(&state.path(), Wanted::Read, cause)
     )]
     State {
         /// The directory.
@@ -268,6 +268,6 @@ pub(super) fn measure(
     }
     let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root, stop))?;
     usage.standing_bytes = Some(standing.bytes);
-    let told = |problem| format!("{problem}; it counts for nothing against the budget");
-    Ok((usage, problems.into_iter().map(told).collect()))
+    let message = |problem| format!("{problem}; it counts for nothing against the budget");
+    Ok((usage, problems.into_iter().map(message).collect()))
 }

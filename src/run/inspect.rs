@@ -145,7 +145,7 @@ fn one(context: &RunContext<'_>, repo: &policy::Repo, wanted: &Wanted<'_>) -> In
         Err(error) => Some(error.to_string()),
     };
     let decided = context.decide_unlocked(repo, &context.around);
-    let found = decided.map_err(told).map(|decided| Found {
+    let found = decided.map_err(message).map(|decided| Found {
         sizes: sizes(context, &decided.facts.worktrees, wanted),
         facts: decided.facts,
         plan: decided.plan,
@@ -158,7 +158,7 @@ fn one(context: &RunContext<'_>, repo: &policy::Repo, wanted: &Wanted<'_>) -> In
     }
 }
 
-fn told(ended: Ended) -> String {
+fn message(ended: Ended) -> String {
     match ended {
         Ended::Busy(holder) => holder.unwrap_or_else(|| "it is busy".to_owned()),
         Ended::Refused(why) | Ended::Failed(why) => why,
@@ -177,7 +177,9 @@ fn sizes(
             Explained::One(admin) => *admin == tree.admin,
             Explained::All => true,
         };
-        wanted.measured && explained && matches!(tree.state, State::Looked(_) | State::NotLooked)
+        wanted.measured
+            && explained
+            && matches!(tree.state, State::Inspected(_) | State::NotInspected)
     };
     let trees: Vec<&Worktree> = trees.iter().filter(is_wanted).collect();
     let size = |tree: &&Worktree| {

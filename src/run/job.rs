@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_late_repack_that_fails_is_told_and_one_that_is_not_due_is_not() {
-        let told = |outcome, why, stop: &Stop| {
+        let message = |outcome, why, stop: &Stop| {
             let mut result = pass(RepoOutcome::Maintained, None);
             add_repack(&mut result, pass(outcome, why), stop);
             assert_eq!(result.row.outcome, RepoOutcome::Maintained);
@@ -241,14 +241,14 @@ mod tests {
         let why = Some("its config is malformed");
         for outcome in [RepoOutcome::Failed, RepoOutcome::Refused] {
             assert_eq!(
-                told(outcome, why, &Stop::never()),
+                message(outcome, why, &Stop::never()),
                 ["failed to repack it once there was room: its config is malformed"],
                 "{outcome:?}"
             );
         }
-        assert_eq!(told(RepoOutcome::Busy, why, &Stop::never()), [""; 0]);
+        assert_eq!(message(RepoOutcome::Busy, why, &Stop::never()), [""; 0]);
         // The whole run is interrupted.
         let over = Stop::after(Duration::ZERO, Arc::default());
-        assert_eq!(told(RepoOutcome::Refused, why, &over), [""; 0]);
+        assert_eq!(message(RepoOutcome::Refused, why, &over), [""; 0]);
     }
 }

@@ -135,7 +135,7 @@ impl Ladder<'_> {
         eviction.units.extend(more.units);
         let obstacles = more.obstacles.into_iter();
         let new: Vec<String> = obstacles
-            .filter(|told| !eviction.obstacles.contains(told))
+            .filter(|message| !eviction.obstacles.contains(message))
             .collect();
         eviction.obstacles.extend(new);
         freed
@@ -202,7 +202,7 @@ impl Ladder<'_> {
         let found = pressed.get(which.0).and_then(|repo| {
             let mut due = repo.result.due.iter();
             let (tree, _) = due.find(|(tree, _)| tree.path == which.1)?;
-            let State::Looked(contents) = &tree.state else {
+            let State::Inspected(contents) = &tree.state else {
                 return None;
             };
             Some(tree.directories(contents.place.as_ref()?))
@@ -282,7 +282,7 @@ impl Ladder<'_> {
 /// Puts the rows of these trees into their repo's row. Returns what their removal freed.
 fn merge(into: &mut RepoResult, done: RepoResult, own: &BTreeMap<&Path, Size>) -> Size {
     let paths: HashSet<&Path> = own.keys().copied().collect();
-    let (name, told) = (
+    let (name, message) = (
         ReapReason::UnderPressure.name(),
         ReapReason::UnderPressure.to_string(),
     );
@@ -292,7 +292,7 @@ fn merge(into: &mut RepoResult, done: RepoResult, own: &BTreeMap<&Path, Size>) -
         }
         if row.goes() {
             row.because = name.clone();
-            row.reasons.insert(0, told.clone());
+            row.reasons.insert(0, message.clone());
         }
         let rows = &mut into.row.worktrees;
         match rows.iter_mut().find(|there| there.path == row.path) {

@@ -25,12 +25,12 @@ pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)>
         .trees
         .iter()
         .filter_map(|(tree, verdict)| match (verdict, &tree.state) {
-            (Verdict::Keep(kept), State::Looked(_))
+            (Verdict::Keep(kept), State::Inspected(_))
                 if matches!(kept.reason, KeepReason::Busy(_) | KeepReason::Spared(_)) =>
             {
                 None
             }
-            (Verdict::Keep(_) | Verdict::Reap(_), State::Looked(contents)) => {
+            (Verdict::Keep(_) | Verdict::Reap(_), State::Inspected(contents)) => {
                 Some((tree, contents.as_ref()))
             }
             _ => None,
@@ -113,7 +113,7 @@ pub(super) fn look(survey: &RepoSurvey<'_>, plan: &Plan, known: &Known<'_>) -> O
 
 fn lock_files(tree: &Worktree) -> Option<&[LockFile]> {
     match &tree.state {
-        State::Looked(contents) => Some(&contents.lock_files),
+        State::Inspected(contents) => Some(&contents.lock_files),
         _ => None,
     }
 }

@@ -164,7 +164,7 @@ impl RunContext<'_> {
                 .unwrap_or_default()
         };
         for (tree, class) in reaps(plan) {
-            let State::Looked(contents) = &tree.state else {
+            let State::Inspected(contents) = &tree.state else {
                 continue;
             };
             let Some(place) = &contents.place else {

@@ -201,8 +201,11 @@ mod tests {
         let root: Arc<Path> = top.path().canonicalize().unwrap().into();
         let state = VolumePath::outside(&root, Path::new(OUTSIDE_STATE)).unwrap();
         let outside = Volume { root, state };
-        let told = prove(&outside).unwrap_err().to_string();
-        assert!(told.contains("run `treewarden init --outside`"), "{told}");
+        let message = prove(&outside).unwrap_err().to_string();
+        assert!(
+            message.contains("run `treewarden init --outside`"),
+            "{message}"
+        );
         let first = prepare(&outside, crate::fs::clock::now()).unwrap();
         assert_eq!(prove(&outside).unwrap(), first);
         let again = prepare(&outside, crate::fs::clock::now()).unwrap_err();

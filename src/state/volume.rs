@@ -240,7 +240,7 @@ pub fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
 
 /// Returns what helps if the sentinel can't be read.
 fn remedy(path: &VolumePath, cause: &io::Error) -> String {
-    let denied = denied::told(&path.path(), Wanted::Read, cause);
+    let denied = denied::message(&path.path(), Wanted::Read, cause);
     if denied.is_empty() {
         "; remove it and run `treewarden init` again if this is the right volume".to_owned()
     } else {

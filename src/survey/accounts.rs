@@ -9,7 +9,7 @@ use crate::ecosystems;
 use crate::ecosystems::account::{Opinion, Says, Tool};
 use crate::ecosystems::directory::{Directory, Trouble};
 use crate::ecosystems::made_file::MadeFile;
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -96,7 +96,7 @@ pub(super) fn look_through(place: &VolumePath, first: bool, stop: &Stop) -> io::
         opinions: &tools.unwrap_or_default(),
         depth: 0,
     })?;
-    trouble.told()?;
+    trouble.message()?;
     Ok(search.found)
 }
 
@@ -107,7 +107,7 @@ struct Search<'a> {
     found: Found,
     first: bool,
     stop: &'a Stop,
-    held: Held,
+    held: Reservation,
 }
 
 /// A directory on the walk.

@@ -4,7 +4,7 @@
 //! the whole answer unknown, because a false "a checkout changes this file" would let work be lost.
 
 use super::committed::Files;
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -33,7 +33,7 @@ pub(super) struct Attributes {
     auto: bool,
     /// Whether text without an `eol` of its own gets CRLF.
     crlf: bool,
-    held: Held,
+    held: Reservation,
 }
 
 struct Rule {
@@ -252,7 +252,7 @@ mod tests {
             rules: Vec::new(),
             auto: settings.0,
             crlf: settings.1,
-            held: Held::default(),
+            held: Reservation::default(),
         };
         let understood = files
             .iter()

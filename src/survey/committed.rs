@@ -5,7 +5,7 @@
 
 use super::objects::{Entry, Objects};
 use super::{go_on, tree};
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::stop::Stop;
 use git2::{Oid, Repository};
 use std::collections::{BTreeMap, HashMap};
@@ -36,7 +36,7 @@ pub fn files_of(
     repo: &Repository,
     commit: Oid,
     stop: &Stop,
-    held: &mut Held,
+    held: &mut Reservation,
 ) -> Result<Files, git2::Error> {
     let trees = Trees {
         stop,
@@ -60,7 +60,7 @@ impl Trees<'_> {
         self,
         tree: Oid,
         most: usize,
-        held: &mut Held,
+        held: &mut Reservation,
     ) -> Result<Files, git2::Error> {
         let mut walk = Unfolding {
             trees: self,
@@ -86,7 +86,7 @@ impl Trees<'_> {
 struct Unfolding<'a> {
     trees: Trees<'a>,
     most: usize,
-    held: &'a mut Held,
+    held: &'a mut Reservation,
     /// How often each directory was met.
     times: HashMap<Oid, u32>,
     /// Entries of the open directories: all but one per directory still lead to other files.
@@ -196,7 +196,7 @@ mod tests {
                 repo: &repo,
             };
             trees
-                .files(tree, 1000, &mut Held::default())
+                .files(tree, 1000, &mut Reservation::default())
                 .map(|files| files.len())
                 .map_err(|error| error.message().to_owned())
         };

@@ -17,7 +17,7 @@
 //! agent's git aren't damage.
 
 use super::go_on;
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -304,7 +304,7 @@ impl PackDirectory {
 type Refs = BTreeMap<String, Oid>;
 
 /// Reads all refs and HEAD.
-fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> {
+fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Reservation) -> io::Result<Refs> {
     let names = loose_refs(git_dir, stop, held)?;
     // Loose refs first: a ref that is packed meanwhile is seen twice rather than never.
     let read = |name: &PathBuf| Ok((name.to_string_lossy().into_owned(), one(git_dir, name)?));
@@ -341,7 +341,11 @@ fn prove_branch(git_dir: &VolumePath, refs: &Refs, mut branch: String) -> io::Re
 }
 
 /// Returns the names of the loose refs.
-fn loose_refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Vec<PathBuf>> {
+fn loose_refs(
+    git_dir: &VolumePath,
+    stop: &Stop,
+    held: &mut Reservation,
+) -> io::Result<Vec<PathBuf>> {
     let top = git_dir.join("refs").map_err(io::Error::other)?;
     let mut names = Vec::new();
     for entry in walkdir::WalkDir::new(top.path()).follow_links(false) {
@@ -419,7 +423,7 @@ fn id(hex: &[u8]) -> Option<Oid> {
         .and_then(|hex| Oid::from_str(hex).ok())
 }
 
-fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
+fn packed(git_dir: &VolumePath, held: &mut Reservation) -> io::Result<Refs> {
     let file = git_dir.join("packed-refs")?;
     let Some(length) = found(openat::stat(&file))?.map(|stat| stat.st_size) else {
         return Ok(Refs::new());

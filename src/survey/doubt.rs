@@ -16,7 +16,7 @@ use std::path::Path;
 /// `path` is the tree's, of which something may be another user's.
 pub(super) fn told(what: &str, path: &Path, error: &io::Error) -> String {
     let (cause, remedy) = plain(error);
-    let denied = denied::told(path, Wanted::Read, error);
+    let denied = denied::message(path, Wanted::Read, error);
     let remedy = remedy.map_or(String::new(), |remedy| format!("; {remedy}"));
     let remedy = if denied.is_empty() { remedy } else { denied };
     format!("failed to {what}: {cause}{remedy}")

@@ -7,7 +7,7 @@
 //! `index` compares the two readers.
 
 use super::tree::path_of;
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::git::sha1;
 use git2::{IndexEntry, IndexTime, Oid};
 use std::io;
@@ -51,7 +51,7 @@ impl Read {
     ///
     /// # Errors
     /// It is malformed, or has an unknown part.
-    pub(crate) fn of(bytes: &[u8], held: &mut Held) -> io::Result<Self> {
+    pub(crate) fn of(bytes: &[u8], held: &mut Reservation) -> io::Result<Self> {
         let (text, _sum) = bytes.split_last_chunk::<SUM>().ok_or_else(cut)?;
         let mut rest = Bytes(text);
         if rest.take(4)? != b"DIRC" {
@@ -217,8 +217,8 @@ impl<'a> Bytes<'a> {
             _ => self.short()?,
         };
         self.path(version, begin, before)?;
-        let told = usize::from(flags & LENGTH);
-        if told != usize::from(LENGTH) && told != before.len() {
+        let message = usize::from(flags & LENGTH);
+        if message != usize::from(LENGTH) && message != before.len() {
             return Err(odd("has a name that isn't as long as it says"));
         }
         Ok(IndexEntry {
@@ -272,7 +272,7 @@ impl<'a> Bytes<'a> {
         Ok(value)
     }
 
-    fn shared(&mut self, held: &mut Held) -> io::Result<Option<Shared>> {
+    fn shared(&mut self, held: &mut Reservation) -> io::Result<Option<Shared>> {
         let sum = Oid::from_bytes(self.take(ID)?).map_err(io::Error::other)?;
         let [deleted, replaced] = if self.0.is_empty() {
             Default::default()
@@ -288,7 +288,7 @@ impl<'a> Bytes<'a> {
 
     /// Returns the set bits of a compressed bitmap (EWAH): a run of equal words is one word with a
     /// count, and literal words follow.
-    fn bitmap(&mut self, held: &mut Held) -> io::Result<Vec<usize>> {
+    fn bitmap(&mut self, held: &mut Reservation) -> io::Result<Vec<usize>> {
         let bits = usize::try_from(self.number()?).map_err(|_| cut())?;
         let words = usize::try_from(self.number()?).map_err(|_| cut())?;
         let mut rest = Bytes(self.take(words.checked_mul(8).ok_or_else(cut)?)?);
@@ -340,7 +340,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8]) -> io::Result<Read> {
-        Read::of(bytes, &mut Held::default())
+        Read::of(bytes, &mut Reservation::default())
     }
 
     fn part(name: [u8; 4], bytes: &[u8]) -> Vec<u8> {
@@ -410,17 +410,17 @@ mod tests {
         .unwrap();
         assert_eq!(split.shared.as_ref().unwrap().sum, "09".repeat(20));
         let entries = split.upon(base).unwrap();
-        let told: Vec<_> = entries
+        let message: Vec<_> = entries
             .iter()
             .map(|entry| (entry.path.as_slice(), entry.id.as_bytes()[0]))
             .collect();
-        assert_eq!(told, [(&b"a"[..], 1), (b"c", 4), (b"d", 5)]);
+        assert_eq!(message, [(&b"a"[..], 1), (b"c", 4), (b"d", 5)]);
     }
 
     #[test]
     fn a_bitmap_may_hold_runs_of_words() {
         let runs = bitmap(200, &[1 | 2 << 1 | 1 << 33, 0b101]);
-        let found = Bytes(&runs).bitmap(&mut Held::default()).unwrap();
+        let found = Bytes(&runs).bitmap(&mut Reservation::default()).unwrap();
         assert_eq!(found, (0..128).chain([128, 130]).collect::<Vec<_>>());
     }
 

@@ -15,7 +15,7 @@ use super::staged::{Staged, is_sparse};
 use super::tree::{self, Listing, Stamp};
 use super::{checkout, go_on, nested};
 use crate::facts::worktree::{MadeAgain, Worktree};
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use git2::{IndexEntry, Oid, Repository};
@@ -46,7 +46,7 @@ pub struct Known {
     objects: Arc<Objects>,
     attributes: OnceCell<Option<Attributes>>,
     stop: Stop,
-    _held: Held,
+    _held: Reservation,
 }
 
 impl Known {
@@ -185,7 +185,7 @@ impl Known {
         repo: &Repository,
         place: &VolumePath,
         listing: &Listing,
-        held: &mut Held,
+        held: &mut Reservation,
     ) -> io::Result<Vec<(PathBuf, Change)>> {
         let mut dirty = Dirty {
             files: Vec::new(),
@@ -344,7 +344,7 @@ struct Standing<'a> {
 /// What HEAD alone would not bring back, each with how it differs, counted in `held`.
 struct Dirty<'a> {
     files: Vec<(PathBuf, Change)>,
-    held: &'a mut Held,
+    held: &'a mut Reservation,
 }
 
 impl Dirty<'_> {

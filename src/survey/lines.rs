@@ -24,10 +24,10 @@ pub(super) fn each(
     let (mut begin, mut read) = (Vec::with_capacity(most.min(256)), 0_u64);
     loop {
         begin.clear();
-        let told = Read::by_ref(&mut file)
+        let message = Read::by_ref(&mut file)
             .take((most as u64).saturating_add(1))
             .read_until(b'\n', &mut begin)?;
-        read = read.saturating_add(told as u64);
+        read = read.saturating_add(message as u64);
         if begin.is_empty() {
             return Ok(());
         }

@@ -4,7 +4,7 @@
 //! pack's name proves nothing; its index has to. Sizes are capped at what a well-formed store has.
 
 use super::roots::{Id, hex, id};
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -198,7 +198,7 @@ pub struct Objects {
     fanout: [usize; 256],
     /// One after another.
     names: Vec<u8>,
-    _held: Held,
+    _held: Reservation,
 }
 
 impl Objects {
@@ -243,7 +243,7 @@ impl Objects {
         Self {
             fanout,
             names: ids.concat(),
-            _held: Held::default(),
+            _held: Reservation::default(),
         }
     }
 

@@ -6,7 +6,7 @@
 //! something can't be read, the answer is an error, not a shorter list.
 
 use super::{go_on, lines};
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -287,7 +287,7 @@ pub fn shared_log(admin: &VolumePath, branch: Option<&str>, stop: &Stop) -> io::
 pub struct Ids {
     /// The ids.
     pub ids: BTreeSet<Oid>,
-    held: Held,
+    held: Reservation,
 }
 
 impl Ids {
@@ -365,7 +365,7 @@ fn ids_in(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
 pub struct FilesBelow {
     /// The files.
     pub all: Vec<VolumePath>,
-    _held: Held,
+    _held: Reservation,
 }
 
 /// Returns every file below a directory; none if there is no directory.

@@ -3,7 +3,7 @@
 //! as a whole.
 
 use super::tree::{self, Stamp};
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::volume_path::VolumePath;
 use rustix::fs::FileType;
@@ -86,7 +86,7 @@ const DEEPEST: usize = 32;
 pub(super) fn somebodys(
     of: Registration<'_>,
     listed: &Listed,
-    held: &mut Held,
+    held: &mut Reservation,
 ) -> io::Result<BTreeMap<PathBuf, Stamp>> {
     let mut search = Search {
         of,
@@ -121,7 +121,7 @@ impl Registration<'_> {
 struct Search<'a> {
     of: Registration<'a>,
     somebodys: BTreeMap<PathBuf, Stamp>,
-    held: &'a mut Held,
+    held: &'a mut Reservation,
 }
 
 impl Search<'_> {
@@ -249,7 +249,7 @@ mod tests {
                 checkout: None,
             },
             &Listed::of(&field.at("a")).unwrap(),
-            &mut Held::default(),
+            &mut Reservation::default(),
         )
         .unwrap()
         .into_keys()

@@ -61,7 +61,7 @@ impl RepoSurvey<'_> {
         );
         let (worktrees, rescues) = repo?;
         if let Some(why) = self.stop.reached() {
-            return Err(Refusal::Odd(format!(
+            return Err(Refusal::Malformed(format!(
                 "survey stopped early: {why}; the next run goes on here"
             )));
         }
@@ -70,7 +70,7 @@ impl RepoSurvey<'_> {
         let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
         let unregistered = unregistered::directories(self.policy, git_dir, &paths, self.stop)
             .map_err(|error| {
-                Refusal::Odd(format!(
+                Refusal::Malformed(format!(
                     "failed to list its worktree roots: {error}; delete the directories there \
                      that are no worktrees"
                 ))
@@ -91,7 +91,7 @@ impl RepoSurvey<'_> {
         let repo = self.shadow.open().map_err(|error| self.odd(&error))?;
         let mut worktrees = self.worktrees(&repo)?;
         let clones = self.clones(&repo).map_err(|error| {
-            Refusal::Odd(format!(
+            Refusal::Malformed(format!(
                 "failed to list its loose clones: {error}; a glob with fewer matches helps"
             ))
         })?;
@@ -186,7 +186,7 @@ impl RepoSurvey<'_> {
     }
 
     fn odd(&self, error: &git2::Error) -> Refusal {
-        Refusal::Odd(format!(
+        Refusal::Malformed(format!(
             "failed to open `{}`: {}; see `git fsck`",
             self.policy.place,
             error.message()

@@ -63,7 +63,7 @@ pub fn all(repo: &Repository) -> Result<Vec<Rescue>, git2::Error> {
         let made = repo.find_commit(commit).ok();
         let taken = made
             .as_ref()
-            .and_then(|made| told(&name).filter(|taken| is_ours(made, *taken)));
+            .and_then(|made| message(&name).filter(|taken| is_ours(made, *taken)));
         let own = made.and_then(|made| own(repo, &made).ok());
         rescues.push(Rescue {
             name,
@@ -78,7 +78,7 @@ pub fn all(repo: &Repository) -> Result<Vec<Rescue>, git2::Error> {
 
 /// Parses the time in a ref's name: `<REFS>/<worktree>/<time>`, with `-2` appended for a second one
 /// of the same moment.
-fn told(name: &str) -> Option<DateTime<Utc>> {
+fn message(name: &str) -> Option<DateTime<Utc>> {
     let (_, time) = name
         .strip_prefix(REFS)?
         .strip_prefix('/')?
@@ -216,7 +216,7 @@ fn own_blobs(
 
 /// The contents of a rescue.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct RescueContents {
     /// Its commit.
     pub commit: Oid,
     /// HEAD at that time; none for a branch without a commit.
@@ -241,7 +241,11 @@ pub struct Held {
 ///
 /// # Errors
 /// It is no rescue, or can't be read.
-pub fn manifest(repo: &Repository, commit: Oid, memory: &mut budget::Held) -> io::Result<Manifest> {
+pub fn manifest(
+    repo: &Repository,
+    commit: Oid,
+    memory: &mut budget::Reservation,
+) -> io::Result<Manifest> {
     let tree = repo
         .find_commit(commit)
         .map_err(io::Error::other)
@@ -270,8 +274,8 @@ pub fn read(
     repo: &Repository,
     commit: Oid,
     stop: &Stop,
-    memory: &mut budget::Held,
-) -> io::Result<Held> {
+    memory: &mut budget::Reservation,
+) -> io::Result<RescueContents> {
     let manifest = manifest(repo, commit, memory)?;
     let made = repo.find_commit(commit).map_err(io::Error::other)?;
     let (head, extras) = (head_of(&made)?, extras(&made)?);
@@ -302,7 +306,7 @@ pub fn read(
     };
     let files = beside.files(made.tree_id(), most)?;
     let (head, lonely) = (head.map(|head| head.id()), extras.parent_ids().collect());
-    Ok(Held {
+    Ok(RescueContents {
         commit,
         head,
         files,
@@ -321,7 +325,7 @@ struct Beside<'a> {
     trees: Trees<'a>,
     /// The tree that contains them.
     tree: Tree<'a>,
-    memory: &'a mut budget::Held,
+    memory: &'a mut budget::Reservation,
 }
 
 impl Beside<'_> {
@@ -360,7 +364,12 @@ impl Beside<'_> {
     }
 }
 
-fn blob(repo: &Repository, id: Oid, cap: u64, memory: &mut budget::Held) -> io::Result<Vec<u8>> {
+fn blob(
+    repo: &Repository,
+    id: Oid,
+    cap: u64,
+    memory: &mut budget::Reservation,
+) -> io::Result<Vec<u8>> {
     let odb = repo.odb().map_err(io::Error::other)?;
     let (size, kind) = odb.read_header(id).map_err(io::Error::other)?;
     if kind != ObjectType::Blob || size as u64 > cap {
@@ -373,10 +382,10 @@ fn blob(repo: &Repository, id: Oid, cap: u64, memory: &mut budget::Held) -> io::
     Ok(odb.read(id).map_err(io::Error::other)?.data().to_vec())
 }
 
-impl Held {
+impl RescueContents {
     /// Returns whether both have the same contents, whenever they were rescued.
     pub fn same_work(&self, other: &Self) -> bool {
-        let told = |saved: &Self| Manifest {
+        let message = |saved: &Self| Manifest {
             rescued: DateTime::UNIX_EPOCH,
             ..saved.manifest.clone()
         };
@@ -396,7 +405,7 @@ impl Held {
             &other.resolved,
             &other.registration,
             &other.lonely,
-        ) && told(self) == told(other)
+        ) && message(self) == message(other)
     }
 
     /// Returns the files whose staged content is neither HEAD's nor the tree's, and so is only in

@@ -9,7 +9,7 @@
 
 use super::registry::admins;
 use super::{lines, place, reach};
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -59,7 +59,7 @@ pub struct Roots {
 #[derive(Debug, Default)]
 struct Ids {
     ids: Vec<Id>,
-    held: Held,
+    held: Reservation,
     /// The number of ids when they were last sorted.
     sorted: usize,
 }

@@ -7,7 +7,7 @@
 use super::committed::{FILES_CAP, Files, Trees};
 use super::index::{self, Read};
 use super::tree::{self, Stamp};
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -45,7 +45,7 @@ pub(super) struct Staged {
     pub(super) split: bool,
     /// When the index was written: a later write to a file in the same moment would not show.
     written: (i64, u32),
-    held: Held,
+    held: Reservation,
 }
 
 impl Staged {
@@ -175,9 +175,9 @@ fn whole(
     admin: &VolumePath,
     file: File,
     stop: &Stop,
-    held: &mut Held,
+    held: &mut Reservation,
 ) -> io::Result<(Vec<IndexEntry>, bool)> {
-    let read = |file: File, held: &mut Held| -> io::Result<Read> {
+    let read = |file: File, held: &mut Reservation| -> io::Result<Read> {
         let length = file.metadata()?.len();
         stop.read(length)?;
         let mut bytes = stop.hold();
@@ -226,7 +226,7 @@ impl IndexOrigin<'_> {
         &self,
         bytes: &[u8],
         open: impl FnOnce() -> Result<Vec<IndexEntry>, git2::Error>,
-        memory: &mut Held,
+        memory: &mut Reservation,
     ) -> io::Result<[Files; 4]> {
         prove_names(bytes, bytes.len() as u64)?;
         let entries = match open() {

@@ -7,7 +7,7 @@
 use super::go_on;
 use crate::facts::cache::Size;
 use crate::facts::repo::{Leftover, LeftoverKind, Store};
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -117,7 +117,7 @@ struct StoreCounter<'a> {
     stop: &'a Stop,
     store: Store,
     leftovers: Vec<Leftover>,
-    held: Held,
+    held: Reservation,
 }
 
 impl StoreCounter<'_> {
@@ -364,7 +364,7 @@ impl StoreCounter<'_> {
 /// A directory's entries, and the memory counted for them.
 struct Entries {
     all: Vec<DirEntry>,
-    held: Held,
+    held: Reservation,
 }
 
 impl std::ops::Deref for Entries {

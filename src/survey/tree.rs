@@ -7,7 +7,7 @@
 
 use super::{go_on, regenerable};
 use crate::facts::worktree::MadeAgain;
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -66,7 +66,7 @@ pub struct Listing {
     /// Files in the registration that are not git's, by their path there.
     pub registration: BTreeMap<PathBuf, Stamp>,
     /// The memory counted for the listing.
-    pub held: Held,
+    pub held: Reservation,
 }
 
 impl Listing {
@@ -210,7 +210,7 @@ struct Walk<'a> {
     pointers: Vec<PathBuf>,
     blockers: Vec<String>,
     unreadable: Option<String>,
-    held: Held,
+    held: Reservation,
 }
 
 /// An entry of a directory.
@@ -424,13 +424,13 @@ fn unread(cause: io::Error, stat: &Stat) -> io::Error {
 /// Returns why this user's file is not read: root may read everybody's files, and a rescue would
 /// hand them to whoever may read the repo. If we aren't root, the kernel decides.
 pub fn anothers(user: u32) -> Option<io::Error> {
-    let told = || {
+    let message = || {
         format!(
             "it belongs to user {user}, and root rescues nobody else's files: `chown` it, or run as that user"
         )
     };
     (ME.is_root() && user != ME.as_raw())
-        .then(|| io::Error::new(io::ErrorKind::PermissionDenied, told()))
+        .then(|| io::Error::new(io::ErrorKind::PermissionDenied, message()))
 }
 
 /// Returns whether the file server still has these files as they were listed. A stat alone may come

@@ -3,7 +3,7 @@
 use super::place::from;
 use crate::config::policy;
 use crate::facts::worktree::{Unregistered, UnregisteredKind};
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::humanize::natural_paths;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -116,11 +116,11 @@ fn outermost(all: Vec<Unregistered>) -> Vec<Unregistered> {
         let path = found.path.as_path();
         let mut above = path.ancestors().skip(1);
         let inside = above.any(|above| trees.contains(above) || plain.contains(above));
-        let told = !is_tree(found.kind) && around.contains(path);
-        if !is_tree(found.kind) && !inside && !told {
+        let message = !is_tree(found.kind) && around.contains(path);
+        if !is_tree(found.kind) && !inside && !message {
             plain.insert(path);
         }
-        keep.push(!inside && !told);
+        keep.push(!inside && !message);
     }
     let kept = all.iter().zip(keep).filter(|(_, keep)| *keep);
     kept.map(|(found, _)| found.clone()).collect()
@@ -144,7 +144,7 @@ pub(super) fn matching(
 
 struct Walk<'a> {
     stop: &'a Stop,
-    held: Mutex<Held>,
+    held: Mutex<Reservation>,
 }
 
 impl<'a> Walk<'a> {

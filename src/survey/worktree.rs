@@ -65,11 +65,11 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
             tree.state = state(context, &mut tree, &listed)
                 .unwrap_or_else(|error| unknown("look", &tree.path, &error));
             let whole = context.explains(&tree) || (context.due)(&tree);
-            if matches!(tree.state, State::Looked(_)) && whole {
+            if matches!(tree.state, State::Inspected(_)) && whole {
                 look_whole(context, &mut tree, &listed)
                     .unwrap_or_else(|error| tree.state = not_looked(context, &tree, &error));
             }
-            if context.measured && matches!(tree.state, State::NotLooked | State::Looked(_)) {
+            if context.measured && matches!(tree.state, State::NotInspected | State::Inspected(_)) {
                 tree.bytes = measured(&tree, context.stop);
             }
             tree
@@ -125,7 +125,7 @@ pub(super) fn blank(
         missing_at_once: false,
         bytes: None,
         made_again: made_again.clone(),
-        state: State::NotLooked,
+        state: State::NotInspected,
     }
 }
 
@@ -308,17 +308,17 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
         }
     }
     if !context.explains(tree) {
-        return Ok(State::NotLooked);
+        return Ok(State::NotInspected);
     }
     // Whatever its contents are, the tree stays.
-    Ok(registered.look(tree).unwrap_or(State::NotLooked))
+    Ok(registered.look(tree).unwrap_or(State::NotInspected))
 }
 
 /// Returns the state of a tree that could not be inspected whole. One that stays anyway stays for
 /// that reason.
 fn not_looked(context: &Context<'_>, tree: &Worktree, error: &io::Error) -> State {
     if is_settled(context, tree) || tree.in_use.is_some() {
-        State::NotLooked
+        State::NotInspected
     } else {
         unknown("look", &tree.path, error)
     }
@@ -380,7 +380,7 @@ impl Registered<'_> {
         look_into_git_dir(context, &tree.admin, self.listed, &mut contents)?;
         contents.place = Some(self.place);
         note(tree, dirty_active);
-        Ok(State::Looked(Box::new(contents)))
+        Ok(State::Inspected(Box::new(contents)))
     }
 
     /// Returns the state of a missing tree. ENOENT alone proves little on NFS: the nearest

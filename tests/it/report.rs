@@ -137,7 +137,7 @@ fn growing(from: u64, added: u64) -> Vec<RunReport> {
 
 #[test]
 fn the_history_tells_where_the_volume_is_going() {
-    let told = |from, added| trends(&growing(from, added)).unwrap().told().join(" ");
+    let told = |from, added| trends(&growing(from, added)).unwrap().sentences().join(" ");
     assert_eq!(
         told(100, 2),
         "Over 20 nights, work added 5 GiB a day and runs freed 3 GiB a day: the level rises by 2 GiB a day. At this pace the high mark is \
@@ -286,7 +286,7 @@ fn the_trends_sentence_adds_up_in_every_case() {
     ];
     for (levels, budget, expected) in cases {
         let trends = trends(&self::levels(levels, budget)).unwrap();
-        let told = trends.told().join(" ");
+        let told = trends.sentences().join(" ");
         assert!(told.ends_with(expected), "{levels:?}: {told}");
         let gib = |bytes: f64| bytes / f64::from(1 << 30);
         let sum = gib(trends.added - trends.freed - trends.pace);

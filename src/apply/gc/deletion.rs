@@ -4,7 +4,7 @@
 //! finds. Nothing is chosen here: see [`two_hands`](super::two_hands).
 
 use super::GcError;
-use crate::apply::trash::Bin;
+use crate::apply::trash::TrashEntry;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
 use crate::lock::LockedRepo;
@@ -19,13 +19,13 @@ const OVER_ALL: &str = "multi-pack-index";
 /// A deletion by way of the trash.
 pub(super) struct Deletion<'a> {
     lock: &'a LockedRepo,
-    pub(super) bin: Bin,
+    pub(super) bin: TrashEntry,
     /// Why a file could not be inspected and was put back.
     pub(super) unseen: Option<io::Error>,
 }
 
 impl<'a> Deletion<'a> {
-    pub(super) fn into(bin: Bin, lock: &'a LockedRepo) -> Self {
+    pub(super) fn into(bin: TrashEntry, lock: &'a LockedRepo) -> Self {
         Self {
             lock,
             bin,
@@ -109,14 +109,14 @@ impl<'a> Deletion<'a> {
     /// Does the same as [`touched`], but keeps an error in `unseen`: the file is put back, and the
     /// error is reported.
     fn seen(&mut self, place: &VolumePath) -> Option<Stat> {
-        let told = |error: io::Error| {
+        let message = |error: io::Error| {
             let why = format!(
                 "failed to look at `{place}`: {error}; it went back, the next run tries again"
             );
             io::Error::new(error.kind(), why)
         };
         touched(place).unwrap_or_else(|error| {
-            self.unseen = Some(told(error));
+            self.unseen = Some(message(error));
             None
         })
     }

@@ -8,7 +8,7 @@ use crate::fs::openat::{self, found};
 use crate::survey::committed::Files;
 use crate::survey::extensions;
 use crate::survey::known::INDEX_CAP;
-use crate::survey::rescues::Held;
+use crate::survey::rescues::RescueContents;
 use crate::survey::staged::IndexOrigin;
 use crate::survey::tree::Listing;
 use git2::{Commit, Index, ObjectType, Oid};
@@ -21,8 +21,8 @@ impl Making<'_> {
         files: Files,
         manifest: Manifest,
         listing: &Listing,
-        memory: &mut budget::Held,
-    ) -> Result<Held, RescueError> {
+        memory: &mut budget::Reservation,
+    ) -> Result<RescueContents, RescueError> {
         let index = self.index(memory)?;
         let staged = self.staged(index.as_deref(), memory)?;
         let resolved = self.resolved(index.as_deref())?;
@@ -33,7 +33,7 @@ impl Making<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let head = self.head.as_ref().map(Commit::id);
         let registration = self.registered(listing)?;
-        let mut saved = Held {
+        let mut saved = RescueContents {
             commit: Oid::ZERO_SHA1,
             head,
             files,
@@ -48,7 +48,10 @@ impl Making<'_> {
         Ok(saved)
     }
 
-    pub(super) fn index(&self, memory: &mut budget::Held) -> Result<Option<Vec<u8>>, RescueError> {
+    pub(super) fn index(
+        &self,
+        memory: &mut budget::Reservation,
+    ) -> Result<Option<Vec<u8>>, RescueError> {
         let place = self
             .worktree
             .admin
@@ -75,7 +78,7 @@ impl Making<'_> {
     pub(super) fn staged(
         &self,
         index: Option<&[u8]>,
-        memory: &mut budget::Held,
+        memory: &mut budget::Reservation,
     ) -> Result<[Files; 4], RescueError> {
         let Some(bytes) = index else {
             return Ok(<[Files; 4]>::default());

@@ -8,7 +8,7 @@ use crate::git::sha1;
 use crate::git::shadow::Shadow;
 use crate::survey::committed::Files;
 use crate::survey::known::Known;
-use crate::survey::rescues::{self, Held};
+use crate::survey::rescues::{self, RescueContents};
 use crate::survey::tree::{self, Listing};
 use git2::{Oid, Repository};
 use std::io;
@@ -18,8 +18,8 @@ impl Making<'_> {
     /// blob that only the index names, and that the index is unchanged.
     pub(super) fn verify(
         &self,
-        saved: &Held,
-        memory: &mut budget::Held,
+        saved: &RescueContents,
+        memory: &mut budget::Reservation,
     ) -> Result<(), RescueError> {
         let repo = self.shadow.open()?;
         let stored = rescues::read(&repo, saved.commit, self.stop, memory)

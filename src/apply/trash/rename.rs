@@ -87,5 +87,5 @@ pub(super) fn remedy(path: &VolumePath, cause: &io::Error) -> String {
         Some(Errno::BUSY) => "; something is mounted there, or it is somebody's root: unmount it",
         _ => "",
     };
-    said.to_owned() + &denied::told(&path.path(), Wanted::Replace, cause)
+    said.to_owned() + &denied::message(&path.path(), Wanted::Replace, cause)
 }

@@ -288,9 +288,9 @@ fn what_can_not_be_read_hinders_nothing_else() {
     trash.bin(None).unwrap();
     for _ in 0..2 {
         let left = trash.empty(&forever()).unwrap().left;
-        let told = |odd: &str| left.iter().any(|line| line.contains(odd));
+        let message = |odd: &str| left.iter().any(|line| line.contains(odd));
         assert!(
-            left.len() == 2 && told("trash/socket`") && told("trash/forged`"),
+            left.len() == 2 && message("trash/socket`") && message("trash/forged`"),
             "{left:?}"
         );
         assert_eq!(fs::read_dir(trash.place.path()).unwrap().count(), 2);
@@ -311,7 +311,7 @@ fn any_number_of_files_that_somebody_has_open_frees_nothing() {
     let (top, root, trash) = volume();
     let cache = VolumePath::new(&root, Path::new("cache")).unwrap();
     fs::create_dir(cache.path()).unwrap();
-    let bin = trash.bin_since_now(&cache).unwrap();
+    let bin = trash.entry_since_now(&cache).unwrap();
     let taken = bin.take(&Free, &cache).unwrap();
     a_moment();
     for number in 0..30 {
@@ -326,14 +326,14 @@ fn any_number_of_files_that_somebody_has_open_frees_nothing() {
 fn a_line_is_told_once_in_whatever_order_threads_come_to_it() {
     let (_top, _root, trash) = volume();
     let bin = trash.bin(None).unwrap();
-    let told = |lines: &[&str]| {
+    let message = |lines: &[&str]| {
         let lines = lines.iter().map(ToString::to_string).collect();
         tell_once(&bin.place, lines).left
     };
-    assert_eq!(told(&["old", "two\nlines"]), ["old", "two\nlines"]);
-    assert!(told(&["two\nlines", "old"]).is_empty());
-    assert_eq!(told(&["new", "old"]), ["new"]);
-    assert_eq!(told(&["two\nlines"]), ["two\nlines"], "it was gone");
+    assert_eq!(message(&["old", "two\nlines"]), ["old", "two\nlines"]);
+    assert!(message(&["two\nlines", "old"]).is_empty());
+    assert_eq!(message(&["new", "old"]), ["new"]);
+    assert_eq!(message(&["two\nlines"]), ["two\nlines"], "it was gone");
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
         Ok(shards) => (shards, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let mut volume = told(
+    let mut volume = message(
         None,
         unreadable.map_or_else(|| lock::look_at(&directory, None), Err),
     );
@@ -32,10 +32,10 @@ pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
     }
     let shards = shards.into_iter().map(|(shard, seen)| Lock {
         shard: Some(shard.to_string()),
-        ..told(None, Ok(seen))
+        ..message(None, Ok(seen))
     });
     let repos = policy.repos.iter().map(|repo| {
-        told(
+        message(
             Some(&repo.name),
             lock::look_at(&directory, Some(&repo.name)),
         )
@@ -50,7 +50,7 @@ pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
     })
 }
 
-fn told(name: Option<&str>, seen: Result<Seen, LockError>) -> Lock {
+fn message(name: Option<&str>, seen: Result<Seen, LockError>) -> Lock {
     let repo = name.map(ToOwned::to_owned);
     match seen {
         Err(error) => Lock {

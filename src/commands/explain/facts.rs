@@ -30,7 +30,7 @@ impl One<'_> {
         let (commits, more_commits) = self.commits()?;
         let [processes, callers] = self.processes();
         let looked = match &tree.state {
-            State::Looked(contents) => Some(contents),
+            State::Inspected(contents) => Some(contents),
             _ => None,
         };
         let branch = tree.branch.as_ref();
@@ -67,7 +67,7 @@ impl One<'_> {
     /// Returns the commits that only this tree reaches.
     fn commits(&self) -> Result<(Vec<Lonely>, bool), ExplainError> {
         let tips = match &self.tree.state {
-            State::Looked(contents) => &contents.unreached,
+            State::Inspected(contents) => &contents.unreached,
             State::Missing { unreached, .. } => unreached,
             _ => return Ok((Vec::new(), false)),
         };

@@ -32,16 +32,16 @@ pub(super) fn error(request: &Request<'_>, asked: &OsStr, paths: &[PathBuf]) -> 
     } else {
         format!("belongs to nothing that treewarden looks after: {stands}")
     };
-    let told: Vec<String> = [
+    let message: Vec<String> = [
         paths.iter().find_map(|path| removed(policy, path)),
         paths.iter().find_map(|path| rescued(request, path)),
         Some(nearest(policy, paths)),
     ]
     .into_iter()
     .flatten()
-    .map(|told| format!("; {told}"))
+    .map(|message| format!("; {message}"))
     .collect();
-    ExplainError::Nothing(format!("`{}` {what}{}", asked.display(), told.concat()))
+    ExplainError::Nothing(format!("`{}` {what}{}", asked.display(), message.concat()))
 }
 
 fn stands(path: &Path) -> &'static str {

@@ -147,7 +147,7 @@ fn rules(request: &Request<'_>, repo: &policy::Repo, (all, fate): (&[Rescue], Fa
         (humanize::size(trees.rescue_budget), &says),
     );
     match fate {
-        Fate::Odd(_) => vec![fixed("a malformed rescue stays for good")],
+        Fate::Unrecognised(_) => vec![fixed("a malformed rescue stays for good")],
         Fate::Expired(Because::Budget) => vec![budget, keep],
         _ => vec![keep, budget],
     }

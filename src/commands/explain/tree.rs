@@ -104,7 +104,7 @@ fn build_output<'a>(
     tree: &Worktree,
     asked: &Path,
 ) -> Option<(&'a policy::Cache, String)> {
-    let State::Looked(contents) = &tree.state else {
+    let State::Inspected(contents) = &tree.state else {
         return None;
     };
     let cache = policy.caches.iter().find(|cache| cache.place.is_none())?;

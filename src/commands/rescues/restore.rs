@@ -17,7 +17,7 @@ use crate::report::words;
 use crate::run;
 use crate::survey;
 use crate::survey::context::VolumeContext;
-use crate::survey::rescues::Held;
+use crate::survey::rescues::RescueContents;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};
 use std::io;
@@ -92,7 +92,7 @@ pub fn restore(
 struct Bringing<'a> {
     policy: &'a Policy,
     found: &'a Found<'a>,
-    saved: &'a Held,
+    saved: &'a RescueContents,
     restore: Restore<'a>,
 }
 
@@ -326,7 +326,7 @@ fn directory(to: &Path) -> Result<OwnedFd, RescuesError> {
 }
 
 /// Returns what the command prints.
-pub fn told(back: &Back) -> String {
+pub fn message(back: &Back) -> String {
     let Restored { written, same } = back.restored;
     let plain = |text: &str| words::plain(text);
     let same = if same > 0 {

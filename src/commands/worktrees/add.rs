@@ -178,7 +178,7 @@ impl Adding<'_> {
     }
 
     fn odd(&self, why: String) -> WorkError {
-        WorkError::Repo(self.repo.name.clone(), Refusal::Odd(why))
+        WorkError::Repo(self.repo.name.clone(), Refusal::Malformed(why))
     }
 
     fn still_held(&self) -> Result<(), WorkError> {

@@ -154,7 +154,7 @@ impl Remote<'_> {
         };
         let refs: Result<Vec<Ref>, git2::Error> = self.shadow.with(read).and_then(|refs| refs);
         let odd = |error: git2::Error| {
-            crate::git::shadow::Refusal::Odd(format!(
+            crate::git::shadow::Refusal::Malformed(format!(
                 "failed to read its refs: {}; see `git fsck`",
                 error.message()
             ))

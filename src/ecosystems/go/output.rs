@@ -158,8 +158,8 @@ fn module(go_mod: &str) -> Option<String> {
 /// # Errors
 /// It can't be read, or the run is to stop.
 fn is_built(mut file: File, module: &str, stop: &Stop) -> io::Result<bool> {
-    let told = format!("\nmod\t{module}\t");
-    let overlap = told.len().max(BUILD_INFO.len());
+    let message = format!("\nmod\t{module}\t");
+    let overlap = message.len().max(BUILD_INFO.len());
     let mut piece = Vec::with_capacity(AT_ONCE);
     let (mut info, mut named) = (false, false);
     let mut first = true;
@@ -180,7 +180,7 @@ fn is_built(mut file: File, module: &str, stop: &Stop) -> io::Result<bool> {
         }
         let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
         info = info || holds(BUILD_INFO);
-        named = named || holds(told.as_bytes());
+        named = named || holds(message.as_bytes());
         if (info && named) || count == 0 {
             return Ok(info && named);
         }
@@ -202,8 +202,8 @@ mod tests {
         let go_mod = field.file("p/go.mod", 1).path();
         write(go_mod, "module acme.example/shop\n").unwrap();
         let server = field.file("p/server", 1).path();
-        let told = b"\nmod\tacme.example/shop\t(devel)\n";
-        write(&server, [&b"\x7fELF"[..], BUILD_INFO, told].concat()).unwrap();
+        let message = b"\nmod\tacme.example/shop\t(devel)\n";
+        write(&server, [&b"\x7fELF"[..], BUILD_INFO, message].concat()).unwrap();
         let file = File::options().write(true).open(&server).unwrap();
         file.set_len(3 << 20).unwrap();
         set_permissions(&server, Permissions::from_mode(0o755)).unwrap();

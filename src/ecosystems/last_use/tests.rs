@@ -4,7 +4,7 @@ use super::super::testing::{Field, ago};
 use super::*;
 
 /// Returns how the last use is found for that kind of cache.
-fn told(kind: &str) -> LastUse {
+fn message(kind: &str) -> LastUse {
     let kind = crate::ecosystems::kind(kind).unwrap();
     crate::ecosystems::layout(kind).unwrap().last_use
 }
@@ -17,7 +17,7 @@ fn an_access_time_counts_only_for_files_where_kept_and_when_newer() {
     let seen = |access_times| {
         field
             .probe(access_times)
-            .last_use(told("folder"), std::slice::from_ref(&file))
+            .last_use(message("folder"), std::slice::from_ref(&file))
             .unwrap()
     };
     assert_eq!(
@@ -46,7 +46,7 @@ fn an_access_time_counts_only_for_files_where_kept_and_when_newer() {
     assert_eq!(
         field
             .probe(true)
-            .last_use(told("go-build"), &[field.at("a")])
+            .last_use(message("go-build"), &[field.at("a")])
             .unwrap(),
         Use {
             at: ago(30),
@@ -92,7 +92,7 @@ fn a_directory_is_as_young_as_what_it_holds() {
     assert_eq!(
         field
             .probe(false)
-            .last_use(told("folder"), &[field.at("model")])
+            .last_use(message("folder"), &[field.at("model")])
             .unwrap()
             .at,
         ago(5)
@@ -109,7 +109,7 @@ fn what_cargo_reads_tells_of_a_crate() {
     assert_eq!(
         field
             .probe(true)
-            .last_use(told("cargo"), &[field.at("itoa")])
+            .last_use(message("cargo"), &[field.at("itoa")])
             .unwrap()
             .at,
         ago(7)
@@ -122,8 +122,13 @@ fn files_that_stand_alone_are_measured_as_they_are_listed() {
     let field = Field::new();
     let (body, head) = (field.file("http-v2/a.body", 9), field.file("http-v2/a", 9));
     std::fs::write(body.path(), vec![7; 100_000]).unwrap();
-    let measured =
-        |paths: &[VolumePath]| field.probe(true).first_look(told("pip"), paths).unwrap().1;
+    let measured = |paths: &[VolumePath]| {
+        field
+            .probe(true)
+            .first_look(message("pip"), paths)
+            .unwrap()
+            .1
+    };
     let both = [head.clone(), body];
     assert_eq!(
         measured(&both),
@@ -141,7 +146,7 @@ fn files_that_stand_alone_are_measured_as_they_are_listed() {
     assert_eq!(
         field
             .probe(true)
-            .first_look(told("pnpm"), &contents)
+            .first_look(message("pnpm"), &contents)
             .unwrap()
             .1,
         None
@@ -155,7 +160,7 @@ fn gone_or_a_link_is_an_error() {
     assert_eq!(
         field
             .probe(true)
-            .last_use(told("npm"), &[field.at("a")])
+            .last_use(message("npm"), &[field.at("a")])
             .unwrap_err()
             .kind(),
         io::ErrorKind::NotFound
@@ -163,7 +168,7 @@ fn gone_or_a_link_is_an_error() {
     assert!(
         field
             .probe(true)
-            .last_use(told("npm"), &[field.at("link")])
+            .last_use(message("npm"), &[field.at("link")])
             .is_err()
     );
 }

@@ -9,7 +9,7 @@
 
 use crate::ecosystems::ecosystem::Links;
 use crate::facts::package::Package;
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -73,7 +73,7 @@ struct Look<'a> {
     /// Entries listed so far.
     seen: usize,
     archives: Vec<String>,
-    held: Held,
+    held: Reservation,
 }
 
 impl<'a> Look<'a> {

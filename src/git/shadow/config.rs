@@ -143,7 +143,7 @@ pub(crate) fn judge_entry(entry: &str) -> Result<(), Refusal> {
     let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
     let key = key.to_lowercase();
     let refuse = |why: &str| {
-        Err(Refusal::Odd(format!(
+        Err(Refusal::Malformed(format!(
             "`.git/config` sets {key} = {value}: {why}"
         )))
     };

@@ -43,7 +43,7 @@ pub(super) fn is_key(key: &str) -> bool {
 /// reports it.
 pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(), Refusal> {
     let refuse = |what: String| {
-        Err(Refusal::Odd(format!(
+        Err(Refusal::Malformed(format!(
             "{what}, so this is a git-crypt repo: {WORDS}"
         )))
     };

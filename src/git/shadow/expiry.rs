@@ -92,7 +92,9 @@ impl Shadow {
             return Ok(config::Theirs::default());
         };
         if config::is_endless(&text) {
-            return Err(Refusal::Odd(format!("`{place}` is no well-formed one")));
+            return Err(Refusal::Malformed(format!(
+                "`{place}` is no well-formed one"
+            )));
         }
         if let Some(entries) = config::plain(&text) {
             return Ok(config::gather(entries.iter().map(String::as_str)));

@@ -69,7 +69,7 @@ pub fn find(place: &VolumePath, assigned: &Assigned) -> Result<Layout, Refusal> 
     let git_dir = &layout.git_dir;
     let [own, theirs] = [place, git_dir].map(VolumePath::relative);
     let refuse = |what: String| {
-        Err(Refusal::Odd(format!(
+        Err(Refusal::Malformed(format!(
             "`{place}/.git` leads to `{git_dir}`, {what}"
         )))
     };
@@ -168,7 +168,7 @@ impl Layout {
             git_dir,
             rivals,
         } = self;
-        let refuse = |why: String| Err(Refusal::Odd(why));
+        let refuse = |why: String| Err(Refusal::Malformed(why));
         if let Some(worktree) = worktree {
             let named = git_dir.resolve(Path::new(worktree)).ok();
             if named.as_ref() == Some(place) {
@@ -246,10 +246,10 @@ fn git_dir_of(place: &VolumePath) -> Result<VolumePath, Refusal> {
     match kind {
         Some(FileType::Directory) => Ok(git),
         Some(FileType::RegularFile) => named_by(place, &git),
-        Some(FileType::Symlink) => Err(Refusal::Odd(format!(
+        Some(FileType::Symlink) => Err(Refusal::Malformed(format!(
             "`{git}` is a link, which is not followed; put a file in its place: one line, `gitdir: PATH`, with the path that the link has"
         ))),
-        Some(_) => Err(Refusal::Odd(format!(
+        Some(_) => Err(Refusal::Malformed(format!(
             "`{git}` is neither a directory nor a file; move it away, and restore the git dir or enroll anew"
         ))),
         None => without(place),
@@ -287,14 +287,14 @@ fn no_checkout(place: &VolumePath, stands: bool) -> Refusal {
     } else {
         ("there is no git checkout at", ";")
     };
-    Refusal::Odd(format!(
+    Refusal::Malformed(format!(
         "{what} `{place}`{remedy} `treewarden enroll` clones it, or take it out of the config"
     ))
 }
 
 /// Returns the directory that a `.git` file names.
 fn named_by(place: &VolumePath, git: &VolumePath) -> Result<VolumePath, Refusal> {
-    let refuse = |why: String| Refusal::Odd(format!("`{git}` {why}"));
+    let refuse = |why: String| Refusal::Malformed(format!("`{git}` {why}"));
     let text = openat::read(git, LINE).map_err(|cause| Refusal::Unreadable {
         path: git.to_string(),
         cause,

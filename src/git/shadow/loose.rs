@@ -4,7 +4,7 @@
 //! issue 7342), and the run would hang with it. Objects that are certainly whole pass here, many at
 //! a time; git checks all others.
 
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -33,7 +33,7 @@ pub(super) struct Loose {
     /// Their ids.
     pub(super) ids: Vec<String>,
     /// What they take of the repo's memory budget.
-    pub(super) held: Held,
+    pub(super) held: Reservation,
 }
 
 impl Loose {

@@ -6,7 +6,7 @@
 
 use super::loose::Loose;
 use super::{CONFIG_CAP, Refusal, SMALL};
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -123,7 +123,7 @@ fn prove_entry(
     let found = found(openat::stat(&place)).map_err(unreadable(&place.to_string()))?;
     let Some(stat) = found else {
         return if needed {
-            Err(Refusal::Odd(format!(
+            Err(Refusal::Malformed(format!(
                 "`{place}` is missing: this is no git checkout; move it away, then `treewarden enroll` clones it, or take it out of the config"
             )))
         } else {
@@ -142,7 +142,7 @@ fn prove_entry(
             };
         }
         _ if name.is_empty() => {
-            return Err(Refusal::Odd(format!(
+            return Err(Refusal::Malformed(format!(
                 "`{git_dir}` is no directory; restore the git dir, or move the checkout away and enroll anew"
             )));
         }
@@ -153,7 +153,7 @@ fn prove_entry(
 }
 
 fn odd(git_dir: &VolumePath, name: &str, what: &str) -> Refusal {
-    Refusal::Odd(format!(
+    Refusal::Malformed(format!(
         "`{git_dir}/{name}` {what}; fix it by hand or take the repo out of the config"
     ))
 }
@@ -166,7 +166,7 @@ fn prove_owner(git_dir: &VolumePath) -> Result<(), Refusal> {
     if owner == me.as_raw() {
         return Ok(());
     }
-    Err(Refusal::Odd(format!(
+    Err(Refusal::Malformed(format!(
         "`{git_dir}` belongs to user {owner}, and this is user {}; run as user {owner}, the agents'",
         me.as_raw()
     )))
@@ -183,7 +183,7 @@ fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
     {
         return Ok(head);
     }
-    Err(Refusal::Odd(format!(
+    Err(Refusal::Malformed(format!(
         "`{git_dir}/HEAD` names neither a branch nor a commit; fix it with `git symbolic-ref HEAD refs/heads/BRANCH`"
     )))
 }
@@ -214,7 +214,7 @@ fn prove_lenders(
             .filter(|_| plain)
             .and_then(|path| objects.resolve(path).ok());
         let Some(lender) = lender else {
-            return Err(Refusal::Odd(format!(
+            return Err(Refusal::Malformed(format!(
                 "`{list}` names `{}`, outside the volume; repack it with `git repack -ad`",
                 path.display()
             )));
@@ -223,7 +223,7 @@ fn prove_lenders(
             .map_err(unreadable(&lender.to_string()))?
             .is_some();
         if stands && is_same(&lender, own).map_err(unreadable(&lender.to_string()))? {
-            return Err(Refusal::Odd(format!(
+            return Err(Refusal::Malformed(format!(
                 "`{list}` leads back to the repo's own objects; delete that line"
             )));
         }
@@ -268,7 +268,7 @@ fn prove_registrations(git_dir: &VolumePath, stop: &Stop) -> Result<(), Refusal>
 }
 
 /// Returns the names in a directory, if it exists, and what they take of the memory budget.
-fn names(directory: &VolumePath, stop: &Stop) -> io::Result<(Vec<OsString>, Held)> {
+fn names(directory: &VolumePath, stop: &Stop) -> io::Result<(Vec<OsString>, Reservation)> {
     let mut held = stop.hold();
     let mut names = Vec::new();
     for entry in found(std::fs::read_dir(directory.path()))?
@@ -307,7 +307,7 @@ fn prove_files(
                         .metadata()
                         .is_ok_and(|data| data.len() > largest(entry.file_name()))
                 {
-                    return Err(Refusal::Odd(format!(
+                    return Err(Refusal::Malformed(format!(
                         "`{}` is larger than any well-formed one; remove it",
                         entry.path().display()
                     )));
@@ -337,7 +337,7 @@ fn prove_registration(
 ) -> Result<(), Refusal> {
     let admin = trees
         .join(name)
-        .map_err(|error| Refusal::Odd(error.to_string()))?;
+        .map_err(|error| Refusal::Malformed(error.to_string()))?;
     // Submodules' repos are skipped: git doesn't read them either, and a tree that has any is kept.
     let skipped: &[&str] = if is_annex(&admin, git_dir) {
         &["modules", ANNEX]
@@ -356,7 +356,7 @@ fn prove_registration(
     let named = Path::new(OsStr::from_bytes(text.trim_ascii_end())).components();
     if !named.clone().eq(Path::new("../..").components()) && !named.eq(git_dir.path().components())
     {
-        return Err(Refusal::Odd(format!(
+        return Err(Refusal::Malformed(format!(
             "`{file}` leads to another repo; write `../..` into it"
         )));
     }
@@ -395,7 +395,7 @@ fn prove_index(index: &VolumePath) -> Result<(), Refusal> {
         .map_err(unreadable(&index.to_string()))?
         .len();
     if header.starts_with(b"DIRC") && promised.saturating_mul(ENTRY) > room {
-        return Err(Refusal::Odd(format!(
+        return Err(Refusal::Malformed(format!(
             "`{index}` promises {promised} entries and has no room for them; delete it, then `git reset`"
         )));
     }
@@ -409,7 +409,7 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
     if kind.is_file() || kind.is_dir() || kind.is_socket() {
         return Ok(());
     }
-    Err(Refusal::Odd(format!(
+    Err(Refusal::Malformed(format!(
         "`{}` is neither file nor directory; remove it",
         entry.path().display()
     )))
@@ -441,7 +441,7 @@ fn prove_object_directory(
     objects: &VolumePath,
     directory: &OsStr,
     stop: &Stop,
-) -> Result<(Vec<String>, Held), Refusal> {
+) -> Result<(Vec<String>, Reservation), Refusal> {
     let path = objects.to_string();
     let failed = || unreadable(&path);
     let mut held = stop.hold();
@@ -458,7 +458,7 @@ fn prove_object_directory(
                 if entry.file_name() == "commit-graph-chain"
                     && entry.metadata().is_ok_and(|data| data.len() > CONFIG_CAP)
                 {
-                    return Err(Refusal::Odd(format!(
+                    return Err(Refusal::Malformed(format!(
                         "`{}` is larger than any well-formed one; remove it",
                         entry.path().display()
                     )));

@@ -52,7 +52,7 @@ fn ten_and_twenty(change: impl FnOnce(&mut Worktrees)) -> policy::Repo {
 }
 
 /// Returns what goes, in its order, and why; then what the caps say about the rest.
-fn told(plan: &Plan) -> Vec<String> {
+fn message(plan: &Plan) -> Vec<String> {
     let goes = plan
         .trees
         .iter()
@@ -65,7 +65,7 @@ fn told(plan: &Plan) -> Vec<String> {
 }
 
 fn by(facts: Vec<Worktree>, change: impl FnOnce(&mut Worktrees)) -> Vec<String> {
-    told(&plan(
+    message(&plan(
         &repo(facts),
         &ten_and_twenty(change),
         u64::MAX,
@@ -219,7 +219,7 @@ fn what_no_age_would_take_no_cap_takes() {
         named("unknown", 400 * DAY, State::Unknown("odd".into())),
         named("unreadable", 400 * DAY, State::Unreadable("EIO".into())),
         named("missing", 400 * DAY, missing),
-        named("not-looked", 400 * DAY, State::NotLooked),
+        named("not-looked", 400 * DAY, State::NotInspected),
     ];
     let capped = |rules: &mut Worktrees| (rules.max_trees, rules.max_bytes) = (Some(1), Some(1));
     // The one that is missing doesn't stand.
@@ -231,7 +231,7 @@ fn what_no_age_would_take_no_cap_takes() {
         ..repo(six())
     };
     let planned = plan(&busy, &ten_and_twenty(capped), u64::MAX, now());
-    assert!(told(&planned)[0].starts_with("6 trees stay, "));
+    assert!(message(&planned)[0].starts_with("6 trees stay, "));
     // Classes that are switched off stay as well.
     let off = by(six(), |rules| {
         capped(rules);
@@ -266,7 +266,7 @@ pub(in crate::plan) fn any_tree(random: &mut fastrand::Rng, id: usize) -> Worktr
         ..Contents::default()
     };
     let state = match random.u8(..10) {
-        0 => State::NotLooked,
+        0 => State::NotInspected,
         1 => State::Unknown("odd".into()),
         _ => looked(contents),
     };

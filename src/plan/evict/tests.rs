@@ -210,14 +210,17 @@ fn what_stands_counts_a_file_once_and_only_with_all_its_links() {
 
 #[test]
 fn problems_are_told_up_to_a_number() {
-    let told = |count: usize| {
+    let message = |count: usize| {
         let mut npm = cache("npm", 0, Vec::new());
         npm.problems = (0..count).map(|number| number.to_string()).collect();
         evict(vec![npm], 1, 0).obstacles
     };
-    assert_eq!((told(50).len(), told(50)[49].as_str()), (50, "npm: 49"));
     assert_eq!(
-        (told(53).len(), told(53)[50].as_str()),
+        (message(50).len(), message(50)[49].as_str()),
+        (50, "npm: 49")
+    );
+    assert_eq!(
+        (message(53).len(), message(53)[50].as_str()),
         (51, "3 more problems like these")
     );
 }

@@ -177,7 +177,7 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
         };
         wanted.caches.insert(cache.name.clone(), less(holds, goal));
         // A resource without a budget is not mentioned.
-        let told = |size: Size| Size {
+        let message = |size: Size| Size {
             bytes: if budget.bytes == u64::MAX {
                 0
             } else {
@@ -189,7 +189,7 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
                 size.inodes
             },
         };
-        let [holds, budget, goal] = [holds, budget, goal].map(|size| in_amounts(told(size)));
+        let [holds, budget, goal] = [holds, budget, goal].map(|size| in_amounts(message(size)));
         reasons.push(format!(
             "{} holds {holds}, over its budget of {budget}; going down to {goal}",
             cache.name
@@ -201,7 +201,7 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
 
 /// Returns why nothing is to be freed, for the report.
 pub fn calm(usage: &Usage, policy: &policy::Eviction) -> String {
-    told(&resources(usage, policy.high, policy.low), "high")
+    message(&resources(usage, policy.high, policy.low), "high")
 }
 
 /// Returns how full the volume is, if it is at or below this watermark; none if it is above, or
@@ -213,14 +213,14 @@ pub fn below(usage: &Usage, policy: &policy::Eviction, mark: Mark) -> Option<Str
     };
     let resources = resources(usage, marks, policy.low);
     let is_below = resources.iter().all(|resource| !resource.is_above());
-    (is_below && missing(usage, policy).is_none()).then(|| told(&resources, name))
+    (is_below && missing(usage, policy).is_none()).then(|| message(&resources, name))
 }
 
 /// Describes how much is in use, against the watermark of this name.
-fn told(resources: &[Resource], mark: &str) -> String {
+fn message(resources: &[Resource], mark: &str) -> String {
     let limited = resources.iter().filter(|resource| resource.total > 0);
     let mark = format!("the {mark} mark is");
-    let all: Vec<String> = limited.map(|resource| resource.told(&mark)).collect();
+    let all: Vec<String> = limited.map(|resource| resource.message(&mark)).collect();
     all.join("; ")
 }
 
@@ -256,7 +256,7 @@ impl Resource {
         self.is_above().then(|| {
             format!(
                 "{}; going down to {}",
-                self.told("above the high mark of"),
+                self.message("above the high mark of"),
                 percent(self.low)
             )
         })
@@ -270,7 +270,7 @@ impl Resource {
         }
     }
 
-    fn told(&self, high: &str) -> String {
+    fn message(&self, high: &str) -> String {
         let tenths = (u128::from(self.used) * 1000).div_ceil(u128::from(self.total.max(1)));
         format!(
             "{} of {} used, {high} {}",
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_passed_by_either_resource_and_not_by_a_budget() {
-        let told = |mark: &str| {
+        let message = |mark: &str| {
             Some(format!(
                 "86 % of bytes used, the {mark}; 12.5 % of inodes used, the {mark}"
             ))
@@ -453,7 +453,7 @@ mod tests {
         let some = usage(860, 125, 1000);
         assert_eq!(
             below(&some, &policy(None), Mark::Critical),
-            told("critical mark is 95 %")
+            message("critical mark is 95 %")
         );
         assert_eq!(below(&some, &policy(None), Mark::High), None);
         let unlimited = usage(500, 999, 0);
@@ -489,9 +489,9 @@ mod tests {
         for (bytes, inodes, expected) in table {
             let policy = with(bytes, inodes);
             let found = wanted(&seen, &policy);
-            let told = found.map(|found| (found.bytes, found.inodes, found.reason));
+            let message = found.map(|found| (found.bytes, found.inodes, found.reason));
             let expected = expected.map(|(bytes, inodes, why)| (bytes, inodes, why.to_owned()));
-            assert_eq!(told, expected, "{bytes} {inodes}");
+            assert_eq!(message, expected, "{bytes} {inodes}");
             assert_eq!(
                 below_floor(&seen, &policy),
                 expected.as_ref().map(|found| found.2.clone())
@@ -509,8 +509,8 @@ mod tests {
 
     #[test]
     fn a_calm_night_says_how_calm() {
-        let told = "71 % of bytes used, the high mark is 85 %; 12.5 % of inodes used, the high mark is 85 %";
-        assert_eq!(calm(&usage(710, 125, 1000), &policy(None)), told);
+        let message = "71 % of bytes used, the high mark is 85 %; 12.5 % of inodes used, the high mark is 85 %";
+        assert_eq!(calm(&usage(710, 125, 1000), &policy(None)), message);
         assert_eq!(
             calm(&usage(710, 125, 0), &policy(None)),
             "71 % of bytes used, the high mark is 85 %"

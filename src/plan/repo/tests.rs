@@ -74,7 +74,7 @@ pub(in crate::plan) fn tree(idle_hours: i64, state: State) -> Worktree {
 }
 
 pub(in crate::plan) fn looked(contents: Contents) -> State {
-    State::Looked(Box::new(contents))
+    State::Inspected(Box::new(contents))
 }
 
 pub(in crate::plan) fn repo(worktrees: Vec<Worktree>) -> Repo {
@@ -207,7 +207,7 @@ fn trees_that_go_missing_in_a_mass_keep_their_registration_until_somebody_speaks
             Some("2 trees of 3 on the volume went missing at once, since the last run"),
         ),
     ];
-    for ((new, old, trashed, standing), (missing, of), told) in table {
+    for ((new, old, trashed, standing), (missing, of), message) in table {
         let some = |count, tree: Worktree| std::iter::repeat_n(tree, count);
         let trees = some(new, tree(DAY, gone(false)))
             .chain(some(old, gone_since(DAY)))
@@ -224,10 +224,10 @@ fn trees_that_go_missing_in_a_mass_keep_their_registration_until_somebody_speaks
         let remedy = "is the volume mounted whole? If they were deleted on purpose, let go of each with `treewarden worktree remove a/b NAME --rescue`";
         assert_eq!(
             plan.prune_refused.map(|why| why.to_string()),
-            told.map(|told| format!("{told}: {remedy}")),
+            message.map(|message| format!("{message}: {remedy}")),
             "{what}"
         );
-        let grace = if told.is_some() {
+        let grace = if message.is_some() {
             Grace::Refused
         } else {
             Grace::Begins
@@ -245,14 +245,14 @@ fn what_went_at_once_on_an_earlier_night_is_told_until_it_is_back_or_let_go() {
         missing_at_once: true,
         ..tree
     };
-    let told = |trees: Vec<Worktree>| {
+    let message = |trees: Vec<Worktree>| {
         night(&repo(trees))
             .prune_refused
             .map(|why| why.gone.to_string())
     };
-    assert_eq!(told(vec![gone_since(DAY), gone_since(2 * DAY)]), None);
+    assert_eq!(message(vec![gone_since(DAY), gone_since(2 * DAY)]), None);
     assert_eq!(
-        told(vec![
+        message(vec![
             at_once(tree(0, saved())),
             at_once(tree(0, gone(true)))
         ]),
@@ -269,7 +269,7 @@ fn what_went_at_once_on_an_earlier_night_is_told_until_it_is_back_or_let_go() {
         gone_since(8 * DAY),
     ];
     assert_eq!(
-        told(three).unwrap(),
+        message(three).unwrap(),
         "2 trees went missing at once, on 10 Jan 2027"
     );
 }
@@ -377,7 +377,7 @@ fn a_tree_that_is_there_again_loses_its_mark_and_one_of_which_nobody_can_tell_ke
     };
     let trees = vec![
         marked("looked", saved()),
-        marked("not-looked", State::NotLooked),
+        marked("not-looked", State::NotInspected),
         marked("missing", gone(false)),
         marked("unknown", State::Unknown("EIO".into())),
         marked("unreadable", State::Unreadable("EIO".into())),

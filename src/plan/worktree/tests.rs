@@ -84,7 +84,7 @@ fn now() -> DateTime<Utc> {
 fn looked(change: impl FnOnce(&mut Contents)) -> State {
     let mut contents = Contents::default();
     change(&mut contents);
-    State::Looked(Box::new(contents))
+    State::Inspected(Box::new(contents))
 }
 
 fn short(verdict: &Verdict) -> String {
@@ -177,11 +177,11 @@ fn each_row_of_the_table() {
             "keep in the future",
         ),
         (tree(-1, landed()), "keep in the future"),
-        (tree(-1, State::NotLooked), "keep in the future"),
+        (tree(-1, State::NotInspected), "keep in the future"),
         (
             Worktree {
                 active: DateTime::<Utc>::MAX_UTC,
-                ..tree(0, State::NotLooked)
+                ..tree(0, State::NotInspected)
             },
             "keep in the future",
         ),
@@ -201,7 +201,7 @@ fn each_row_of_the_table() {
         (
             Worktree {
                 in_use: Some("node (pid 7) has its working directory in it".into()),
-                ..tree(900, State::NotLooked)
+                ..tree(900, State::NotInspected)
             },
             "keep in use",
         ),
@@ -213,7 +213,7 @@ fn each_row_of_the_table() {
             "keep in use",
         ),
         (dead_lock(400, landed()), "keep locked by a dead process"),
-        (tree(900, State::NotLooked), "keep recent"),
+        (tree(900, State::NotInspected), "keep recent"),
         (tree(900, State::Unknown("EIO".into())), "unknown"),
         (
             tree(
@@ -350,7 +350,7 @@ fn what_keep_names_stays_by_its_place_its_name_or_its_branch() {
         ("'<repo>/**'", false),
         ("'w/<repo-basename>/*'", false),
     ] {
-        let told = short(&verdict(
+        let message = short(&verdict(
             &old(),
             &keeping(&format!("[nothing, {glob}]")),
             None,
@@ -361,7 +361,7 @@ fn what_keep_names_stays_by_its_place_its_name_or_its_branch() {
         } else {
             "reap saved saved on its branch"
         };
-        assert_eq!(told, expected, "{glob}");
+        assert_eq!(message, expected, "{glob}");
     }
     let inside = Worktree {
         path: "/data/src/r/.worktrees/a".into(),
@@ -391,13 +391,13 @@ fn what_keep_names_is_told_so_whatever_else_is_true_of_it() {
         staged: false,
     };
     for (tree, expected) in [
-        (tree(0, State::NotLooked), "keep kept by config"),
+        (tree(0, State::NotInspected), "keep kept by config"),
         (dead_lock(400, looked(|_| {})), "keep kept by config"),
         (tree(400, State::Unknown("odd".into())), "unknown"),
         (tree(400, gone), "missing"),
     ] {
-        let told = short(&verdict(&tree, &keeping("['*']"), Some("busy"), now()));
-        assert_eq!(told, expected, "{tree:?}");
+        let message = short(&verdict(&tree, &keeping("['*']"), Some("busy"), now()));
+        assert_eq!(message, expected, "{tree:?}");
     }
 }
 
@@ -448,7 +448,7 @@ fn what_a_verdict_says_in_words() {
     let landed = |how| looked(|c| c.landed = Some(how));
     let locked = |reason: &str| Worktree {
         locked: Some(reason.into()),
-        ..tree(0, State::NotLooked)
+        ..tree(0, State::NotInspected)
     };
     let dead = |age: TimeDelta| {
         let since = now() - age;
@@ -511,21 +511,21 @@ fn what_a_verdict_says_in_words() {
         (dead(TimeDelta::hours(23)), format!("claude: process 7 is dead on this machine, and nothing happened for 23 hours; {unlock}")),
         (dead(TimeDelta::hours(24)), format!("claude: process 7 is dead on this machine, and nothing happened for 1 day; {unlock}")),
         (dead(TimeDelta::days(40)), format!("claude: process 7 is dead on this machine, and nothing happened for 40 days; {unlock}")),
-        (tree(-1, State::NotLooked), format!("last active in the future (1972-09-28), {future}")),
+        (tree(-1, State::NotInspected), format!("last active in the future (1972-09-28), {future}")),
         (
-            Worktree { active: DateTime::<Utc>::MAX_UTC, ..tree(0, State::NotLooked) },
+            Worktree { active: DateTime::<Utc>::MAX_UTC, ..tree(0, State::NotInspected) },
             format!("last active in the future (a timestamp out of range), {future}"),
         ),
-        (Worktree { in_progress: vec!["rebase", "bisect"], ..tree(0, State::NotLooked) }, "rebase and bisect under way".to_owned()),
-        (tree(0, State::NotLooked), "active too recently for any class".to_owned()),
+        (Worktree { in_progress: vec!["rebase", "bisect"], ..tree(0, State::NotInspected) }, "rebase and bisect under way".to_owned()),
+        (tree(0, State::NotInspected), "active too recently for any class".to_owned()),
     ];
     for (tree, expected) in cases {
-        let told = match verdict(&tree, &policy(), None, now()) {
+        let message = match verdict(&tree, &policy(), None, now()) {
             Verdict::Keep(kept) => kept.sentences().join(" | "),
             Verdict::Reap(work) => work.sentences().join(" | "),
             other => format!("{other:?}"),
         };
-        assert_eq!(told, expected);
+        assert_eq!(message, expected);
     }
 }
 
@@ -567,7 +567,7 @@ fn a_reason_names_the_first_five_files() {
         dirty_count: 9,
         ..Contents::default()
     };
-    let tree = tree(40, State::Looked(Box::new(contents)));
+    let tree = tree(40, State::Inspected(Box::new(contents)));
     let Verdict::Reap(work) = verdict(&tree, &policy(), None, now()) else {
         panic!()
     };
@@ -580,14 +580,14 @@ fn a_reason_names_the_first_five_files() {
 /// The time at which a tree goes is the first at which the verdict says so.
 #[test]
 fn a_tree_goes_from_the_time_at_which_the_verdict_changes() {
-    let clean = || State::Looked(Box::default());
+    let clean = || State::Inspected(Box::default());
     let from = |tree: &Worktree, busy| goes_from(tree, &policy(), busy, now());
     let days = |tree: &Worktree| from(tree, None).map(|from| (from - now()).num_days());
     assert_eq!(days(&tree(2, clean())), Some(5));
     assert_eq!(days(&tree(40, clean())), Some(0));
     assert_eq!(days(&tree(-3, clean())), Some(10));
     assert_eq!(from(&tree(40, clean()), Some("busy")), None);
-    assert_eq!(days(&tree(40, State::NotLooked)), None);
+    assert_eq!(days(&tree(40, State::NotInspected)), None);
     let locked = Worktree {
         locked: Some(String::new()),
         ..tree(40, clean())
@@ -601,8 +601,8 @@ fn a_tree_goes_from_the_time_at_which_the_verdict_changes() {
 fn a_young_tree_may_go_as_soon_as_any_may() {
     let from = |tree: &Worktree| may_go_from(tree, &policy(), None, now());
     let hours = |tree: &Worktree| from(tree).map(|from| (from - now()).num_hours());
-    assert_eq!(hours(&tree(0, State::NotLooked)), Some(24));
-    assert_eq!(hours(&tree(40, State::NotLooked)), Some(0));
+    assert_eq!(hours(&tree(0, State::NotInspected)), Some(24));
+    assert_eq!(hours(&tree(40, State::NotInspected)), Some(0));
     assert_eq!(hours(&tree(2, looked(|_| ()))), Some(5 * 24));
     assert_eq!(
         hours(&tree(40, looked(|_| ()))),
@@ -611,7 +611,7 @@ fn a_young_tree_may_go_as_soon_as_any_may() {
     );
     let locked = Worktree {
         locked: Some(String::new()),
-        ..tree(0, State::NotLooked)
+        ..tree(0, State::NotInspected)
     };
     assert_eq!(hours(&locked), None);
     assert_eq!(hours(&tree(0, State::Unknown("odd".into()))), None);

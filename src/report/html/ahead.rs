@@ -24,7 +24,7 @@ pub(super) struct Ahead {
 
 /// A day: its column from the left in percent, its bar from the top in pixels.
 pub(super) struct Day {
-    pub(super) told: String,
+    pub(super) message: String,
     pub(super) label: Option<String>,
     pub(super) left: String,
     pub(super) slot: String,
@@ -156,7 +156,7 @@ impl Strip<'_> {
         let (floor, left) = (HEIGHT + 18.0, i as f64);
         let date = self.date(i);
         Day {
-            told: self.told(i, going),
+            message: self.message(i, going),
             label: i
                 .is_multiple_of(7)
                 .then(|| date.format("%-d %b").to_string()),
@@ -172,7 +172,7 @@ impl Strip<'_> {
         }
     }
 
-    fn told(&self, i: usize, going: &Going<'_>) -> String {
+    fn message(&self, i: usize, going: &Going<'_>) -> String {
         let date = self.date(i).format("%a %-d %b");
         let all: Vec<&Worktree> = going.sure.iter().chain(&going.maybe).copied().collect();
         if all.is_empty() {

@@ -72,11 +72,11 @@ impl Fills {
 
 /// Names the largest groups: `cache npm 41 GiB, repo acme/shop 26 GiB`.
 fn said(report: &RunReport, groups: &[Vec<&Used>]) -> String {
-    let told = |parts: &Vec<&Used>| {
+    let message = |parts: &Vec<&Used>| {
         let (kind, name) = called(report, parts[0]);
         format!("{kind} {name} {}", words::size(bytes(parts)))
     };
-    let all: Vec<String> = groups.iter().map(told).collect();
+    let all: Vec<String> = groups.iter().map(message).collect();
     words::few(&all, SAID)
 }
 

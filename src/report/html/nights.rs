@@ -42,7 +42,7 @@ pub(super) struct Mark {
 
 /// One run: positions from the left in percent, from the top in pixels.
 pub(super) struct Night {
-    pub(super) told: String,
+    pub(super) message: String,
     pub(super) day: Option<String>,
     pub(super) left: String,
     pub(super) slot: String,
@@ -83,7 +83,7 @@ impl Nights {
             } else {
                 history::sum(runs)
             },
-            trends: trends(past).iter().flat_map(Trends::told).collect(),
+            trends: trends(past).iter().flat_map(Trends::sentences).collect(),
             skipped: (skipped > 0).then(|| history::left_out(skipped)),
             floor: words::percent(scale.floor),
             floor_y: px(LEVELS.1),
@@ -175,7 +175,7 @@ impl Place {
         let when = run.run.started.format("%a %-d %b, %H:%M UTC");
         let freed = words::size(run.totals.freed_bytes);
         Night {
-            told: [
+            message: [
                 format!("{when}: {outcome}"),
                 format!("freed {freed}"),
                 history::level(run),

@@ -71,9 +71,9 @@ fn repo_row(repo: &Repo, dry_run: bool) -> Vec<Cell> {
 
 /// Returns why a repo was refused or failed, if that is known; else the text's line about it.
 fn why(repo: &Repo, dry_run: bool) -> String {
-    let told = repo
+    let message = repo
         .reason
         .clone()
         .filter(|_| matches!(repo.outcome, RepoOutcome::Refused | RepoOutcome::Failed));
-    told.unwrap_or_else(|| said::said(repo, dry_run))
+    message.unwrap_or_else(|| said::said(repo, dry_run))
 }

@@ -30,7 +30,7 @@ pub(super) struct Tile {
     pub(super) width: String,
     pub(super) height: String,
     /// All that is known of it.
-    pub(super) told: String,
+    pub(super) message: String,
     /// Its name and its size, if there is room.
     pub(super) words: Option<(String, String)>,
     pub(super) tiles: Vec<Tile>,
@@ -40,7 +40,7 @@ pub(super) struct Tile {
 struct Item {
     class: &'static str,
     name: String,
-    told: String,
+    message: String,
     bytes: u64,
     inner: Vec<Item>,
 }
@@ -79,7 +79,7 @@ fn group(report: &RunReport, parts: &[&Used], reaped: &HashSet<&Path>) -> Item {
         } else {
             "repo"
         },
-        told: format!("{kind} {name}: {}", words::size(bytes)),
+        message: format!("{kind} {name}: {}", words::size(bytes)),
         name,
         bytes,
         inner,
@@ -106,7 +106,7 @@ fn item(report: &RunReport, part: &Used, reaped: &HashSet<&Path>) -> Item {
     let what = if goes { "worktree that goes" } else { kind };
     Item {
         class: if goes { "trees goes" } else { class(part.what) },
-        told: format!(
+        message: format!(
             "{what} {}: {}",
             words::below(&report.volume.root, &part.path),
             words::size(part.bytes)
@@ -122,7 +122,7 @@ fn output(part: &Used) -> Option<Item> {
     (part.output_bytes > 0).then(|| Item {
         class: "output",
         name: "build output".to_owned(),
-        told: format!("build output: {}", words::size(part.output_bytes)),
+        message: format!("build output: {}", words::size(part.output_bytes)),
         bytes: part.output_bytes,
         inner: Vec::new(),
     })
@@ -134,7 +134,7 @@ fn going(report: &RunReport, cache: &str) -> Vec<Item> {
     let item = |unit: &crate::report::Unit| Item {
         class: "cache goes",
         name: unit.unit.clone(),
-        told: format!("unit that goes {}: {}", unit.unit, words::size(unit.bytes)),
+        message: format!("unit that goes {}: {}", unit.unit, words::size(unit.bytes)),
         bytes: unit.bytes,
         inner: Vec::new(),
     };
@@ -163,7 +163,7 @@ fn tile(item: Item, rect: Rect, of: Rect) -> Tile {
         y: place(rect.y / of.height),
         width: place(rect.width / of.width),
         height: place(rect.height / of.height),
-        told: item.told,
+        message: item.message,
         words: has_words.then_some((item.name, size)),
         tiles: inner(item.inner, item.bytes, rect),
     }

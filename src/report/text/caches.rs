@@ -19,8 +19,8 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
         if let Some(missing) = missing(&report.eviction) {
             page.line(2, &[Span::new(format!("SHORT BY {missing}"), BAD)]);
         }
-        if let Some(told) = in_use(&report.eviction) {
-            page.line(2, &[Span::new(format!("IN USE: {told}"), BAD)]);
+        if let Some(message) = in_use(&report.eviction) {
+            page.line(2, &[Span::new(format!("IN USE: {message}"), BAD)]);
         }
         page.paragraph(2, Span::new(&report.eviction.reason, FAINT));
         let rows: Vec<Row> = by_cache(report)
@@ -41,7 +41,7 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
 fn ladder(page: &mut Page, report: &RunReport) {
     let row = |rung: &Rung| -> Row {
         vec![
-            Span::body(rung.rung.told()).shorten(),
+            Span::body(rung.rung.message()).shorten(),
             Span::body(words::size(rung.freed_bytes)).right(),
             Span::body(words::count(rung.freed_inodes, "inode")).right(),
         ]

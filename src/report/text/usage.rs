@@ -220,7 +220,7 @@ pub(in crate::report) fn made_of(parts: &[&Used]) -> String {
             .collect::<Vec<&Used>>()
     };
     let trees = of(Part::Worktree);
-    let mut told = Vec::new();
+    let mut message = Vec::new();
     for (name, parts) in [
         ("store".to_owned(), of(Part::Store)),
         ("checkout".to_owned(), of(Part::Checkout)),
@@ -229,14 +229,14 @@ pub(in crate::report) fn made_of(parts: &[&Used]) -> String {
     .chain([(words::count(trees.len() as u64, "tree"), trees)])
     {
         if !parts.is_empty() {
-            told.push(format!("{name} {}", words::size(bytes(&parts))));
+            message.push(format!("{name} {}", words::size(bytes(&parts))));
         }
     }
     let shared: u64 = parts.iter().map(|part| part.shared_bytes).sum();
     let shared =
         (shared > 0).then(|| format!("{} more in files with links elsewhere", words::size(shared)));
     [
-        Some(told.join(", ")).filter(|told| !told.is_empty()),
+        Some(message.join(", ")).filter(|message| !message.is_empty()),
         shared,
     ]
     .into_iter()

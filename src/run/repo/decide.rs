@@ -229,7 +229,7 @@ impl RunContext<'_> {
                 .worktrees
                 .iter_mut()
                 .find(|tree| tree.admin == **git_dir);
-            if let Some(State::Looked(contents)) = clone.map(|clone| &mut clone.state) {
+            if let Some(State::Inspected(contents)) = clone.map(|clone| &mut clone.state) {
                 contents.blockers.push(why.clone());
             }
         }

@@ -24,9 +24,9 @@ impl From<LockError> for Ended {
 impl Ended {
     /// Returns why a repo of the volume at `root` is not maintained.
     pub(super) fn refused(refusal: &Refusal, root: &Path) -> Self {
-        let why = refusal.told(root);
+        let why = refusal.message(root);
         match refusal {
-            Refusal::Odd(_) => Self::Refused(why),
+            Refusal::Malformed(_) => Self::Refused(why),
             _ => Self::Failed(why),
         }
     }

@@ -203,7 +203,7 @@ fn not_reaped(mut first: RepoResult, again: &RepoResult, stop: &Stop) -> RepoRes
 /// in blocks of its own.
 pub(super) fn to_write(tree: &Worktree, class: Class) -> Size {
     match &tree.state {
-        State::Looked(contents) if class == Class::Unsaved => {
+        State::Inspected(contents) if class == Class::Unsaved => {
             let Own { files, bytes } = contents.rescue;
             Size {
                 bytes: bytes.saturating_add(files.saturating_mul(BLOCK)),
@@ -231,7 +231,7 @@ mod tests {
     use std::time::Duration;
 
     /// Returns what becomes of a due tree, and the repo's failures, if the second pass ends so.
-    fn told(outcome: RepoOutcome, stop: &Stop) -> (TreeOutcome, Vec<String>) {
+    fn message(outcome: RepoOutcome, stop: &Stop) -> (TreeOutcome, Vec<String>) {
         let text = include_str!("../../../fuzz/seeds/journal/night.jsonl");
         let night: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         let mut row = night.repos.into_iter().next().unwrap();
@@ -257,7 +257,7 @@ mod tests {
             (RepoOutcome::Busy, &never, (TreeOutcome::Kept, vec![])),
             (RepoOutcome::Failed, &never, (failed, vec![])),
         ] {
-            assert_eq!(told(outcome, stop), expected, "{outcome:?}");
+            assert_eq!(message(outcome, stop), expected, "{outcome:?}");
         }
     }
 }

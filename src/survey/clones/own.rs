@@ -230,7 +230,7 @@ impl Opened<'_> {
     /// # Errors
     /// Something can't be read.
     pub fn is_unchanged(&self, repo: &Repository, tree: &Worktree) -> io::Result<bool> {
-        let State::Looked(contents) = &tree.state else {
+        let State::Inspected(contents) = &tree.state else {
             return Ok(false);
         };
         Ok(self.unreached(repo, head_of(tree)?)? == contents.unreached

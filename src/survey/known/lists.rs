@@ -2,7 +2,7 @@
 
 use super::Known;
 use crate::facts::worktree::LockFile;
-use crate::fs::budget::Held;
+use crate::fs::budget::Reservation;
 use crate::fs::openat::Listed;
 use crate::fs::volume_path::VolumePath;
 use crate::survey::lockfiles;
@@ -62,7 +62,7 @@ impl Known {
     ///
     /// # Errors
     /// They can't be listed.
-    pub fn registration(&self, held: &mut Held) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+    pub fn registration(&self, held: &mut Reservation) -> io::Result<BTreeMap<PathBuf, Stamp>> {
         registration::somebodys(self.git_files(), &Listed::of(&self.admin)?, held)
     }
 

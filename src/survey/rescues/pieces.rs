@@ -1,7 +1,7 @@
 //! The parts of a rescue that are restored: files and directories, each proven to stay in the tree
 //! and out of any `.git`.
 
-use super::{Held, odd};
+use super::{RescueContents, odd};
 use git2::Oid;
 use std::collections::BTreeMap;
 use std::io;
@@ -33,7 +33,7 @@ const BITS: u32 = 0o1777;
 const LINK: u32 = 0o120_000;
 const SUBMODULE: u32 = 0o160_000;
 
-impl Held {
+impl RescueContents {
     /// Returns the file, link or directory `path` with everything below it; everything for an empty
     /// path.
     ///

@@ -186,8 +186,8 @@ impl<R: Read> Index<R> {
             let padding = begin.wrapping_sub(self.at) % 8;
             self.skip_to(self.at.saturating_add(padding))?;
         }
-        let told = u64::from(flags & LENGTH);
-        if told != u64::from(LENGTH) && told != self.name {
+        let message = u64::from(flags & LENGTH);
+        if message != u64::from(LENGTH) && message != self.name {
             return Err(odd("has a name that isn't as long as it says"));
         }
         Ok((mode, id))

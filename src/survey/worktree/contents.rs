@@ -55,7 +55,7 @@ pub(super) fn look_whole(
     listed: &Listed,
 ) -> io::Result<()> {
     let known = Known::of(context.stop, context.objects, context.repo, tree)?;
-    let State::Looked(contents) = &mut tree.state else {
+    let State::Inspected(contents) = &mut tree.state else {
         return Ok(());
     };
     let Some(place) = contents.place.clone() else {

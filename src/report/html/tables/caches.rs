@@ -16,7 +16,7 @@ pub(in crate::report::html) fn caches(report: &RunReport, room: &mut Room) -> Ca
         (false, why) => format!("untouched, {why}"),
     };
     let short = missing(eviction).map(|missing| format!("Short by {missing}"));
-    let in_use = in_use(eviction).map(|told| format!("In use: {told}"));
+    let in_use = in_use(eviction).map(|message| format!("In use: {message}"));
     Caches {
         said,
         why: if eviction.triggered {
@@ -74,7 +74,7 @@ fn by_cache(report: &RunReport, room: &mut Room) -> Option<Table> {
 fn ladder(report: &RunReport) -> Option<Table> {
     let row = |rung: &Rung| {
         vec![
-            Cell::name(rung.rung.told()),
+            Cell::name(rung.rung.message()),
             Cell::number(words::size(rung.freed_bytes), rung.freed_bytes),
             Cell::number(words::number(rung.freed_inodes), rung.freed_inodes),
         ]

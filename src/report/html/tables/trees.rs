@@ -203,10 +203,10 @@ impl<'a> Stay<'a> {
 fn is_and_why(tree: &Worktree) -> (Cell, Cell) {
     match (&tree.outcome, tree.verdict) {
         (TreeOutcome::Failed(why), _) => {
-            let told = format!("{}: {}", trees::failed(tree), tree.reasons.join("; "));
+            let message = format!("{}: {}", trees::failed(tree), tree.reasons.join("; "));
             let new = Some(why).filter(|why| !tree.reasons.contains(why));
-            let told = Cell::why(told).noted(new.cloned());
-            (Cell::new("failed").toned("bad"), told)
+            let message = Cell::why(message).noted(new.cloned());
+            (Cell::new("failed").toned("bad"), message)
         }
         (_, VerdictName::Unknown) => (
             Cell::new("unknown").toned("note"),
