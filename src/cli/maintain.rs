@@ -4,7 +4,7 @@
 
 use super::html_file;
 use super::output::{self, conclude, is_stream, prove_writable};
-use super::{Exit, LogFormat, Pass, complain, failed, progress, usage};
+use super::{Exit, LogFormat, Pass, complain, failed, progress, usage, warn_of_secrets};
 use crate::commands::repos;
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
@@ -26,6 +26,7 @@ pub(super) fn maintain(
     mut options: Options,
     logs: LogFormat,
 ) -> Result<u8, Exit> {
+    warn_of_secrets(policy);
     for name in &mut options.repos {
         let repo = repos::named(policy, name).map_err(|error| usage(format!("--repo: {error}")))?;
         name.clone_from(&repo.name);

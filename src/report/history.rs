@@ -113,18 +113,11 @@ fn head(gauge: Gauge) -> Row {
 fn row(run: &RunReport, gauge: Gauge) -> Row {
     let (outcome, style) = outcome(run);
     let totals = &run.totals;
-    let many = |n: u64| {
-        if n > 0 {
-            Span::body(words::number(n)).right()
-        } else {
-            Span::new("–", FAINT).right()
-        }
+    let unless_none = |n: u64, say: fn(u64) -> String| match n {
+        0 => Span::new("–", FAINT).right(),
+        n => Span::body(say(n)).right(),
     };
-    let freed = if totals.freed_bytes > 0 {
-        Span::body(words::size(totals.freed_bytes))
-    } else {
-        Span::new("–", FAINT)
-    };
+    let many = |n: u64| unless_none(n, words::number);
     let level = level(run);
     let other = match run.volume.gauge() {
         its if its == gauge || level.is_empty() => "",
@@ -138,7 +131,7 @@ fn row(run: &RunReport, gauge: Gauge) -> Row {
             (run.run.finished - run.run.started).as_seconds_f64(),
         ))
         .right(),
-        freed.right(),
+        unless_none(totals.freed_bytes, words::size),
         many(totals.reaped),
         many(totals.rescued),
         many(totals.evicted),

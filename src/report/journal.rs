@@ -108,37 +108,12 @@ const STAYS: &str = "the trees that stay";
 
 /// Copies the report without the units, except those that failed.
 fn without_units(report: &RunReport) -> RunReport {
-    let units = report
-        .eviction
-        .units
-        .iter()
-        .filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_)))
-        .cloned()
-        .collect();
-    let (reason, obstacles, rungs) = (
-        report.eviction.reason.clone(),
-        report.eviction.obstacles.clone(),
-        report.eviction.rungs.clone(),
-    );
-    let (held, could_go) = (
-        report.eviction.held.clone(),
-        report.eviction.could_go.clone(),
-    );
-    let eviction = Eviction {
-        units,
-        reason,
-        obstacles,
-        rungs,
-        held,
-        could_go,
-        ..report.eviction
-    };
     let RunReport {
         schema,
         run,
         volume,
         repos,
-        eviction: _,
+        eviction,
         usage,
         totals,
         alerts,
@@ -151,13 +126,32 @@ fn without_units(report: &RunReport) -> RunReport {
         run: run.clone(),
         volume: volume.clone(),
         repos: repos.clone(),
-        eviction,
+        eviction: failed_alone(eviction),
         usage: usage.clone(),
         totals: *totals,
         alerts: alerts.clone(),
         failures: failures.clone(),
         notes: notes.clone(),
         left_out: left_out.clone(),
+    }
+}
+
+/// Copies what an eviction did, with the units that failed alone.
+fn failed_alone(eviction: &Eviction) -> Eviction {
+    let units = eviction
+        .units
+        .iter()
+        .filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_)))
+        .cloned()
+        .collect();
+    Eviction {
+        units,
+        reason: eviction.reason.clone(),
+        obstacles: eviction.obstacles.clone(),
+        rungs: eviction.rungs.clone(),
+        held: eviction.held.clone(),
+        could_go: eviction.could_go.clone(),
+        ..*eviction
     }
 }
 

@@ -401,10 +401,7 @@ fn the_past_nights_are_told_and_what_is_left_out() {
     let page = html::render(&rich(), &past(45), 2);
     let seen = seen(&page);
     assert_eq!(page.matches("class=\"sign ").count(), 30);
-    assert!(
-        seen.contains("30 runs since 23 Oct 2026 freed "),
-        "{seen}"
-    );
+    assert!(seen.contains("30 runs since 23 Oct 2026 freed "), "{seen}");
     assert!(seen.contains("2 lines of the journal could not be read and were left out."));
     assert!(
         seen.contains("failed to read the sentinel"),
