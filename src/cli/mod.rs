@@ -30,8 +30,8 @@ mod hook;
 mod html_file;
 mod init;
 mod init_outside;
+mod maintain;
 mod manual;
-mod night;
 mod output;
 mod rescues;
 mod schedule;
@@ -248,9 +248,9 @@ fn complain(exit: &Exit) {
 
 fn dispatch(cli: Cli) -> Result<u8, Exit> {
     let config = || config_file::load(cli.config.as_deref());
-    let night = |policy: &Policy, pass: &Pass, options| {
+    let maintain = |policy: &Policy, pass: &Pass, options| {
         warn_of_secrets(policy);
-        night::night(policy, pass, options, cli.log_format)
+        maintain::maintain(policy, pass, options, cli.log_format)
     };
     match cli.command {
         Command::Demo { at } => demo(at.as_deref()),
@@ -261,7 +261,7 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
                 return Ok(0);
             }
             let dry_run = pass.dry_run;
-            night(&policy, &pass, Options { dry_run, ..options })
+            maintain(&policy, &pass, Options { dry_run, ..options })
         }
         Command::Report { pass, as_of } => {
             let as_of = as_of
@@ -272,7 +272,7 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
             // What fills the volume is not measured for one repo, one part of the work, or one
             // shard.
             let usage = pass.repo.is_empty() && pass.only.is_empty() && options.shard.is_none();
-            night(
+            maintain(
                 &config()?,
                 &pass,
                 Options {
@@ -395,7 +395,7 @@ fn printed(written: io::Result<()>) -> Result<(), Exit> {
 
 fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     let bar = progress();
-    let demo = demo::night(at, &bar).map_err(|error| match error {
+    let demo = demo::run(at, &bar).map_err(|error| match error {
         DemoError::Exists(_) => usage(error),
         error => failed(error),
     })?;

@@ -76,7 +76,7 @@ caches:
 ///
 /// # Errors
 /// [`DemoError`].
-pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
+pub fn run(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     let directory = match at {
         Some(at) => std::path::absolute(at)?,
         None => tempfile::Builder::new()
@@ -144,7 +144,7 @@ impl Demo {
         let config = config.display();
         format!(
             "\nThe volume is yours to look at: {}\n  treewarden report  --config {config}    what the next run would do\n  \
-             treewarden history --config {config}    the nights so far\n  treewarden rescue list --config {config}    what was rescued\n",
+             treewarden history --config {config}    the runs so far\n  treewarden rescue list --config {config}    what was rescued\n",
             self.directory.display()
         )
     }

@@ -1,13 +1,13 @@
 //! Past runs as a table, the newest last: what was removed, what that freed, what went wrong, and
-//! how the volume's usage develops. The shards of a run appear as [one](super::nights).
+//! how the volume's usage develops. The shards of a run appear as [one](super::shards).
 //!
 //! A pure rendering: the caller chooses the runs. It says how many lines of the journal were
 //! skipped.
 
 use super::gauge::Gauge;
 use super::look::Look;
-use super::nights::{merged as merged_night, nights};
 use super::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};
+use super::shards::{grouped, merged as merged_shards};
 use super::totals::how_many;
 use super::trends::{Trends, trends};
 use super::troubles::{merged, troubles};
@@ -40,21 +40,21 @@ impl<'a> History<'a> {
             schema: SCHEMA,
             runs,
             skipped,
-            trends: trends(&as_nights(runs)),
+            trends: trends(&as_whole_runs(runs)),
         }
     }
 }
 
-fn as_nights(runs: &[RunReport]) -> Vec<RunReport> {
-    nights(runs.to_vec())
+fn as_whole_runs(runs: &[RunReport]) -> Vec<RunReport> {
+    grouped(runs.to_vec())
         .iter()
-        .filter_map(|night| merged_night(night))
+        .filter_map(|shards| merged_shards(shards))
         .collect()
 }
 
 /// Renders the table, a line of sums, and how many lines of the journal could not be read.
 pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
-    let runs = as_nights(runs);
+    let runs = as_whole_runs(runs);
     let mut page = Page::list(look);
     if runs.is_empty() {
         page.line(0, &[Span::body("No runs yet.")]);
@@ -239,8 +239,7 @@ pub(super) fn sum(runs: &[RunReport]) -> String {
         .first()
         .map(|run| run.run.started.format(" since %-d %b %Y").to_string())
         .unwrap_or_default();
-    let shared = runs.iter().any(|run| run.run.shard.is_some());
-    let many = words::count(runs.len() as u64, if shared { "night" } else { "run" });
+    let many = words::count(runs.len() as u64, "run");
     format!(
         "{many}{since} freed {freed}: {}. {}.",
         done.join(", "),

@@ -20,7 +20,7 @@ const STOPPED: i32 = 4;
 const LAST_WORDS: Duration = Duration::from_secs(65);
 
 /// Runs, writes the report, and tells others of it.
-pub(super) fn night(
+pub(super) fn maintain(
     policy: &Policy,
     pass: &Pass,
     mut options: Options,
