@@ -1304,7 +1304,7 @@ fn build<'a>(
     repo: Repo<'a>,
     layout: Layout,
     group: &Group,
-    tries: &impl Fn(&str) -> bool,
+    chosen: &impl Fn(&str) -> bool,
 ) -> (Repo<'a>, Vec<Before>) {
     (group.prepare)(&repo);
     let build = |&(name, fate, make): &Row| {
@@ -1345,7 +1345,7 @@ fn build<'a>(
             tree,
         }
     };
-    let rows = group.rows.iter().filter(|row| tries(row.0));
+    let rows = group.rows.iter().filter(|row| chosen(row.0));
     let mut trees: Vec<Before> = rows.map(build).collect();
     let repo = repo.becomes(layout);
     for before in &mut trees {
