@@ -21,6 +21,7 @@ pub(crate) mod repo;
 pub(crate) mod snapshot;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod sweep;
+mod template;
 pub(crate) mod terminal;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod tracer;

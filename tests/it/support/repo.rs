@@ -1,12 +1,9 @@
 //! Repos and worktrees, created by the commands that agents use.
 
-use super::{World, age, age_all, ago, git, try_git, write};
+use super::{World, age, age_all, ago, git, template, try_git, write};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// What every repo ignores.
-const IGNORED: &str = ".env\n*.log\nnode_modules/\ntarget/\nignored/\n";
 
 /// What a run leaves in the admin directory of a tree that it finds missing.
 pub(crate) const MISSING: &str = "treewarden-missing";
@@ -71,30 +68,14 @@ impl<'a> Repo<'a> {
     pub(crate) fn clone(world: &'a World, name: &str) -> Self {
         let directory = name.replace('/', "__");
         let origin = world.beside(format!("origins/{directory}.git"));
-        std::fs::create_dir_all(&origin).unwrap();
-        git(&origin, 90.0, &["init", "-q", "--bare", "--template=", "."]);
-        git(
-            &world.root,
-            90.0,
-            &[
-                "clone",
-                "-q",
-                "--template=",
-                origin.to_str().unwrap(),
-                &directory,
-            ],
-        );
-        let repo = Self {
+        let path = world.at(directory);
+        template::origin_and_clone(&origin, &path);
+        Self {
             world,
             name: name.to_owned(),
-            path: world.at(directory),
+            path,
             layout: Layout::Plain,
-        };
-        write(&repo.path.join(".gitignore"), IGNORED);
-        write(&repo.path.join("package.json"), "{}\n");
-        repo.commit(80.0, "README.md", "# A repo\n");
-        repo.git(&["push", "-q", "origin", "main"]);
-        repo
+        }
     }
 
     /// Sets its own settings in the config.
@@ -304,12 +285,12 @@ impl Tree {
     /// has been worked in, but without its commits.
     fn worked_in(self) -> Self {
         use std::io::Write;
-        let head = self.git(&["rev-parse", "HEAD"]);
+        let log = self.admin.join("logs/HEAD");
+        let text = std::fs::read_to_string(&log).unwrap();
+        // The old id, and the new one.
+        let head = text.lines().last().unwrap().split(' ').nth(1).unwrap();
         let seconds = DateTime::<Utc>::from(ago(60.0)).timestamp();
-        let mut log = std::fs::File::options()
-            .append(true)
-            .open(self.admin.join("logs/HEAD"))
-            .unwrap();
+        let mut log = std::fs::File::options().append(true).open(&log).unwrap();
         writeln!(
             log,
             "{head} {head} An Agent <agent@example.com> {seconds} +0000\tcommit: Landed since"
@@ -396,7 +377,8 @@ fn lead_to(tree: &Path, from: &str, to: &str) {
     }
 }
 
-fn commit(directory: &Path, days: f64, file: &str, text: &str) {
+/// Commits a file and all other changes in a checkout.
+pub(super) fn commit(directory: &Path, days: f64, file: &str, text: &str) {
     write(&directory.join(file), text);
     git(directory, days, &["add", "-A"]);
     git(
