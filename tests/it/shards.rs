@@ -229,7 +229,7 @@ fn eight_machines_look_after_every_repo_once_and_one_evicts_when_all_are_done() 
         "{history}"
     );
     assert!(
-        history.contains("1 night since")
+        history.contains("1 run since")
             && history.contains("24 trees reaped, 1 cache unit evicted. 1 ok."),
         "{history}"
     );
