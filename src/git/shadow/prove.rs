@@ -188,6 +188,19 @@ fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
     )))
 }
 
+/// Proves that the refs are in files, whatever the config says: with reftables git leaves this HEAD,
+/// and a conversion (`git refs migrate`) sets the config last. A repo whose conversion was killed
+/// would else count as damaged, with a remedy that loses its refs.
+pub(super) fn prove_refs_in_files(git_dir: &VolumePath, head: &[u8]) -> Result<(), Refusal> {
+    if head.trim_ascii() != b"ref: refs/heads/.invalid" {
+        return Ok(());
+    }
+    Err(Refusal::Malformed(format!(
+        "`{git_dir}/HEAD` says that the refs are in reftables, and `{git_dir}/config` doesn't: \
+         `git refs migrate` is under way, or was killed; wait for it, or restore the refs"
+    )))
+}
+
 /// Proves that the object directories it borrows from are inside the volume, and so are those that
 /// they borrow from. Otherwise a repack could be led to another tenant's objects.
 fn prove_lenders(
