@@ -1,8 +1,10 @@
 //! The formats of a repo's objects and refs, and which of them treewarden maintains
-//! (`docs/design/formats.md`).
+//! (`docs/design/formats.md#what-is-refused`).
 //!
 //! Git reads more of them than libgit2. A repo in another format is refused by name, with what
 //! would help, and nothing in it is touched.
+
+use super::GitError;
 
 /// A version of git: major and minor.
 pub type Version = (u32, u32);
@@ -74,11 +76,17 @@ const REFUSED: [Format; 4] = [
     },
 ];
 
+/// Returns whether a setting in a repo's config, with its key in lower case, leaves the repo in a
+/// format that treewarden reads.
+pub(crate) fn is_read(key: &str, value: &str) -> bool {
+    !key.starts_with("extensions.") || OBEYED.contains(&key) || PLAIN.contains(&(key, value))
+}
+
 /// Returns why an extension in a repo's config keeps treewarden from maintaining the repo, and what
 /// helps; none if it doesn't. The key is in lower case. `git` is asked only then: it returns the
 /// version of the git on the path, if that is known.
 pub(crate) fn refusal(key: &str, value: &str, git: &dyn Fn() -> Option<Version>) -> Option<String> {
-    if !key.starts_with("extensions.") || OBEYED.contains(&key) || PLAIN.contains(&(key, value)) {
+    if is_read(key, value) {
         return None;
     }
     let is = |format: &&Format| format.key == key && format.value.is_none_or(|is| is == value);
@@ -132,6 +140,11 @@ pub fn summary(git: Version) -> String {
         others.join(" and "),
         libgit2()
     )
+}
+
+/// Returns whether git failed because the other side has names of another length.
+pub(crate) fn is_mismatch(error: &GitError) -> bool {
+    matches!(error, GitError::Failed { message, .. } if message.contains("mismatched algorithms"))
 }
 
 fn dotted((major, minor): Version) -> String {

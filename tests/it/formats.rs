@@ -1,10 +1,10 @@
 //! Repos in formats that treewarden can't maintain: each is refused by name, with what would help,
-//! and nothing in it is touched. `docs/design/formats.md` lists them.
+//! and nothing in it is touched. `docs/design/formats.md#what-is-refused` lists them.
 
 use super::stores::gits;
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
-use super::support::{World, age_all, remove, same, try_git, write};
+use super::support::{World, age_all, git, remove, same, try_git, write};
 use treewarden::report::RepoOutcome;
 
 /// Initializes a repo in this format, with two commits, a worktree, and a rebase's leftovers;
@@ -54,9 +54,9 @@ fn a_repo_in_a_format_that_is_not_maintained_is_refused_by_name_and_not_touched(
         .concat();
     let held = || places.iter().map(|place| snapshot(&world.at(place)));
     let before: Vec<_> = held().collect();
-    for (version_line, git) in gits(&world) {
+    for (version_line, directory) in gits(&world) {
         let found = version(&version_line);
-        let path = format!("{}:{}", git.display(), std::env::var("PATH").unwrap());
+        let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap());
         let start = |typed: &[&str]| world.start_as(&[("PATH", &path)], typed).end();
         let ran = start(&["run", "--format", "json"]);
         assert_eq!(ran.code, 1, "{ran:?}");
@@ -149,4 +149,89 @@ fn a_conversion_that_was_killed_loses_nothing() {
 /// Returns the path of a loose object, below the checkout.
 fn object(id: &str) -> String {
     format!(".git/objects/{}/{}", &id[..2], &id[2..])
+}
+
+#[test]
+fn an_origin_in_another_format_is_not_cloned() {
+    let world = World::new();
+    let origin = world.beside("sha256.git");
+    let arguments = [
+        "init",
+        "-q",
+        "--bare",
+        "--template=",
+        "--object-format=sha256",
+    ];
+    git(
+        &world.root,
+        90.0,
+        &[&arguments[..], &[origin.to_str().unwrap()]].concat(),
+    );
+    let filled = world.beside("filled");
+    git(
+        &world.root,
+        90.0,
+        &[
+            "clone",
+            "-q",
+            origin.to_str().unwrap(),
+            filled.to_str().unwrap(),
+        ],
+    );
+    git(
+        &filled,
+        90.0,
+        &["commit", "-q", "--allow-empty", "-m", "One"],
+    );
+    git(&filled, 90.0, &["push", "-q", "origin", "HEAD"]);
+    world.enrol(
+        "acme/sha256",
+        &format!("url: 'file://{}'", origin.display()),
+    );
+    // The lock of the enrollment stays.
+    let standing = || {
+        let mut standing = snapshot(&world.root);
+        standing.retain(|path, _| !path.starts_with(".treewarden"));
+        standing
+    };
+    let before = standing();
+    let ran = world.treewarden(&["enroll", "acme/sha256"]);
+    assert!(
+        ran.code == 1
+            && ran
+                .err
+                .contains("; it has SHA-256 objects, which treewarden does not"),
+        "{ran:?}"
+    );
+    same("the volume", &standing(), &before);
+}
+
+#[test]
+#[ignore = "needs git 2.46 or newer, for `git refs migrate`"]
+fn a_repo_that_is_converted_between_two_runs_and_back_loses_nothing() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("stale");
+    write(&tree.path.join("new.ts"), "only here\n");
+    tree.age(60.0);
+    shop.commit(70.0, "mine", "only here\n");
+    assert_eq!(world.night().totals.reaped, 1);
+    // Git 2.47 converts no repo with reflogs.
+    remove(&shop.git_dir("logs"));
+    shop.git(&["config", "core.logAllRefUpdates", "false"]);
+    let refs = shop.refs("refs");
+    assert!(refs.keys().any(|name| name.starts_with("refs/treewarden/")));
+    shop.git(&["refs", "migrate", "--ref-format=reftable"]);
+    age_all(&shop.path, 60.0);
+    let before = snapshot(&shop.path);
+    for _ in 0..2 {
+        let report = world.pass(1, &["run"]);
+        assert_eq!(report.repos[0].outcome, RepoOutcome::Refused);
+    }
+    same("the converted repo", &snapshot(&shop.path), &before);
+    assert_eq!(shop.refs("refs"), refs);
+    shop.git(&["refs", "migrate", "--ref-format=files"]);
+    let report = world.night();
+    assert_eq!(report.repos[0].outcome, RepoOutcome::Maintained);
+    assert_eq!((shop.refs("refs"), shop.fsck()), (refs, String::new()));
 }
