@@ -467,6 +467,12 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "sets extensions.refstorage = reftable: the repo has reftables; ",
     ),
     (
+        "tables-beside-files",
+        |repo| write(&repo.git_dir("reftable/tables.list"), ""),
+        Refused,
+        "reftable/tables.list` is there, and by `acme__tables-beside-files/.git/config` the refs",
+    ),
+    (
         "refs-elsewhere",
         |repo| {
             set(repo, "core.repositoryFormatVersion", "1");
