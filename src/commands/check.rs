@@ -10,6 +10,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git;
 use crate::git::confine;
+use crate::git::formats;
 use crate::git::shadow::{Refusal, Shadow, layout};
 use crate::lock;
 use crate::plan::reason::NO_DEFAULT_BRANCH;
@@ -26,18 +27,16 @@ use std::path::Path;
 /// Checks everything that a run needs. `file` is the config that was read.
 pub fn check(policy: &Policy, file: &Path, stop: &Stop) -> Vec<Check> {
     let many = |many: usize, what| words::count(many as u64, what);
-    let mut lines = vec![
-        Check::ok(
-            "config",
-            format!(
-                "{}: {}, {}",
-                file.display(),
-                many(policy.repos.len(), "repo"),
-                many(policy.caches.len(), "cache")
-            ),
+    let mut lines = vec![Check::ok(
+        "config",
+        format!(
+            "{}: {}, {}",
+            file.display(),
+            many(policy.repos.len(), "repo"),
+            many(policy.caches.len(), "cache")
         ),
-        git(stop),
-    ];
+    )];
+    lines.extend(git(stop));
     lines.push(volume::prove(&policy.volume).map_or_else(
         |error| Check::bad("volume", error),
         |sentinel| Check::ok("volume", sentinel.id),
@@ -157,16 +156,20 @@ fn lands_nowhere(shadow: &Shadow, stop: &Stop) -> bool {
         .is_ok_and(|repo| Upstream::of(&repo, stop).is_none())
 }
 
-fn git(stop: &Stop) -> Check {
+/// Checks git's version, and says which formats can be maintained with it.
+fn git(stop: &Stop) -> Vec<Check> {
     let (major, minor) = git::OLDEST;
-    match git::version(stop) {
+    let check = match git::version(stop) {
         Ok(Some(found)) if found >= git::OLDEST => {
             let confined = if confine::held() {
                 "confined by Landlock"
             } else {
                 "not confined: this kernel has no Landlock"
             };
-            Check::ok("git", format!("{}.{}, {confined}", found.0, found.1))
+            return vec![
+                Check::ok("git", format!("{}.{}, {confined}", found.0, found.1)),
+                Check::ok("formats", formats::summary(found)),
+            ];
         }
         Ok(Some(found)) => Check::bad(
             "git",
@@ -180,7 +183,8 @@ fn git(stop: &Stop) -> Check {
             format!("`git version` printed no version; install {major}.{minor} or newer"),
         ),
         Err(error) => Check::bad("git", error),
-    }
+    };
+    vec![check]
 }
 
 fn space(policy: &Policy) -> Check {

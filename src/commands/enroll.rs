@@ -17,10 +17,10 @@ use crate::commands::worktrees::{Claim, Locked, WorkError, is_free, shadow};
 use crate::config::policy::{self, Address, Policy};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::git::GitError;
 use crate::git::private::Private;
 use crate::git::shadow::layout::Layout;
 use crate::git::shadow::{Refusal, Shadow};
+use crate::git::{GitError, formats};
 use crate::lock::StillHeld;
 use crate::state::volume;
 use git_dir::{GIT_DIR, GitDir};
@@ -199,10 +199,15 @@ impl Clone<'_> {
     }
 
     fn failed(&self) -> impl FnOnce(GitError) -> WorkError + use<> {
-        WorkError::git(
-            format!("failed to clone {}", self.url),
-            "; try `git ls-remote` on it as this user, with the same environment",
-        )
+        let failed = format!("failed to clone {}", self.url);
+        move |error| {
+            let remedy = if formats::is_mismatch(&error) {
+                "; it has SHA-256 objects, which treewarden does not maintain yet"
+            } else {
+                "; try `git ls-remote` on it as this user, with the same environment"
+            };
+            WorkError::git(failed, remedy)(error)
+        }
     }
 
     /// Checks out the commit; an empty repo has none.

@@ -67,7 +67,7 @@ pub fn index_ids(bytes: &[u8]) -> io::Result<[Vec<Id>; 2]> {
 /// # Errors
 /// The repo is refused.
 pub fn git_config_entry(entry: &str) -> Result<(), Refusal> {
-    config::judge_entry(entry)
+    config::judge_entry(entry, &|| None)
 }
 
 /// Returns the mount of `path`, from the text of `/proc/self/mountinfo`.

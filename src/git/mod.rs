@@ -12,6 +12,7 @@
 
 use crate::fs::stop::Stop;
 use crate::git::confine::Reach;
+use crate::git::formats::Version;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -25,13 +26,14 @@ use std::time::{Duration, Instant};
 
 pub mod caller;
 pub mod confine;
+pub mod formats;
 mod idle;
 pub mod private;
 pub mod sha1;
 pub mod shadow;
 
 /// The oldest git with which `repack --cruft` and `--geometric` were measured.
-pub const OLDEST: (u32, u32) = (2, 39);
+pub const OLDEST: Version = (2, 39);
 
 /// Variables that keep git from reading foreign config, prompting and starting other programs:
 /// `docs/design/git.md#hostile-repos`, step 4.
@@ -436,7 +438,7 @@ fn tail(file: &mut File) -> String {
 ///
 /// # Errors
 /// [`GitError`] if git can't be started.
-pub fn version(stop: &Stop) -> Result<Option<(u32, u32)>, GitError> {
+pub fn version(stop: &Stop) -> Result<Option<Version>, GitError> {
     let scratch = tempfile::tempdir().map_err(GitError::Start)?;
     let reach = Reach::of(scratch.path()).map_err(GitError::Start)?;
     let answer =
@@ -444,7 +446,7 @@ pub fn version(stop: &Stop) -> Result<Option<(u32, u32)>, GitError> {
     Ok(parse_version(&String::from_utf8_lossy(&answer)))
 }
 
-fn parse_version(answer: &str) -> Option<(u32, u32)> {
+fn parse_version(answer: &str) -> Option<Version> {
     let mut numbers = answer.strip_prefix("git version ")?.split('.');
     Some((
         numbers.next()?.parse().ok()?,

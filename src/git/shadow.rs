@@ -13,7 +13,7 @@ use crate::fs::scratch::Scratch;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::confine::Reach;
-use crate::git::{Git, GitError};
+use crate::git::{self, Git, GitError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -30,7 +30,7 @@ mod prove;
 pub mod rooted;
 use layout::Layout;
 use loose::Loose;
-use prove::{Proven, at, prove, unreadable};
+use prove::{Proven, at, prove, prove_refs_in_files, unreadable};
 
 /// Linked even if they don't exist yet: without the `packed-refs` link, pack-refs would move every
 /// ref into the shadow.
@@ -168,6 +168,7 @@ impl Shadow {
             .lay(&head)
             .map_err(unreadable("the scratch directory"))?;
         shadow.theirs = shadow.judge_config(stop)?;
+        prove_refs_in_files(&shadow.git_dir, &head)?;
         shadow.is_bare = layout.prove_own(&shadow.theirs)?;
         if shadow.theirs.promisor {
             shadow
@@ -256,10 +257,11 @@ impl Shadow {
                 self.git_dir
             )));
         }
+        let version = || git::version(stop).ok().flatten();
         let copy = self.scratch.path().join("theirs");
         std::fs::write(&copy, &theirs).map_err(unreadable("the scratch directory"))?;
         if let Some(entries) = config::plain(&theirs) {
-            return config::judge(entries.iter().map(String::as_str));
+            return config::judge(entries.iter().map(String::as_str), &version);
         }
         let args = [
             "config".as_ref(),
@@ -276,7 +278,7 @@ impl Shadow {
             .split(|&byte| byte == 0)
             .map(String::from_utf8_lossy)
             .collect();
-        config::judge(listed.iter().map(|entry| &**entry))
+        config::judge(listed.iter().map(|entry| &**entry), &version)
     }
 
     /// Checks that every loose object is whole before libgit2 reads it. Git checks the doubtful

@@ -11,6 +11,8 @@ use super::{lines, reach, tree};
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
+use crate::git::formats;
+use crate::git::shadow::config;
 use git2::{Odb, Oid, Repository};
 use std::collections::BTreeSet;
 use std::io;
@@ -23,6 +25,10 @@ const PACKED: u64 = 32 << 20;
 const NAME: usize = 8 << 10;
 /// Bytes of a `.git` file, `gitdir` or HEAD: each is one line.
 const LINE: u64 = 64 << 10;
+/// Bytes of a config.
+const CONFIG: u64 = 1 << 20;
+/// The section of a config that changes the format of the repo, in lower case.
+const EXTENSIONS: &[u8] = b"extensions";
 /// The names that git creates in a submodule's git dir while no operation is under way. Any other
 /// is an operation's, a worktree, a nested submodule, or somebody's.
 const AT_REST: [&str; 16] = [
@@ -128,6 +134,9 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
             "`{odd}` in its repo belongs to an unfinished operation, or isn't git's"
         )));
     }
+    if let Some(why) = other_format(git_dir)? {
+        return Ok(Some(why));
+    }
     let Some(repo) = objects(git_dir, stop)? else {
         return Ok(Some(
             "its repo contains links, alternates or damaged objects".to_owned(),
@@ -159,6 +168,28 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
         Ok(lonely) => lonely.map(|id| format!("no remote has its commit {id}")),
         Err(error) => Some(format!("its commits can't be read: {}", error.message())),
     })
+}
+
+/// Returns the extension in the repo's config because of which its refs or objects can't be read
+/// here; none if they can. In a SHA-256 repo no ref would count as one, and nothing as unfetched.
+fn other_format(git_dir: &VolumePath) -> io::Result<Option<String>> {
+    let Some(text) = found(openat::read(&git_dir.join("config")?, CONFIG))? else {
+        return Ok(None);
+    };
+    let Some(entries) = config::plain(&text) else {
+        let has_any = text
+            .to_ascii_lowercase()
+            .windows(EXTENSIONS.len())
+            .any(|word| word == EXTENSIONS);
+        return Ok(has_any.then(|| {
+            "its repo has extensions, and its config is not as git writes it".to_owned()
+        }));
+    };
+    let mut settings = entries.iter().filter_map(|entry| entry.split_once('\n'));
+    let other = settings.find(|(key, value)| !formats::is_read(key, value));
+    Ok(other.map(|(key, value)| {
+        format!("its repo has a format that treewarden does not read: {key} = {value}")
+    }))
 }
 
 /// Calls `each` for every packed ref, with its id and the beginning of its name.

@@ -464,7 +464,55 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             set(repo, "extensions.refStorage", "reftable");
         },
         Refused,
-        "extensions.refstorage",
+        "sets extensions.refstorage = reftable: the repo has reftables; ",
+    ),
+    (
+        "tables-beside-files",
+        |repo| write(&repo.git_dir("reftable/tables.list"), ""),
+        Refused,
+        "reftable/tables.list` is there, and by `acme__tables-beside-files/.git/config` the refs",
+    ),
+    (
+        "refs-elsewhere",
+        |repo| {
+            set(repo, "core.repositoryFormatVersion", "1");
+            set(repo, "extensions.refStorage", "files:///elsewhere");
+        },
+        Refused,
+        "sets extensions.refstorage = files:///elsewhere: treewarden 0.",
+    ),
+    (
+        "sha-256",
+        |repo| {
+            set(repo, "core.repositoryFormatVersion", "1");
+            set(repo, "extensions.objectFormat", "sha256");
+        },
+        Refused,
+        "the repo has SHA-256 objects; libgit2 1.",
+    ),
+    (
+        "two-names",
+        |repo| {
+            set(repo, "core.repositoryFormatVersion", "1");
+            set(repo, "extensions.compatObjectFormat", "sha256");
+        },
+        Refused,
+        "git itself calls this unfinished: make the repo anew without it",
+    ),
+    (
+        "precious",
+        |repo| set(repo, "extensions.preciousObjects", "true"),
+        Refused,
+        "the repo has objects that must not be deleted; unset it if that is no longer meant",
+    ),
+    (
+        "unknown-extension",
+        |repo| {
+            set(repo, "core.repositoryFormatVersion", "1");
+            set(repo, "extensions.fromTheFuture", "7");
+        },
+        Refused,
+        "sets extensions.fromthefuture = 7: treewarden 0.",
     ),
 ];
 

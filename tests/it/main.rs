@@ -28,6 +28,7 @@ mod failures;
 #[cfg(target_arch = "x86_64")]
 mod faults;
 mod forged_rescues;
+mod formats;
 mod fuse;
 mod fuzz_seeds;
 mod gc;

@@ -10,7 +10,7 @@ use treewarden::report::GcAction;
 
 /// This machine's versions of git, each in a directory of its own: the one on the path, and another
 /// if there is one.
-fn gits(world: &World) -> Vec<(String, PathBuf)> {
+pub(super) fn gits(world: &World) -> Vec<(String, PathBuf)> {
     let mut gits: Vec<(String, PathBuf)> = Vec::new();
     for (number, git) in ["git", "/usr/bin/git", "/usr/local/bin/git"]
         .iter()

@@ -936,6 +936,17 @@ const SUBMODULES: Group = Group {
             git(&sub, 60.0, &["branch", "-q", "mine"]);
             at.git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
         }),
+        ("emptied-in-another-format", BLOCKED, |at| {
+            let (sub, repo) = (at.path("sub"), at.tree.admin.join("modules/other"));
+            fs::create_dir_all(repo.parent().unwrap()).unwrap();
+            let separate = format!("--separate-git-dir={}", repo.display());
+            let init = ["init", "-q", "--template=", "--object-format=sha256"];
+            git(&sub, 60.0, &[&init[..], &[&separate, "."]].concat());
+            let commit = ["commit", "-q", "--allow-empty", "-m", "Only here"];
+            git(&sub, 60.0, &commit);
+            remove(&sub.join(".git"));
+            remove(&repo.join("index"));
+        }),
         ("cloned-by-hand", BLOCKED, |at| {
             git(
                 &at.tree.path,

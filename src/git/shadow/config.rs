@@ -5,14 +5,7 @@
 //! Includes are not followed.
 
 use super::{Refusal, crypt};
-
-/// Extensions that need not be obeyed to maintain a repo.
-const KNOWN_EXTENSIONS: [&str; 4] = [
-    "extensions.worktreeconfig",
-    "extensions.noop",
-    "extensions.relativeworktrees",
-    "extensions.partialclone",
-];
+use crate::git::formats::{self, Version};
 
 /// The most bytes that the section names of all entries take together in a well-formed config.
 const LARGEST: usize = 64 << 20;
@@ -101,9 +94,15 @@ pub(crate) struct Theirs {
 }
 
 /// Refuses entries, each `key\nvalue`, that change the meaning of objects. Gathers the others.
-pub(super) fn judge<'a>(entries: impl Iterator<Item = &'a str>) -> Result<Theirs, Refusal> {
+/// `git` returns the version of the git on the path, for the refusal.
+pub(super) fn judge<'a>(
+    entries: impl Iterator<Item = &'a str>,
+    git: &dyn Fn() -> Option<Version>,
+) -> Result<Theirs, Refusal> {
     let entries: Vec<&str> = entries.collect();
-    entries.iter().try_for_each(|entry| judge_entry(entry))?;
+    entries
+        .iter()
+        .try_for_each(|entry| judge_entry(entry, git))?;
     Ok(gather(entries.into_iter()))
 }
 
@@ -138,8 +137,9 @@ fn is_true(value: &str) -> bool {
     !matches!(value, "false" | "no" | "off" | "0" | "")
 }
 
-/// Refuses one `key\nvalue` that would change the meaning of the repo's objects.
-pub(crate) fn judge_entry(entry: &str) -> Result<(), Refusal> {
+/// Refuses one `key\nvalue` that would change the meaning of the repo's objects. `git` is as in
+/// [`judge`].
+pub(crate) fn judge_entry(entry: &str, git: &dyn Fn() -> Option<Version>) -> Result<(), Refusal> {
     let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
     let key = key.to_lowercase();
     let refuse = |why: &str| {
@@ -151,13 +151,8 @@ pub(crate) fn judge_entry(entry: &str) -> Result<(), Refusal> {
         "core.repositoryformatversion" if !matches!(value, "0" | "1") => {
             refuse("this version of the format is unknown to treewarden")
         }
-        "extensions.objectformat" if value == "sha1" => Ok(()),
-        "extensions.refstorage" if value == "files" => Ok(()),
         _ if crypt::is_key(&key) => refuse(crypt::WORDS),
-        _ if key.starts_with("extensions.") && !KNOWN_EXTENSIONS.contains(&key.as_str()) => {
-            refuse("treewarden does not know this extension")
-        }
-        _ => Ok(()),
+        _ => formats::refusal(&key, value, git).map_or(Ok(()), |why| refuse(&why)),
     }
 }
 

@@ -188,6 +188,27 @@ fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
     )))
 }
 
+/// Proves that the refs are in files, as the config says: agents' git may have them in reftables
+/// all the same. A conversion (`git refs migrate`) leaves a HEAD that no branch can have, and sets
+/// the config last; a repo whose conversion was killed would else count as damaged, with a remedy
+/// that loses its refs. And `GIT_REFERENCE_BACKEND` overrules the config.
+pub(super) fn prove_refs_in_files(git_dir: &VolumePath, head: &[u8]) -> Result<(), Refusal> {
+    if head.trim_ascii() == b"ref: refs/heads/.invalid" {
+        return Err(Refusal::Malformed(format!(
+            "`{git_dir}/HEAD` says that the refs are in reftables, and `{git_dir}/config` doesn't: \
+             `git refs migrate` is under way, or was killed; wait for it, or restore the refs"
+        )));
+    }
+    let tables = at(git_dir, "reftable/tables.list");
+    match found(openat::stat(&tables)).map_err(unreadable(&tables.to_string()))? {
+        None => Ok(()),
+        Some(_) => Err(Refusal::Malformed(format!(
+            "`{tables}` is there, and by `{git_dir}/config` the refs are in files; delete \
+             `{git_dir}/reftable` if `git for-each-ref` lists all refs without it"
+        ))),
+    }
+}
+
 /// Proves that the object directories it borrows from are inside the volume, and so are those that
 /// they borrow from. Otherwise a repack could be led to another tenant's objects.
 fn prove_lenders(
