@@ -19,6 +19,7 @@ pub mod locks;
 pub mod look;
 mod lossy;
 mod page;
+pub mod pressure;
 pub mod rescues;
 pub mod rows;
 pub mod schema;
