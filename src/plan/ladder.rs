@@ -150,6 +150,12 @@ impl<T: Ord> TreeQueue<T> {
         true
     }
 
+    /// Goes on after some that were to go stay after all: so much is still wanted.
+    pub fn go_on(&mut self, wanted: Size, stayed: usize) {
+        self.wanted = wanted;
+        self.most = self.most.saturating_add(stayed);
+    }
+
     /// Returns whether more would go if `run.max_reaped` allowed it.
     pub fn is_held_back(&self) -> bool {
         self.most == 0 && self.wanted != Size::default() && !self.waiting.is_empty()

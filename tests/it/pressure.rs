@@ -409,6 +409,29 @@ fn the_ladder_counts_for_max_reaped_and_takes_the_longest_idle_first() {
     );
 }
 
+/// Somebody began to work after the survey, so a second look keeps that tree, and the next one goes.
+#[test]
+fn if_a_second_look_keeps_a_tree_the_next_one_goes() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let kept = saved(&shop, "kept", 2.0 * TWO_HOURS);
+    let next = saved(&world.repo("acme/api"), "next", TWO_HOURS);
+    let calls = world.beside("calls");
+    // The run asks once for its own pass and once for the ladder's survey.
+    let probe = format!("echo >>{0}; test $(wc -l <{0}) -gt 2", calls.display());
+    shop.set(&format!("busy_probe: [sh, -c, '{probe}']"));
+    world.set("eviction", ALWAYS);
+    world.set("run", "max_reaped: 1");
+    let report = world.pass(1, &["run"]);
+    assert_eq!(gone(&report).into_keys().collect::<Vec<_>>(), ["next"]);
+    assert!(kept.path.exists() && !next.path.exists());
+    let rows = report.worktrees().filter(|row| row.path == kept.path);
+    let why: Vec<_> = rows.map(|row| row.reasons[0].as_str()).collect();
+    assert_eq!(why, ["the busy probe says that somebody works here"]);
+    let calls = std::fs::read_to_string(calls).unwrap();
+    assert_eq!(calls.lines().count(), 3, "the third is the second look");
+}
+
 /// The exit code if there is no room.
 const NO_ROOM: i32 = 73;
 
