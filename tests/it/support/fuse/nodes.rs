@@ -151,8 +151,13 @@ impl Nodes {
 
     /// Records a close. The last one deletes a file that has a silly name.
     pub(super) fn closed(&self, node: u64) {
-        if let Some(node) = self.known.lock().unwrap().get_mut(&node) {
+        let mut known = self.known.lock().unwrap();
+        let is_kept = known.len() < self.most;
+        if let Some(node) = known.get_mut(&node) {
             node.opens -= 1;
+            if node.opens == 0 && !is_kept {
+                node.fd = None;
+            }
             if node.opens == 0
                 && let Some((directory, name)) = node.silly.take()
             {
