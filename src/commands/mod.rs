@@ -10,6 +10,7 @@ pub mod fuzzing;
 pub mod held;
 pub mod here;
 pub mod init;
+mod pressure;
 pub mod repos;
 pub mod rescues;
 pub mod room;

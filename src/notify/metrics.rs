@@ -6,6 +6,7 @@
 
 use super::volume;
 use crate::config::policy::{Marks, Policy};
+use crate::plan::ladder::Rung;
 use crate::report::{Level, RepoOutcome, RunOutcome, RunReport, VerdictName};
 use chrono::{DateTime, Utc};
 use prometheus_client::collector::Collector;
@@ -303,6 +304,11 @@ fn eviction(policy: &Policy, report: &RunReport) -> Vec<Family> {
                 .filter(|unit| unit.cache == cache && unit.outcome.goes()),
         )
     };
+    let freed = |rung: Rung| {
+        let rungs = eviction.rungs.iter();
+        let freed = rungs.filter(|climbed| climbed.rung == rung);
+        number(freed.map(|climbed| climbed.freed_bytes).sum())
+    };
     let units = policy
         .caches
         .iter()
@@ -332,6 +338,11 @@ fn eviction(policy: &Policy, report: &RunReport) -> Vec<Family> {
             "evicted_units",
             "Units that the last run evicted, by cache.",
             units,
+        ),
+        family(
+            "ladder_freed_bytes",
+            "Bytes that each step freed when the last run made room; 0 for a step that was not taken.",
+            Rung::ALL.map(|rung| (label("rung", rung.name()), freed(rung))),
         ),
     ]
 }

@@ -32,6 +32,24 @@ pub enum Rung {
 }
 
 impl Rung {
+    /// All of them, from the lowest to the highest.
+    pub const ALL: [Self; 4] = [
+        Self::Trash,
+        Self::Caches,
+        Self::BuildOutput,
+        Self::Worktrees,
+    ];
+
+    /// Returns its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trash => "trash",
+            Self::Caches => "caches",
+            Self::BuildOutput => "build_output",
+            Self::Worktrees => "worktrees",
+        }
+    }
+
     /// Returns what it takes, for people.
     pub fn message(self) -> &'static str {
         match self {
@@ -132,11 +150,19 @@ impl<T: Ord> TreeQueue<T> {
         true
     }
 
+    /// Goes on after some that were to go stay after all: so much is still wanted.
+    pub fn go_on(&mut self, wanted: Size, stayed: usize) {
+        self.wanted = wanted;
+        self.most = self.most.saturating_add(stayed);
+    }
+
     /// Returns whether more would go if `run.max_reaped` allowed it.
     pub fn is_held_back(&self) -> bool {
         self.most == 0 && self.wanted != Size::default() && !self.waiting.is_empty()
     }
 }
+
+pub mod turn;
 
 #[cfg(test)]
 mod tests;

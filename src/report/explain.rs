@@ -4,6 +4,7 @@
 
 use super::Class;
 use super::lossy;
+use super::pressure::UnderPressure;
 use super::rescues::{Entry, Lonely};
 use crate::facts::cache::UsedFrom;
 use chrono::{DateTime, Utc};
@@ -41,6 +42,9 @@ pub struct Explanation {
     /// From when a run makes it go, if nothing changes until then; none if it never goes by itself,
     /// or if that depends on more than the time.
     pub goes_at: Option<DateTime<Utc>>,
+    /// On which rung of the ladder it would go if the volume were too full, and its build output;
+    /// empty if that can't be said: its state is unknown, or it is not there.
+    pub under_pressure: Vec<UnderPressure>,
     /// Why a run leaves it alone for now, whatever the verdict is.
     pub held: Vec<String>,
     /// The rules that decided, the decisive one first.

@@ -8,6 +8,7 @@ mod ahead;
 mod breaks;
 mod contents;
 mod fills;
+mod ladder;
 mod level;
 mod past;
 mod squares;
@@ -25,6 +26,7 @@ use askama::Template;
 use askama::filters::{Escaper, Html};
 use contents::{Entry, contents};
 use fills::Fills;
+use ladder::Ladder;
 use level::Levels;
 use past::PastRuns;
 use std::fmt::{self, Write};
@@ -61,6 +63,7 @@ struct Page {
     troubles: Vec<Look>,
     more_troubles: Option<String>,
     levels: Option<Levels>,
+    ladder: Option<Ladder>,
     ahead: Option<Ahead>,
     past: Option<PastRuns>,
     fills: Option<Fills>,
@@ -103,7 +106,6 @@ struct Caches {
     why: String,
     warnings: Vec<String>,
     by_cache: Option<Table>,
-    ladder: Option<Table>,
     units: Option<Table>,
     stays: Vec<String>,
 }
@@ -138,6 +140,7 @@ impl Page {
             more_troubles: left_out(troubles.len().saturating_sub(SHOWN), ""),
             troubles: troubles.into_iter().take(SHOWN).map(look).collect(),
             levels: Levels::of(report),
+            ladder: Ladder::of(report),
             ahead: Ahead::of(report),
             past: PastRuns::of(past, skipped),
             fills: Fills::of(report),

@@ -19,6 +19,7 @@ pub mod locks;
 pub mod look;
 mod lossy;
 mod page;
+pub mod pressure;
 pub mod rescues;
 pub mod rows;
 pub mod schema;
@@ -61,7 +62,8 @@ pub struct RunReport {
     pub repos: Vec<Repo>,
     /// The cache eviction.
     pub eviction: Eviction,
-    /// What fills the volume, biggest first; only in the output of `treewarden report`.
+    /// What fills the volume, biggest first; only in the output of `treewarden report`, and of a
+    /// whole run that leaves a page (`report.html_file`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<usage::Used>,
     /// The sums.

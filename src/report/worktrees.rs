@@ -2,6 +2,7 @@
 //! paths and branches, so these are escaped.
 
 use super::explain::goes;
+use super::pressure::UnderPressure;
 use super::words;
 use super::{Class, ReasonName, VerdictName, Worktree};
 use chrono::{DateTime, Utc};
@@ -37,6 +38,9 @@ pub struct Listed {
     /// From when a run removes it for its age, if nothing happens in it until then; none if that is
     /// unknown, or never. A cap may take it earlier, which `explain` knows.
     pub goes_at: Option<DateTime<Utc>>,
+    /// On which rung of the ladder it would go if the volume were too full, and its build output;
+    /// empty if that is unknown.
+    pub under_pressure: Vec<UnderPressure>,
     /// The row. Its class is known even if a run doesn't look so closely.
     #[serde(flatten)]
     pub tree: Worktree,
@@ -105,7 +109,9 @@ fn fate(Listed { tree, goes_at, .. }: &Listed, now: DateTime<Utc>) -> String {
     let why = words::plain(tree.because.as_str());
     match (goes_at, tree.verdict) {
         (_, VerdictName::Unknown) => "stays: unknown".to_owned(),
-        (Some(at), _) if tree.because == ReasonName::Recent => format!("goes {}", goes(*at, now)),
+        (Some(at), _) if tree.because == ReasonName::Recent => {
+            format!("goes {}", goes(*at, now))
+        }
         (Some(at), _) => format!("goes {}: {why}", goes(*at, now)),
         (None, _) => format!("stays: {why}"),
     }

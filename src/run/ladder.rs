@@ -58,14 +58,14 @@ impl Ladder<'_> {
         if self.wanted().is_none() {
             return self.now;
         }
-        let mut pressed = self.survey(jobs, min_idle);
+        let pressed = self.survey(jobs, min_idle);
         if let Some(wanted) = self.wanted() {
             let freed = self.output(&pressed, (wanted, min_idle), report);
             self.step(Rung::BuildOutput, freed, report);
         }
         let may_reap = self.context.options.only.reap;
         if let Some(wanted) = self.wanted().filter(|_| may_reap) {
-            let freed = self.trees(jobs, &mut pressed, wanted, report);
+            let freed = self.trees(jobs, &pressed, wanted, report);
             self.step(Rung::Worktrees, freed, report);
         }
         self.now
@@ -157,14 +157,45 @@ impl Ladder<'_> {
         }
     }
 
-    /// Removes trees before their age. Returns what that freed.
+    /// Removes trees before their age. If a second look keeps some, the next ones are tried. Returns
+    /// what that freed.
     fn trees(
         &self,
         jobs: &mut [DoneJob<'_>],
-        pressed: &mut [Pressed],
+        pressed: &[Pressed],
         wanted: Size,
         report: &mut RunReport,
     ) -> Size {
+        let mut queue = self.queue(jobs, pressed, wanted);
+        let (mut freed, mut left) = (Size::default(), wanted);
+        loop {
+            let chosen = self.choose(&mut queue, pressed, &report.eviction);
+            if chosen.is_empty() {
+                break;
+            }
+            freed += self.reap(jobs, pressed, &chosen);
+            let mut stayed = 0_usize;
+            for (which, size) in &chosen {
+                // By their sizes as measured before, because a dry run knows no others.
+                if is_gone(jobs, which) {
+                    left.bytes = left.bytes.saturating_sub(size.bytes);
+                    left.inodes = left.inodes.saturating_sub(size.inodes);
+                } else {
+                    stayed = stayed.saturating_add(1);
+                }
+            }
+            queue.go_on(left, stayed);
+        }
+        if queue.is_held_back() {
+            let max = self.context.policy.run.max_reaped;
+            let why = format!("more trees could go, but run.max_reaped is {max}");
+            report.eviction.obstacles.push(why);
+        }
+        freed
+    }
+
+    /// Returns the trees that may go, in order.
+    fn queue(&self, jobs: &[DoneJob<'_>], pressed: &[Pressed], wanted: Size) -> TreeQueue<Which> {
         let gone: usize = jobs.iter().map(DoneJob::gone).sum();
         let (max, shard) = (
             self.context.policy.run.max_reaped,
@@ -181,19 +212,24 @@ impl Ladder<'_> {
                 tree: which(tree),
             })
         });
-        let mut queue = TreeQueue::new(due.collect(), wanted, most);
-        let mut chosen: BTreeMap<Which, Size> = BTreeMap::new();
+        TreeQueue::new(due.collect(), wanted, most)
+    }
+
+    /// Returns the next trees that together free what is wanted, each with what it frees.
+    fn choose(
+        &self,
+        queue: &mut TreeQueue<Which>,
+        pressed: &[Pressed],
+        eviction: &report::Eviction,
+    ) -> BTreeMap<Which, Size> {
+        let mut chosen = BTreeMap::new();
         while let Some(Candidate { tree, .. }) = queue.next_due() {
-            let size = self.measure(pressed, &tree, &report.eviction);
+            let size = self.measure(pressed, &tree, eviction);
             if self.context.stop.reached().is_none() && queue.goes(size) {
                 chosen.insert(tree, size);
             }
         }
-        if queue.is_held_back() {
-            let why = format!("more trees could go, but run.max_reaped is {max}");
-            report.eviction.obstacles.push(why);
-        }
-        self.reap(jobs, pressed, &chosen)
+        chosen
     }
 
     /// Returns what a tree's removal frees; nothing if that is unknown. In a dry run, its build
@@ -233,11 +269,11 @@ impl Ladder<'_> {
     fn reap(
         &self,
         jobs: &mut [DoneJob<'_>],
-        pressed: &mut [Pressed],
+        pressed: &[Pressed],
         chosen: &BTreeMap<Which, Size>,
     ) -> Size {
         let context = within(self.context, self.context.mode);
-        let one = |(number, (job, pressed)): (usize, (&mut DoneJob<'_>, &mut Pressed))| {
+        let one = |(number, (job, pressed)): (usize, (&mut DoneJob<'_>, &Pressed))| {
             let own = chosen.iter().filter(|((repo, _), _)| *repo == number);
             let own: BTreeMap<&Path, Size> = own
                 .map(|((_, path), size)| (path.as_path(), *size))
@@ -245,14 +281,12 @@ impl Ladder<'_> {
             if own.is_empty() {
                 return Size::default();
             }
-            let mut first =
-                std::mem::replace(&mut pressed.result, RepoResult::of(job.result.row.clone()));
+            let mut first = RepoResult::of(pressed.result.row.clone());
             first
                 .row
                 .worktrees
                 .retain(|row| own.contains_key(row.path.as_path()));
             first.row.failures.clear();
-            first.freed = Size::default();
             for (path, size) in &own {
                 if let Some(row) = first.row.worktrees.iter_mut().find(|row| row.path == *path) {
                     row.bytes = Some(size.bytes);
@@ -265,7 +299,7 @@ impl Ladder<'_> {
             merge(&mut job.result, done, &own)
         };
         let freed: Vec<Size> = self.context.repos.install(|| {
-            let both = jobs.par_iter_mut().zip(pressed.par_iter_mut());
+            let both = jobs.par_iter_mut().zip(pressed.par_iter());
             both.enumerate().map(one).collect()
         });
         for job in jobs {
@@ -277,6 +311,12 @@ impl Ladder<'_> {
         }
         sum
     }
+}
+
+/// Returns whether the tree was removed, or would be.
+fn is_gone(jobs: &[DoneJob<'_>], (repo, path): &Which) -> bool {
+    let rows = jobs.get(*repo).map(|job| &job.result.row.worktrees);
+    rows.is_some_and(|rows| rows.iter().any(|row| row.path == *path && row.goes()))
 }
 
 /// Puts the rows of these trees into their repo's row. Returns what their removal freed.

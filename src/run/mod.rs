@@ -20,6 +20,7 @@ use crate::git::shadow::layout;
 use crate::plan::evict::{self, Mark};
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
+use crate::report::usage::Used;
 use crate::report::{RunOutcome, RunReport};
 use crate::state::ledger::Ledger;
 use crate::survey;
@@ -147,12 +148,12 @@ fn whole(request: &Request<'_>, mut report: RunReport) -> RunReport {
     let options = request.options;
     let span = tracing::info_span!("run", id = report.run.id, dry_run = options.dry_run);
     let _entered = span.enter();
-    let from_trash = match begin(request) {
+    let done = match begin(request) {
         Ok(begun) => work(request, begun, &mut report),
         Err(refusal) => {
             (report.run.outcome, report.run.reason) =
                 (RunOutcome::Refused, Some(refusal.to_string()));
-            0
+            Done::default()
         }
     };
     if !request.so_far.take() {
@@ -161,11 +162,26 @@ fn whole(request: &Request<'_>, mut report: RunReport) -> RunReport {
             std::thread::park();
         }
     }
-    record::finish(request, from_trash, report)
+    let fills = done.fills;
+    report = record::finish(request, (done.from_trash, done.stopped), report);
+    // Not in the journal, whose lines are read again and again.
+    report.usage.extend(fills);
+    report
 }
 
-/// Does the work and fills in the report. Returns the bytes that emptying the trash freed.
-fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
+/// What the work leaves besides the report.
+#[derive(Default)]
+struct Done {
+    /// The bytes that emptying the trash freed.
+    from_trash: u64,
+    /// Why the work was cut short.
+    stopped: Option<&'static str>,
+    /// What fills the volume, for the page that the run leaves.
+    fills: Vec<Used>,
+}
+
+/// Does the work and fills in the report.
+fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> Done {
     let (policy, options) = (request.policy, request.options);
     let (mode, before) = (&begun.mode, begun.before);
     report.failures.extend(begun.unmeasured.iter().cloned());
@@ -192,7 +208,35 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
         (jobs, after) = repack_with_room(context, jobs, after);
     }
     record::describe(report, jobs, &before, &after);
-    from_trash
+    Done {
+        from_trash,
+        stopped: request.stop.reached(),
+        fills: fills(request, begun),
+    }
+}
+
+/// Measures what fills the volume if the run leaves a page. The work is done by then, so the volume
+/// is let go first, and what can't be read is no failure of the run. A part of a run measures
+/// nothing: it may come every hour, and the walk is over all of the volume.
+fn fills(request: &Request<'_>, begun: Begun) -> Vec<Used> {
+    let Request {
+        policy,
+        options,
+        stop,
+        ..
+    } = *request;
+    let is_whole = !options.dry_run && options.shard.is_none() && options.asked().is_none();
+    if !is_whole || policy.report.html_file.is_none() || stop.reached().is_some() {
+        return Vec::new();
+    }
+    let Begun { mode, io, .. } = begun;
+    drop(mode);
+    Phase::Usage.show(request.bar);
+    let usage = io.install(|| usage::usage(policy, stop));
+    for problem in usage.problems {
+        tracing::warn!("{problem}; the run's page counts it as nothing");
+    }
+    usage.used
 }
 
 /// Returns what the work on all repos shares.

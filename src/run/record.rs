@@ -132,12 +132,13 @@ impl<'a> HungRun<'a> {
 }
 
 /// Fills in outcome, sums and alerts, and writes the journal's line.
-pub(super) fn finish(request: &Request<'_>, from_trash: u64, mut report: RunReport) -> RunReport {
-    if let Some(why) = request
-        .stop
-        .reached()
-        .filter(|_| report.run.outcome == RunOutcome::Ok)
-    {
+/// `stopped` says why the work was cut short.
+pub(super) fn finish(
+    request: &Request<'_>,
+    (from_trash, stopped): (u64, Option<&str>),
+    mut report: RunReport,
+) -> RunReport {
+    if let Some(why) = stopped.filter(|_| report.run.outcome == RunOutcome::Ok) {
         (report.run.outcome, report.run.reason) = (RunOutcome::Interrupted, Some(why.to_owned()));
     }
     let is_dry = request.options.dry_run;

@@ -26,8 +26,17 @@ fn error<T>(done: std::io::Result<T>) -> Option<Errno> {
 #[test]
 #[ignore = "needs FUSE"]
 fn the_server_behaves_as_nfs_does() {
+    for files in [usize::MAX, 2] {
+        behaves_as_nfs_does(Manners {
+            files,
+            ..Manners::NFS
+        });
+    }
+}
+
+fn behaves_as_nfs_does(manners: Manners) {
     let world = World::unprepared();
-    let server = Mounted::under(&world, Manners::NFS);
+    let server = Mounted::under(&world, manners);
     let directory = world.at("folder");
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join("file"), "text").unwrap();
@@ -76,6 +85,38 @@ fn the_server_behaves_as_nfs_does() {
     let began = std::time::Instant::now();
     fs::metadata(&world.root).unwrap();
     assert!(began.elapsed() > Duration::from_millis(20));
+}
+
+/// The kernel knows far more files than a process may have open.
+#[test]
+#[ignore = "needs FUSE"]
+fn the_server_serves_more_files_than_it_has_open() {
+    let world = World::unprepared();
+    let manners = Manners {
+        cache: Duration::from_mins(1),
+        files: 5,
+        ..Manners::LOCAL
+    };
+    let server = Mounted::under(&world, manners);
+    let name = |number: usize| world.at(format!("file{number:03}"));
+    for number in 0..200 {
+        fs::write(name(number), number.to_string()).unwrap();
+    }
+    fs::rename(name(7), name(700)).unwrap();
+    fs::remove_file(name(8)).unwrap();
+    let read = |number: usize| fs::read_to_string(name(number)).unwrap();
+    for number in (0..200).filter(|number| ![7, 8].contains(number)) {
+        assert_eq!(read(number), number.to_string());
+    }
+    assert_eq!(read(700), "7");
+    // Another client puts a file in the place of one.
+    fs::rename(server.behind("file009"), server.behind("file900")).unwrap();
+    fs::write(server.behind("file009"), "another").unwrap();
+    assert_eq!(read(900), "9");
+    let links = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let files = links.flat_map(|link| fs::read_link(link.path()));
+    let open = files.filter(|file| file.starts_with(&server.backing));
+    assert!(open.count() < 10);
 }
 
 /// Returns everything that a run may change, without times.

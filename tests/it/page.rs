@@ -110,6 +110,31 @@ fn each_run_replaces_the_page_and_a_dry_run_does_not() {
     assert_eq!(mode & 0o777, 0o644, "others may read it");
 }
 
+/// A whole run measures what fills the volume when its work is done; the journal doesn't keep it.
+#[test]
+fn the_page_of_a_whole_run_says_what_fills_the_volume() {
+    let world = world();
+    world.set("report", "html_file: page.html");
+    let file = world.at("page.html");
+    let part = world.pass(0, &["run", "--only", "prune"]);
+    let page = fs::read_to_string(&file).unwrap();
+    assert!(part.usage.is_empty() && !page.contains("What fills it"));
+    let run = world.night();
+    let page = fs::read_to_string(&file).unwrap();
+    assert!(page.contains("What fills it") && page.contains("worktrees/acme__shop/fresh"));
+    let [before, after] = ["landed", "fresh"].map(|name| {
+        let mut trees = run.usage.iter();
+        trees.any(|used| used.path.ends_with(name) && used.bytes > 0)
+    });
+    assert_eq!([before, after], [false, true], "{:?}", run.usage);
+    assert!(world.history().iter().all(|run| run.usage.is_empty()));
+    // Another run may begin meanwhile, so the lock is free.
+    assert_eq!(
+        world.night().run.outcome,
+        treewarden::report::RunOutcome::Ok
+    );
+}
+
 #[test]
 fn a_page_is_not_written_through_a_directory_that_is_a_link() {
     let world = world();

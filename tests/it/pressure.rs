@@ -7,8 +7,11 @@ use super::support::made::npm;
 use super::support::repo::{Repo, Tree};
 use super::support::snapshot::snapshot;
 use super::support::{Ran, World, map, same, write};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
+use treewarden::fs::clock::now;
 use treewarden::plan::ladder::Rung;
 use treewarden::report::{RunReport, TreeOutcome, UnitOutcome};
 
@@ -243,6 +246,92 @@ fn the_ladder_takes_what_is_idle_and_never_work() {
     drop(agent);
 }
 
+/// Returns a tree's turns as `explain` says them, or `worktree list`: the rung, or why it is on none.
+fn turns(row: &serde_json::Value) -> Vec<String> {
+    let turns = row["under_pressure"].as_array().unwrap().iter();
+    let said = |turn: &serde_json::Value| {
+        let text = |key: &str| turn[key].as_str().unwrap_or_default().to_owned();
+        let from: Option<DateTime<Utc>> = text("from").parse().ok();
+        let is_now = from.map(|from| if from <= now() { " now" } else { " later" });
+        let is_now = is_now.unwrap_or_default();
+        format!(
+            "{}: {}{}{is_now}",
+            text("what"),
+            text("rung"),
+            text("never")
+        )
+    };
+    turns.map(said).collect()
+}
+
+/// What `explain` and `worktree list` say beforehand is what the ladder then takes.
+#[test]
+fn each_thing_knows_its_place_on_the_ladder() {
+    let world = World::new();
+    let (shop, _) = full(&world);
+    work(&shop, "old", 20.0);
+    write(&world.at("worktrees/acme__shop/stray/x"), "x");
+    let listing = world.treewarden(&["worktree", "list", "--all", "--format", "json"]);
+    let listing: serde_json::Value = serde_json::from_str(&listing.out).unwrap();
+    let mut found = BTreeMap::new();
+    for row in listing["worktrees"].as_array().unwrap() {
+        let path = row["path"].as_str().unwrap();
+        let explained = world.treewarden(&["explain", path, "--format", "json"]);
+        let explained: serde_json::Value = serde_json::from_str(&explained.out).unwrap();
+        assert_eq!(turns(row), turns(&explained), "{path}");
+        found.insert(
+            world.below(Path::new(path)).to_string(),
+            turns(row).join(" | "),
+        );
+    }
+    let unsaved = "whole: unsaved work is never on the ladder";
+    let fresh = "whole: a fresh worktree is never on the ladder: somebody is to work in it";
+    let locked = "with `git worktree lock`, without a reason";
+    let kept = "worktrees.keep names it: `pinned`";
+    let all = "whole: worktrees now | build_output: build_output now";
+    let twice = |why: &str| format!("whole: {why} | build_output: {why}");
+    let output = format!("{unsaved} | build_output: build_output now");
+    let idle = format!("{unsaved} | build_output: caches now");
+    let expected = map(&[
+        ("acme__busy/saved", all),
+        ("acme__shop/built", &output),
+        ("acme__shop/fresh", fresh),
+        ("acme__shop/landed", "whole: worktrees now"),
+        ("acme__shop/locked", &twice(locked)),
+        ("acme__shop/old", &idle),
+        ("acme__shop/pinned", &twice(kept)),
+        ("acme__shop/saved", all),
+        (
+            "acme__shop/stray",
+            "whole: a directory that no registration names is never removed",
+        ),
+        ("acme__shop/work", &output),
+        (
+            "acme__shop/young",
+            "whole: worktrees later | build_output: build_output later",
+        ),
+    ]);
+    let found = found.into_iter().map(|(path, turns)| {
+        let below = path.strip_prefix("worktrees/").unwrap();
+        (below.to_owned(), turns)
+    });
+    same("turns", &found.collect(), &expected);
+    // Its build output is a unit of its own, of which the same is said.
+    let unit = world.at("worktrees/acme__shop/old/node_modules");
+    let unit = world.treewarden(&["explain", unit.to_str().unwrap(), "--format", "json"]);
+    let unit: serde_json::Value = serde_json::from_str(&unit.out).unwrap();
+    assert_eq!(
+        (&unit["kind"], turns(&unit)),
+        (&"unit".into(), vec!["whole: caches now".to_owned()])
+    );
+    // A run doesn't look into a young tree, so its build output is explained with the tree.
+    let young = world.at("worktrees/acme__shop/young/node_modules");
+    let young = world.treewarden(&["explain", young.to_str().unwrap()]);
+    let said = "its build output goes on the `build_output` step: build output of all idle trees;";
+    let words: Vec<&str> = young.out.split_whitespace().collect();
+    assert!(words.join(" ").contains(said), "{young:?}");
+}
+
 /// Leaves out the row of the busy repo, in which only a run waits.
 fn but_busy(mut deeds: BTreeMap<usize, String>) -> BTreeMap<usize, String> {
     deeds.retain(|_, deed| !deed.starts_with("acme/busy"));
@@ -318,6 +407,29 @@ fn the_ladder_counts_for_max_reaped_and_takes_the_longest_idle_first() {
         "{:?}",
         report.eviction
     );
+}
+
+/// Somebody began to work after the survey, so a second look keeps that tree, and the next one goes.
+#[test]
+fn if_a_second_look_keeps_a_tree_the_next_one_goes() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let kept = saved(&shop, "kept", 2.0 * TWO_HOURS);
+    let next = saved(&world.repo("acme/api"), "next", TWO_HOURS);
+    let calls = world.beside("calls");
+    // The run asks once for its own pass and once for the ladder's survey.
+    let probe = format!("echo >>{0}; test $(wc -l <{0}) -gt 2", calls.display());
+    shop.set(&format!("busy_probe: [sh, -c, '{probe}']"));
+    world.set("eviction", ALWAYS);
+    world.set("run", "max_reaped: 1");
+    let report = world.pass(1, &["run"]);
+    assert_eq!(gone(&report).into_keys().collect::<Vec<_>>(), ["next"]);
+    assert!(kept.path.exists() && !next.path.exists());
+    let rows = report.worktrees().filter(|row| row.path == kept.path);
+    let why: Vec<_> = rows.map(|row| row.reasons[0].as_str()).collect();
+    assert_eq!(why, ["the busy probe says that somebody works here"]);
+    let calls = std::fs::read_to_string(calls).unwrap();
+    assert_eq!(calls.lines().count(), 3, "the third is the second look");
 }
 
 /// The exit code if there is no room.

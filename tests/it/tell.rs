@@ -1027,6 +1027,7 @@ fn the_metrics_are_the_contracts() {
         "evicted_units",
         "failures",
         "freed_bytes",
+        "ladder_freed_bytes",
         "last_run_timestamp_seconds",
         "last_success_timestamp_seconds",
         "reaped_worktrees",

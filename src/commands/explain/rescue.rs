@@ -2,14 +2,18 @@
 
 use super::rules::fixed;
 use super::{ExplainError, Request};
+use crate::commands::pressure;
 use crate::commands::rescues::{self, RescuesError};
 use crate::config::policy;
 use crate::config::units;
 use crate::facts::rescue::Rescue;
 use crate::fs::humanize;
+use crate::plan::ladder::Rung;
+use crate::plan::ladder::turn::Turn;
 use crate::plan::rescue::{Because, Fate, fates};
 use crate::plan::when;
 use crate::report::explain::{self, Change, Explanation, Kind, Rule, SCHEMA};
+use crate::report::pressure::{Part, UnderPressure};
 use crate::run::inspect::{self, Wanted};
 use crate::survey::context::Explained;
 use crate::survey::processes::Processes;
@@ -41,6 +45,7 @@ pub(super) fn explain(request: &Request<'_>, id: &str) -> Result<Explanation, Ex
         because: None,
         reasons: vec![entry.stands.clone()],
         goes_at,
+        under_pressure: under_pressure(goes_at),
         held,
         rules: rules(request, repo, (&all, found.fate)),
         changes: changes(id),
@@ -96,6 +101,17 @@ fn present(
         }
     }
     Ok(present)
+}
+
+/// Returns the rescue's turn: pressure lets none go earlier.
+fn under_pressure(goes_at: Option<DateTime<Utc>>) -> Vec<UnderPressure> {
+    match goes_at {
+        Some(from) => vec![UnderPressure::new(
+            Part::Whole,
+            Turn::From(Rung::Trash, from),
+        )],
+        None => pressure::never("a rescue that never expires stays, however full the volume is"),
+    }
 }
 
 fn changes(id: &str) -> Vec<Change> {

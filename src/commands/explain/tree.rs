@@ -3,6 +3,7 @@
 use super::rules::fixed;
 use super::subject::UnitName;
 use super::{ExplainError, Request, unit};
+use crate::commands::pressure;
 use crate::config::policy::{self, Policy};
 use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
@@ -60,7 +61,11 @@ pub(super) fn registered(
         Ok(found) => {
             let (tree, verdict) = planned(found, &admin)?;
             if let Some((cache, unit)) = build_output(request.policy, tree, &asked) {
-                return unit::explain(request, cache, &UnitName::Name(unit));
+                match unit::explain(request, cache, &UnitName::Name(unit)) {
+                    // A run doesn't look into the tree yet, so its output is no unit.
+                    Err(ExplainError::Nothing(_)) => {}
+                    explained => return explained,
+                }
             }
             let one = One {
                 request,
@@ -139,6 +144,7 @@ pub(super) fn directory(
             "a directory that no registration names is reported, and never removed",
         )],
         changes: vec![Change::new("delete it by hand, if nobody needs it")],
+        under_pressure: pressure::never(pressure::DIRECTORY),
         ..blank(request, (Kind::Directory, path.to_owned()), repo)
     })
 }
@@ -166,6 +172,7 @@ pub(super) fn checkout(
             "take {} out of the config: then nothing is done in it, nor about its worktrees",
             repo.name
         ))],
+        under_pressure: pressure::never("a main checkout is never removed"),
         ..blank(request, (Kind::Checkout, repo.place.path()), repo)
     })
 }
@@ -204,6 +211,7 @@ fn blank(request: &Request<'_>, (kind, path): (Kind, PathBuf), repo: &policy::Re
         because: None,
         reasons: Vec::new(),
         goes_at: None,
+        under_pressure: Vec::new(),
         held: Vec::new(),
         rules: Vec::new(),
         changes: Vec::new(),
@@ -252,6 +260,7 @@ impl One<'_> {
             because: Some(row.because.to_string()),
             reasons: row.reasons,
             goes_at,
+            under_pressure: pressure::tree(request.policy, (repo, found), tree, request.now),
             held: self.held(too_many, &facts.callers),
             rules: request.rules(repo, verdict),
             changes: self.changes(),

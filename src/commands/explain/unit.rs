@@ -9,7 +9,9 @@ use crate::facts::cache::{self, Size};
 use crate::fs::humanize;
 use crate::fs::volume_path::VolumePath;
 use crate::plan::evict;
+use crate::plan::ladder::turn::of_unit;
 use crate::report::explain::{Change, Explanation, Fate, Kind, Rule, SCHEMA, Unit};
+use crate::report::pressure::{Part, UnderPressure};
 use crate::run::eviction::SeenUnit;
 use crate::run::inspect;
 use std::path::PathBuf;
@@ -37,6 +39,7 @@ pub(super) fn explain(
         .iter()
         .any(|row| row.cache == cache.name && row.unit == unit.name);
     let reasons = reasons(&seen, cache, goes);
+    let turn = of_unit(&unit, &request.policy.eviction, request.now);
     Ok(Explanation {
         schema: SCHEMA,
         at: request.now,
@@ -47,6 +50,7 @@ pub(super) fn explain(
         because: None,
         reasons,
         goes_at: goes.then_some(request.now),
+        under_pressure: vec![UnderPressure::new(Part::Whole, turn)],
         held: Vec::new(),
         rules: rules(request, cache, &seen),
         changes: changes(request, cache, &seen),

@@ -4,6 +4,7 @@
 //! It changes nothing and takes no lock, so an agent may be at work meanwhile. A repo that can't be
 //! read is listed as a failure.
 
+use crate::commands::pressure;
 use crate::commands::worktrees::WorkError;
 use crate::config::policy::{self, Policy};
 use crate::facts::worktree::Worktree as Tree;
@@ -66,7 +67,7 @@ pub fn list(
         let held = due(&inspected) > limit;
         match inspected.found {
             Ok(found) => {
-                let mut rows = rows_of(repo, &found, now);
+                let mut rows = rows_of(policy, (repo, &found), now);
                 if held {
                     rows.iter_mut().for_each(hold_back);
                 }
@@ -101,11 +102,16 @@ fn hold_back(listed: &mut Listed) {
 }
 
 /// Returns a row for each registered tree, then for each unregistered directory.
-fn rows_of(repo: &policy::Repo, found: &Found, now: DateTime<Utc>) -> Vec<Listed> {
+fn rows_of(
+    policy: &Policy,
+    (repo, found): (&policy::Repo, &Found),
+    now: DateTime<Utc>,
+) -> Vec<Listed> {
     let registered = found.plan.trees.iter().map(|(tree, verdict)| Listed {
         repo: repo.name.clone(),
         size_bytes: found.sizes.get(&tree.path).map(|size| size.bytes),
         goes_at: goes_at(repo, found, (tree, verdict), now),
+        under_pressure: pressure::tree(policy, (repo, found), tree, now),
         tree: crate::report::Worktree {
             class: work(tree).as_ref().map(|Work { class, .. }| *class),
             ..rows::worktree(tree, verdict, now)
@@ -116,6 +122,7 @@ fn rows_of(repo: &policy::Repo, found: &Found, now: DateTime<Utc>) -> Vec<Listed
         repo: repo.name.clone(),
         size_bytes: None,
         goes_at: None,
+        under_pressure: pressure::never(pressure::DIRECTORY),
         tree,
     });
     registered.chain(directories).collect()

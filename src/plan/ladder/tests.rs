@@ -262,3 +262,46 @@ fn in_random_worlds_the_ladder_keeps_its_promises() {
     }
     assert!(taken > 500 && calm > 500, "{taken} {calm}");
 }
+
+/// What is said of a tree beforehand is what the last rung does: not a second earlier, and never to
+/// work.
+#[test]
+fn a_trees_turn_comes_when_it_is_said_to() {
+    let mut random = fastrand::Rng::with_seed(20);
+    let (mut due, mut later, mut never) = (0, 0, 0);
+    for _ in 0..2000 {
+        let mut world = any_world(&mut random);
+        world.min_idle *= random.u32(1..30);
+        let rules = turn::Rules {
+            worktrees: &world.rules.worktrees,
+            busy: None,
+            caches: &[],
+            eviction: &eviction(Age::After(world.min_idle)),
+            now: now(),
+        };
+        let early = before_their_age(&world.rules.worktrees, world.min_idle);
+        for tree in &world.trees {
+            let goes = |then| matches!(verdict(tree, &early, None, then), Verdict::Reap(_));
+            match rules.tree(tree) {
+                Some(turn::Turn::From(rung, from)) => {
+                    assert_eq!(rung, Rung::Worktrees);
+                    assert!(goes(from), "{tree:?}");
+                    let before = from - TimeDelta::seconds(1);
+                    assert!(from == now() || !goes(before), "{tree:?}");
+                    due += usize::from(from == now());
+                    later += usize::from(from > now());
+                }
+                Some(turn::Turn::Never(_)) => {
+                    let in_a_year = now() + TimeDelta::days(365);
+                    assert!(!goes(now()) && !goes(in_a_year), "{tree:?}");
+                    never += 1;
+                }
+                None => assert!(!goes(now() + TimeDelta::days(365)), "{tree:?}"),
+            }
+        }
+    }
+    assert!(
+        due > 500 && later > 500 && never > 500,
+        "{due} {later} {never}"
+    );
+}

@@ -5,6 +5,7 @@ use super::{Change, Explanation, Fate, Kind, Rule, Tree, Unit};
 use crate::facts::cache::UsedFrom;
 use crate::report::look::Look;
 use crate::report::page::{BAD, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};
+use crate::report::pressure::{Part, UnderPressure};
 use crate::report::rescues;
 use crate::report::words;
 use chrono::{DateTime, Utc};
@@ -116,7 +117,31 @@ fn facts(explained: &Explanation) -> Vec<Row> {
     if let Some(unit) = &explained.unit {
         rows.extend(unit_facts(unit, explained.at));
     }
+    let turns = explained.under_pressure.iter();
+    let turns: Vec<String> = turns.map(|turn| under_pressure(turn, explained)).collect();
+    rows.extend(named("if full", &turns));
     rows
+}
+
+/// Returns when something would go if the volume were too full.
+fn under_pressure(turn: &UnderPressure, explained: &Explanation) -> String {
+    let what = match turn.what {
+        Part::Whole => "",
+        Part::BuildOutput => "its build output ",
+    };
+    let (Some(rung), Some(from)) = (turn.rung, turn.from) else {
+        let why = turn.never.as_deref().unwrap_or_default();
+        return format!("{what}stays all the same: {why}");
+    };
+    let step = format!(
+        "{what}goes on the `{}` step: {}",
+        rung.name(),
+        rung.message()
+    );
+    if from <= explained.at {
+        return format!("{step}; now, if its turn comes");
+    }
+    format!("{step}; not before {}", time(from))
 }
 
 fn row(name: &str, text: impl AsRef<str>) -> Row {
@@ -320,6 +345,8 @@ fn time(at: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::ladder::Rung;
+    use crate::plan::ladder::turn::Turn;
     use crate::report::Class;
     use crate::report::explain::SCHEMA;
     use crate::report::rescues::Lonely;
@@ -385,6 +412,16 @@ mod tests {
             because: Some("locked".to_owned()),
             reasons: vec!["with `git worktree lock`, without a reason".to_owned()],
             goes_at: None,
+            under_pressure: vec![
+                UnderPressure::new(
+                    Part::Whole,
+                    Turn::Never("unsaved work is never on the ladder".to_owned()),
+                ),
+                UnderPressure::new(
+                    Part::BuildOutput,
+                    Turn::From(Rung::BuildOutput, now() + TimeDelta::minutes(20)),
+                ),
+            ],
             held: vec!["a run leaves it alone".to_owned()],
             rules: vec![Rule {
                 key: Some("defaults.worktrees.unsaved".to_owned()),
@@ -417,6 +454,9 @@ stays, and never goes by itself
   under way  merge
   processes  none is seen on this machine
   yours      sh (pid 7) has its working directory in it
+  if full    stays all the same: unsaved work is never on the ladder
+             its build output goes on the `build_output` step: build output of all idle trees; not
+             before 2027-01-15 08:20 UTC
 
 Files that are work: 21
   a is modified

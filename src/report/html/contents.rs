@@ -39,6 +39,7 @@ pub(super) fn contents(page: &Page, looks: u64) -> Vec<Entry> {
     let all = [
         look,
         Entry::new("volume", "Volume", page.levels.is_some()),
+        Entry::new("ladder", "Step by step", page.ladder.is_some()),
         Entry::new("ahead", "The next 30 days", page.ahead.is_some()),
         Entry::new("fills", "What fills it", page.fills.is_some()),
         Entry::new("past", "Past runs", page.past.is_some()),

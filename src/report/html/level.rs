@@ -101,7 +101,7 @@ fn bar(gauge: Gauge, label: &'static str, volume: &Volume, level: Level) -> Opti
     })
 }
 
-fn marks(gauge: Gauge, volume: &Volume) -> Option<Marks> {
+pub(super) fn marks(gauge: Gauge, volume: &Volume) -> Option<Marks> {
     let (low, high) = (gauge.low(volume), gauge.high(volume));
     gauge.has_marks(volume).then(|| Marks {
         low: words::percent(low),

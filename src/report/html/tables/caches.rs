@@ -4,7 +4,7 @@ use crate::report::html::table::{Cell, Column, Heading, Room, Table};
 use crate::report::html::{Caches, left_out};
 use crate::report::text::caches;
 use crate::report::troubles::{in_use, missing};
-use crate::report::{RunReport, Rung, Unit, UnitOutcome, words};
+use crate::report::{RunReport, Unit, UnitOutcome, words};
 use std::cmp::Reverse;
 
 /// Describes the eviction: why or why not, how much, from where, and what prevented more.
@@ -26,7 +26,6 @@ pub(in crate::report::html) fn caches(report: &RunReport, room: &mut Room) -> Ca
         },
         warnings: short.into_iter().chain(in_use).collect(),
         by_cache: by_cache(report, room),
-        ladder: ladder(report),
         units: units(report, room),
         stays: eviction.in_the_way(),
     }
@@ -68,31 +67,6 @@ fn by_cache(report: &RunReport, room: &mut Room) -> Option<Table> {
         rows,
         left_out(all.len() - shown, ""),
     )
-}
-
-/// Lists what each rung freed, if caches alone could not make room.
-fn ladder(report: &RunReport) -> Option<Table> {
-    let row = |rung: &Rung| {
-        vec![
-            Cell::name(rung.rung.message()),
-            Cell::number(words::size(rung.freed_bytes), rung.freed_bytes),
-            Cell::number(words::number(rung.freed_inodes), rung.freed_inodes),
-        ]
-    };
-    let rows: Vec<_> = report.eviction.ladder().iter().map(row).collect();
-    let columns = [
-        Column::names("Step"),
-        Column::numbers("Size"),
-        Column::numbers("Inodes"),
-    ];
-    let heading = Heading {
-        id: "ladder",
-        many: rows.len(),
-        title: "Step by step",
-        rows_are: "steps",
-        said: String::new(),
-    };
-    Table::new(heading, &columns, rows, None)
 }
 
 /// Lists the units: failed ones first, then the biggest.

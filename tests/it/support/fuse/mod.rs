@@ -34,6 +34,8 @@ pub(crate) struct Manners {
     pub(crate) nfs: bool,
     /// How long the kernel answers from its cache. With zero every call reaches the server.
     pub(crate) cache: Duration,
+    /// The most files that the server itself keeps open, if it may have as many.
+    pub(crate) files: usize,
 }
 
 impl Manners {
@@ -41,6 +43,7 @@ impl Manners {
     pub(crate) const LOCAL: Self = Self {
         nfs: false,
         cache: Duration::ZERO,
+        files: usize::MAX,
     };
     /// NFS, uncached.
     pub(crate) const NFS: Self = Self {
@@ -73,7 +76,8 @@ impl Mounted {
     /// Mounts `backing` at `mountpoint`.
     pub(crate) fn mount(backing: &Path, mountpoint: &Path, manners: Manners) -> Self {
         let shared = Arc::<Shared>::default();
-        let server = Server::new(backing, manners, shared.clone());
+        let files = manners.files.min(many_descriptors() / 2);
+        let server = Server::new(backing, manners, files, shared.clone());
         let mut config = Config::default();
         config.mount_options = vec![
             MountOption::FSName("treewarden-tests".into()),
@@ -84,7 +88,6 @@ impl Mounted {
         let session = session.unwrap_or_else(|error| {
             panic!("no FUSE here: {error}; this test needs /dev/fuse, and to be root or have fusermount3 (Debian: fuse3)")
         });
-        many_descriptors();
         Self {
             backing: backing.to_owned(),
             mountpoint: mountpoint.to_owned(),
@@ -155,8 +158,9 @@ impl Drop for Mounted {
     }
 }
 
-/// Raises the descriptor limit: the server has one open for each file that the kernel knows.
-fn many_descriptors() {
+/// Raises the descriptor limit: the server has one open for each file that the kernel knows, up to
+/// half of that. Returns the limit.
+fn many_descriptors() -> usize {
     let (limit, many) = (getrlimit(Resource::Nofile), 1 << 17);
     if limit.current.is_some_and(|current| current < many) {
         let hard = limit.maximum.map(|maximum| maximum.max(many));
@@ -180,4 +184,6 @@ fn many_descriptors() {
             })
             .unwrap();
     }
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(many);
+    usize::try_from(limit.min(many)).unwrap()
 }

@@ -1,7 +1,9 @@
 //! The files that the kernel knows, by their inode on the backing disk, and the silly renames.
 //!
 //! Each is kept open until the kernel forgets it, so that its inode number names no other file
-//! meanwhile.
+//! meanwhile. The kernel may know more files than a process may have open: beyond that, a file is
+//! opened anew for each call, by the name that it was found by. If another has the name by then, it
+//! is stale, as on NFS.
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, Result};
@@ -23,7 +25,10 @@ const CLOSING: Duration = Duration::from_millis(50);
 pub(super) type Fd = Arc<OwnedFd>;
 
 struct Node {
-    fd: Fd,
+    /// None if too many are open.
+    fd: Option<Fd>,
+    /// The directory that it was last found in, and its name there.
+    found: (u64, OsString),
     lookups: u64,
     opens: u64,
     silly: Option<(Fd, OsString)>,
@@ -33,6 +38,8 @@ struct Node {
 pub(super) struct Nodes {
     top: PathBuf,
     known: Mutex<HashMap<u64, Node>>,
+    /// How many files may be kept open. Directories, which are far fewer, always are.
+    most: usize,
     number: AtomicU64,
 }
 
@@ -42,11 +49,12 @@ impl Nodes {
         &self.top
     }
 
-    pub(super) fn new(top: &Path) -> Self {
+    pub(super) fn new(top: &Path, most: usize) -> Self {
         let fd =
             rustix::fs::openat(CWD, top, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let root = Node {
-            fd: Arc::new(fd),
+            fd: Some(Arc::new(fd)),
+            found: (ROOT, OsString::new()),
             lookups: 1,
             opens: 0,
             silly: None,
@@ -54,44 +62,58 @@ impl Nodes {
         Self {
             top: top.canonicalize().unwrap(),
             known: Mutex::new([(ROOT, root)].into()),
+            most,
             number: AtomicU64::new(1),
         }
     }
 
     /// Returns a descriptor of the file itself, which is not opened.
     pub(super) fn fd(&self, node: u64) -> Result<Fd> {
-        self.known
-            .lock()
-            .unwrap()
-            .get(&node)
-            .map(|node| node.fd.clone())
-            .ok_or(Errno::STALE)
+        let (directory, name) = {
+            let known = self.known.lock().unwrap();
+            let found = known.get(&node).ok_or(Errno::STALE)?;
+            if let Some(fd) = &found.fd {
+                return Ok(fd.clone());
+            }
+            found.found.clone()
+        };
+        let fd = open(&self.fd(directory)?, &name).map_err(|_| Errno::STALE)?;
+        if rustix::fs::fstat(&fd)?.st_ino != node {
+            return Err(Errno::STALE);
+        }
+        Ok(Arc::new(fd))
     }
 
     /// Looks a name up, and counts it as known once more.
     pub(super) fn find(&self, directory: u64, name: &OsStr) -> Result<Stat> {
-        let fd = rustix::fs::openat(
-            self.fd(directory)?,
-            name,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        self.know(fd)
+        let fd = open(&self.fd(directory)?, name)?;
+        self.know(fd, (directory, name.to_owned()))
     }
 
-    fn know(&self, fd: OwnedFd) -> Result<Stat> {
+    fn know(&self, fd: OwnedFd, found: (u64, OsString)) -> Result<Stat> {
         let stat = rustix::fs::fstat(&fd)?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let mut known = self.known.lock().unwrap();
-        known
-            .entry(stat.st_ino)
-            .or_insert_with(|| Node {
-                fd: Arc::new(fd),
-                lookups: 0,
-                opens: 0,
-                silly: None,
-            })
-            .lookups += 1;
+        let is_kept = is_directory || known.len() < self.most;
+        let node = known.entry(stat.st_ino).or_insert_with(|| Node {
+            fd: is_kept.then(|| Arc::new(fd)),
+            found: found.clone(),
+            lookups: 0,
+            opens: 0,
+            silly: None,
+        });
+        node.found = found;
+        node.lookups += 1;
         Ok(stat)
+    }
+
+    /// Notes the new name of a file that was renamed.
+    pub(super) fn renamed(&self, directory: u64, name: &OsStr) -> Result<()> {
+        let stat = rustix::fs::statat(self.fd(directory)?, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if let Some(node) = self.known.lock().unwrap().get_mut(&stat.st_ino) {
+            node.found = (directory, name.to_owned());
+        }
+        Ok(())
     }
 
     pub(super) fn forget(&self, node: u64, lookups: u64) {
@@ -119,15 +141,23 @@ impl Nodes {
     }
 
     pub(super) fn opened(&self, node: u64) {
+        // It may be deleted while it is open, so it is not opened by its name again.
+        let fd = self.fd(node).ok();
         if let Some(node) = self.known.lock().unwrap().get_mut(&node) {
+            node.fd = node.fd.take().or(fd);
             node.opens += 1;
         }
     }
 
     /// Records a close. The last one deletes a file that has a silly name.
     pub(super) fn closed(&self, node: u64) {
-        if let Some(node) = self.known.lock().unwrap().get_mut(&node) {
+        let mut known = self.known.lock().unwrap();
+        let is_kept = known.len() < self.most;
+        if let Some(node) = known.get_mut(&node) {
             node.opens -= 1;
+            if node.opens == 0 && !is_kept {
+                node.fd = None;
+            }
             if node.opens == 0
                 && let Some((directory, name)) = node.silly.take()
             {
@@ -180,6 +210,12 @@ impl Nodes {
         }
         false
     }
+}
+
+/// Opens a name as a descriptor of the file itself.
+fn open(directory: &Fd, name: &OsStr) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(&**directory, name, flags, Mode::empty())
 }
 
 /// Returns a path by which the kernel opens, changes and links exactly the file of a descriptor.

@@ -47,9 +47,9 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(backing: &Path, manners: Manners, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(backing: &Path, manners: Manners, files: usize, shared: Arc<Shared>) -> Self {
         Self {
-            nodes: Nodes::new(backing),
+            nodes: Nodes::new(backing, files),
             open: Mutex::default(),
             next: AtomicU64::new(1),
             manners,
@@ -455,7 +455,12 @@ impl fuser::Filesystem for Server {
                     }
                 }
                 let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
-                rustix::fs::renameat_with(from, name, to, new_name, flags)
+                rustix::fs::renameat_with(from, name, to, new_name, flags)?;
+                for (directory, name) in [(parent, name), (new_parent, new_name)] {
+                    // Another client may have taken it away by now.
+                    self.nodes.renamed(directory.0, name).ok();
+                }
+                Ok(())
             },
         );
         done(moved, reply);
