@@ -256,7 +256,9 @@ impl<'a> Stage<'a> {
         loop {
             while let Some(batch) = queue.next_batch() {
                 let (mut units, problems) = sizing::measure(batch, stop);
-                units.iter_mut().for_each(|unit| self.leave_out_planned(unit));
+                units
+                    .iter_mut()
+                    .for_each(|unit| self.leave_out_planned(unit));
                 queue.choose(units, problems);
             }
             // If the run is to stop, the listing or the measuring is incomplete, and so is the
@@ -286,7 +288,10 @@ impl<'a> Stage<'a> {
 
     /// In a dry run, parts of build output that are to go first don't count again with the whole.
     fn leave_out_planned(&self, unit: &mut Unit) {
-        let is_whole = unit.tree.as_ref().is_some_and(|tree| tree.part_of.is_none());
+        let is_whole = unit
+            .tree
+            .as_ref()
+            .is_some_and(|tree| tree.part_of.is_none());
         let Some(size) = unit.size.as_mut().filter(|_| is_whole) else {
             return;
         };

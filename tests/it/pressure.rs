@@ -170,7 +170,11 @@ fn the_ladder_takes_what_is_idle_and_never_work() {
         let told = world
             .treewarden(&["run", "--dry-run", "--format", format])
             .out;
-        let shown = [heading, Rung::BuildOutput.message(), Rung::Worktrees.message()];
+        let shown = [
+            heading,
+            Rung::BuildOutput.message(),
+            Rung::Worktrees.message(),
+        ];
         assert!(shown.iter().all(|part| told.contains(part)), "{told}");
     }
     let report = world.pass(1, &["run"]);

@@ -41,31 +41,42 @@ impl Evictor<'_> {
         if let Some(busy) = self.is_at_work(tree, output) {
             return all(&UnitOutcome::Skipped(busy));
         }
-        // First, so that whatever is written after the walk is younger than its entry.
-        let walked = self.home(output).and_then(|home| {
-            let entry = home.trash.entry_since_now(output)?;
-            let found = look_through(output, &tree.made_again, self.stop);
-            Ok((home, entry, found))
-        });
-        let (home, entry, found) = match walked {
-            Ok((home, entry, Ok(found))) => (home, entry, found),
-            Ok((_, entry, Err(error))) => {
-                entry.empty(self.stop);
-                return all(&unknown(output, &error));
-            }
+        let (home, directories, found) = match self.walk(tree, output) {
+            Ok(walked) => walked,
             Err(error) => return all(&unknown(output, &error)),
+        };
+        let Some(Ok(files)) = bins.all.get(&**output.root()) else {
+            let error = io::Error::other("its volume has no trash");
+            return all(&unknown(output, &error));
         };
         let taking = Taking {
             evictor: self,
             lock,
             home,
-            entry: &entry,
+            directories: &directories,
+            files,
             output,
             found,
         };
         let outcomes = taking.all(units);
-        bins.own.lock().expect("no eviction panics").push(entry);
+        bins.own
+            .lock()
+            .expect("no eviction panics")
+            .push(directories);
         outcomes
+    }
+
+    /// Walks through the directory. What is written there from now on is younger than the entry.
+    fn walk(&self, tree: &Tree, output: &VolumePath) -> io::Result<(&Home<'_>, TrashEntry, Found)> {
+        let home = self.home(output)?;
+        let entry = home.trash.entry_since_now(output)?;
+        match look_through(output, &tree.made_again, self.stop) {
+            Ok(found) => Ok((home, entry, found)),
+            Err(error) => {
+                entry.empty(self.stop);
+                Err(error)
+            }
+        }
     }
 
     /// Returns who is at work in the tree, or was since it was surveyed.
@@ -90,7 +101,10 @@ struct Taking<'a> {
     evictor: &'a Evictor<'a>,
     lock: LockedRepo,
     home: &'a Home<'a>,
-    entry: &'a TrashEntry,
+    /// What is written to a directory after the walk is kept. The move itself changes a file, so
+    /// files go elsewhere.
+    directories: &'a TrashEntry,
+    files: &'a TrashEntry,
     output: &'a VolumePath,
     /// What isn't the tool's.
     found: Found,
@@ -127,7 +141,13 @@ impl Taking<'_> {
             return outcome;
         }
         let take = |path: &VolumePath| -> Result<(), TrashError> {
-            gone_is_done(self.entry.take(&self.lock, path))
+            let is_directory = path.path().symlink_metadata().is_ok_and(|it| it.is_dir());
+            let entry = if is_directory {
+                self.directories
+            } else {
+                self.files
+            };
+            gone_is_done(entry.take(&self.lock, path))
         };
         match unit.paths.iter().try_for_each(take) {
             Ok(()) => UnitOutcome::Evicted,

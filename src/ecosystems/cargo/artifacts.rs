@@ -254,9 +254,8 @@ impl Own {
         };
         let names = lister.entries(&fingerprint).into_iter();
         let names: Vec<String> = names.map(|entry| entry.name).collect();
-        let is_target = |name: &&String| {
-            names.contains(&format!("{name}.json")) && !name.starts_with("dep-")
-        };
+        let is_target =
+            |name: &&String| names.contains(&format!("{name}.json")) && !name.starts_with("dep-");
         let target = names.iter().find(is_target).cloned().unwrap_or_default();
         let (value, needs) = contents(lister, &fingerprint, &target);
         let files = self.files(lister);
@@ -302,7 +301,8 @@ impl Own {
     /// whose the other files are.
     fn in_order(mut self) -> Vec<VolumePath> {
         let rank = |path: &VolumePath| (!is_script(path), extension(path) == "d");
-        self.parts.sort_by(|one, other| rank(one).cmp(&rank(other)).then_with(|| one.cmp(other)));
+        self.parts
+            .sort_by(|one, other| rank(one).cmp(&rank(other)).then_with(|| one.cmp(other)));
         std::iter::once(self.place).chain(self.parts).collect()
     }
 }
@@ -410,4 +410,55 @@ fn split(name: &str) -> Option<(&str, &str)> {
 
 fn is_hash(name: &str) -> bool {
     crate::ecosystems::hex::is_hex(name, 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ecosystems::testing::Field;
+    use std::fs;
+
+    /// As Cargo 1.97 nightly writes it with `-Zbuild-dir-new-layout`. The usual layout is tested
+    /// with the real Cargo.
+    #[test]
+    fn in_the_new_layout_a_unit_is_a_directory() {
+        let field = Field::new();
+        field.file("t/CACHEDIR.TAG", 9);
+        field.file("t/debug/.cargo-build-lock", 9);
+        field.file("t/debug/build/app/README", 9);
+        for (hash, days) in [("00000000000000aa", 9), ("00000000000000bb", 8)] {
+            let unit = format!("t/debug/build/app/{hash}");
+            for (file, text) in [
+                ("lib-app", "0100000000000000"),
+                ("lib-app.json", r#"{"deps": [], "features": "[]"}"#),
+                ("dep-lib-app", ""),
+                ("invoked.timestamp", ""),
+            ] {
+                let path = format!("{unit}/fingerprint/{file}");
+                fs::write(field.file(&path, days).path(), text).unwrap();
+                field.age(&path, days);
+            }
+            field.file(&format!("{unit}/out/libapp-{hash}.rlib"), days);
+        }
+        let seen = field.survey(&field.policy("cargo-target", "t"));
+        assert_eq!(seen.problems, [""; 0]);
+        let old = "t/debug/build/app/00000000000000aa";
+        let [unit] = &seen.units[..] else {
+            panic!("{:?}", seen.units)
+        };
+        assert_eq!(
+            (unit.name.as_str(), &unit.paths[..]),
+            (old, &[field.at(old)][..])
+        );
+        let locks = [".cargo-lock", ".cargo-build-lock", ".cargo-artifact-lock"];
+        let locks = locks.map(|lock| field.at(&format!("t/debug/{lock}")));
+        assert_eq!(unit.locks[..], locks);
+        // What is no target directory has no artifacts.
+        fs::remove_file(field.at("t/CACHEDIR.TAG").path()).unwrap();
+        assert!(
+            field
+                .survey(&field.policy("cargo-target", "t"))
+                .units
+                .is_empty()
+        );
+    }
 }

@@ -82,7 +82,11 @@ fn unfinished(artifacts: &[Artifact]) -> Option<&Artifact> {
     }
     artifacts.iter().find(|artifact| {
         let of_package = (artifact.key.profile, artifact.key.package.as_str());
-        let is_newest = || newest.get(&of_package).is_none_or(|at| *at < artifact.used.at);
+        let is_newest = || {
+            newest
+                .get(&of_package)
+                .is_none_or(|at| *at < artifact.used.at)
+        };
         artifact.needs.is_none() && is_newest()
     })
 }
@@ -153,7 +157,11 @@ impl<'a> Graph<'a> {
         let mut order: Vec<usize> = (0..self.artifacts.len()).collect();
         let own = |number: &usize| self.artifacts.get(*number).map(|artifact| artifact.used.at);
         order.sort_by_key(|number| std::cmp::Reverse(own(number)));
-        let mut used: Vec<Use> = self.artifacts.iter().map(|artifact| artifact.used).collect();
+        let mut used: Vec<Use> = self
+            .artifacts
+            .iter()
+            .map(|artifact| artifact.used)
+            .collect();
         let mut seen = vec![false; self.artifacts.len()];
         for first in order {
             let Some(newest) = self.artifacts.get(first).map(|artifact| artifact.used) else {
@@ -285,7 +293,7 @@ mod tests {
         all[3].is_on_top = true;
         assert_eq!(in_use(&all), [true; 4]);
         // Unless nobody used them for long.
-        let used = [5, 11, 12, 13].map(ago);
+        let used = [5, 11, 13, 14].map(ago);
         for (artifact, at) in all.iter_mut().zip(used) {
             artifact.used.at = at;
         }

@@ -112,9 +112,8 @@ fn measure_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, Unme
         }
         // The layouts of the other kinds belong to their tools. Into these, people put repos of
         // their own, and worktrees may be there.
-        let may_hold_repos = ecosystems::layout(unit.kind).is_none_or(|layout| {
-            matches!(layout.stands, Stands::AtDepth | Stands::InWorktrees)
-        });
+        let may_hold_repos = ecosystems::layout(unit.kind)
+            .is_none_or(|layout| matches!(layout.stands, Stands::AtDepth | Stands::InWorktrees));
         let (size, shared) =
             size::measure(root, &unit.paths, may_hold_repos).map_err(Unmeasured::Size)?;
         (unit.size, unit.shared) = (Some(size), shared);
