@@ -129,14 +129,13 @@ fn make(
     } = *unsaved;
     let repo = shadow.open()?;
     let head = worktree.head.as_deref().map(Oid::from_str).transpose()?;
-    let head = head.map(|head| repo.find_commit(head)).transpose()?;
     let rescue = Making {
         shadow,
         repo: &repo,
         worktree,
         unreached,
         refs,
-        head,
+        head: head.map(|head| repo.find_commit(head)).transpose()?,
         now,
         stop,
     };
@@ -150,12 +149,8 @@ fn make(
     memory
         .more(listing.held.bytes().saturating_mul(COPIES))
         .map_err(failed(&worktree.path))?;
-    let saved = rescue.hold(
-        files,
-        rescue.manifest(&listing, place)?,
-        &listing,
-        &mut memory,
-    )?;
+    let manifest = rescue.manifest(&listing, place)?;
+    let saved = rescue.hold(files, manifest, &listing, &mut memory)?;
     rescue.verify(&saved, &mut memory)?;
     if let Some(place) = place {
         rescue.verify_tree(&known, place, &listing, &saved.files)?;

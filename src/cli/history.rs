@@ -6,7 +6,7 @@ use crate::config::policy::Policy;
 use crate::report::history::{self, History as Told};
 use crate::report::journal::{self, Past};
 use crate::report::look::Look;
-use crate::report::{RunReport, nights, words};
+use crate::report::{RunReport, shards, words};
 use anstream::eprintln;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -57,12 +57,12 @@ impl History {
 
 fn list(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let history = journal::read(&journal::file(&policy.volume.state)).map_err(refused)?;
-    let nights = nights::nights(history.runs);
+    let groups = shards::grouped(history.runs);
     let first = match last {
         0 => 0,
-        last => nights.len().saturating_sub(last),
+        last => groups.len().saturating_sub(last),
     };
-    let runs = nights[first..].concat();
+    let runs = groups[first..].concat();
     if history.skipped > 0 && matches!(format, Format::Json) {
         tracing::warn!(
             lines = history.skipped,
@@ -81,13 +81,13 @@ impl Show {
         self.output.as_deref().map_or(Ok(()), prove_writable)?;
         let file = journal::file(&policy.volume.state);
         let past = journal::read(&file).map_err(refused)?;
-        let nights = nights::nights(past.runs);
-        let chosen = chosen(&nights, self.id.as_deref())?;
-        let ids: Vec<&str> = nights[chosen].iter().map(|run| &*run.run.id).collect();
+        let groups = shards::grouped(past.runs);
+        let chosen = chosen(&groups, self.id.as_deref())?;
+        let ids: Vec<&str> = groups[chosen].iter().map(|run| &*run.run.id).collect();
         let whole = |run: &RunReport| ids.contains(&&*run.run.id);
         let Past { runs, skipped } = journal::read_whole(&file, &whole).map_err(refused)?;
         let runs: Vec<RunReport> = runs.into_iter().filter(whole).collect();
-        let Some(report) = nights::merged(&runs) else {
+        let Some(report) = shards::merged(&runs) else {
             return Err(usage("the journal was replaced meanwhile; try again"));
         };
         if !report.left_out.is_empty() {
@@ -97,7 +97,7 @@ impl Show {
             );
         }
         let before = || Past {
-            runs: nights[..=chosen].concat(),
+            runs: groups[..=chosen].concat(),
             skipped,
         };
         let written = output::write(&report, self.format, self.output.as_deref(), before);
@@ -106,15 +106,15 @@ impl Show {
 }
 
 /// Returns the position of the wanted run.
-fn chosen(nights: &[Vec<RunReport>], id: Option<&str>) -> Result<usize, Exit> {
-    let Some(last) = nights.len().checked_sub(1) else {
+fn chosen(groups: &[Vec<RunReport>], id: Option<&str>) -> Result<usize, Exit> {
+    let Some(last) = groups.len().checked_sub(1) else {
         return Err(usage(
             "the journal has no run yet; `treewarden run` writes the first one",
         ));
     };
     let Some(id) = id else { return Ok(last) };
     let is = |run: &RunReport| run.run.id.starts_with(id) || began(run).starts_with(id);
-    let found: Vec<usize> = (0..=last).filter(|at| nights[*at].iter().any(is)).collect();
+    let found: Vec<usize> = (0..=last).filter(|at| groups[*at].iter().any(is)).collect();
     match found[..] {
         [one] => Ok(one),
         [] => Err(usage(format!(
@@ -122,7 +122,7 @@ fn chosen(nights: &[Vec<RunReport>], id: Option<&str>) -> Result<usize, Exit> {
             words::plain(id)
         ))),
         [..] => {
-            let told = |at: &usize| nights[*at].first().map_or_else(String::new, began);
+            let told = |at: &usize| groups[*at].first().map_or_else(String::new, began);
             let all: Vec<String> = found.iter().map(told).collect();
             Err(usage(format!(
                 "`{}` may mean {}; write more of its time",

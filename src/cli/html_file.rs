@@ -7,7 +7,7 @@ use super::output;
 use crate::config::policy::{HtmlFile, Policy};
 use crate::fs::atomic::{self, outside};
 use crate::report::journal::{self, Past};
-use crate::report::{RunOutcome, RunReport, nights};
+use crate::report::{RunOutcome, RunReport, shards};
 use std::io;
 
 /// Replaces the file. Returns a note if that failed.
@@ -48,13 +48,17 @@ fn page(policy: &Policy, report: &RunReport) -> String {
     let file = journal::file(&policy.volume.state);
     let own = |run: &RunReport| run.run.id == report.run.id;
     let Past { runs, skipped } = output::past(policy);
-    let night = nights::nights(runs.clone())
+    let own_run = shards::grouped(runs.clone())
         .into_iter()
-        .find(|night| night.iter().any(own));
-    let ids: Vec<String> = night.into_iter().flatten().map(|run| run.run.id).collect();
+        .find(|run| run.iter().any(own));
+    let ids: Vec<String> = own_run
+        .into_iter()
+        .flatten()
+        .map(|run| run.run.id)
+        .collect();
     let whole = |run: &RunReport| ids.contains(&run.run.id);
     let shards = journal::read_whole(&file, &whole).unwrap_or_default().runs;
     let shards: Vec<RunReport> = shards.into_iter().filter(whole).collect();
-    let merged = nights::merged(&shards);
+    let merged = shards::merged(&shards);
     output::page(merged.as_ref().unwrap_or(report), Past { runs, skipped })
 }

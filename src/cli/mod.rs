@@ -30,8 +30,8 @@ mod hook;
 mod html_file;
 mod init;
 mod init_outside;
+mod maintain;
 mod manual;
-mod night;
 mod output;
 mod rescues;
 mod schedule;
@@ -248,10 +248,6 @@ fn complain(exit: &Exit) {
 
 fn dispatch(cli: Cli) -> Result<u8, Exit> {
     let config = || config_file::load(cli.config.as_deref());
-    let night = |policy: &Policy, pass: &Pass, options| {
-        warn_of_secrets(policy);
-        night::night(policy, pass, options, cli.log_format)
-    };
     match cli.command {
         Command::Demo { at } => demo(at.as_deref()),
         Command::Init(asked) => asked.run(cli.config.as_deref()),
@@ -260,28 +256,11 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
             if when.map_or(Ok(false), |when| calm(&policy, &pass, &options, when))? {
                 return Ok(0);
             }
-            let dry_run = pass.dry_run;
-            night(&policy, &pass, Options { dry_run, ..options })
+            maintain::maintain(&policy, &pass, options, cli.log_format)
         }
         Command::Report { pass, as_of } => {
-            let as_of = as_of
-                .map(|moment| moment.after(clock::now()))
-                .transpose()
-                .map_err(usage)?;
-            let options = asked(&pass)?;
-            // What fills the volume is not measured for one repo, one part of the work, or one
-            // shard.
-            let usage = pass.repo.is_empty() && pass.only.is_empty() && options.shard.is_none();
-            night(
-                &config()?,
-                &pass,
-                Options {
-                    dry_run: true,
-                    as_of,
-                    usage,
-                    ..options
-                },
-            )
+            let options = to_report(&pass, as_of)?;
+            maintain::maintain(&config()?, &pass, options, cli.log_format)
         }
         Command::Check(asked) => check::run(cli.config.as_deref(), &asked),
         Command::History(asked) => asked.run(&config()?),
@@ -301,6 +280,23 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         Command::Schedule(command) => command.run(cli.config.as_deref()),
         Command::Manual(command) => command.run(),
     }
+}
+
+/// Returns the options of a run that only reports, as of now or of a later time.
+fn to_report(pass: &Pass, as_of: Option<units::Moment>) -> Result<Options, Exit> {
+    let as_of = as_of
+        .map(|moment| moment.after(clock::now()))
+        .transpose()
+        .map_err(usage)?;
+    let options = asked(pass)?;
+    // What fills the volume is not measured for one repo, one part of the work, or one shard.
+    let usage = pass.repo.is_empty() && pass.only.is_empty() && options.shard.is_none();
+    Ok(Options {
+        dry_run: true,
+        as_of,
+        usage,
+        ..options
+    })
 }
 
 /// Checks whether a run that waits for a watermark has nothing to do, and says so in one line. That
@@ -334,7 +330,7 @@ fn warn_of_secrets(policy: &Policy) {
 fn asked(pass: &Pass) -> Result<Options, Exit> {
     let (repos, only, shard) = (pass.repo.clone(), only(&pass.only), pass.shard.shard()?);
     Ok(Options {
-        dry_run: false,
+        dry_run: pass.dry_run,
         repos,
         only,
         as_of: None,
@@ -395,7 +391,7 @@ fn printed(written: io::Result<()>) -> Result<(), Exit> {
 
 fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     let bar = progress();
-    let demo = demo::night(at, &bar).map_err(|error| match error {
+    let demo = demo::run(at, &bar).map_err(|error| match error {
         DemoError::Exists(_) => usage(error),
         error => failed(error),
     })?;

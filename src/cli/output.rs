@@ -4,7 +4,7 @@ use super::{Exit, LogFormat, ReportFormat, failed, printed, usage};
 use crate::config::policy::Policy;
 use crate::fs::atomic::outside;
 use crate::report::journal::{self, Past};
-use crate::report::{RunReport, html, json, look::Look, nights, text};
+use crate::report::{RunReport, html, json, look::Look, shards, text};
 use anstream::eprintln;
 use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -56,11 +56,11 @@ pub(super) fn write(
 
 /// Renders a report as a page, with the runs until then.
 pub(super) fn page(report: &RunReport, past: Past) -> String {
-    let nights: Vec<RunReport> = nights::nights(past.runs)
+    let past_runs: Vec<RunReport> = shards::grouped(past.runs)
         .iter()
-        .filter_map(|night| nights::merged(night))
+        .filter_map(|run| shards::merged(run))
         .collect();
-    html::render(report, &nights, past.skipped)
+    html::render(report, &past_runs, past.skipped)
 }
 
 /// Returns the past runs. A refused run reports what is wrong with the volume, which is also why

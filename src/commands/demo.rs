@@ -76,7 +76,7 @@ caches:
 ///
 /// # Errors
 /// [`DemoError`].
-pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
+pub fn run(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     let directory = match at {
         Some(at) => std::path::absolute(at)?,
         None => tempfile::Builder::new()
@@ -98,12 +98,7 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     let sample = Sample { root, now };
     // The sample's files are made to look old, so their change times don't count.
     clock::is_a_sample();
-    sample.shop()?;
-    sample.api()?;
-    sample.mobile()?;
-    sample.infra()?;
-    sample.caches()?;
-
+    sample.fill()?;
     let mobile = &policy.repos[2];
     let _agent = LockedRepo::take(
         &policy.volume.locks(),
@@ -144,7 +139,7 @@ impl Demo {
         let config = config.display();
         format!(
             "\nThe volume is yours to look at: {}\n  treewarden report  --config {config}    what the next run would do\n  \
-             treewarden history --config {config}    the nights so far\n  treewarden rescue list --config {config}    what was rescued\n",
+             treewarden history --config {config}    the runs so far\n  treewarden rescue list --config {config}    what was rescued\n",
             self.directory.display()
         )
     }
@@ -169,6 +164,14 @@ struct SampleRepo<'a> {
 }
 
 impl Sample {
+    fn fill(&self) -> Result<(), DemoError> {
+        self.shop()?;
+        self.api()?;
+        self.mobile()?;
+        self.infra()?;
+        self.caches()
+    }
+
     /// Builds a repo with worktrees in every state.
     fn shop(&self) -> Result<(), DemoError> {
         let shop = self.repo("acme__shop")?;

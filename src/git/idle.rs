@@ -1,5 +1,5 @@
 //! Notices a git that only waits: for the writer of a FIFO, which somebody put in a file's place
-//! after it was inspected. It would wait until its time is up, and the night with it.
+//! after it was inspected. It would wait until its time is up, and the run with it.
 //!
 //! Git has no other reason to sleep for minutes. A file server that is gone makes it wait
 //! uninterruptibly, which is not meant here.

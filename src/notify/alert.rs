@@ -246,14 +246,14 @@ fn busy(report: &RunReport) -> Option<Alert> {
             .or(repo.lock.holder.as_deref())
             .unwrap_or("its holder left no name");
         quoted(&format!(
-            "{} for {} nights ({why})",
+            "{} for {} days ({why})",
             repo.name, repo.lock.busy_nights
         ))
     });
     let said: Vec<String> = said.collect();
     let summary = || {
         format!(
-            "busy night after night: {}; end what holds them, or fix their busy probe",
+            "busy day after day: {}; end what holds them, or fix their busy probe",
             words::few(&said, 3)
         )
     };

@@ -55,6 +55,7 @@ pub fn text(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> 
         run(report),
         repos(report),
         trees(report),
+        rescues(report),
         level(policy, report),
         eviction(policy, report),
         last(policy, report, past),
@@ -211,6 +212,26 @@ fn trees(report: &RunReport) -> Vec<Family> {
             )
         })
     });
+    vec![
+        family(
+            "worktrees",
+            "Worktrees that the last run looked at, by its verdict on them.",
+            trees,
+        ),
+        one(
+            "reaped_worktrees",
+            "Worktrees that the last run removed.",
+            number(report.totals.reaped),
+        ),
+        one(
+            "rescued_worktrees",
+            "Worktrees whose unsaved work the last run put under a ref.",
+            number(report.totals.rescued),
+        ),
+    ]
+}
+
+fn rescues(report: &RunReport) -> Vec<Family> {
     let maintained = report
         .repos
         .iter()
@@ -229,21 +250,6 @@ fn trees(report: &RunReport) -> Vec<Family> {
             "rescue_next_expiry_timestamp_seconds",
             "When the first of the repo's rescues will expire, by its age.",
             next,
-        ),
-        family(
-            "worktrees",
-            "Worktrees that the last run looked at, by its verdict on them.",
-            trees,
-        ),
-        one(
-            "reaped_worktrees",
-            "Worktrees that the last run removed.",
-            number(report.totals.reaped),
-        ),
-        one(
-            "rescued_worktrees",
-            "Worktrees whose unsaved work the last run put under a ref.",
-            number(report.totals.rescued),
         ),
     ]
 }

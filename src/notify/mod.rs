@@ -112,7 +112,7 @@ fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<S
             None => sinks.extend(of_metrics(policy, report, stop)),
             // Metrics of a partial run would replace a whole run's, and lack the rest.
             Some(asked) => tracing::info!(
-                "the metrics stay those of the last whole night: this was {}",
+                "the metrics stay those of the last whole run: this was {}",
                 words::asked(asked)
             ),
         }

@@ -2,7 +2,7 @@
 //! when a run begins, the address itself when it went well, `/fail` when it didn't. Whoever listens
 //! alerts if no sign comes, which no run could notice itself.
 //!
-//! The address is a secret. A partial run gives no sign, because it says nothing of the night; of
+//! The address is a secret. A partial run gives no sign, because it says nothing of the whole; of
 //! several shards the last speaks for all, and any other only if it failed.
 
 use super::http::{Message, Method};

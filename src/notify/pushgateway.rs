@@ -8,7 +8,7 @@ use super::http::SendError;
 use super::{DeliveryError, http, volume};
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
-use crate::report::{RunReport, nights, words};
+use crate::report::{RunReport, shards, words};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -48,12 +48,12 @@ impl Metrics<'_> {
         };
         http::send(&message, stop).map_err(DeliveryError::Push)?;
         let (mut whose, mut first) = (Vec::new(), None);
-        for shard in nights::outdated(self.report, self.past.unwrap_or_default()) {
+        for shard in shards::outdated(self.report, self.past.unwrap_or_default()) {
             let Err(cause) = self.drop_group(base, shard, stop) else {
                 continue;
             };
             let name = shard.map(|shard| format!("shard {shard}"));
-            whose.push(name.unwrap_or("a night without shards".to_owned()));
+            whose.push(name.unwrap_or("a run without shards".to_owned()));
             first = first.or(Some(cause));
             if stop.reached().is_some() {
                 break;

@@ -162,7 +162,7 @@ fn text(policy: &Policy, report: &RunReport) -> String {
         .map(|asked| format!(" ({})", inert(&words::asked(asked))))
         .unwrap_or_default();
     let head = format!(
-        "treewarden on `{}`: the night{part} {verb}, {freed} freed.",
+        "treewarden on `{}`: the run{part} {verb}, {freed} freed.",
         inert(&volume(policy))
     );
     let mut lines: Vec<String> = Vec::new();

@@ -232,7 +232,7 @@ mod tests {
                 &[("c", Budget)],
             ),
             (
-                "one night's, by name",
+                "one run's, by name",
                 &[("b", 1.0, 60), ("a", 1.0, 60)],
                 30,
                 100,

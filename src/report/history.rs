@@ -1,13 +1,13 @@
 //! Past runs as a table, the newest last: what was removed, what that freed, what went wrong, and
-//! how the volume's usage develops. The shards of a run appear as [one](super::nights).
+//! how the volume's usage develops. The shards of a run appear as [one](super::shards).
 //!
 //! A pure rendering: the caller chooses the runs. It says how many lines of the journal were
 //! skipped.
 
 use super::gauge::Gauge;
 use super::look::Look;
-use super::nights::{merged as merged_night, nights};
 use super::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};
+use super::shards::{grouped, merged as merged_shards};
 use super::totals::how_many;
 use super::trends::{Trends, trends};
 use super::troubles::{merged, troubles};
@@ -40,21 +40,21 @@ impl<'a> History<'a> {
             schema: SCHEMA,
             runs,
             skipped,
-            trends: trends(&as_nights(runs)),
+            trends: trends(&as_whole_runs(runs)),
         }
     }
 }
 
-fn as_nights(runs: &[RunReport]) -> Vec<RunReport> {
-    nights(runs.to_vec())
+fn as_whole_runs(runs: &[RunReport]) -> Vec<RunReport> {
+    grouped(runs.to_vec())
         .iter()
-        .filter_map(|night| merged_night(night))
+        .filter_map(|shards| merged_shards(shards))
         .collect()
 }
 
 /// Renders the table, a line of sums, and how many lines of the journal could not be read.
 pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
-    let runs = as_nights(runs);
+    let runs = as_whole_runs(runs);
     let mut page = Page::list(look);
     if runs.is_empty() {
         page.line(0, &[Span::body("No runs yet.")]);
@@ -113,18 +113,11 @@ fn head(gauge: Gauge) -> Row {
 fn row(run: &RunReport, gauge: Gauge) -> Row {
     let (outcome, style) = outcome(run);
     let totals = &run.totals;
-    let many = |n: u64| {
-        if n > 0 {
-            Span::body(words::number(n)).right()
-        } else {
-            Span::new("–", FAINT).right()
-        }
+    let unless_none = |n: u64, say: fn(u64) -> String| match n {
+        0 => Span::new("–", FAINT).right(),
+        n => Span::body(say(n)).right(),
     };
-    let freed = if totals.freed_bytes > 0 {
-        Span::body(words::size(totals.freed_bytes))
-    } else {
-        Span::new("–", FAINT)
-    };
+    let many = |n: u64| unless_none(n, words::number);
     let level = level(run);
     let other = match run.volume.gauge() {
         its if its == gauge || level.is_empty() => "",
@@ -138,7 +131,7 @@ fn row(run: &RunReport, gauge: Gauge) -> Row {
             (run.run.finished - run.run.started).as_seconds_f64(),
         ))
         .right(),
-        freed.right(),
+        unless_none(totals.freed_bytes, words::size),
         many(totals.reaped),
         many(totals.rescued),
         many(totals.evicted),
@@ -239,8 +232,7 @@ pub(super) fn sum(runs: &[RunReport]) -> String {
         .first()
         .map(|run| run.run.started.format(" since %-d %b %Y").to_string())
         .unwrap_or_default();
-    let shared = runs.iter().any(|run| run.run.shard.is_some());
-    let many = words::count(runs.len() as u64, if shared { "night" } else { "run" });
+    let many = words::count(runs.len() as u64, "run");
     format!(
         "{many}{since} freed {freed}: {}. {}.",
         done.join(", "),

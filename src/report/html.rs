@@ -9,7 +9,7 @@ mod breaks;
 mod contents;
 mod fills;
 mod level;
-mod nights;
+mod past;
 mod squares;
 mod table;
 mod tables;
@@ -26,7 +26,7 @@ use askama::filters::{Escaper, Html};
 use contents::{Entry, contents};
 use fills::Fills;
 use level::Levels;
-use nights::Nights;
+use past::PastRuns;
 use std::fmt::{self, Write};
 use table::{Room, Table};
 
@@ -62,7 +62,7 @@ struct Page {
     more_troubles: Option<String>,
     levels: Option<Levels>,
     ahead: Option<Ahead>,
-    nights: Option<Nights>,
+    past: Option<PastRuns>,
     fills: Option<Fills>,
     repos: Option<Table>,
     gone: Option<Table>,
@@ -139,7 +139,7 @@ impl Page {
             troubles: troubles.into_iter().take(SHOWN).map(look).collect(),
             levels: Levels::of(report),
             ahead: Ahead::of(report),
-            nights: Nights::of(past, skipped),
+            past: PastRuns::of(past, skipped),
             fills: Fills::of(report),
             repos,
             gone,

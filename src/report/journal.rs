@@ -30,7 +30,7 @@ const LONGEST_LINE: u64 = 64 << 20;
 const LONG: usize = 8 << 20;
 
 /// The most bytes of a line with the trees that stay: some seven hundred. A longer one leaves them
-/// out, so that the journal holds at least four months of nights.
+/// out, so that the journal holds at least four months of nightly runs.
 const WHOLE: usize = 256 << 10;
 
 /// More units than this don't fit in such a line, and are not even copied.
@@ -108,37 +108,12 @@ const STAYS: &str = "the trees that stay";
 
 /// Copies the report without the units, except those that failed.
 fn without_units(report: &RunReport) -> RunReport {
-    let units = report
-        .eviction
-        .units
-        .iter()
-        .filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_)))
-        .cloned()
-        .collect();
-    let (reason, obstacles, rungs) = (
-        report.eviction.reason.clone(),
-        report.eviction.obstacles.clone(),
-        report.eviction.rungs.clone(),
-    );
-    let (held, could_go) = (
-        report.eviction.held.clone(),
-        report.eviction.could_go.clone(),
-    );
-    let eviction = Eviction {
-        units,
-        reason,
-        obstacles,
-        rungs,
-        held,
-        could_go,
-        ..report.eviction
-    };
     let RunReport {
         schema,
         run,
         volume,
         repos,
-        eviction: _,
+        eviction,
         usage,
         totals,
         alerts,
@@ -151,13 +126,32 @@ fn without_units(report: &RunReport) -> RunReport {
         run: run.clone(),
         volume: volume.clone(),
         repos: repos.clone(),
-        eviction,
+        eviction: failed_alone(eviction),
         usage: usage.clone(),
         totals: *totals,
         alerts: alerts.clone(),
         failures: failures.clone(),
         notes: notes.clone(),
         left_out: left_out.clone(),
+    }
+}
+
+/// Copies what an eviction did, with the units that failed alone.
+fn failed_alone(eviction: &Eviction) -> Eviction {
+    let units = eviction
+        .units
+        .iter()
+        .filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_)))
+        .cloned()
+        .collect();
+    Eviction {
+        units,
+        reason: eviction.reason.clone(),
+        obstacles: eviction.obstacles.clone(),
+        rungs: eviction.rungs.clone(),
+        held: eviction.held.clone(),
+        could_go: eviction.could_go.clone(),
+        ..*eviction
     }
 }
 
@@ -357,11 +351,11 @@ fn parse_whole(
     }
 }
 
-/// Returns for how many runs in a row, including this one, the repo has been busy; 0 if it isn't
+/// Returns for how many days in a row, including this one, the repo has been busy; 0 if it isn't
 /// busy in this run. Runs of one day (UTC) count once. A run that was stopped before the repo's
 /// turn, or that didn't include it, doesn't count.
-pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u64 {
-    let mut nights = HashSet::from([tonight.date_naive()]);
+pub fn busy_days(past: &[RunReport], now: DateTime<Utc>, repo: &str) -> u64 {
+    let mut days = HashSet::from([now.date_naive()]);
     for run in past.iter().rev() {
         match run
             .repos
@@ -369,12 +363,12 @@ pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u6
             .find(|row| row.name == repo)
             .map(|row| row.outcome)
         {
-            Some(RepoOutcome::Busy) => nights.extend([run.run.started.date_naive()]),
+            Some(RepoOutcome::Busy) => days.extend([run.run.started.date_naive()]),
             None | Some(RepoOutcome::Refused) => {}
             Some(_) => break,
         }
     }
-    nights.len() as u64
+    days.len() as u64
 }
 
 #[cfg(test)]

@@ -78,32 +78,32 @@ pub fn trends(runs: &[RunReport]) -> Option<Trends> {
         !run.run.dry_run && run.run.asked.is_none() && run.run.outcome != RunOutcome::Refused
     };
     let counts = |run: &&RunReport| is_whole(run) && run.volume.after.used_bytes > 0;
-    let nights: Vec<&RunReport> = runs.iter().filter(counts).collect();
-    let nights = &nights[nights.len().saturating_sub(NIGHTS)..];
-    let (first, last) = (nights.first()?, nights.last()?);
-    if nights.len() < 3 || days(first.run.finished, last.run.finished) < LEAST {
+    let counted: Vec<&RunReport> = runs.iter().filter(counts).collect();
+    let runs = &counted[counted.len().saturating_sub(NIGHTS)..];
+    let (first, last) = (runs.first()?, runs.last()?);
+    if runs.len() < 3 || days(first.run.finished, last.run.finished) < LEAST {
         return None;
     }
     let gauge = last.volume.gauge();
-    let disk = Pace::of(nights, Gauge::Disk)?;
-    let pace = Pace::of(nights, gauge)?;
+    let disk = Pace::of(runs, Gauge::Disk)?;
+    let pace = Pace::of(runs, gauge)?;
     let budget = last.volume.budget_bytes.filter(|_| gauge == Gauge::Budget);
     let level = last.volume.after;
     let usable = float(level.used_bytes.saturating_add(level.free_bytes));
     let used = float(level.used_bytes);
     let standing = float(level.standing_bytes.unwrap_or_default());
-    let freed = nights.iter().map(|night| float(night.totals.freed_bytes));
+    let freed = runs.iter().map(|run| float(run.totals.freed_bytes));
     Some(Trends {
-        nights: nights.len(),
+        nights: runs.len(),
         added: pace.added,
         freed: pace.freed,
-        freed_each: whole(freed.sum::<f64>() / float(nights.len() as u64)),
+        freed_each: whole(freed.sum::<f64>() / float(runs.len() as u64)),
         pace: pace.added - pace.freed,
         budget,
         until_budget: budget.and_then(|budget| pace.until(float(budget) - standing)),
         until_high: disk.until(last.volume.high * usable - used),
         until_full: disk.until(usable - used),
-        repos: fastest(nights),
+        repos: fastest(runs),
     })
 }
 
@@ -118,14 +118,14 @@ struct Pace {
 impl Pace {
     /// Returns the means between the first run's end and the last one's; none if too few of these
     /// runs measured that level.
-    fn of(nights: &[&RunReport], gauge: Gauge) -> Option<Self> {
-        let measured = |night: &RunReport| {
+    fn of(runs: &[&RunReport], gauge: Gauge) -> Option<Self> {
+        let measured = |run: &RunReport| {
             let of = |level| gauge.used(level).map(float);
-            Some((of(night.volume.before)?, of(night.volume.after)?))
+            Some((of(run.volume.before)?, of(run.volume.after)?))
         };
-        let levels: Vec<_> = nights
+        let levels: Vec<_> = runs
             .iter()
-            .filter_map(|night| Some((night.run.finished, measured(night)?)))
+            .filter_map(|run| Some((run.run.finished, measured(run)?)))
             .collect();
         let ((begin, _), (end, _)) = (levels.first()?, levels.last()?);
         let span = Some(days(*begin, *end)).filter(|days| *days >= LEAST && levels.len() >= 3)?;
@@ -172,10 +172,10 @@ fn median(spans: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
 }
 
 /// Returns the fastest growing repos, by the sizes of their stores, which every run measures.
-fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
+fn fastest(runs: &[&RunReport]) -> Vec<Growing> {
     let mut stores: BTreeMap<&str, Vec<(DateTime<Utc>, u64)>> = BTreeMap::new();
-    for night in nights {
-        for repo in night
+    for run in runs {
+        for repo in run
             .repos
             .iter()
             .filter(|repo| repo.outcome == RepoOutcome::Maintained && repo.gc.after.bytes > 0)
@@ -183,7 +183,7 @@ fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
             stores
                 .entry(&repo.name)
                 .or_default()
-                .push((night.run.finished, repo.gc.after.bytes));
+                .push((run.run.finished, repo.gc.after.bytes));
         }
     }
     let growing = stores.into_iter().filter(|(_, points)| points.len() >= 3);
@@ -202,10 +202,10 @@ fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
 }
 
 impl Trends {
-    /// `Over 20 nights, work added 5 GiB a day and runs freed 3 GiB a day: the level rises by 2 GiB
+    /// `Over 20 runs, work added 5 GiB a day and runs freed 3 GiB a day: the level rises by 2 GiB
     /// a day.`
     fn pace_sentence(&self) -> String {
-        let nights = words::count(self.nights as u64, "night");
+        let runs = words::count(self.nights as u64, "run");
         let added = match self.added {
             added if added < 0.0 => format!("work took away {} a day", size(-added)),
             added => format!("work added {} a day", size(added)),
@@ -224,7 +224,7 @@ impl Trends {
             p if p < 0.0 => format!("falls by {} a day", size(-p)),
             p => format!("rises by {} a day", size(p)),
         };
-        format!("Over {nights}, {added} and {freed}: {level} {pace}.")
+        format!("Over {runs}, {added} and {freed}: {level} {pace}.")
     }
 
     /// Says when the budget or the high watermark is reached, and when the volume is full; nothing

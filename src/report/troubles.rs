@@ -287,10 +287,10 @@ fn without_itself(report: &RunReport, tree: &Worktree, why: &str) -> String {
     })
 }
 
-/// `busy for 4 nights in a row: held by pod/host (pid 812) for `exec npm test` since ...`, and what
+/// `busy for 4 days in a row: held by pod/host (pid 812) for `exec npm test` since ...`, and what
 /// helps.
 pub(crate) fn busy(repo: &Repo) -> String {
-    let nights = words::count(repo.lock.busy_nights, "night");
+    let days = words::count(repo.lock.busy_nights, "day");
     let (why, remedy) = match (&repo.reason, &repo.lock.holder) {
         (Some(probe), _) => (probe.clone(), "fix its busy probe, or end what it sees"),
         (None, Some(holder)) => (format!("held by {holder}"), "end that if it hangs"),
@@ -299,7 +299,7 @@ pub(crate) fn busy(repo: &Repo) -> String {
             "`fuser` or `lslocks` there names the process",
         ),
     };
-    format!("busy for {nights} in a row: {why}; {remedy} (`treewarden locks` says more)")
+    format!("busy for {days} in a row: {why}; {remedy} (`treewarden locks` says more)")
 }
 
 /// Returns whether single failures explain a failed repo.

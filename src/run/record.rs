@@ -203,6 +203,6 @@ fn count_busy_nights(policy: &Policy, report: &mut RunReport) {
     // If the journal can't be read, writing this run to it reports that.
     let past = journal::read(&journal::file(&policy.volume.state)).unwrap_or_default();
     busy.for_each(|repo| {
-        repo.lock.busy_nights = journal::busy_nights(&past.runs, started, &repo.name);
+        repo.lock.busy_nights = journal::busy_days(&past.runs, started, &repo.name);
     });
 }

@@ -157,20 +157,15 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Sto
     let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, seen.now) else {
         return;
     };
-    let places: Vec<PathBuf> = seen
-        .facts
-        .worktrees
-        .iter()
-        .map(|tree| tree.path.clone())
-        .collect();
-    let found = match fingerprint::of(repo, &places, stop) {
-        // This also rejects what changed during the survey.
-        Ok(found) if seen.clock.signed_duration_since(found.newest) > RACY => found,
-        Ok(_) => return,
-        Err(error) => {
-            tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next run looks again");
-            return;
-        }
+    let trees = seen.facts.worktrees.iter();
+    let places: Vec<PathBuf> = trees.map(|tree| tree.path.clone()).collect();
+    let found = fingerprint::of(repo, &places, stop).inspect_err(|error| {
+        tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next run looks again");
+    });
+    // This also rejects what changed during the survey.
+    let settled = |at| seen.clock.signed_duration_since(at) > RACY;
+    let Some(found) = found.ok().filter(|found| settled(found.newest)) else {
+        return;
     };
     let report::Repo {
         gc,

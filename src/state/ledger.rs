@@ -289,7 +289,7 @@ impl Ledger {
 
     fn place(&mut self, package: Package) -> u32 {
         let next = u32::try_from(self.packages.len())
-            .expect("a night's lock files name fewer packages than that");
+            .expect("a run's lock files name fewer packages than that");
         *self.places.entry(package.clone()).or_insert_with(|| {
             self.packages.push(Entry(package, i64::MIN, String::new()));
             next

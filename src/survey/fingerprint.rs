@@ -13,7 +13,7 @@ use crate::git::shadow::layout;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -114,18 +114,22 @@ struct Fingerprinter<'a> {
     count: AtomicUsize,
 }
 
+/// Returns a directory's names, sorted.
+fn names(entries: &mut Dir) -> io::Result<Vec<CString>> {
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_owned()));
+    let mut names = names.collect::<Result<Vec<_>, _>>()?;
+    names.retain(|name| !openat::is_dots(name));
+    names.sort_unstable();
+    Ok(names)
+}
+
 impl Fingerprinter<'_> {
     fn directory(&self, directory: OwnedFd, path: &Path) -> io::Result<Seen> {
         go_on(Some(self.stop))?;
         let mut seen = Seen::default();
         seen.add(path, &rustix::fs::fstat(&directory)?);
         let mut entries = Dir::new(directory)?;
-        let names = entries
-            .by_ref()
-            .map(|entry| entry.map(|entry| entry.file_name().to_owned()));
-        let mut names = names.collect::<Result<Vec<_>, _>>()?;
-        names.retain(|name| !openat::is_dots(name));
-        names.sort_unstable();
+        let names = names(&mut entries)?;
         if self.count.fetch_add(names.len(), Ordering::Relaxed) > MOST
             || path.iter().count() > DEEPEST
         {

@@ -36,6 +36,7 @@ fn prove_names(index: impl io::Read, length: u64) -> io::Result<()> {
 }
 
 /// The parts of a tree's index that matter.
+#[derive(Default)]
 pub(super) struct Staged {
     pub(super) entries: BTreeMap<PathBuf, IndexEntry>,
     pub(super) conflicts: bool,
@@ -53,14 +54,7 @@ impl Staged {
         let (mut held, _counted) = (stop.hold(), stop.budget().enter());
         let place = admin.join("index")?;
         let Some(file) = found(openat::file(&place))? else {
-            return Ok(Self {
-                entries: BTreeMap::new(),
-                conflicts: false,
-                directories: Vec::new(),
-                split: false,
-                written: (0, 0),
-                held,
-            });
+            return Ok(Self::default());
         };
         let data = file.metadata()?;
         if data.len() > INDEX_CAP {

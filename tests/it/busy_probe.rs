@@ -1,5 +1,5 @@
 //! The busy probe: the operator's own command, run without a shell and with a minimal environment.
-//! A repo that is busy night after night raises an alert.
+//! A repo that is busy day after day raises an alert.
 
 use super::support::{World, age, map, same, write};
 use chrono::Duration;
@@ -58,7 +58,7 @@ fn a_repo_that_is_busy_night_after_night_is_alerted() {
                 .iter()
                 .find(|alert| alert.name == "RepoBusy")
                 .unwrap();
-            let said = "busy night after night: acme/shop for 5 nights (the busy probe says that somebody works here); end what holds them";
+            let said = "busy day after day: acme/shop for 5 days (the busy probe says that somebody works here); end what holds them";
             assert!(alert.summary.starts_with(said), "{alert:?}");
             let told = world
                 .treewarden(&["run"])
@@ -68,7 +68,7 @@ fn a_repo_that_is_busy_night_after_night_is_alerted() {
                 .join(" ");
             assert!(
                 told.contains(
-                    "busy for 5 nights in a row: the busy probe says that somebody works here"
+                    "busy for 5 days in a row: the busy probe says that somebody works here"
                 ),
                 "{told}"
             );

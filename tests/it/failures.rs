@@ -156,7 +156,7 @@ fn cases() -> Vec<Case> {
             (0, Some("RepoBusy")),
             &[
                 "Needs a look: 1",
-                "acme/shop: busy for 3 nights in a row: held by",
+                "acme/shop: busy for 3 days in a row: held by",
                 "for `exec sleep`",
                 "end that if it hangs",
             ],
@@ -166,7 +166,7 @@ fn cases() -> Vec<Case> {
             bare_flock,
             (0, Some("RepoBusy")),
             &[
-                "acme/shop: busy for 3 nights in a row: held by",
+                "acme/shop: busy for 3 days in a row: held by",
                 "for `flock sleep`",
             ],
         ),

@@ -397,14 +397,11 @@ fn all_that_the_text_tells_is_in_it() {
 
 #[test]
 fn the_past_nights_are_told_and_what_is_left_out() {
-    assert!(!html::render(&rich(), &[], 0).contains("Past nights"));
+    assert!(!html::render(&rich(), &[], 0).contains("Past runs"));
     let page = html::render(&rich(), &past(45), 2);
     let seen = seen(&page);
     assert_eq!(page.matches("class=\"sign ").count(), 30);
-    assert!(
-        seen.contains("30 nights since 23 Oct 2026 freed "),
-        "{seen}"
-    );
+    assert!(seen.contains("30 runs since 23 Oct 2026 freed "), "{seen}");
     assert!(seen.contains("2 lines of the journal could not be read and were left out."));
     assert!(
         seen.contains("failed to read the sentinel"),
@@ -562,14 +559,14 @@ fn run_and_report_write_it_and_nothing_else_does() {
     assert!(
         before.contains("Dry run. Would free")
             && before.contains("What fills it")
-            && !before.contains("Past nights"),
+            && !before.contains("Past runs"),
         "{before}"
     );
     let ran = world.treewarden(&["run", "--format", "html"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let found = [
         "Trees that went",
-        "Past nights",
+        "Past runs",
         "worktrees/acme__shop/landed",
     ]
     .map(|told| (told, seen_of(&ran.out).contains(told)));

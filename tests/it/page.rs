@@ -82,7 +82,7 @@ fn any_past_run_is_shown_whole() {
     );
     let file = world.beside("past.html");
     show(&["--format", "html", "--output", file.to_str().unwrap()]);
-    assert!(fs::read_to_string(&file).unwrap().contains("Past nights"));
+    assert!(fs::read_to_string(&file).unwrap().contains("Past runs"));
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn the_history_tells_where_the_volume_is_going() {
     let told = |from, added| trends(&growing(from, added)).unwrap().sentences().join(" ");
     assert_eq!(
         told(100, 2),
-        "Over 20 nights, work added 5 GiB a day and runs freed 3 GiB a day: the level rises by 2 GiB a day. At this pace the high mark is \
+        "Over 20 runs, work added 5 GiB a day and runs freed 3 GiB a day: the level rises by 2 GiB a day. At this pace the high mark is \
          reached in 2 weeks and the volume is full in 4 weeks, but for what evictions free then. The stores that grow fastest: acme/shop by \
          100 MiB a day to 2.9 GiB, acme/api by 7 MiB a day to 1.1 GiB."
     );

@@ -237,7 +237,7 @@ fn a_night_is_told_to_all_who_listen() {
         ("POST /hook", "application/json")
     );
     let text = format!(
-        "treewarden on `agents`: the night failed, 0 B freed.\n```\nwarning RunFailed: {}\n```",
+        "treewarden on `agents`: the run failed, 0 B freed.\n```\nwarning RunFailed: {}\n```",
         summary.replace('`', "'")
     );
     assert_eq!(chat.json(), serde_json::json!({ "text": text }));
@@ -387,7 +387,7 @@ fn a_part_of_a_night_speaks_for_nobody_else() {
     ]);
     assert!(
         ran.err.contains(
-            "the metrics stay those of the last whole night: this was gc of acme/shop alone"
+            "the metrics stay those of the last whole run: this was gc of acme/shop alone"
         ),
         "{}",
         ran.err
@@ -428,7 +428,7 @@ fn a_message_about_a_part_of_a_night_says_so() {
     );
     let text = chat.json()["text"].as_str().unwrap().to_owned();
     assert!(
-        text.starts_with("treewarden on `/data`: the night (gc of acme/'shop' alone) failed, "),
+        text.starts_with("treewarden on `/data`: the run (gc of acme/'shop' alone) failed, "),
         "{text}"
     );
 }

@@ -60,19 +60,15 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         .map(|archive| (archive.name, archive.place))
         .collect();
     let mut named: HashMap<&str, usize> = HashMap::new();
-    for archive in pointers.iter().flat_map(|pointer| &pointer.archives) {
-        let times = named.entry(archive).or_default();
-        *times = times.saturating_add(1);
-    }
+    let of_pointers = pointers.iter().flat_map(|pointer| &pointer.archives);
+    count(&mut named, of_pointers);
     let lone = archives
         .iter()
         .filter(|(id, _)| !named.contains_key(id.as_str()));
     let environments = buckets.environments(lone.map(|(_, place)| place));
     let whole = whole && environments.iter().all(|one| one.archives.is_some());
-    for archive in environments.iter().flat_map(|one| &one.archives).flatten() {
-        let times = named.entry(archive).or_default();
-        *times = times.saturating_add(1);
-    }
+    let of_environments = environments.iter().flat_map(|one| &one.archives).flatten();
+    count(&mut named, of_environments);
 
     // A pointer or a link that can't be read may name any archive, so then every archive stays, and
     // with it what points to it: without its archive a pointer frees next to nothing.
@@ -91,13 +87,17 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     }));
     let pages = buckets.pointers("simple", pages);
     units.par_extend(pages.into_par_iter().filter_map(|page| {
-        lister.unit_of(
-            page.package.into_iter().collect(),
-            page.name,
-            vec![page.place],
-        )
+        let package = page.package.into_iter().collect();
+        lister.unit_of(package, page.name, vec![page.place])
     }));
     units
+}
+
+fn count<'a>(named: &mut HashMap<&'a str, usize>, archives: impl Iterator<Item = &'a String>) {
+    for archive in archives {
+        let times = named.entry(archive).or_default();
+        *times = times.saturating_add(1);
+    }
 }
 
 /// The buckets of a cache. Each contains things of one sort.

@@ -65,24 +65,7 @@ impl Shadow {
         self.share_indexes(to)?;
         // The copy has no header line, so git doesn't expect it to be sorted.
         let mut refs = BufWriter::new(File::create(to.join("packed-refs"))?);
-        let theirs = self.git_dir.join("packed-refs")?;
-        if let Some(theirs) = found(openat::file(&theirs))? {
-            // It was small when it was proven. Whoever made it larger since then is at work.
-            let size = theirs.metadata()?.len();
-            if size > PACKED_CAP {
-                return Err(io::Error::other(format!(
-                    "`{}/packed-refs` is larger than any well-formed one",
-                    self.git_dir
-                )));
-            }
-            for line in BufReader::new(theirs.take(PACKED_CAP)).split(b'\n') {
-                let line = line?;
-                if !line.starts_with(b"#") {
-                    refs.write_all(&line)?;
-                    refs.write_all(b"\n")?;
-                }
-            }
-        }
+        self.copy_packed_refs(&mut refs)?;
         for tip in tips {
             writeln!(refs, "{tip} refs/treewarden/root/{tip}")?;
         }
@@ -91,6 +74,28 @@ impl Shadow {
             shadow: self,
             scratch,
         })
+    }
+
+    fn copy_packed_refs(&self, refs: &mut impl Write) -> io::Result<()> {
+        let theirs = self.git_dir.join("packed-refs")?;
+        let Some(theirs) = found(openat::file(&theirs))? else {
+            return Ok(());
+        };
+        // It was small when it was proven. Whoever made it larger since then is at work.
+        if theirs.metadata()?.len() > PACKED_CAP {
+            return Err(io::Error::other(format!(
+                "`{}/packed-refs` is larger than any well-formed one",
+                self.git_dir
+            )));
+        }
+        for line in BufReader::new(theirs.take(PACKED_CAP)).split(b'\n') {
+            let line = line?;
+            if !line.starts_with(b"#") {
+                refs.write_all(&line)?;
+                refs.write_all(b"\n")?;
+            }
+        }
+        Ok(())
     }
 
     /// Links the shared indexes into a sanitised git dir at `to`: git refuses a split index without

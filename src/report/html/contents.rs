@@ -41,7 +41,7 @@ pub(super) fn contents(page: &Page, looks: u64) -> Vec<Entry> {
         Entry::new("volume", "Volume", page.levels.is_some()),
         Entry::new("ahead", "The next 30 days", page.ahead.is_some()),
         Entry::new("fills", "What fills it", page.fills.is_some()),
-        Entry::new("nights", "Past nights", page.nights.is_some()),
+        Entry::new("past", "Past runs", page.past.is_some()),
         Entry::of(page.kept.as_ref()),
         Entry::of(page.gone.as_ref()),
         Entry::new("caches", "Caches", page.has_caches()),

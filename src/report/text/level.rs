@@ -187,7 +187,7 @@ pub(in crate::report) fn freed_by(report: &RunReport) -> Vec<(&'static str, u64)
         ("trees", totals.freed_by_reap),
         ("repacking", totals.freed_by_gc),
         ("caches", totals.freed_by_evict),
-        ("trash of earlier nights", totals.freed_by_trash),
+        ("trash of earlier runs", totals.freed_by_trash),
     ];
     all.into_iter().filter(|(_, bytes)| *bytes > 0).collect()
 }

@@ -115,9 +115,9 @@ pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
     let mut parts = Vec::new();
     match repo.outcome {
         RepoOutcome::Busy if repo.lock.busy_nights >= BUSY_NIGHTS => {
-            parts.extend([nights(repo.lock.busy_nights), "see below".to_owned()]);
+            parts.extend([days_busy(repo.lock.busy_nights), "see below".to_owned()]);
         }
-        RepoOutcome::Busy => parts.extend([busy(repo), nights(repo.lock.busy_nights)]),
+        RepoOutcome::Busy => parts.extend([busy(repo), days_busy(repo.lock.busy_nights)]),
         RepoOutcome::Refused => parts.push("see below".to_owned()),
         RepoOutcome::Failed if repo.gc.action == GcAction::None => {
             parts.push("see below".to_owned());
@@ -148,11 +148,11 @@ fn busy(repo: &Repo) -> String {
 }
 
 /// Says for how many runs in a row it was busy, unless only for this one.
-fn nights(busy: u64) -> String {
+fn days_busy(busy: u64) -> String {
     if busy < 2 {
         String::new()
     } else {
-        format!("busy for {} in a row", words::count(busy, "night"))
+        format!("busy for {} in a row", words::count(busy, "day"))
     }
 }
 

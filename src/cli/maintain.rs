@@ -4,7 +4,7 @@
 
 use super::html_file;
 use super::output::{self, conclude, is_stream, prove_writable};
-use super::{Exit, LogFormat, Pass, complain, failed, progress, usage};
+use super::{Exit, LogFormat, Pass, complain, failed, progress, usage, warn_of_secrets};
 use crate::commands::repos;
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
@@ -20,12 +20,13 @@ const STOPPED: i32 = 4;
 const LAST_WORDS: Duration = Duration::from_secs(65);
 
 /// Runs, writes the report, and tells others of it.
-pub(super) fn night(
+pub(super) fn maintain(
     policy: &Policy,
     pass: &Pass,
     mut options: Options,
     logs: LogFormat,
 ) -> Result<u8, Exit> {
+    warn_of_secrets(policy);
     for name in &mut options.repos {
         let repo = repos::named(policy, name).map_err(|error| usage(format!("--repo: {error}")))?;
         name.clone_from(&repo.name);

@@ -13,26 +13,27 @@ const APART: TimeDelta = TimeDelta::hours(1);
 
 /// Groups runs, oldest first. A run that is no shard is a group of its own, and may have ended
 /// between two shards: it is refused only while one is at work.
-pub fn nights(runs: Vec<RunReport>) -> Vec<Vec<RunReport>> {
-    let mut nights: Vec<Vec<RunReport>> = Vec::new();
+pub fn grouped(runs: Vec<RunReport>) -> Vec<Vec<RunReport>> {
+    let mut groups: Vec<Vec<RunReport>> = Vec::new();
     for run in runs {
         let own = shard(&run);
-        let comparable = |night: &&mut Vec<RunReport>| own.is_none() || night.iter().any(is_shard);
-        match nights.iter_mut().rfind(comparable) {
-            Some(night) if belongs(&run, night) => night.push(run),
-            _ => nights.push(vec![run]),
+        let comparable =
+            |shards: &&mut Vec<RunReport>| own.is_none() || shards.iter().any(is_shard);
+        match groups.iter_mut().rfind(comparable) {
+            Some(shards) if belongs(&run, shards) => shards.push(run),
+            _ => groups.push(vec![run]),
         }
     }
-    nights
+    groups
 }
 
-fn belongs(run: &RunReport, night: &[RunReport]) -> bool {
+fn belongs(run: &RunReport, shards: &[RunReport]) -> bool {
     let Some(own) = shard(run) else { return false };
     let another = |other: &RunReport| {
         shard(other).is_some_and(|other| other.count() == own.count() && other != own)
     };
-    night.iter().all(another)
-        && night
+    shards.iter().all(another)
+        && shards
             .iter()
             .any(|other| run.run.started <= other.run.finished + APART)
 }
@@ -47,19 +48,19 @@ fn shard(run: &RunReport) -> Option<Shard> {
 
 /// Merges the shards of a run. Its `shard` says how many there were: `8 shards` or `7 of 8 shards`.
 /// Returns none if there are no runs.
-pub fn merged(night: &[RunReport]) -> Option<RunReport> {
-    let first = night.iter().min_by_key(|run| run.run.started)?;
+pub fn merged(shards: &[RunReport]) -> Option<RunReport> {
+    let first = shards.iter().min_by_key(|run| run.run.started)?;
     let Some(count) = shard(first).map(Shard::count) else {
         return Some(first.clone());
     };
-    let last = night.iter().max_by_key(|run| run.run.finished)?;
-    let evicts = night
+    let last = shards.iter().max_by_key(|run| run.run.finished)?;
+    let evicts = shards
         .iter()
         .find(|run| shard(run).is_some_and(Shard::is_last));
-    let worst = night.iter().max_by_key(|run| badness(run.run.outcome))?;
+    let worst = shards.iter().max_by_key(|run| badness(run.run.outcome))?;
     let mut all = first.clone();
-    let missing = if night.len() < count as usize {
-        format!("{} of ", night.len())
+    let missing = if shards.len() < count as usize {
+        format!("{} of ", shards.len())
     } else {
         String::new()
     };
@@ -67,11 +68,11 @@ pub fn merged(night: &[RunReport]) -> Option<RunReport> {
     all.run.finished = last.run.finished;
     (all.run.outcome, all.run.reason) = (worst.run.outcome, worst.run.reason.clone());
     all.volume.after = last.volume.after;
-    all.repos = night.iter().flat_map(|run| run.repos.clone()).collect();
-    all.failures = night.iter().flat_map(|run| run.failures.clone()).collect();
-    all.alerts = night.iter().flat_map(|run| run.alerts.clone()).collect();
+    all.repos = shards.iter().flat_map(|run| run.repos.clone()).collect();
+    all.failures = shards.iter().flat_map(|run| run.failures.clone()).collect();
+    all.alerts = shards.iter().flat_map(|run| run.alerts.clone()).collect();
     all.eviction = evicts.map_or_else(Eviction::default, |run| run.eviction.clone());
-    all.totals = night
+    all.totals = shards
         .iter()
         .map(|run| run.totals)
         .fold(Totals::default(), Totals::and);
@@ -80,15 +81,15 @@ pub fn merged(night: &[RunReport]) -> Option<RunReport> {
 
 /// Returns the shards of the last week's runs that had another number of shards than this run; none
 /// is a plain run. Empty for any shard but the last.
-pub fn outdated<'a>(tonight: &RunReport, past: &'a [RunReport]) -> BTreeSet<Option<&'a str>> {
+pub fn outdated<'a>(this: &RunReport, past: &'a [RunReport]) -> BTreeSet<Option<&'a str>> {
     let count = |run: &RunReport| shard(run).map(Shard::count);
     let is_old = |run: &&RunReport| {
         let pushed = !run.run.dry_run && run.run.asked.is_none();
         pushed
-            && tonight.run.started - run.run.started < TimeDelta::days(7)
-            && count(run) != count(tonight)
+            && this.run.started - run.run.started < TimeDelta::days(7)
+            && count(run) != count(this)
     };
-    let ends = shard(tonight).is_none_or(Shard::is_last);
+    let ends = shard(this).is_none_or(Shard::is_last);
     past.iter()
         .filter(|_| ends)
         .filter(is_old)
@@ -126,13 +127,13 @@ mod tests {
     }
 
     fn message(runs: &[(&str, i64, i64)]) -> Vec<String> {
-        let nights = nights(
+        let groups = grouped(
             runs.iter()
                 .map(|&(shard, started, finished)| run(shard, started, finished))
                 .collect(),
         );
-        let tell = |night: &Vec<RunReport>| {
-            let merged = merged(night).unwrap();
+        let tell = |shards: &Vec<RunReport>| {
+            let merged = merged(shards).unwrap();
             let took = (merged.run.finished - merged.run.started).num_minutes();
             format!(
                 "{}: {} in {took}",
@@ -140,11 +141,11 @@ mod tests {
                 merged.totals.reaped
             )
         };
-        nights.iter().map(tell).collect()
+        groups.iter().map(tell).collect()
     }
 
     #[test]
-    fn shards_of_a_night_are_one_night() {
+    fn shards_of_a_run_are_one_run() {
         let day = 24 * 60;
         assert_eq!(
             message(&[("", 0, 9), ("", 10, 12)]),
@@ -189,20 +190,20 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_end_is_the_nights() {
-        let mut night = [run("0/2", 0, 1), run("1/2", 0, 2)];
-        (night[0].run.outcome, night[0].run.reason) = (
+    fn the_worst_end_is_the_runs() {
+        let mut shards = [run("0/2", 0, 1), run("1/2", 0, 2)];
+        (shards[0].run.outcome, shards[0].run.reason) = (
             RunOutcome::Interrupted,
             Some("the deadline has passed".into()),
         );
-        let merged = merged(&night).unwrap();
+        let merged = merged(&shards).unwrap();
         assert_eq!(
             (merged.run.outcome, merged.run.reason),
-            (night[0].run.outcome, night[0].run.reason.clone())
+            (shards[0].run.outcome, shards[0].run.reason.clone())
         );
         assert_eq!(
             merged.repos.len(),
-            night.iter().map(|run| run.repos.len()).sum::<usize>()
+            shards.iter().map(|run| run.repos.len()).sum::<usize>()
         );
     }
 }

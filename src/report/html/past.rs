@@ -16,7 +16,7 @@ const LEVELS: (f64, f64) = (14.0, 104.0);
 const FREED: (f64, f64) = (128.0, 188.0);
 
 /// The picture and its table.
-pub(super) struct Nights {
+pub(super) struct PastRuns {
     pub(super) said: String,
     pub(super) trends: Vec<String>,
     pub(super) skipped: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct Nights {
     pub(super) most_y: String,
     pub(super) zero_y: String,
     pub(super) marks: Vec<Mark>,
-    pub(super) columns: Vec<Night>,
+    pub(super) columns: Vec<RunColumn>,
     pub(super) table: Option<Table>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Mark {
 }
 
 /// One run: positions from the left in percent, from the top in pixels.
-pub(super) struct Night {
+pub(super) struct RunColumn {
     pub(super) message: String,
     pub(super) day: Option<String>,
     pub(super) left: String,
@@ -55,7 +55,7 @@ pub(super) struct Night {
     pub(super) badge: Badge,
 }
 
-impl Nights {
+impl PastRuns {
     /// Returns none if there are no runs yet and nothing was skipped.
     pub(super) fn of(past: &[RunReport], skipped: u64) -> Option<Self> {
         if past.is_empty() && skipped == 0 {
@@ -76,7 +76,7 @@ impl Nights {
             scale,
             most,
         };
-        let columns = runs.iter().enumerate().map(|(i, run)| place(i).night(run));
+        let columns = runs.iter().enumerate().map(|(i, run)| place(i).column(run));
         Some(Self {
             said: if runs.is_empty() {
                 "No runs yet.".to_owned()
@@ -163,7 +163,7 @@ struct Place {
 
 impl Place {
     #[expect(clippy::cast_precision_loss, reason = "places in a picture")]
-    fn night(&self, run: &RunReport) -> Night {
+    fn column(&self, run: &RunReport) -> RunColumn {
         let place = |at: f64| format!("{:.2}%", at / self.slots as f64 * 100.0);
         let at = self.slot as f64;
         let top = self.top(run.totals.freed_bytes);
@@ -174,7 +174,7 @@ impl Place {
         };
         let when = run.run.started.format("%a %-d %b, %H:%M UTC");
         let freed = words::size(run.totals.freed_bytes);
-        Night {
+        RunColumn {
             message: [
                 format!("{when}: {outcome}"),
                 format!("freed {freed}"),
@@ -255,10 +255,10 @@ fn table(runs: &[RunReport]) -> Option<Table> {
     let rows = runs.iter().rev().map(row).collect();
     Table::new(
         Heading {
-            id: "nights-table",
+            id: "past-table",
             many: runs.len(),
-            title: "Night by night",
-            rows_are: "nights",
+            title: "Run by run",
+            rows_are: "runs",
             said: String::new(),
         },
         &columns,
