@@ -171,7 +171,7 @@ fn profiles(lister: &CacheLister<'_>) -> Vec<Profile> {
             let place = entry.place.join(name);
             place.is_ok_and(|place| place.path().symlink_metadata().is_ok())
         };
-        is_one.iter().any(|name| is_there(name)).then(|| Profile {
+        is_one.iter().any(is_there).then(|| Profile {
             place: entry.place.clone(),
             locks: LOCKS
                 .iter()
@@ -369,7 +369,12 @@ fn remembered(
         if !sessions.iter().all(is_session) {
             return None;
         }
-        let of = |place: &VolumePath| lister.probe.last_use(LAST_USE, &[place.clone()]).ok();
+        let of = |place: &VolumePath| {
+            lister
+                .probe
+                .last_use(LAST_USE, std::slice::from_ref(place))
+                .ok()
+        };
         let times = sessions.iter().map(|session| of(&session.place));
         let used = times.fold(of(&entry.place), |newest, used| Some(newer(newest?, used?)))?;
         let mut same = in_use.iter().filter(|(key, _)| is_crate(&key.target, name));
@@ -453,7 +458,8 @@ mod tests {
         let locks = locks.map(|lock| field.at(&format!("t/debug/{lock}")));
         assert_eq!(unit.locks[..], locks);
         // What is no target directory has no artifacts.
-        fs::remove_file(field.at("t/CACHEDIR.TAG").path()).unwrap();
+        let tag = field.at("t/CACHEDIR.TAG").path();
+        fs::rename(&tag, tag.with_extension("no")).unwrap();
         assert!(
             field
                 .survey(&field.policy("cargo-target", "t"))

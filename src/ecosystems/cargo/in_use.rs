@@ -121,13 +121,12 @@ impl<'a> Graph<'a> {
         let mut by_value: HashMap<u64, Vec<usize>> = HashMap::new();
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (number, artifact) in artifacts.iter().enumerate() {
-            match artifact.value {
-                Some(value) => by_value.entry(value).or_default().push(number),
+            if let Some(value) = artifact.value {
+                by_value.entry(value).or_default().push(number);
+            } else {
                 // Its name is all that leads to it.
-                None => {
-                    let name = crate_name(&artifact.key.target);
-                    by_name.entry(name).or_default().push(number);
-                }
+                let name = crate_name(&artifact.key.target);
+                by_name.entry(name).or_default().push(number);
             }
         }
         Self {
