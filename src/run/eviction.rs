@@ -256,9 +256,9 @@ impl<'a> Stage<'a> {
         loop {
             while let Some(batch) = queue.next_batch() {
                 let (mut units, problems) = sizing::measure(batch, stop);
-                units
-                    .iter_mut()
-                    .for_each(|unit| self.leave_out_planned(unit));
+                for unit in &mut units {
+                    self.leave_out_planned(unit);
+                }
                 queue.choose(units, problems);
             }
             // If the run is to stop, the listing or the measuring is incomplete, and so is the
