@@ -8,6 +8,8 @@
 //! A unit goes to the trash of its own [`Home`], under that home's lock: the volume's, or that of a
 //! cache outside of it.
 
+mod artifacts;
+
 use super::trash::{Emptied, Trash, TrashEntry, TrashError};
 use crate::ecosystems;
 use crate::ecosystems::last_use::LastUseProbe;
@@ -19,6 +21,7 @@ use crate::lock::{LockedRepo, LockedVolume};
 use crate::survey::processes::Processes;
 use crate::survey::regenerable::own_among;
 use crate::survey::worktree::activity;
+use artifacts::Parts;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use rustix::fs::{FlockOperation, OFlags};
@@ -144,12 +147,18 @@ impl Evictor<'_> {
     /// not wait for them.
     fn batch(&self, bins: &Bins<'_>, units: &[Unit]) -> Vec<UnitOutcome> {
         let mut together: BTreeMap<&[VolumePath], Vec<(usize, &Unit)>> = BTreeMap::new();
-        units.iter().enumerate().for_each(|(number, unit)| {
-            together
-                .entry(&unit.locks)
-                .or_default()
-                .push((number, unit));
-        });
+        let mut parts: BTreeMap<&VolumePath, (&Tree, Parts<'_>)> = BTreeMap::new();
+        for (number, unit) in units.iter().enumerate() {
+            let tree = unit.tree.as_deref();
+            if let Some((tree, output)) = tree.and_then(|tree| Some((tree, tree.part_of.as_ref()?)))
+            {
+                let (_, parts) = parts.entry(output).or_insert((tree, Vec::new()));
+                parts.push((number, unit));
+            } else {
+                let together = together.entry(&unit.locks).or_default();
+                together.push((number, unit));
+            }
+        }
         let mut outcomes: Vec<(usize, UnitOutcome)> = together
             .into_par_iter()
             .flat_map(|(locks, units)| {
@@ -167,6 +176,9 @@ impl Evictor<'_> {
                 units.chunks(UNDER_ONE_LOCK).flat_map(few).collect()
             })
             .collect();
+        for (output, (tree, parts)) in parts {
+            outcomes.extend(self.parts(bins, (tree, output), &parts));
+        }
         outcomes.sort_unstable_by_key(|(number, _)| *number);
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
@@ -273,7 +285,7 @@ impl Evictor<'_> {
         let active = VolumePath::new(place.root(), &tree.admin)
             .map_err(io::Error::from)
             .and_then(|admin| activity(&admin, self.stop));
-        if active.is_err() || active.is_ok_and(|active| active > unit.last_used) {
+        if active.is_err() || active.is_ok_and(|active| active > tree.active) {
             return Ok(UnitOutcome::Skipped(
                 "its worktree is in use again".to_owned(),
             ));
@@ -374,7 +386,9 @@ mod tests {
             repo: "acme/shop".to_owned(),
             place: at("tree"),
             admin: at("repo/.git/worktrees/tree").path(),
+            active: crate::fs::clock::now() + Duration::from_mins(1),
             made_again: Arc::new([]),
+            part_of: None,
         };
         let unit = Unit {
             cache: "build-output".into(),

@@ -55,6 +55,9 @@ pub enum Stands {
     /// In a directory with any layout: the config sets the depth of its units, and there may be
     /// repos in them.
     AtDepth,
+    /// In a directory that its tool lays out, and in the output of trees that stay: what is in use
+    /// there shows.
+    InDirectoryOrOutput,
     /// In the worktrees.
     InWorktrees,
 }
@@ -219,6 +222,21 @@ impl<'a> CacheLister<'a> {
     ) -> Option<Unit> {
         self.seen_used(packages, name, used.map(|used| (used, None)), paths)
             .and_then(self.gate)
+    }
+
+    /// Creates a unit, given its last use and the locks that are held while it is evicted.
+    pub(super) fn locked_unit(
+        &self,
+        locks: &Arc<[VolumePath]>,
+        name: String,
+        used: Use,
+        paths: Vec<VolumePath>,
+    ) -> Option<Unit> {
+        let unit = self.seen_used(Vec::new(), name, Ok((used, None)), paths)?;
+        (self.gate)(Unit {
+            locks: locks.clone(),
+            ..unit
+        })
     }
 
     /// Creates a unit without filtering it.

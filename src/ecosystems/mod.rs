@@ -50,7 +50,7 @@ mod yarn;
 use crate::facts::cache::CacheKind;
 use account::Tool;
 use ecosystem::{Ecosystem, Linked};
-use lister::CacheLayout;
+use lister::{CacheLayout, Stands};
 use lock_file::LockFile;
 use made_file::MadeFile;
 use std::path::Path;
@@ -98,6 +98,13 @@ pub fn kind(name: &str) -> Option<CacheKind> {
 /// Returns the layout of a kind; none if it isn't in [`ALL`].
 pub fn layout(kind: CacheKind) -> Option<&'static CacheLayout> {
     layouts().find(|layout| layout.kind == kind)
+}
+
+/// Returns the kinds of caches that also stand inside of build output.
+pub fn inside_output() -> impl Iterator<Item = CacheKind> {
+    layouts()
+        .filter(|layout| layout.stands == Stands::InDirectoryOrOutput)
+        .map(|layout| layout.kind)
 }
 
 /// Returns the function that finds the links from trees into a cache of that kind.

@@ -88,8 +88,12 @@ pub struct Tree {
     pub place: VolumePath,
     /// The worktree's admin directory, whose files show activity.
     pub admin: PathBuf,
+    /// The worktree's last activity when it was surveyed.
+    pub active: DateTime<Utc>,
     /// The operator's rules about regenerable paths.
     pub made_again: Arc<[MadeAgain]>,
+    /// The build output that the unit is a part of; none if the unit is all of it.
+    pub part_of: Option<VolumePath>,
 }
 
 /// An idle worktree that stays, and which parts of it may be evicted.

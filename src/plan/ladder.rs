@@ -7,7 +7,7 @@
 
 use super::class::Class;
 use crate::config::policy::{Age, Cache, Worktrees};
-use crate::facts::cache::Size;
+use crate::facts::cache::{CacheKind, Size};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ pub enum Rung {
     /// Cache units and the build output of trees that were idle for long: the least recently used
     /// first.
     Caches,
+    /// Inside of the build output of trees in which nobody is at work: what newer builds replaced,
+    /// the least recently used first.
+    Artifacts,
     /// The build output of trees in which nobody is at work.
     BuildOutput,
     /// Landed and saved trees before their age.
@@ -33,9 +36,10 @@ pub enum Rung {
 
 impl Rung {
     /// All of them, from the lowest to the highest.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Trash,
         Self::Caches,
+        Self::Artifacts,
         Self::BuildOutput,
         Self::Worktrees,
     ];
@@ -45,6 +49,7 @@ impl Rung {
         match self {
             Self::Trash => "trash",
             Self::Caches => "caches",
+            Self::Artifacts => "artifacts",
             Self::BuildOutput => "build_output",
             Self::Worktrees => "worktrees",
         }
@@ -55,6 +60,7 @@ impl Rung {
         match self {
             Self::Trash => "trash and expired rescues",
             Self::Caches => "caches, and output of trees long idle",
+            Self::Artifacts => "artifacts of idle trees that newer builds replaced",
             Self::BuildOutput => "build output of all idle trees",
             Self::Worktrees => "landed and saved trees before their age",
         }
@@ -89,6 +95,15 @@ pub fn output(caches: &[Cache], min_idle: Duration) -> Vec<Cache> {
         ..cache.clone()
     };
     in_trees.map(early).collect()
+}
+
+/// Returns these caches of build output as caches of a kind whose units are parts of it.
+pub fn artifacts(output: &[Cache], kind: CacheKind) -> impl Iterator<Item = Cache> {
+    let parts = move |cache: &Cache| Cache {
+        kind,
+        ..cache.clone()
+    };
+    output.iter().map(parts)
 }
 
 /// A tree that goes by the rules of [`before_their_age`].

@@ -164,6 +164,8 @@ pub struct Stage<'a> {
     pub homes: Vec<(&'a policy::Volume, &'a Mode)>,
     /// Units that had their turn in an earlier stage, by cache and name.
     pub had_turn: HashSet<(String, String)>,
+    /// Units that a dry run would have evicted by now, by name.
+    pub planned: Vec<(String, Size)>,
     /// Trees whose build output may be evicted.
     pub idle: &'a [IdleTree],
     /// What lock files name, or named earlier.
@@ -253,7 +255,10 @@ impl<'a> Stage<'a> {
         let (mut rows, mut freed) = (Vec::new(), Size::default());
         loop {
             while let Some(batch) = queue.next_batch() {
-                let (units, problems) = sizing::measure(batch, stop);
+                let (mut units, problems) = sizing::measure(batch, stop);
+                for unit in &mut units {
+                    self.leave_out_planned(unit);
+                }
                 queue.choose(units, problems);
             }
             // If the run is to stop, the listing or the measuring is incomplete, and so is the
@@ -279,6 +284,22 @@ impl<'a> Stage<'a> {
             evict::largest(&mut plan.could_go);
         }
         rows::eviction(plan, rows, freed)
+    }
+
+    /// In a dry run, parts of build output that are to go first don't count again with the whole.
+    fn leave_out_planned(&self, unit: &mut Unit) {
+        let is_whole = unit
+            .tree
+            .as_ref()
+            .is_some_and(|tree| tree.part_of.is_none());
+        let Some(size) = unit.size.as_mut().filter(|_| is_whole) else {
+            return;
+        };
+        let of_it = |name: &str| Path::new(name).starts_with(&unit.name);
+        for (_, part) in self.planned.iter().filter(|(name, _)| of_it(name)) {
+            size.bytes = size.bytes.saturating_sub(part.bytes);
+            size.inodes = size.inodes.saturating_sub(part.inodes);
+        }
     }
 
     fn apply(

@@ -12,12 +12,13 @@ use super::mode::Mode;
 use super::reckoned::free;
 use super::stages::Stages;
 use crate::config::policy::{self, Age};
+use crate::ecosystems;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
 use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use crate::plan::evict;
-use crate::plan::ladder::{Candidate, Rung, TreeQueue, before_their_age, output};
+use crate::plan::ladder::{Candidate, Rung, TreeQueue, artifacts, before_their_age, output};
 use crate::plan::reason::ReapReason;
 use crate::plan::repo::Only;
 use crate::report::{self, RunReport, UnitOutcome};
@@ -59,9 +60,18 @@ impl Ladder<'_> {
             return self.now;
         }
         let pressed = self.survey(jobs, min_idle);
-        if let Some(wanted) = self.wanted() {
-            let freed = self.output(&pressed, (wanted, min_idle), report);
-            self.step(Rung::BuildOutput, freed, report);
+        let caches = output(&self.context.policy.caches, min_idle);
+        let idle = self.idle(&pressed, min_idle);
+        let inside = ecosystems::inside_output();
+        let inside = inside.flat_map(|kind| artifacts(&caches, kind));
+        for (rung, caches) in [
+            (Rung::Artifacts, inside.collect()),
+            (Rung::BuildOutput, caches.clone()),
+        ] {
+            if let Some(wanted) = self.wanted() {
+                let freed = self.output(caches, (&idle, wanted), report);
+                self.step(rung, freed, report);
+            }
         }
         let may_reap = self.context.options.only.reap;
         if let Some(wanted) = self.wanted().filter(|_| may_reap) {
@@ -104,27 +114,30 @@ impl Ladder<'_> {
             .install(|| jobs.par_iter().map(one).collect())
     }
 
-    /// Evicts build output. Returns what that freed.
-    fn output(
-        &self,
-        pressed: &[Pressed],
-        (wanted, min_idle): (Size, Duration),
-        report: &mut RunReport,
-    ) -> Size {
-        let caches = output(&self.context.policy.caches, min_idle);
+    /// Returns the idle trees, with the build output that may go.
+    fn idle(&self, pressed: &[Pressed], min_idle: Duration) -> Vec<IdleTree> {
         let idle = pressed.iter().flat_map(|repo| &repo.result.idle);
         let idle: Vec<&IdleTree> = idle.map(|(_, tree)| tree).collect();
-        if caches.is_empty() || idle.is_empty() {
-            return Size::default();
-        }
         let at_rest = || {
             let trees = idle.into_par_iter();
             trees.map(|tree| self.at_rest(tree, min_idle)).collect()
         };
-        let idle: Vec<IdleTree> = self.context.io.install(at_rest);
+        self.context.io.install(at_rest)
+    }
+
+    /// Evicts build output, or what is in it. Returns what that freed.
+    fn output(
+        &self,
+        caches: Vec<policy::Cache>,
+        (idle, wanted): (&[IdleTree], Size),
+        report: &mut RunReport,
+    ) -> Size {
+        if caches.is_empty() || idle.is_empty() {
+            return Size::default();
+        }
         let more = self
             .stages
-            .output(caches, &idle, (&self.now, wanted), report);
+            .output(caches, idle, (&self.now, wanted), report);
         let eviction = &mut report.eviction;
         let freed = Size {
             bytes: more.freed_bytes,

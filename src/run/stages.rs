@@ -13,7 +13,7 @@ use crate::config::policy::{self, Eviction, Volume};
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
 use crate::plan::evict::{self, Wanted};
-use crate::report::{self, RunReport};
+use crate::report::{self, RunReport, UnitOutcome};
 use crate::state::ledger::Ledger;
 use std::collections::BTreeMap;
 
@@ -197,10 +197,19 @@ impl<'a> Stages<'a> {
             had_turn: rows
                 .map(|row| (row.cache.clone(), row.unit.clone()))
                 .collect(),
+            planned: before.units.iter().filter_map(planned).collect(),
             idle: self.idle,
             ledger: self.ledger,
         }
     }
+}
+
+fn planned(row: &report::Unit) -> Option<(String, Size)> {
+    let size = Size {
+        bytes: row.bytes,
+        inodes: row.inodes,
+    };
+    (row.outcome == UnitOutcome::Planned).then(|| (row.unit.clone(), size))
 }
 
 fn home(outside: &Outside) -> (&Volume, &Mode) {

@@ -408,7 +408,7 @@ c.yaml:24: repos[3].worktrees.rescue_max: rescue_max (3.0 GiB) is above rescue_b
 c.yaml:26: caches[0].path: is missing; write the directory's path below volume.root, for instance caches/npm
 c.yaml:27: caches[1].path: build-output is in the worktrees and has no path; take the key out
 c.yaml:27: caches[1].depth: is for the kind folder only; take the key out
-c.yaml:28: caches[2].kind: `maven` is unknown; write one of pip, uv, go-mod, go-build, pnpm, yarn, bun, deno, npm, cargo, ccache, sccache, turbo, bazel, huggingface, folder, build-output
+c.yaml:28: caches[2].kind: `maven` is unknown; write one of pip, uv, go-mod, go-build, pnpm, yarn, bun, deno, npm, cargo, cargo-target, ccache, sccache, turbo, bazel, huggingface, folder, build-output
 c.yaml:28: caches[2].path: `shop` is also repos[2].path (`shop`); give each a directory of its own, side by side
 c.yaml:30: alerts.webhook.url_env: is no environment variable's name, and an address doesn't belong here; write the name of the variable \
 that holds the address, for instance TREEWARDEN_WEBHOOK_URL

@@ -8,7 +8,7 @@ use treewarden::commands::agent::env;
 use treewarden::ecosystems;
 
 const CACHES: &str = "{kind: pip, path: c/pip}, {kind: uv, path: c/uv}, {kind: go-mod, path: c/go/mod}, {kind: go-build, path: c/go/build}, \
-                      {kind: npm, path: c/npm}, {kind: pnpm, path: c/pnpm}, {kind: yarn, path: c/yarn}, {kind: bun, path: c/bun}, {kind: deno, path: c/deno}, {kind: cargo, path: c/cargo}, \
+                      {kind: npm, path: c/npm}, {kind: pnpm, path: c/pnpm}, {kind: yarn, path: c/yarn}, {kind: bun, path: c/bun}, {kind: deno, path: c/deno}, {kind: cargo, path: c/cargo}, {kind: cargo-target, path: c/target}, \
                       {kind: ccache, path: c/ccache}, {kind: sccache, path: c/sccache}, {kind: turbo, path: c/turbo}, {kind: bazel, path: c/bazel}, {kind: huggingface, path: c/hub}, \
                       {kind: folder, name: models, path: c/models}, {kind: build-output}";
 
@@ -17,6 +17,7 @@ fn expected() -> BTreeMap<String, String> {
     map(&[
         ("BUN_INSTALL_CACHE_DIR", "c/bun"),
         ("CARGO_HOME", "c/cargo"),
+        ("CARGO_TARGET_DIR", "c/target"),
         ("CCACHE_DIR", "c/ccache"),
         ("DENO_DIR", "c/deno"),
         ("GOCACHE", "c/go/build"),
@@ -228,6 +229,11 @@ fn every_tool_finds_its_cache_on_the_volume() {
             "cargo",
             "cargo fetch --quiet; ls -d $CARGO_HOME/git/db/dependency-* | sed 's|/git/.*||'",
             "c/cargo",
+        ),
+        (
+            "cargo-target",
+            "cargo metadata --no-deps --format-version 1 | grep -o '\"target_directory\":\"[^\"]*' | cut -d'\"' -f4",
+            "c/target",
         ),
     ];
     // Rustup's cargo finds its toolchain through the home directory.

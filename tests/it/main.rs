@@ -8,6 +8,7 @@ mod busy_caches;
 mod busy_probe;
 mod caches;
 mod caps;
+mod cargo_target;
 mod chart;
 mod cli;
 mod clones;

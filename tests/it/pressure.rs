@@ -198,20 +198,28 @@ fn the_ladder_takes_what_is_idle_and_never_work() {
     let in_shop = |name: &str| format!("worktrees/acme__shop/{name}/node_modules");
     assert_eq!(units(&report), [in_shop("saved"), in_shop("work")]);
     for report in [&dry, &report] {
-        let [(trash, _), (caches, 0), (output, 2), (trees, 0)] = rungs(report)[..] else {
+        let [
+            (trash, _),
+            (caches, 0),
+            (artifacts, 0),
+            (output, 2),
+            (trees, 0),
+        ] = rungs(report)[..]
+        else {
             panic!("{:?}", report.eviction.rungs);
         };
-        let all = [trash, caches, output, trees];
+        let all = [trash, caches, artifacts, output, trees];
         assert_eq!(
             all,
             [
                 Rung::Trash,
                 Rung::Caches,
+                Rung::Artifacts,
                 Rung::BuildOutput,
                 Rung::Worktrees
             ]
         );
-        let trees = report.eviction.rungs[3];
+        let trees = report.eviction.rungs[4];
         assert!(trees.freed_bytes > 0 && trees.freed_inodes > 4, "{trees:?}");
     }
     // Everything else stands, and somebody's file in a place that tools make is somebody's.
@@ -517,6 +525,7 @@ fn room_is_made_for_the_work_that_begins_and_no_more() {
     let all = [
         Rung::Trash,
         Rung::Caches,
+        Rung::Artifacts,
         Rung::BuildOutput,
         Rung::Worktrees,
     ];

@@ -2,10 +2,17 @@
 //!
 //! The survey of worktrees found the directories; nothing is listed here. Each is as old as its
 //! tree's last activity. It is evicted only under its repo's lock, so the unit names its tree.
+//!
+//! Before a whole directory goes, [`parts`] of it can: their tools' layouts list these.
 
 use crate::config::policy;
+use crate::ecosystems;
+use crate::ecosystems::lister::{CacheLister, Inspection, Settings};
 use crate::facts::cache::{IdleTree, Tree, Unit, UsedFrom};
+use crate::fs::volume_path::VolumePath;
+use rayon::prelude::*;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Returns the units that idle worktrees contribute to the build-output cache of `policy`.
 pub fn units(policy: &policy::Cache, trees: &[IdleTree]) -> Vec<Unit> {
@@ -32,15 +39,62 @@ fn tree_units<'a>(
         last_used_from: UsedFrom::WorktreeActivity,
         min_age: policy.min_age,
         locks: Arc::default(),
-        tree: Some(Box::new(Tree {
-            repo: tree.repo.clone(),
-            place: tree.place.clone(),
-            admin: tree.admin.clone(),
-            made_again: tree.made_again.clone(),
-        })),
+        tree: Some(Box::new(of(tree, None))),
         size: None,
         shared: Vec::new(),
     })
+}
+
+/// Returns what evicting a unit needs to know of its tree.
+fn of(tree: &IdleTree, part_of: Option<VolumePath>) -> Tree {
+    Tree {
+        repo: tree.repo.clone(),
+        place: tree.place.clone(),
+        admin: tree.admin.clone(),
+        active: tree.active,
+        made_again: tree.made_again.clone(),
+        part_of,
+    }
+}
+
+/// Returns what idle worktrees contribute to a cache whose units are parts of build output, and
+/// what could not be read. Nobody is at work in these trees, and what the newest builds need is no
+/// unit, so the units have no minimum age of their own.
+pub(super) fn parts(
+    policy: &policy::Cache,
+    trees: &[IdleTree],
+    inspection: Inspection<'_>,
+) -> (Vec<Unit>, Vec<String>) {
+    let Some(layout) = ecosystems::layout(policy.kind) else {
+        return Default::default();
+    };
+    let all = trees.par_iter().flat_map_iter(|tree| {
+        let places = tree.regenerable.iter();
+        places.map(move |place| (tree, place))
+    });
+    let listed: Vec<(Vec<Unit>, Vec<String>)> = all
+        .map(|(tree, place)| {
+            let settings = Settings {
+                name: &policy.name,
+                place,
+                depth: policy.depth,
+                min_age: Duration::ZERO,
+            };
+            let gate = |unit: Unit| {
+                (inspection.gate)(Unit {
+                    tree: Some(Box::new(of(tree, Some(place.clone())))),
+                    ..unit
+                })
+            };
+            let inspection = Inspection {
+                gate: &gate,
+                ..inspection
+            };
+            CacheLister::new(layout, settings, inspection).list()
+        })
+        .collect();
+    let (units, problems): (Vec<_>, Vec<_>) = listed.into_iter().unzip();
+    (units.concat(), problems.concat())
 }
 
 #[cfg(test)]

@@ -34,6 +34,14 @@ pub fn survey(
 }
 
 fn survey_one(policy: &policy::Cache, idle: &[IdleTree], inspection: Inspection<'_>) -> Cache {
+    if policy.place.is_none() && ecosystems::inside_output().any(|kind| kind == policy.kind) {
+        let (units, problems) = build_output::parts(policy, idle, inspection);
+        return Cache {
+            units,
+            problems,
+            ..empty(policy)
+        };
+    }
     let Some(place) = &policy.place else {
         let units = build_output::units(policy, idle)
             .into_iter()

@@ -97,7 +97,9 @@ enum Unmeasured {
 
 fn measure_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, Unmeasured> {
     if unit.size.is_none() {
-        if let Some(tree) = &unit.tree
+        // A part of build output is recognised by its name; whose files are in it is checked when it
+        // goes.
+        if let Some(tree) = unit.tree.as_ref().filter(|tree| tree.part_of.is_none())
             && let Some(own) =
                 regenerable::own_among(&unit.paths, &tree.made_again, stop).map_err(|cause| {
                     Unmeasured::Look {
@@ -110,8 +112,8 @@ fn measure_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, Unme
         }
         // The layouts of the other kinds belong to their tools. Into these, people put repos of
         // their own, and worktrees may be there.
-        let may_hold_repos =
-            ecosystems::layout(unit.kind).is_none_or(|layout| layout.stands != Stands::InDirectory);
+        let may_hold_repos = ecosystems::layout(unit.kind)
+            .is_none_or(|layout| matches!(layout.stands, Stands::AtDepth | Stands::InWorktrees));
         let (size, shared) =
             size::measure(root, &unit.paths, may_hold_repos).map_err(Unmeasured::Size)?;
         (unit.size, unit.shared) = (Some(size), shared);
