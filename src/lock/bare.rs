@@ -1,7 +1,8 @@
 //! Finds who holds a lock without having left a name: a bare `flock`, on this machine.
 //!
 //! `/proc/locks` names the process that took each lock, by its file. Only this machine's locks are
-//! there. It informs people and decides nothing.
+//! there. It informs people and decides nothing. Reading it keeps all of the machine from locking for
+//! milliseconds, so it is read only if somebody does hold the lock.
 
 use super::{Holder, command, host};
 use chrono::{DateTime, Utc};

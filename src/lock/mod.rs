@@ -282,7 +282,7 @@ fn look(place: &VolumePath) -> Result<Seen, LockError> {
         .and_then(|data| data.modified())
         .ok()
         .map(openat::time);
-    let left_no_name = || bare::holder(&file).filter(|_| held);
+    let left_no_name = || held.then(|| bare::holder(&file)).flatten();
     Ok(Seen {
         held,
         holder: record.or_else(left_no_name),
