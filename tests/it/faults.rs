@@ -79,7 +79,7 @@ fn is_passed_over(fault: &Fault) -> bool {
     } = &fault.point.call;
     let unseen = fault.errno == Errno::EACCES || *name == "newfstatat";
     (&**who == "git reflog" && unseen && path.contains("/logs/"))
-        || (*name == "mmap" && path.ends_with(".git/packed-refs"))
+        || (*name == "mmap" && path.ends_with("/packed-refs"))
 }
 
 /// Returns what is wrong with how the run ended.
@@ -123,7 +123,12 @@ fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
         }
         3 => vec![format!("it was refused for another reason: {told}")],
         // Git has words of its own, and libgit2 sometimes has none.
-        1 if !named && fault.errno != Errno::ENOENT && !fault.point.call.path.contains(".git/") => {
+        1 if !named
+            && fault.errno != Errno::ENOENT
+            && ![".git/", ".bare/"]
+                .iter()
+                .any(|git| fault.point.call.path.contains(git)) =>
+        {
             vec![format!("unnamed: {told}")]
         }
         1 => Vec::new(),
@@ -150,7 +155,9 @@ fn all_end_well(chosen: &[Fault], total: usize) {
         );
         // If a pointer seems missing, its content is evicted without it. Tools fetch that again.
         wrong.retain(|what| fault.errno != Errno::ENOENT || !what.contains(" is there, and "));
-        wrong.retain(|what| !is_passed_over(fault) || !what.contains(".git/logs/"));
+        wrong.retain(|what| {
+            !is_passed_over(fault) || !what.contains(".git/logs/") && !what.contains(".bare/logs/")
+        });
         let lasting = if fault.lasting { " from then on" } else { "" };
         wrong
             .iter()
@@ -197,7 +204,7 @@ fn packs_that_git_can_not_see_are_reported() {
     let of_packs = |fault: &Fault| {
         let call = &fault.point.call;
         let looks = ["getdents64", "newfstatat"].contains(&call.name);
-        let packs = call.path.contains("acme__tools/.git/objects/pack");
+        let packs = call.path.contains("acme__tools/.bare/objects/pack");
         &*call.who == "git repack" && looks && packs && !fault.lasting
     };
     let all: Vec<Fault> = faults().into_iter().filter(of_packs).collect();

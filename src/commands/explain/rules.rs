@@ -46,33 +46,26 @@ impl Request<'_> {
             KeepReason::TooYoung => [Class::Landed, Class::Saved, Class::Fresh, Class::Unsaved]
                 .map(|class| self.class(repo, class))
                 .into(),
-            KeepReason::LockedByDeadProcess { .. } => vec![self.of_repo(
-                repo,
-                "dead_locks",
-                (
-                    age(trees.dead_locks),
-                    "the lock of a dead process keeps its tree for this long",
-                ),
-            )],
-            KeepReason::CannotBeRescued(Obstacle::TooLarge { .. }) => vec![self.of_repo(
-                repo,
-                "rescue_max",
-                (
-                    humanize::size(trees.rescue_max),
-                    "unsaved work of more than this is not rescued, so its tree stays",
-                ),
-            )],
+            KeepReason::LockedByDeadProcess { .. } => {
+                let says = "the lock of a dead process keeps its tree for this long";
+                vec![self.of_repo(repo, "dead_locks", (age(trees.dead_locks), says))]
+            }
+            KeepReason::CannotBeRescued(Obstacle::TooLarge { .. }) => {
+                let says = "unsaved work of more than this is not rescued, so its tree stays";
+                let most = humanize::size(trees.rescue_max);
+                vec![self.of_repo(repo, "rescue_max", (most, says))]
+            }
             KeepReason::Busy(_) => {
                 let setting = self.source.of_repo(self.index(repo), &["busy_probe"]);
-                vec![self.rule(
-                    setting,
-                    // Its arguments may be secret.
-                    (
-                        repo.busy_probe.first().cloned().unwrap_or_default(),
-                        "nothing is done in a busy repo",
-                    ),
-                )]
+                // Its arguments may be secret.
+                let probe = repo.busy_probe.first().cloned().unwrap_or_default();
+                vec![self.rule(setting, (probe, "nothing is done in a busy repo"))]
             }
+            KeepReason::Spared(glob) => {
+                let says = "a tree that this glob names stays";
+                vec![self.of_repo(repo, "keep", (glob.clone(), says))]
+            }
+            KeepReason::NotAskedFor => Vec::new(),
             KeepReason::Locked(_) => {
                 vec![fixed(
                     "`git worktree lock` keeps a tree, whatever its reason",
@@ -84,18 +77,14 @@ impl Request<'_> {
                 )]
             }
             KeepReason::InUse(_) => vec![fixed("a tree in which a process is at work stays")],
-            KeepReason::InTheFuture(_) => vec![fixed(
-                "a tree stays while its time stamps are ahead of the clock",
-            )],
+            KeepReason::InTheFuture(_) => {
+                vec![fixed(
+                    "a tree stays while its time stamps are ahead of the clock",
+                )]
+            }
             KeepReason::CannotBeRescued(_) => {
                 vec![fixed("a tree that a rescue can't hold stays")]
             }
-            KeepReason::Spared(glob) => vec![self.of_repo(
-                repo,
-                "keep",
-                (glob.clone(), "a tree that this glob names stays"),
-            )],
-            KeepReason::NotAskedFor => Vec::new(),
         }
     }
 

@@ -43,13 +43,7 @@ pub(super) fn registered(
         Explained::One(admin.clone())
     };
     let (inspected, doubts) = inspect(request, repo, explained)?;
-    // Only a clone has its git dir in it.
-    let kind = if admin.path().starts_with(&path) {
-        Kind::Clone
-    } else {
-        Kind::Worktree
-    };
-    let blank = blank(request, (kind, path), repo);
+    let blank = blank(request, (kind(&admin, &path), path), repo);
     let mut explained = match &inspected.found {
         Err(why) => Explanation {
             verdict: Fate::Unknown,
@@ -77,17 +71,21 @@ pub(super) fn registered(
             one.explain(blank)?
         }
     };
-    explained.held.extend(
-        inspected
-            .held
-            .map(|why| format!("a run leaves the whole repo alone for now: {why}")),
-    );
-    explained.held.extend(
-        doubts
-            .into_iter()
-            .map(|doubt| format!("nothing goes for now: {doubt}")),
-    );
+    let alone = |why| format!("a run leaves the whole repo alone for now: {why}");
+    explained.held.extend(inspected.held.map(alone));
+    let doubts = doubts.into_iter();
+    let doubts = doubts.map(|doubt| format!("nothing goes for now: {doubt}"));
+    explained.held.extend(doubts);
     Ok(explained)
+}
+
+/// Only a clone has its git dir in it.
+fn kind(admin: &VolumePath, path: &Path) -> Kind {
+    if admin.path().starts_with(path) {
+        Kind::Clone
+    } else {
+        Kind::Worktree
+    }
 }
 
 /// Returns the tree and what the plan says of it.

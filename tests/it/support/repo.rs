@@ -53,6 +53,19 @@ pub(crate) struct Tree {
     pub(crate) admin: PathBuf,
 }
 
+impl Layout {
+    /// Returns the layout of an enrolled directory that has `.git` or a `.git` file.
+    fn of(path: &Path) -> Self {
+        if path.join(".git").is_dir() {
+            Self::Plain
+        } else if path.join(".bare").is_dir() {
+            Self::BareWithFile
+        } else {
+            Self::Separate
+        }
+    }
+}
+
 impl<'a> Repo<'a> {
     /// Returns one that was created before.
     pub(crate) fn there(world: &'a World, name: &str) -> Self {
@@ -60,7 +73,7 @@ impl<'a> Repo<'a> {
             world,
             name: name.to_owned(),
             path: world.at(name.replace('/', "__")),
-            layout: Layout::Plain,
+            layout: Layout::of(&world.at(name.replace('/', "__"))),
         }
     }
 

@@ -5,7 +5,7 @@
 //! between two runs, so that what a crashed one left is old enough to be cleared. Each copy equals
 //! the first in everything but time.
 
-use super::repo::Repo;
+use super::repo::{Layout, Repo};
 use super::snapshot;
 use super::tracer::{Act, Traced};
 use super::{World, age, age_all, git, remove, try_git, write};
@@ -219,6 +219,8 @@ impl Sweep {
         tools.commit(60.0, "loose.ts", "1\n");
         tools.tree("landed").age(2.0);
         tools.tree("squashed").commit("loose.ts", "1\n").age(9.0);
+        // Trees in the trash go back wherever the git dir is.
+        tools.becomes(Layout::BareWithFile);
     }
 
     /// Creates units of every kind and shape to be evicted, and one that stays. The last to be
@@ -484,7 +486,7 @@ impl Sweep {
         let apart = |path: &Path| {
             let below: PathBuf = path
                 .iter()
-                .skip_while(|part| *part != OsStr::new(".git"))
+                .skip_while(|part| ![".git", ".bare"].iter().any(|git| *part == OsStr::new(git)))
                 .skip(1)
                 .collect();
             let of_git = ["objects", "refs", "packed-refs", "logs/refs/treewarden"]
