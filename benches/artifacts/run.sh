@@ -33,53 +33,70 @@ for at, directories, files in os.walk(sys.argv[1], topdown=False):
 P
 }
 
+# `times save DIRECTORY FILE` writes all times down, and `times restore` sets them: a copy reads, which moves access times.
+times() {
+    python3 - "$@" <<'P'
+import json, os, sys
+verb, top, file = sys.argv[1:]
+if verb == "save":
+    stats = {}
+    for at, directories, files in os.walk(top):
+        for place in [os.path.join(at, name) for name in files] + [at]:
+            stat = os.lstat(place)
+            stats[os.path.relpath(place, top)] = stat.st_atime_ns, stat.st_mtime_ns
+    json.dump(stats, open(file, "w"))
+else:
+    stats = json.load(open(file))
+    for path in sorted(stats, key=len, reverse=True):
+        os.utime(os.path.join(top, path), ns=tuple(stats[path]), follow_symlinks=False)
+P
+}
+
 now() { quietly cargo build; quietly cargo check; quietly cargo test --no-run; }
 
 # Seconds of `cargo build` after a source file of the crate was touched.
 next_build() {
     (cd "$1" && touch "$(find src -name main.rs -o -name lib.rs | sort | head -1)"
-        began=$(date +%s.%N) && quietly cargo build && echo "$(date +%s.%N) - $began" | bc)
+        began=$(date +%s.%N) && quietly cargo build && awk "BEGIN {printf \"%.1f\", $(date +%s.%N) - $began}")
 }
 
-# Builds one crate in all its past states in $work/$1/repo's worktree, and prints the tree's path.
+# Builds one crate in all its past states in `vol/target`, and keeps a copy; `fresh` has what the last state alone makes.
 prepare() {
     local name=${1%@*} version=${1#*@} base=$work/${1%@*}
     mkdir -p "$base/vol"
     quietly cargo new --vcs none "$base/fetch"
-    (cd "$base/fetch" && quietly cargo add "$name@=$version" && quietly cargo vendor --locked "$base/vendor" ||
-        quietly cargo vendor "$base/vendor")
-    git -c init.defaultBranch=main init -q --bare "$base/origin.git"
-    quietly git clone -q "$base/origin.git" "$base/vol/repo"
-    cp -r "$base/vendor/$name/." "$base/vol/repo/"
-    rm -f "$base/vol/repo/.cargo-checksum.json" "$base/vol/repo/Cargo.toml.orig"
-    printf 'target/\n' >"$base/vol/repo/.gitignore"
-    printf '\n[workspace]\n' >>"$base/vol/repo/Cargo.toml"
-    (cd "$base/vol/repo" && git checkout -q -B main && git add -Af && git commit -qm all && quietly git push -q origin main &&
-        quietly git remote set-head origin main && git worktree add -q -b work "$base/vol/tree")
-    cd "$base/vol/tree"
-    printf 'volume: {root: %s/vol}\nrepos:\n  - {name: repo, path: repo}\ncaches:\n  - {kind: build-output}\n' "$base" >"$base/treewarden.yaml"
-    # Full above 0.1 %, so that the ladder is climbed; the last two steps stay out, as the tree has unsaved work and a note in `target`.
-    printf 'eviction: {high: 0.001, low: 0.0009, critical: {min_idle: 1h}}\n' >>"$base/treewarden.yaml"
-    cp Cargo.lock "$base/locked" 2>/dev/null || true
+    (cd "$base/fetch" && quietly cargo add "$name@=$version" && quietly cargo vendor "$base/vendor")
+    cp -r "$base/vendor/$name" "$base/src"
+    rm -f "$base/src/.cargo-checksum.json"
+    printf '\n[workspace]\n' >>"$base/src/Cargo.toml"
+    printf 'volume: {root: %s/vol}\nrepos: []\ncaches:\n  - {kind: cargo-target, path: target, min_age: 0s}\n' "$base" >"$base/treewarden.yaml"
+    # Any disk is fuller.
+    printf 'eviction:\n  high: {bytes: 0.0002%%, inodes: 100%%}\n  low: {bytes: 0.0001%%, inodes: 99%%}\n' >>"$base/treewarden.yaml"
+    quietly "$treewarden" --config "$base/treewarden.yaml" init "$base/vol"
+    cd "$base/src"
+    export CARGO_TARGET_DIR=$base/vol/target
+    cp Cargo.lock "$base/locked"
     quietly cargo update
     now
     if rustup toolchain list | grep -q "^$other"; then quietly cargo "+$other" build; fi
     quietly cargo build --no-default-features || true
     quietly cargo build --profile bench
-    if [ -f "$base/locked" ]; then cp "$base/locked" Cargo.lock; fi
-    older "$base/vol/tree" 192
+    cp "$base/locked" Cargo.lock
+    older "$CARGO_TARGET_DIR" 192
     now
-    older "$base/vol/tree" 3
-    echo mine >target/notes.md
-    cp -a target "$base/target"
-    quietly cargo build --target-dir "$base/fresh"
-    quietly cargo check --target-dir "$base/fresh"
-    quietly cargo test --no-run --target-dir "$base/fresh"
+    older "$CARGO_TARGET_DIR" 3
+    times save "$CARGO_TARGET_DIR" "$base/times"
+    cp -a "$CARGO_TARGET_DIR" "$base/target"
+    CARGO_TARGET_DIR=$base/fresh now
 }
 
-again() { rm -rf "$work/$1/vol/tree/target"; cp -a "$work/$1/target" "$work/$1/vol/tree/target"; }
+again() {
+    rm -rf "$work/$1/vol/target"
+    cp -a "$work/$1/target" "$work/$1/vol/target"
+    times restore "$work/$1/vol/target" "$work/$1/times"
+}
 
-# MiB of what `fresh` doesn't have, by name.
+# MiB of what the second directory doesn't have, by name.
 dead() {
     comm -23 <(paths "$1") <(paths "$2") | (cd "$1" && tr '\n' '\0' | du --files0-from=- --total --summarize --block-size=1K 2>/dev/null | tail -1 | cut -f1) |
         awk '{printf "%d", $1 / 1024}'
@@ -91,30 +108,29 @@ for crate in "$@"; do
     name=${crate%@*}
     base=$work/$name
     (prepare "$crate")
-    tree=$base/vol/tree
+    export CARGO_TARGET_DIR=$base/vol/target
     before=$(dead "$base/target" "$base/fresh")
     all=$(size "$base/target")
     report() {
         local left gone
-        left=$(dead "$tree/target" "$base/fresh") gone=$((all - $(size "$tree/target")))
-        row "$crate" "$1" "$before" "$gone" "$(awk "BEGIN {printf \"%.1f %%\", 100 * ($before - $left) / $before}")" "$(next_build "$tree") s"
+        left=$(dead "$CARGO_TARGET_DIR" "$base/fresh") gone=$((all - $(size "$CARGO_TARGET_DIR")))
+        row "$crate" "$1" "$before" "$gone" "$(awk "BEGIN {printf \"%.1f %%\", 100 * ($before - $left) / $before}")" "$(next_build "$base/src") s"
     }
     again "$name"
     report nothing
     again "$name"
-    "$treewarden" --config "$base/treewarden.yaml" init "$base/vol" >>"$work/log"
-    find "$base/vol/repo/.git/worktrees" "$tree/.git" -exec touch -d '2 hours ago' {} +
+    # It falls short, and exits with 1: no disk gets that empty.
     "$treewarden" --config "$base/treewarden.yaml" run --format json >"$base/report.json" 2>>"$work/log" || true
     report treewarden
     if command -v cargo-sweep >/dev/null; then
         again "$name"
-        (cd "$tree" && quietly cargo sweep --time 7)
+        (cd "$base/src" && quietly cargo sweep --time 7)
         report 'cargo-sweep 7'
         again "$name"
-        (cd "$tree" && quietly cargo sweep --installed)
+        (cd "$base/src" && quietly cargo sweep --installed)
         report 'cargo-sweep -i'
     fi
     again "$name"
-    (cd "$tree" && quietly cargo clean)
+    (cd "$base/src" && quietly cargo clean && mkdir -p "$CARGO_TARGET_DIR")
     report 'cargo clean'
 done

@@ -54,14 +54,12 @@ pub(crate) struct Tree {
 }
 
 impl Layout {
-    /// Returns the layout of an enrolled directory that has `.git` or a `.git` file.
+    /// Returns the layout of an enrolled directory: plain, unless `.bare` and a `.git` file are there.
     fn of(path: &Path) -> Self {
-        if path.join(".git").is_dir() {
-            Self::Plain
-        } else if path.join(".bare").is_dir() {
+        if path.join(".bare").is_dir() && path.join(".git").is_file() {
             Self::BareWithFile
         } else {
-            Self::Separate
+            Self::Plain
         }
     }
 }
