@@ -211,6 +211,7 @@ impl<'a> Stage<'a> {
             homes,
             caches: &self.caches,
             had_turn: &self.had_turn,
+            planned: &self.planned,
             names,
             in_use: self.policy.in_use,
             now: self.context.now,
@@ -363,6 +364,8 @@ struct Lister<'a> {
     caches: &'a [policy::Cache],
     /// Units that had their turn before.
     had_turn: &'a HashSet<(String, String)>,
+    /// Units that a dry run would have evicted by now, by name.
+    planned: &'a [(String, Size)],
     names: &'a Names,
     in_use: InUse,
     now: DateTime<Utc>,
@@ -425,7 +428,19 @@ impl Lister<'_> {
                     .had_turn
                     .contains(&(unit.cache.to_string(), unit.name.clone()))
         };
-        let gate = |unit: Unit| is_new(&unit).then_some(unit).and_then(gate);
+        // In a dry run, what is to go as a whole is still there.
+        let goes_with_the_whole = |unit: &Unit| {
+            let tree = unit.tree.as_ref();
+            let whole = tree.and_then(|tree| tree.part_of.as_ref());
+            whole.is_some_and(|whole| {
+                let whole = whole.to_string();
+                self.planned.iter().any(|(name, _)| *name == whole)
+            })
+        };
+        let gate = |unit: Unit| {
+            let wanted = is_new(&unit) && !goes_with_the_whole(&unit);
+            wanted.then_some(unit).and_then(gate)
+        };
         let mut caches = Vec::new();
         for home in self.homes {
             let inspection = Inspection {

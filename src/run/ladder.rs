@@ -61,7 +61,7 @@ impl Ladder<'_> {
         }
         let pressed = self.survey(jobs, min_idle);
         let caches = output(&self.context.policy.caches, min_idle);
-        let idle = self.idle(&pressed, min_idle);
+        let mut idle = self.idle(&pressed, min_idle);
         let inside = ecosystems::inside_output();
         let inside = inside.flat_map(|kind| artifacts(&caches, kind));
         for (rung, caches) in [
@@ -69,6 +69,9 @@ impl Ladder<'_> {
             (Rung::BuildOutput, caches.clone()),
         ] {
             if let Some(wanted) = self.wanted() {
+                if rung == Rung::BuildOutput {
+                    idle = self.still_idle(&idle, min_idle, report);
+                }
                 let freed = self.output(caches, (&idle, wanted), report);
                 self.step(rung, freed, report);
             }
@@ -123,6 +126,33 @@ impl Ladder<'_> {
             trees.map(|tree| self.at_rest(tree, min_idle)).collect()
         };
         self.context.io.install(at_rest)
+    }
+
+    /// Returns the same trees without the build output that somebody wrote to meanwhile. What a rung
+    /// took parts of was written by ourselves.
+    fn still_idle(
+        &self,
+        idle: &[IdleTree],
+        min_idle: Duration,
+        report: &RunReport,
+    ) -> Vec<IdleTree> {
+        let units = report.eviction.units.iter();
+        let evicted = units.filter(|unit| matches!(unit.outcome, UnitOutcome::Evicted));
+        let evicted: Vec<&Path> = evicted.map(|unit| Path::new(&unit.unit)).collect();
+        let is_ours = |place: &VolumePath| {
+            let parts = &mut evicted.iter();
+            parts.any(|part| part.starts_with(place.to_string()))
+        };
+        let one = |tree: &IdleTree| {
+            let quiet = self.at_rest(tree, min_idle).regenerable;
+            let mut tree = tree.clone();
+            tree.regenerable
+                .retain(|place| quiet.contains(place) || is_ours(place));
+            tree
+        };
+        self.context
+            .io
+            .install(|| idle.par_iter().map(one).collect())
     }
 
     /// Evicts build output, or what is in it. Returns what that freed.

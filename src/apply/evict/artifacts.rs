@@ -41,13 +41,17 @@ impl Evictor<'_> {
         if let Some(busy) = self.is_at_work(tree, output) {
             return all(&UnitOutcome::Skipped(busy));
         }
+        let files = match bins.all.get(&**output.root()) {
+            Some(Ok(files)) => files,
+            Some(Err(error)) => return all(&unknown(output, error)),
+            None => {
+                let error = io::Error::other("its volume has no trash");
+                return all(&unknown(output, &error));
+            }
+        };
         let (home, directories, found) = match self.walk(tree, output) {
             Ok(walked) => walked,
             Err(error) => return all(&unknown(output, &error)),
-        };
-        let Some(Ok(files)) = bins.all.get(&**output.root()) else {
-            let error = io::Error::other("its volume has no trash");
-            return all(&unknown(output, &error));
         };
         let taking = Taking {
             evictor: self,
@@ -55,6 +59,7 @@ impl Evictor<'_> {
             home,
             directories: &directories,
             files,
+            tree,
             output,
             found,
         };
@@ -105,6 +110,7 @@ struct Taking<'a> {
     /// files go elsewhere.
     directories: &'a TrashEntry,
     files: &'a TrashEntry,
+    tree: &'a Tree,
     output: &'a VolumePath,
     /// What isn't the tool's.
     found: Found,
@@ -119,10 +125,13 @@ impl Taking<'_> {
                 continue;
             };
             let held = self.evictor.hold(&first.locks);
+            // The tool doesn't lock while what it built runs.
+            let busy = self.evictor.is_at_work(self.tree, self.output);
             for (number, unit) in few {
-                let outcome = match &held {
-                    Ok(_) => self.one(unit),
-                    Err(outcome) => outcome.clone(),
+                let outcome = match (&held, &busy) {
+                    (Err(outcome), _) => outcome.clone(),
+                    (Ok(_), Some(busy)) => UnitOutcome::Skipped(busy.clone()),
+                    (Ok(_), None) => self.one(unit),
                 };
                 outcomes.push((*number, outcome));
             }

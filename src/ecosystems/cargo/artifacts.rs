@@ -23,14 +23,16 @@ use crate::ecosystems::last_use::{LastUse, LastUseProbe, UnitPath, Use, newer};
 use crate::ecosystems::lister::{CacheLayout, CacheLister, Entry, Stands};
 use crate::ecosystems::usual::Usual;
 use crate::facts::cache::{CacheKind, Unit};
+use crate::fs::clock;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 use rayon::prelude::*;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 pub(super) const LAYOUT: CacheLayout = CacheLayout {
     kind: CacheKind::new("cargo-target"),
@@ -55,6 +57,12 @@ const LOCKS: [&str; 3] = [".cargo-lock", ".cargo-build-lock", ".cargo-artifact-l
 
 /// The most bytes of a fingerprint, or of the list of an artifact's sources, that are read.
 const MOST: u64 = 1 << 20;
+
+/// The most files of a fingerprint's directory: Cargo writes five or so.
+const MOST_FILES: usize = 64;
+
+/// The most names in all fingerprints of a target directory. Large workspaces have some 50,000.
+const MOST_NEEDS: usize = 1 << 20;
 
 /// A file server may round its times.
 const SLACK: TimeDelta = TimeDelta::seconds(2);
@@ -108,12 +116,18 @@ fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     if !is_target(lister.place) {
         return Vec::new();
     }
+    let problems = lister.problems();
     let profiles = profiles(lister);
+    let needs = AtomicUsize::new(0);
     let read: Vec<Read> = profiles
         .par_iter()
         .enumerate()
-        .flat_map(|(number, profile)| artifacts(lister, number, profile))
+        .flat_map(|(number, profile)| artifacts(lister, (number, profile), &needs))
         .collect();
+    // Whatever can't be read may be a build that needs all the rest.
+    if lister.problems() > problems {
+        return Vec::new();
+    }
     let (artifacts, rest): (Vec<Artifact>, Vec<_>) = read
         .into_iter()
         .map(|read| (read.artifact, (read.built, read.paths)))
@@ -121,7 +135,7 @@ fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     if lister.stop.reached().is_some() {
         return Vec::new();
     }
-    let found = match in_use::find(&artifacts, lister.probe.access_times()) {
+    let found = match in_use::find(&artifacts, lister.probe.access_times(), clock::now()) {
         Ok(found) => found,
         Err(why) => {
             lister.problem("tell what is in use in", lister.place, why + "; it stays");
@@ -191,7 +205,11 @@ fn profiles(lister: &CacheLister<'_>) -> Vec<Profile> {
 }
 
 /// Reads the artifacts of a profile.
-fn artifacts(lister: &CacheLister<'_>, number: usize, profile: &Profile) -> Vec<Read> {
+fn artifacts(
+    lister: &CacheLister<'_>,
+    (number, profile): (usize, &Profile),
+    needs: &AtomicUsize,
+) -> Vec<Read> {
     let below = |name: &str| profile.place.join(name).into_iter();
     let mut parts: BTreeMap<String, Vec<VolumePath>> = BTreeMap::new();
     let mut fingerprints: Vec<(String, String, VolumePath, bool)> = Vec::new();
@@ -219,6 +237,15 @@ fn artifacts(lister: &CacheLister<'_>, number: usize, profile: &Profile) -> Vec<
             fingerprints.push((package.to_owned(), hash.to_owned(), entry.place, false));
         }
     }
+    let mut hashes = HashSet::new();
+    if let Some((_, hash, place, _)) = fingerprints
+        .iter()
+        .find(|(_, hash, ..)| !hashes.insert(hash.clone()))
+    {
+        let cause = format!("another fingerprint is of {hash}, too");
+        lister.problem("tell what belongs to", place, cause);
+        return Vec::new();
+    }
     let read = |(package, hash, place, is_whole): (String, String, VolumePath, bool)| {
         let parts = parts.get(&hash).cloned().unwrap_or_default();
         let own = Own {
@@ -226,7 +253,7 @@ fn artifacts(lister: &CacheLister<'_>, number: usize, profile: &Profile) -> Vec<
             is_whole,
             parts,
         };
-        own.read(lister, number, package)
+        own.read(lister, (number, package), needs)
     };
     fingerprints.into_par_iter().filter_map(read).collect()
 }
@@ -246,7 +273,14 @@ struct Fingerprint {
 }
 
 impl Own {
-    fn read(self, lister: &CacheLister<'_>, profile: usize, package: String) -> Option<Read> {
+    /// Reads what matters of it. Counts its needs: all of them are held until it is known what is
+    /// in use.
+    fn read(
+        self,
+        lister: &CacheLister<'_>,
+        (profile, package): (usize, String),
+        counted: &AtomicUsize,
+    ) -> Option<Read> {
         let fingerprint = if self.is_whole {
             self.place.join("fingerprint").ok()?
         } else {
@@ -254,14 +288,32 @@ impl Own {
         };
         let names = lister.entries(&fingerprint).into_iter();
         let names: Vec<String> = names.map(|entry| entry.name).collect();
+        if names.len() > MOST_FILES || lister.stop.reached().is_some() {
+            let cause = "it has more files than Cargo writes there";
+            lister.problem("read", &fingerprint, cause);
+            return None;
+        }
         let is_target =
             |name: &&String| names.contains(&format!("{name}.json")) && !name.starts_with("dep-");
         let target = names.iter().find(is_target).cloned().unwrap_or_default();
         let (value, needs) = contents(lister, &fingerprint, &target);
+        let own_needs = needs.as_ref().map_or(0, Vec::len);
+        if counted
+            .fetch_add(own_needs, Relaxed)
+            .saturating_add(own_needs)
+            > MOST_NEEDS
+        {
+            let cause = "the fingerprints there name more than those of any build";
+            lister.problem("read", &fingerprint, cause);
+            return None;
+        }
         let files = self.files(lister);
         let mut telling = vec![fingerprint.clone()];
         telling.extend(self.parts.iter().filter(|path| is_script(path)).cloned());
-        let used = lister.probe.last_use(LAST_USE, &telling).ok()?;
+        let used = lister.probe.last_use(LAST_USE, &telling);
+        let used = used
+            .inspect_err(|error| lister.problem("tell the last use of", &fingerprint, error))
+            .ok()?;
         let stamp = [fingerprint.join("invoked.timestamp").ok()?];
         let built = lister.probe.last_use(LAST_USE, &stamp);
         Some(Read {
@@ -364,11 +416,16 @@ fn remembered(
     let crates = place.flat_map(|place| lister.directories(&place));
     let one = |entry: Entry| {
         let (name, _) = entry.name.rsplit_once('-')?;
-        let sessions = lister.directories(&entry.place);
-        let is_session = |session: &Entry| session.name.starts_with("s-");
-        if !sessions.iter().all(is_session) {
+        // Each session is a directory with a lock file beside it. Anything else is somebody's.
+        let all = lister.entries(&entry.place);
+        let is_session = |entry: &Entry| {
+            let is_lock = || entry.name.strip_suffix(".lock").is_some();
+            entry.name.starts_with("s-") && (entry.is_dir || is_lock())
+        };
+        if all.is_empty() || !all.iter().all(is_session) {
             return None;
         }
+        let sessions: Vec<Entry> = all.into_iter().filter(|entry| entry.is_dir).collect();
         let of = |place: &VolumePath| {
             lister
                 .probe
@@ -444,6 +501,8 @@ mod tests {
             }
             field.file(&format!("{unit}/out/libapp-{hash}.rlib"), days);
         }
+        // What rustc doesn't write is nothing that it remembers.
+        field.file("t/debug/incremental/app-1abc/notes.md", 9);
         let seen = field.survey(&field.policy("cargo-target", "t"));
         assert_eq!(seen.problems, [""; 0]);
         let old = "t/debug/build/app/00000000000000aa";
@@ -457,6 +516,29 @@ mod tests {
         let locks = [".cargo-lock", ".cargo-build-lock", ".cargo-artifact-lock"];
         let locks = locks.map(|lock| field.at(&format!("t/debug/{lock}")));
         assert_eq!(unit.locks[..], locks);
+        // A fingerprint that Cargo can't have written, or two of one hash: nobody knows what is in use.
+        for spoiled in [
+            "t/debug/.fingerprint/app-00000000000000bb/lib-app",
+            "t/debug/build/app/00000000000000bb/fingerprint/more",
+        ] {
+            for more in 0..70 {
+                field.file(&format!("{spoiled}{more}"), 9);
+            }
+            let seen = field.survey(&field.policy("cargo-target", "t"));
+            assert_eq!((seen.units.len(), seen.problems.len()), (0, 1), "{seen:?}");
+            let directory = field.at(spoiled).path();
+            let directory = directory.parent().unwrap();
+            for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+                let name = entry.file_name().into_string().unwrap();
+                if name.starts_with("more") || spoiled.contains(".fingerprint") {
+                    fs::rename(entry.path(), field.at("t").path().join(name)).unwrap();
+                }
+            }
+            if spoiled.contains(".fingerprint") {
+                let top = directory.parent().unwrap();
+                fs::rename(top, field.at("t").path().join("elsewhere")).unwrap();
+            }
+        }
         // What is no target directory has no artifacts.
         let tag = field.at("t/CACHEDIR.TAG").path();
         fs::rename(&tag, tag.with_extension("no")).unwrap();

@@ -8,7 +8,7 @@
 
 use crate::ecosystems::last_use::{Use, newer};
 use chrono::{DateTime, TimeDelta, Utc};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A root that nobody used for so long, while others in its directory were used, is no longer one.
 const STALE: TimeDelta = TimeDelta::days(7);
@@ -56,14 +56,23 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// It is unknown what the newest build needs; the text says why.
-pub(super) fn find(artifacts: &[Artifact], access_times: bool) -> Result<Vec<Found>, String> {
+pub(super) fn find(
+    artifacts: &[Artifact],
+    access_times: bool,
+    now: DateTime<Utc>,
+) -> Result<Vec<Found>, String> {
     let graph = Graph::of(artifacts);
     let used = graph.last_uses();
     if let Some(unknown) = unfinished(artifacts) {
         let package = &unknown.key.package;
         return Err(format!("the last build of {package} there failed"));
     }
-    let newest = used.iter().map(|used| used.at).max();
+    // A time in the future says nothing of the others' age.
+    let newest = used
+        .iter()
+        .map(|used| used.at)
+        .filter(|at| *at <= now)
+        .max();
     let fresh = newest
         .filter(|_| access_times)
         .and_then(|newest| newest.checked_sub_signed(STALE));
@@ -136,19 +145,22 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Returns what the artifact was built from, and the names of what isn't there.
-    fn below(&self, number: usize) -> (Vec<usize>, Vec<&'a str>) {
+    /// Returns each thing that the artifact was built from: its name, a key of its own, and the
+    /// artifacts that may be it; none if none is there.
+    fn below(
+        &self,
+        number: usize,
+    ) -> impl Iterator<Item = (&'a str, Result<u64, String>, Option<&[usize]>)> {
         let artifact = self.artifacts.get(number);
         let needs = artifact.and_then(|artifact| artifact.needs.as_ref());
-        let (mut below, mut missing) = (Vec::new(), Vec::new());
-        for (name, value) in needs.into_iter().flatten() {
-            let found = self.by_value.get(value);
-            match found.or_else(|| self.by_name.get(&normal(name))) {
-                Some(found) => below.extend(found),
-                None => missing.push(name.as_str()),
+        needs.into_iter().flatten().map(|(name, value)| {
+            if let Some(found) = self.by_value.get(value) {
+                return (name.as_str(), Ok(*value), Some(found.as_slice()));
             }
-        }
-        (below, missing)
+            let normal = normal(name);
+            let found = self.by_name.get(&normal).map(Vec::as_slice);
+            (name.as_str(), Err(normal), found)
+        })
     }
 
     /// Returns each artifact's last use: whatever was used needed all that it was built from.
@@ -181,8 +193,9 @@ impl<'a> Graph<'a> {
         let mut reached = Vec::new();
         self.walk(roots.to_vec(), &mut seen, |number| reached.push(number));
         for number in reached {
-            let (_, missing) = self.below(number);
-            if let (Some(name), Some(artifact)) = (missing.first(), self.artifacts.get(number)) {
+            let missing = self.below(number).find(|(_, _, found)| found.is_none());
+            if let (Some((name, ..)), Some(artifact)) = (missing, self.artifacts.get(number)) {
+                let name: String = name.chars().take(100).collect();
                 let package = &artifact.key.package;
                 return Err(format!("{package} there needs {name}, and none fits"));
             }
@@ -190,15 +203,22 @@ impl<'a> Graph<'a> {
         Ok(seen)
     }
 
-    /// Visits these and all below them, each once.
+    /// Visits these and all below them, each once. What many need is looked up for one of them:
+    /// otherwise forged fingerprints would cost the product of both.
     fn walk(&self, mut waiting: Vec<usize>, seen: &mut [bool], mut visit: impl FnMut(usize)) {
+        let mut done: HashSet<Result<u64, String>> = HashSet::new();
         while let Some(number) = waiting.pop() {
             let Some(seen) = seen.get_mut(number).filter(|seen| !**seen) else {
                 continue;
             };
             *seen = true;
             visit(number);
-            waiting.extend(self.below(number).0);
+            for (_, key, found) in self.below(number) {
+                let found = found.unwrap_or_default();
+                if !found.is_empty() && done.insert(key) {
+                    waiting.extend(found);
+                }
+            }
         }
     }
 }
@@ -257,7 +277,7 @@ mod tests {
     }
 
     fn in_use(artifacts: &[Artifact]) -> Vec<bool> {
-        let found = find(artifacts, true).unwrap();
+        let found = find(artifacts, true, ago(0)).unwrap();
         found.iter().map(|found| found.in_use).collect()
     }
 
@@ -274,7 +294,7 @@ mod tests {
             // Left of a variant that went before.
             foreign("lib-alone", 8, 6, &[]),
         ];
-        let found = find(&all, true).unwrap();
+        let found = find(&all, true, ago(0)).unwrap();
         let days = found.iter().map(|found| found.used.at);
         let expected = [9, 5, 9, 5, 5, 9, 5, 6].map(ago);
         assert_eq!(days.collect::<Vec<_>>(), expected);
@@ -297,8 +317,27 @@ mod tests {
             artifact.used.at = at;
         }
         assert_eq!(in_use(&all), [true, true, false, false]);
-        let found = find(&all, false).unwrap();
+        let found = find(&all, false, ago(0)).unwrap();
         assert!(found.iter().all(|found| found.in_use));
+    }
+
+    #[test]
+    fn a_time_in_the_future_makes_nothing_stale() {
+        let mut all = [
+            artifact("bin-shop", 1, 5, &[]),
+            artifact("bin-late", 2, 5, &[]),
+        ];
+        all[1].used.at = ago(0) + TimeDelta::days(400);
+        assert_eq!(in_use(&all), [true, true]);
+    }
+
+    #[test]
+    fn forged_fingerprints_cost_no_product() {
+        let needs = [7; 1000];
+        let all: Vec<Artifact> = (0..1000)
+            .map(|_| artifact("bin-shop", 7, 5, &needs))
+            .collect();
+        assert_eq!(in_use(&all), [true; 1000]);
     }
 
     #[test]
@@ -311,10 +350,10 @@ mod tests {
         let all = [artifact("bin-shop", 1, 5, &[]), unknown(6)];
         assert_eq!(in_use(&all), [true, false]);
         let all = [artifact("bin-shop", 1, 6, &[]), unknown(5)];
-        let why = find(&all, true).unwrap_err();
+        let why = find(&all, true, ago(0)).unwrap_err();
         assert_eq!(why, "the last build of bin-shop there failed");
         let all = [artifact("bin-shop", 1, 5, &[2])];
-        let why = find(&all, true).unwrap_err();
+        let why = find(&all, true, ago(0)).unwrap_err();
         assert_eq!(why, "bin-shop there needs x, and none fits");
         // A build that failed leaves no fingerprint, but its name.
         let failed = Artifact {
