@@ -582,7 +582,9 @@ fn at_a_terminal_the_command_is_in_the_foreground() {
     };
     let (mark, key) = ctrl_c("trapped");
     let script = format!(
-        "n=0; trap 'n=$((n+1))' INT; touch {}; sleep 2; sleep 2; exit $((40+n))",
+        "n=0; i=0; trap 'n=$((n+1))' INT; touch {}; \
+         while [ $n = 0 ] && [ $i -lt 99 ]; do sleep 0.5; i=$((i+1)); done; sleep 2; \
+         exit $((40+n))",
         mark.display()
     );
     let ran = typed(&script, &key);

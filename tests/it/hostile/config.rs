@@ -426,12 +426,9 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
     (
         &["extensions.compatObjectFormat=sha256"],
-        "does not know this extension",
+        "objects with two names",
     ),
-    (
-        &["extensions.preciousObjects=true"],
-        "does not know this extension",
-    ),
+    (&["extensions.preciousObjects=true"], "must not be deleted"),
     (&["extensions.\u{9b}31m=\u{1b}[31m"], "is malformed"),
     (&["filter.git-crypt.clean={}"], "encrypted files"),
 ];

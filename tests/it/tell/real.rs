@@ -203,7 +203,7 @@ fn the_pushgateway_keeps_no_dead_series_and_loses_none_to_a_refused_run() {
             of(&first, "volume=\"agents\""),
             of(&first, "marketing-site")
         ),
-        (54, 5),
+        (59, 5),
         "{first:#?}"
     );
     let mut without = nights::rich();
@@ -216,7 +216,7 @@ fn the_pushgateway_keeps_no_dead_series_and_loses_none_to_a_refused_run() {
             of(&second, "volume=\"agents\""),
             of(&second, "marketing-site")
         ),
-        (49, 0),
+        (54, 0),
         "{second:#?}"
     );
 
