@@ -221,10 +221,10 @@ impl Evictor<'_> {
 
     /// Returns an outcome if a unit was used since it was surveyed. A missing unit is not in use.
     fn used_since(home: &Home<'_>, unit: &Unit) -> Option<UnitOutcome> {
-        let message = ecosystems::layout(unit.kind).map(|layout| layout.last_use);
-        let again = message.map_or_else(
+        let last_use = ecosystems::layout(unit.kind).map(|layout| layout.last_use);
+        let again = last_use.map_or_else(
             || Err(io::Error::other("no such kind of cache is known")),
-            |message| home.probe.last_use(message, &unit.paths),
+            |last_use| home.probe.last_use(last_use, &unit.paths),
         );
         match found(again) {
             Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped(

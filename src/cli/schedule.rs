@@ -41,12 +41,10 @@ impl Schedule {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Exit> {
         let text = match self {
             Self::Cron { hourly } => job(config, hourly)?.cron_lines(),
-            Self::Systemd(asked) if asked.uninstall => {
-                files(&systemd::uninstall().map_err(message)?)
-            }
+            Self::Systemd(asked) if asked.uninstall => files(&systemd::uninstall().map_err(exit)?),
             Self::Systemd(asked) if asked.install => {
                 let units = job(config, &asked.hourly)?.units().map_err(usage)?;
-                installed(&systemd::install(&units).map_err(message)?)
+                installed(&systemd::install(&units).map_err(exit)?)
             }
             Self::Systemd(asked) => shown(&job(config, &asked.hourly)?.units().map_err(usage)?),
         };
@@ -61,7 +59,7 @@ fn job(config: Option<&Path>, asked: &Hourly) -> Result<Job, Exit> {
     Job::of(&config_file::find(config)?, asked.hourly).map_err(usage)
 }
 
-fn message(error: SystemdError) -> Exit {
+fn exit(error: SystemdError) -> Exit {
     match error {
         SystemdError::File { .. } | SystemdError::Refused { .. } => failed(error),
         _ => usage(error),

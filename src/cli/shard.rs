@@ -28,10 +28,10 @@ impl Asked {
         if self.shard.is_some() {
             return Ok(self.shard);
         }
-        let Some(count) = message(COUNT)? else {
+        let Some(count) = variable(COUNT)? else {
             return Ok(None);
         };
-        let index = message(INDEX)?.ok_or_else(|| {
+        let index = variable(INDEX)?.ok_or_else(|| {
             usage(format!(
                 "{COUNT} is set and {INDEX} is not: run it in an Indexed Job, or say which of the {count} shards this is by --shard"
             ))
@@ -43,7 +43,7 @@ impl Asked {
     }
 }
 
-fn message(name: &str) -> Result<Option<String>, Exit> {
+fn variable(name: &str) -> Result<Option<String>, Exit> {
     match var(name) {
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),

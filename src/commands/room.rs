@@ -121,13 +121,13 @@ fn is_busy(policy: &Policy, report: &RunReport) -> bool {
 fn why(report: RunReport) -> String {
     let refused = report.run.reason;
     let obstacles = report.eviction.obstacles.into_iter();
-    let message = || {
+    let obstacles_and_failures = || {
         obstacles
             .chain(report.failures)
             .collect::<Vec<_>>()
             .join("; ")
     };
-    let message = refused.unwrap_or_else(message);
+    let message = refused.unwrap_or_else(obstacles_and_failures);
     if message.is_empty() {
         "nothing more may go".to_owned()
     } else {

@@ -47,7 +47,7 @@ impl Trouble {
     ///
     /// # Errors
     /// An account couldn't be read.
-    pub(crate) fn message(&self) -> io::Result<()> {
+    pub(crate) fn take_error(&self) -> io::Result<()> {
         self.0.take().map_or(Ok(()), Err)
     }
 

@@ -171,14 +171,14 @@ impl Stored {
             name: String,
             version: String,
         }
-        let message = || {
+        let package = || {
             let note = directory.note(&format!("{folder}/package.json"))?;
             serde_json::from_slice::<Package>(&note).ok()
         };
         self.noted.names.contains(&self.package)
-            || message().is_some_and(|message| {
-                let place = format!("{}@{}", message.name.replace('/', "+"), message.version);
-                message.name == self.package && self.directory.starts_with(&place)
+            || package().is_some_and(|package| {
+                let place = format!("{}@{}", package.name.replace('/', "+"), package.version);
+                package.name == self.package && self.directory.starts_with(&place)
             })
     }
 }

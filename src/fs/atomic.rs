@@ -36,7 +36,7 @@ const NO_FILE: &str = "it is no file of its own; remove it";
 /// error of the kernel.
 pub fn open(place: &VolumePath, flags: OFlags) -> io::Result<File> {
     debug_assert!(!flags.contains(OFlags::TRUNC), "nobody's file yet");
-    let (directory, name) = openat::parent(place).map_err(|error| message(&error))?;
+    let (directory, name) = openat::parent(place).map_err(|error| with_remedy(&error))?;
     let mode = if flags.contains(OFlags::CREATE) {
         ANYBODY
     } else {
@@ -44,7 +44,7 @@ pub fn open(place: &VolumePath, flags: OFlags) -> io::Result<File> {
     };
     let careful = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = openat::make(directory, Path::new(name), careful, mode)
-        .map_err(|errno| message(&errno.into()))?;
+        .map_err(|errno| with_remedy(&errno.into()))?;
     own(file.into())
 }
 
@@ -67,7 +67,7 @@ fn own(file: File) -> io::Result<File> {
 }
 
 /// Adds what to do about an error, if something else is in the place of a file of ours.
-fn message(error: &io::Error) -> io::Error {
+fn with_remedy(error: &io::Error) -> io::Error {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     match Errno::from_io_error(error) {
         Some(errno @ Errno::LOOP) => invalid(format!("{}; remove the link", openat::cause(errno))),
@@ -126,7 +126,7 @@ impl Draft {
     /// It can't be created.
     pub fn readable(directory: &VolumePath) -> io::Result<Self> {
         Self::below(
-            openat::dir(directory).map_err(|error| message(&error))?,
+            openat::dir(directory).map_err(|error| with_remedy(&error))?,
             READABLE,
         )
     }
@@ -138,7 +138,7 @@ impl Draft {
     pub fn private(directory: &VolumePath) -> io::Result<Self> {
         let private = Mode::RUSR | Mode::WUSR;
         Self::below(
-            openat::dir(directory).map_err(|error| message(&error))?,
+            openat::dir(directory).map_err(|error| with_remedy(&error))?,
             private,
         )
     }
@@ -165,7 +165,7 @@ impl Draft {
     /// # Errors
     /// It can't be moved, and the old file is unchanged.
     pub fn put(self, place: &VolumePath) -> io::Result<()> {
-        let (directory, name) = openat::parent(place).map_err(|error| message(&error))?;
+        let (directory, name) = openat::parent(place).map_err(|error| with_remedy(&error))?;
         self.rename(directory, name)
     }
 
@@ -182,7 +182,7 @@ impl Draft {
 
     fn rename(mut self, directory: impl AsFd, name: &OsStr) -> io::Result<()> {
         rustix::fs::renameat(&self.directory, &self.name, directory, name)
-            .map_err(|errno| message(&errno.into()))?;
+            .map_err(|errno| with_remedy(&errno.into()))?;
         self.is_put = true;
         Ok(())
     }
@@ -231,7 +231,7 @@ impl Drop for Draft {
 /// It can't be created.
 pub fn nameless(directory: &VolumePath) -> io::Result<File> {
     let private = Mode::RUSR | Mode::WUSR;
-    let directory = openat::dir(directory).map_err(|error| message(&error))?;
+    let directory = openat::dir(directory).map_err(|error| with_remedy(&error))?;
     let flags = OFlags::TMPFILE | OFlags::RDWR;
     match openat::make(&directory, Path::new("."), flags, private) {
         // NFS, among others, doesn't support this.
@@ -260,7 +260,7 @@ pub fn json(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
 pub fn make_directory(place: &VolumePath) -> io::Result<()> {
     match make_new_directory(place) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let stat = openat::stat(place).map_err(|error| message(&error))?;
+            let stat = openat::stat(place).map_err(|error| with_remedy(&error))?;
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                 Ok(())
             } else {
@@ -279,7 +279,7 @@ pub fn make_directory(place: &VolumePath) -> io::Result<()> {
 /// # Errors
 /// `AlreadyExists`, or it can't be created.
 pub fn make_new_directory(place: &VolumePath) -> io::Result<()> {
-    let (directory, name) = openat::parent(place).map_err(|error| message(&error))?;
+    let (directory, name) = openat::parent(place).map_err(|error| with_remedy(&error))?;
     let mode = Mode::RWXU | Mode::RWXG | Mode::RWXO;
     Ok(rustix::fs::mkdirat(directory, name, mode)?)
 }
@@ -295,7 +295,7 @@ pub fn sync_directory(place: &VolumePath) -> io::Result<()> {
 
 /// Opens the directory that contains `place`, also to sync it, and returns the name in it.
 fn holder(place: &VolumePath) -> io::Result<(OwnedFd, &OsStr)> {
-    let (directory, name) = openat::parent(place).map_err(|error| message(&error))?;
+    let (directory, name) = openat::parent(place).map_err(|error| with_remedy(&error))?;
     let flags = OFlags::DIRECTORY | OFlags::RDONLY;
     Ok((openat::below(directory, Path::new("."), flags)?, name))
 }

@@ -156,12 +156,12 @@ fn failed_alone(eviction: &Eviction) -> Eviction {
 }
 
 fn what_stays(report: &mut RunReport) {
-    let message =
+    let is_more =
         |tree: &Worktree| tree.verdict != VerdictName::Keep || tree.outcome != TreeOutcome::Kept;
     report
         .repos
         .iter_mut()
-        .for_each(|repo| repo.worktrees.retain(message));
+        .for_each(|repo| repo.worktrees.retain(is_more));
 }
 
 fn what_went(report: &mut RunReport) {
@@ -437,17 +437,17 @@ mod tests {
             run.repos[0].worktrees = vec![stays.clone(); trees];
             append(&journal, run).unwrap();
         }
-        let message = |past: Past| {
-            let message = |run: RunReport| (run.repos[0].worktrees.len(), run.left_out);
-            past.runs.into_iter().map(message).collect::<Vec<_>>()
+        let trees = |past: Past| {
+            let trees = |run: RunReport| (run.repos[0].worktrees.len(), run.left_out);
+            past.runs.into_iter().map(trees).collect::<Vec<_>>()
         };
         let left_out = vec![STAYS.to_owned()];
         assert_eq!(
-            message(read(&journal).unwrap()),
+            trees(read(&journal).unwrap()),
             [(0, vec![]), (0, left_out.clone()), (0, vec![])]
         );
         assert_eq!(
-            message(read_whole(&journal, &|run| run.run.id != "few").unwrap()),
+            trees(read_whole(&journal, &|run| run.run.id != "few").unwrap()),
             [(0, vec![]), (0, left_out), (3, vec![])]
         );
     }
@@ -471,15 +471,15 @@ mod tests {
         many.eviction
             .units
             .push(unit(UnitOutcome::Failed("why".into())));
-        let message: RunReport = serde_json::from_str(&line(&many)).unwrap();
+        let again: RunReport = serde_json::from_str(&line(&many)).unwrap();
         assert_eq!(
-            (message.eviction.units.len(), message.run, message.totals),
+            (again.eviction.units.len(), again.run, again.totals),
             (1, many.run.clone(), many.totals)
         );
         many.eviction.units = vec![unit(UnitOutcome::Failed("why".into())); 10_000];
-        let message: RunReport = serde_json::from_str(&line(&many)).unwrap();
+        let again: RunReport = serde_json::from_str(&line(&many)).unwrap();
         assert_eq!(
-            (message.eviction.units.len(), message.run, message.totals),
+            (again.eviction.units.len(), again.run, again.totals),
             (0, many.run, many.totals)
         );
     }

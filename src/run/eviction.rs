@@ -433,8 +433,8 @@ impl Lister<'_> {
             let tree = unit.tree.as_ref();
             let whole = tree.and_then(|tree| tree.part_of.as_ref());
             whole.is_some_and(|whole| {
-                let whole = whole.to_string();
-                self.planned.iter().any(|(name, _)| *name == whole)
+                let whole = (unit.cache.to_string(), whole.to_string());
+                !self.planned.is_empty() && self.had_turn.contains(&whole)
             })
         };
         let gate = |unit: Unit| {

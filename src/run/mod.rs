@@ -125,8 +125,8 @@ pub fn run_watched(
             let is_stuck = watchdog::is_stuck(heard, &over, watchdog::LOOK, watchdog::patience());
             if is_stuck && so_far.take() {
                 // The run itself no longer ends the process, so a panic must not prevent the exit.
-                let message = || give_up(HungRun::of(&request));
-                let _told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(message));
+                let give_up = || give_up(HungRun::of(&request));
+                let _given_up = std::panic::catch_unwind(std::panic::AssertUnwindSafe(give_up));
                 std::process::exit(watchdog::STOPPED);
             }
         };

@@ -68,7 +68,7 @@ pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError>
             .iter()
             .any(|(_, state)| matches!(state, State::AtWork | State::NotBegun));
         if !waits || context.stop.is_late() || context.stop.reached().is_some() {
-            return Ok(message(states));
+            return Ok(others(states));
         }
         context.stop.sleep(LOOK_AGAIN);
     }
@@ -106,7 +106,7 @@ fn state(locks: &VolumePath, shard: Shard, since: DateTime<Utc>) -> Result<State
     })
 }
 
-fn message(states: Vec<(Shard, State)>) -> Others {
+fn others(states: Vec<(Shard, State)>) -> Others {
     let mut others = Others::default();
     for (shard, state) in states {
         match state {

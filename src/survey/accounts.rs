@@ -96,7 +96,7 @@ pub(super) fn look_through(place: &VolumePath, first: bool, stop: &Stop) -> io::
         opinions: &tools.unwrap_or_default(),
         depth: 0,
     })?;
-    trouble.message()?;
+    trouble.take_error()?;
     Ok(search.found)
 }
 

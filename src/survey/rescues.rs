@@ -63,7 +63,7 @@ pub fn all(repo: &Repository) -> Result<Vec<Rescue>, git2::Error> {
         let made = repo.find_commit(commit).ok();
         let taken = made
             .as_ref()
-            .and_then(|made| message(&name).filter(|taken| is_ours(made, *taken)));
+            .and_then(|made| time_of(&name).filter(|taken| is_ours(made, *taken)));
         let own = made.and_then(|made| own(repo, &made).ok());
         rescues.push(Rescue {
             name,
@@ -78,7 +78,7 @@ pub fn all(repo: &Repository) -> Result<Vec<Rescue>, git2::Error> {
 
 /// Parses the time in a ref's name: `<REFS>/<worktree>/<time>`, with `-2` appended for a second one
 /// of the same moment.
-fn message(name: &str) -> Option<DateTime<Utc>> {
+fn time_of(name: &str) -> Option<DateTime<Utc>> {
     let (_, time) = name
         .strip_prefix(REFS)?
         .strip_prefix('/')?
@@ -385,7 +385,7 @@ fn blob(
 impl RescueContents {
     /// Returns whether both have the same contents, whenever they were rescued.
     pub fn same_work(&self, other: &Self) -> bool {
-        let message = |saved: &Self| Manifest {
+        let comparable = |saved: &Self| Manifest {
             rescued: DateTime::UNIX_EPOCH,
             ..saved.manifest.clone()
         };
@@ -405,7 +405,7 @@ impl RescueContents {
             &other.resolved,
             &other.registration,
             &other.lonely,
-        ) && message(self) == message(other)
+        ) && comparable(self) == comparable(other)
     }
 
     /// Returns the files whose staged content is neither HEAD's nor the tree's, and so is only in

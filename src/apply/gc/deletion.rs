@@ -109,14 +109,14 @@ impl<'a> Deletion<'a> {
     /// Does the same as [`touched`], but keeps an error in `unseen`: the file is put back, and the
     /// error is reported.
     fn seen(&mut self, place: &VolumePath) -> Option<Stat> {
-        let message = |error: io::Error| {
+        let explained = |error: io::Error| {
             let why = format!(
                 "failed to look at `{place}`: {error}; it went back, the next run tries again"
             );
             io::Error::new(error.kind(), why)
         };
         touched(place).unwrap_or_else(|error| {
-            self.unseen = Some(message(error));
+            self.unseen = Some(explained(error));
             None
         })
     }

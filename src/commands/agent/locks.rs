@@ -17,7 +17,7 @@ pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
         Ok(shards) => (shards, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let mut volume = message(
+    let mut volume = lock_of(
         None,
         unreadable.map_or_else(|| lock::look_at(&directory, None), Err),
     );
@@ -32,10 +32,10 @@ pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
     }
     let shards = shards.into_iter().map(|(shard, seen)| Lock {
         shard: Some(shard.to_string()),
-        ..message(None, Ok(seen))
+        ..lock_of(None, Ok(seen))
     });
     let repos = policy.repos.iter().map(|repo| {
-        message(
+        lock_of(
             Some(&repo.name),
             lock::look_at(&directory, Some(&repo.name)),
         )
@@ -50,7 +50,7 @@ pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
     })
 }
 
-fn message(name: Option<&str>, seen: Result<Seen, LockError>) -> Lock {
+fn lock_of(name: Option<&str>, seen: Result<Seen, LockError>) -> Lock {
     let repo = name.map(ToOwned::to_owned);
     match seen {
         Err(error) => Lock {

@@ -177,7 +177,7 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
         };
         wanted.caches.insert(cache.name.clone(), less(holds, goal));
         // A resource without a budget is not mentioned.
-        let message = |size: Size| Size {
+        let of_budget = |size: Size| Size {
             bytes: if budget.bytes == u64::MAX {
                 0
             } else {
@@ -189,7 +189,7 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
                 size.inodes
             },
         };
-        let [holds, budget, goal] = [holds, budget, goal].map(|size| in_amounts(message(size)));
+        let [holds, budget, goal] = [holds, budget, goal].map(|size| in_amounts(of_budget(size)));
         reasons.push(format!(
             "{} holds {holds}, over its budget of {budget}; going down to {goal}",
             cache.name
@@ -489,9 +489,9 @@ mod tests {
         for (bytes, inodes, expected) in table {
             let policy = with(bytes, inodes);
             let found = wanted(&seen, &policy);
-            let message = found.map(|found| (found.bytes, found.inodes, found.reason));
+            let wanted = found.map(|found| (found.bytes, found.inodes, found.reason));
             let expected = expected.map(|(bytes, inodes, why)| (bytes, inodes, why.to_owned()));
-            assert_eq!(message, expected, "{bytes} {inodes}");
+            assert_eq!(wanted, expected, "{bytes} {inodes}");
             assert_eq!(
                 below_floor(&seen, &policy),
                 expected.as_ref().map(|found| found.2.clone())

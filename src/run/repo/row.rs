@@ -25,13 +25,13 @@ pub(super) fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>
 pub(super) fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
     let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
     let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));
-    let message = first.iter().filter_map(|tree| match &tree.outcome {
+    let failures = first.iter().filter_map(|tree| match &tree.outcome {
         TreeOutcome::Failed(why) if !twice(&tree.path) => {
             Some(format!("{}: {why}", tree.path.display()))
         }
         _ => None,
     });
-    message.collect()
+    failures.collect()
 }
 
 /// Puts the outcome of a tree into its row, which counts what was freed less what the rescue has
